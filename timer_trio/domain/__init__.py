@@ -1,0 +1,1 @@
+"""The rules of timers: plain functions and frozen values, no I/O and no clock reading."""

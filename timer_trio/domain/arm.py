@@ -1,0 +1,67 @@
+"""The decision what to claim now, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.slots import Slots
+from timer_trio.domain.timer import Destination, DueTimer
+
+
+class Armed(NamedTuple):
+    """A timer to be claimed; `waited`: it is overdue because its destination had no free slot."""
+
+    timer: DueTimer
+    waited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to claim now, and when to look again unless cache or slots change before.
+
+    `wake_at` is None where only such a change can bring something to do; `starved` says that
+    timers wait for any slot, whatever their destination.
+    """
+
+    armed: Sequence[Armed]
+    wake_at: datetime | None
+    starved: bool
+
+
+def arm(
+    cache: Cache, slots: Slots, now: datetime, *, budget: int, ahead_s: float, reach_s: float
+) -> Plan:
+    """Take from the cache what is to be claimed now, and hold a slot for each.
+
+    Begins once the first timer with a free slot is `ahead_s` away, and takes all that falls due
+    within `reach_s`, at most `budget`. What has no slot stays, so it stays pending.
+    """
+    now_s = now.timestamp()
+    armed: list[Armed] = []
+    opens_s: list[float] = []
+    queued: set[Destination] = set()
+    starved = False
+    cache.recall()
+    while front := cache.peek():
+        due_s, destination = front
+        if due_s > now_s + (reach_s if armed else ahead_s):
+            opens_s.append(due_s - ahead_s)
+            break
+        if len(armed) >= budget or not slots.free:
+            starved = True
+            break
+        if destination in slots.waiting:
+            queued.add(destination)
+        if slots.is_open(destination, now_s):
+            slots.hold(destination)
+            armed.append(Armed(cache.take(), destination in queued and due_s < now_s))
+        else:
+            cache.set_aside()
+            if (opens := slots.opens_s(destination)) is not None:
+                opens_s.append(opens)
+    wake_at = datetime.fromtimestamp(min(opens_s), UTC) if opens_s else None
+    return Plan(armed=armed, wake_at=wake_at, starved=starved)

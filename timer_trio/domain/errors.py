@@ -1,0 +1,55 @@
+"""What can go wrong between the service and its storage, split by who must act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from timer_trio.domain.timer import Status, TimerId
+
+
+class TimerTrioError(Exception):
+    """Any error that this service raises on purpose."""
+
+
+class TimerNotFoundError(TimerTrioError):
+    """No timer has this id."""
+
+    def __init__(self, timer_id: TimerId) -> None:
+        super().__init__(f"no timer has the id {timer_id}")
+
+
+class NotPendingError(TimerTrioError):
+    """The timer's status forbids the change."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"the timer is {status}")
+        self.status = status
+
+
+class StorageError(TimerTrioError):
+    """The storage did not do what it was asked for."""
+
+
+class StorageUnavailableError(StorageError):
+    """The database cannot be reached, or the answer was lost: the statement may have committed."""
+
+
+class ContentionError(StorageError):
+    """A lock, a deadlock or a serialization conflict: nothing was done, so ask again."""
+
+
+class RowRefusedError(StorageError):
+    """The database refuses a value of a row (SQLSTATE classes 22 and 23): nothing was done."""
+
+
+class ReplicaGoneError(StorageError):
+    """This replica's row is gone: another one swept it, and it holds no claim any more."""
+
+
+class CreateUnknownError(StorageUnavailableError):
+    """The write of a new timer was not answered in time: it may be there or not."""
+
+    def __init__(self, timer_id: TimerId) -> None:
+        super().__init__(f"it is not known whether timer {timer_id} was written")
+        self.timer_id = timer_id

@@ -1,0 +1,49 @@
+"""Which other replicas are dead, judged by their counters alone: no two clocks are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from timer_trio.domain.timer import ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTimes:
+    """How often a replica beats, and how long it counts as alive.
+
+    No send begins `fence_s` after the last confirmed heartbeat was sent; a counter unchanged for
+    `dead_after_s` is a dead replica's. What lies between them is the margin for a send that has
+    passed the fence and not yet reached the wire.
+    """
+
+    beat_interval_s: float = 1.0
+    fence_s: float = 3.0
+    dead_after_s: float = 4.0
+
+
+class Watch:
+    """Remembers since when each counter stands still, in the watcher's own seconds."""
+
+    def __init__(self, dead_after_s: float) -> None:
+        self._dead_after_s = dead_after_s
+        self._seen: dict[ReplicaId, tuple[int, float]] = {}
+
+    def observe(self, counters: Mapping[ReplicaId, int], now_s: float) -> dict[ReplicaId, int]:
+        """Compare the counters that a heartbeat has read; names the dead with their last count."""
+        self._seen = {
+            replica: self._since(replica, counter, now_s) for replica, counter in counters.items()
+        }
+        return {
+            replica: counter
+            for replica, (counter, since_s) in self._seen.items()
+            if now_s - since_s >= self._dead_after_s
+        }
+
+    def forget(self) -> None:
+        """Begin anew: a time without an answer tells nothing about the others."""
+        self._seen.clear()
+
+    def _since(self, replica: ReplicaId, counter: int, now_s: float) -> tuple[int, float]:
+        seen = self._seen.get(replica)
+        return seen if seen is not None and seen[0] == counter else (counter, now_s)

@@ -1,0 +1,198 @@
+"""What a timer is, and which way it may go.
+
+Theory of operation. A timer is *pending* until a replica claims it: so pending means *certainly not
+sent*, and a consumer may still change or cancel it. A claim makes it *executing* and gives one
+replica the right to send; what the receiver answers ends it as *completed* or *failed*. Only the
+owner of the claim, who knows that nothing was sent, gives a timer back to pending. A replica that
+dies leaves its timers executing with nobody's claim: whether they were sent is unknown, so they
+cannot be changed, only claimed again.
+
+Every instant is a timezone-aware UTC datetime by the database's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, NamedTuple, NewType, TypedDict
+from urllib.parse import urlsplit
+from uuid import UUID
+
+TimerId = NewType("TimerId", UUID)
+ReplicaId = NewType("ReplicaId", UUID)
+Claim = NewType("Claim", int)
+"""A random number of 63 bits that a replica chooses before it asks: the fencing token."""
+Destination = NewType("Destination", str)
+"""Scheme, host and port of a callback: `https://example.com:443`."""
+JsonText = NewType("JsonText", str)
+"""A JSON value as it arrived, so that key order and integers of any size survive."""
+
+SHARDS: Final = 256
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    EXECUTING = "executing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
+    {
+        # pending again: an update; executing: a claim.
+        Status.PENDING: frozenset({Status.PENDING, Status.EXECUTING, Status.CANCELED}),
+        # pending: given back unsent; executing again: re-claimed after its replica died.
+        Status.EXECUTING: frozenset(
+            {Status.PENDING, Status.EXECUTING, Status.COMPLETED, Status.FAILED}
+        ),
+        Status.COMPLETED: frozenset(),
+        Status.FAILED: frozenset(),
+        Status.CANCELED: frozenset(),
+    }
+)
+
+
+class Delivery(StrEnum):
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+class Method(StrEnum):
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    GET = "GET"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerSpec:
+    """What the consumer asked for: the writable part of a timer."""
+
+    execute_at: datetime
+    callback_url: str
+    callback_method: Method
+    callback_headers: Mapping[str, str]
+    callback_payload: JsonText | None
+    metadata: Mapping[str, object] | None
+    timeout_s: float
+    delivery: Delivery
+    misfire_grace_s: float | None
+    """How late it may still fire; None: however late."""
+
+
+class SpecChange(TypedDict, total=False):
+    """Some fields of a TimerSpec; what is absent stays as it is."""
+
+    execute_at: datetime
+    callback_url: str
+    callback_method: Method
+    callback_headers: Mapping[str, str]
+    callback_payload: JsonText | None
+    metadata: Mapping[str, object] | None
+    timeout_s: float
+    delivery: Delivery
+    misfire_grace_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTimer:
+    id: TimerId
+    created_at: datetime
+    spec: TimerSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerSummary:
+    id: TimerId
+    created_at: datetime
+    execute_at: datetime
+    callback_url: str
+    status: Status
+    executed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """A whole timer as its consumer sees it.
+
+    `executed_at` is when its last callback was sent; `attempt` counts the attempts that were begun.
+    """
+
+    id: TimerId
+    created_at: datetime
+    updated_at: datetime
+    spec: TimerSpec
+    status: Status
+    executed_at: datetime | None
+    attempt: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedTimer:
+    """A timer that this replica may fire, and what to send.
+
+    `requested_at` is when the last create or update was written: lateness counts from the later of
+    it and `spec.execute_at`. `attempt` includes this one, so `attempt - 1` earlier ones were begun
+    whose outcome nobody knows.
+    """
+
+    id: TimerId
+    claim: Claim
+    attempt: int
+    requested_at: datetime
+    spec: TimerSpec
+
+    @property
+    def expected_at(self) -> datetime:
+        """The instant from which lateness counts."""
+        return max(self.spec.execute_at, self.requested_at)
+
+
+class DueTimer(NamedTuple):
+    """All that the cache knows of a timer."""
+
+    due_at: datetime
+    id: TimerId
+    destination: Destination
+
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def destination_of(url: str) -> Destination:
+    """Name the destination of a valid callback URL.
+
+    Raises:
+        ValueError: the URL has no scheme of ours or no readable port.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise ValueError(f"not an http or https URL: {url!r}")
+    host = (parts.hostname or "").rstrip(".")
+    name = f"[{host}]" if ":" in host else host
+    return Destination(f"{scheme}://{name}:{parts.port or _DEFAULT_PORTS[scheme]}")
+
+
+def shard_of(timer_id: TimerId) -> int:
+    """Which of the SHARDS a timer belongs to: its id's last byte."""
+    return timer_id.int & 0xFF
+
+
+def new_timer_id(now: datetime, shard: int, random_bits: Callable[[int], int]) -> TimerId:
+    """Make a UUIDv7 (RFC 9562, section 5.7) of the instant `now` that belongs to `shard`."""
+    unix_ms = int(now.timestamp() * 1000)
+    head = unix_ms << 80 | 0x7 << 76 | random_bits(12) << 64
+    tail = 0b10 << 62 | random_bits(54) << 8 | shard
+    return TimerId(UUID(int=head | tail))
+
+
+def rfc3339(instant: datetime) -> str:
+    """Spell an instant in UTC, with a trailing Z and as many microseconds as it has."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

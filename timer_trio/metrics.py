@@ -1,0 +1,56 @@
+"""What an operator watches, in Prometheus' words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENESS_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 300)
+_FLUSH_SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
+_FLUSH_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+
+
+class Metrics:
+    """The instruments of one replica, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.lateness_s = Histogram(
+            "timer_trio_lateness_seconds",
+            "From the later of execute_at and the last change to the first byte sent",
+            buckets=_LATENESS_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.fired = Counter(
+            "timer_trio_fired", "Callbacks by how they ended", ["outcome"], registry=self.registry
+        )
+        self.fenced = Counter(
+            "timer_trio_fenced",
+            "Callbacks not begun because the heartbeat was not confirmed in time",
+            registry=self.registry,
+        )
+        self.flush_rows = Histogram(
+            "timer_trio_flush_rows",
+            "Rows in one statement",
+            ["verb"],
+            buckets=_FLUSH_SIZE_BUCKETS,
+            registry=self.registry,
+        )
+        self.flush_s = Histogram(
+            "timer_trio_flush_seconds",
+            "Time of one statement, its way to the database included",
+            ["verb"],
+            buckets=_FLUSH_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.in_flight = self._gauge("in_flight", "Timers claimed and not yet answered")
+        self.unsettled = self._gauge("unsettled", "Outcomes not yet written")
+        self.cached = self._gauge("cached", "Timers in memory")
+        self.oldest_overdue_s = self._gauge(
+            "oldest_overdue_seconds", "How long the first timer in memory has been due"
+        )
+        self.database_up = self._gauge("database_up", "Whether the last heartbeat was confirmed")
+
+    def _gauge(self, name: str, words: str) -> Gauge:
+        return Gauge(f"timer_trio_{name}", words, registry=self.registry)
