@@ -1,0 +1,58 @@
+# Python to make .venv with: the first on the PATH that is 3.11 or newer.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.run ## Make .venv with the service and its embedded PostgreSQL
+
+run: $(VENV)/.run ## Start the service; the settings are in .env.example
+	@exec $(BIN)/timer-trio serve
+
+test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/python -m pytest --cov=timer_trio.domain --cov-branch --cov-fail-under=100
+
+check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/flake8 --select=$(ASYNC_RULES) timer_trio tests benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# Those of flake8-async that ruff does not have.
+ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118,ASYNC119,ASYNC120,ASYNC121,ASYNC122,ASYNC123
+
+lock: ## Choose the versions anew and write requirements/*.txt; needs uv
+	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/embedded.txt
+	$(LOCK) -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+
+# Hashes are checked for every package, so that nothing but what was locked gets in.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed: install it, or name it with PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python requirements/embedded.txt requirements/build.txt pyproject.toml
+	@echo 'Installing into $(VENV) ...'
+	@$(PIP_INSTALL) --require-hashes -r requirements/embedded.txt -r requirements/build.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from timer_trio import __version__
+from timer_trio.embedded import PostgresServer
+
+KEY = "k3y-" * 8
+PROJECT = Path(__file__).parents[2]
+WITHOUT_PROGRAMS = """
+from timer_trio.embedded import binaries
+binaries.find_spec = lambda _name: None
+from timer_trio.cli import main
+main(["serve"])
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # pytest's own folders are closed to the account that runs PostgreSQL for root.
+    with tempfile.TemporaryDirectory(prefix="tt-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
+    return subprocess.Popen(  # noqa: S603 - our own commands
+        [
+            sys.executable,
+            *(arguments if arguments[0] == "-c" else ("-m", "timer_trio", *arguments)),
+        ],
+        cwd=folder,
+        env=inherited | {"DATA_DIR": str(folder / "data"), "HOME": str(folder)} | environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
+    with start(folder, *arguments, **environ) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+def refusal(folder: Path, *arguments: str, **environ: str) -> str:
+    code, _, err = run(folder, *arguments, **environ)
+    assert code == 2
+    assert "Traceback" not in err
+    return err
+
+
+COMMANDS = ["", "serve", "listen", "db", "db create", "db migrate", "db revert", "db status"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(folder: Path, command: str) -> None:
+    code, out, _ = run(folder, *command.split(), "-h")
+    assert (code, "--help" in out) == (0, True)
+    assert run(folder, *command.split(), "--version") == (0, f"timer-trio {__version__}\n", "")
+
+
+def test_wrong_settings_are_told_at_once_and_without_secrets(folder: Path) -> None:
+    (folder / ".env").write_text("LOG_LEVEL=loud\n")
+    text = refusal(
+        folder, "serve", PORT="x", API_KEY="s3cret", DATABASE_URL="postgresql://a:b%zz@c"
+    )
+    lines = {line.split()[0] for line in text.splitlines()}
+    assert lines == {"LOG_LEVEL", "PORT", "API_KEY", "DATABASE_URL"}
+    assert "s3cret" not in text
+    assert "zz" not in text
+
+
+def test_missing_file_for_hypercorn_is_refused(folder: Path) -> None:
+    assert "does not exist" in refusal(folder, "serve", "--hypercorn-config", "none.toml")
+
+
+def test_installation_without_postgresql_says_so(folder: Path) -> None:
+    text = refusal(folder, "-c", WITHOUT_PROGRAMS)
+    assert "DATABASE_URL is not set and this installation carries no PostgreSQL" in text
+
+
+def test_database_that_is_away_is_told_without_its_password(folder: Path) -> None:
+    url = "postgresql://user:pa55word@127.0.0.1:1/timers"
+    for command in ("create", "status"):
+        text = refusal(folder, "db", command, DATABASE_URL=url, API_KEY=KEY)
+        assert "Connection refused" in text
+        assert "pa55word" not in text
+
+
+def test_schema_comes_and_goes_in_the_embedded_database(folder: Path) -> None:
+    assert "missing" in run(folder, "db", "status")[1]
+    assert run(folder, "db", "migrate")[1].startswith("applied 0001")
+    assert "up to date" in run(folder, "db", "migrate")[1]
+    assert "missing" not in run(folder, "db", "status")[1]
+    assert run(folder, "db", "revert", "--yes", "--steps", "99")[1].startswith("reverted ")
+    assert "missing" in run(folder, "db", "status")[1]
+
+
+def test_database_of_a_running_service_is_reached_beside_it(folder: Path) -> None:
+    service = PostgresServer(folder / "data")
+    url = trio.run(service.start)
+    try:
+        assert "missing" in run(folder, "db", "status")[1]
+        named = url.replace("/postgres?", "/timers?")
+        outside = {"DATABASE_URL": named, "API_KEY": KEY}
+        assert run(folder, "db", "create", **outside)[1] == "created\n"
+        assert run(folder, "db", "create", **outside)[1] == "it is there already\n"
+        assert run(folder, "db", "migrate", **outside)[1].startswith("applied 0001")
+        assert "missing" in run(folder, "db", "status")[1]
+    finally:
+        trio.run(service.stop)
+
+
+def test_revert_asks_before_it_destroys(folder: Path) -> None:
+    with start(folder, "db", "revert") as process:
+        out, _ = process.communicate("n\n", timeout=60)
+    assert "Go on?" in out
+    assert process.returncode == 1
+    assert not (folder / "data").exists()
+
+
+def test_listener_ends_quietly_on_ctrl_c(folder: Path) -> None:
+    with start(folder, "listen", "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Waiting for callbacks on http://127.0.0.1:")
+        second = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert (second, process.returncode, err) == ("\n", 0, "")
+
+
+def test_listener_tells_of_a_port_in_use(folder: Path) -> None:
+    with start(folder, "listen", "--port", "0") as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split(":")[2].split("/")[0]
+        assert "in use" in refusal(folder, "listen", "--port", port)
+        process.terminate()
+        process.communicate(timeout=10)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import httptools
+import pytest
+import trio
+
+from timer_trio.config import StartRefusedError
+from timer_trio.listen import Callback, Reply, describe, listen
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
+REQUEST = (
+    b"POST /hook?a=1 HTTP/1.1\r\nHost: x\r\nX-Timer-Scheduled-At: 2030-01-01T00:00:00Z\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 19\r\n\r\n" + b'{"b":1,"a":"gr\xc3\xbcn"}'
+)
+Connect = Callable[[], Awaitable[trio.SocketStream]]
+
+
+@asynccontextmanager
+async def listening(reply: Reply) -> AsyncIterator[Connect]:
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(partial(listen, "127.0.0.1", 0, reply))
+        with trio.fail_after(10):
+            yield partial(trio.open_tcp_stream, "127.0.0.1", port)
+        nursery.cancel_scope.cancel()
+
+
+class Answers:
+    """Statuses of the answers on a connection."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._parser = httptools.HttpResponseParser(self)
+        self._statuses: list[int] = []
+
+    def on_message_complete(self) -> None:
+        self._statuses.append(self._parser.get_status_code())
+
+    async def read(self, count: int) -> list[int]:
+        while len(self._statuses) < count:
+            data = await self._stream.receive_some(1000)
+            assert data, "closed before the answer"
+            self._parser.feed_data(data)
+        return self._statuses
+
+
+def callback(**headers: str) -> Callback:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return Callback("POST", b"/hook", named, bytearray(), keeps_alive=True)
+
+
+async def test_callback_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    async with listening(Reply()) as connect, await connect() as stream:
+        await stream.send_all(REQUEST)
+        assert await Answers(stream).read(1) == [200]
+    printed = capsys.readouterr().out
+    assert "POST /hook?a=1" in printed
+    assert "  Content-Type: application/json\n" in printed
+    assert '  {\n    "b": 1,\n    "a": "grün"\n  }\n' in printed
+
+
+async def test_connection_serves_one_request_after_another() -> None:
+    async with listening(Reply()) as connect, await connect() as stream:
+        answers = Answers(stream)
+        for byte in REQUEST:
+            await stream.send_all(bytes([byte]))
+        await answers.read(1)
+        await stream.send_all(REQUEST + REQUEST)
+        assert await answers.read(3) == [200, 200, 200]
+
+
+@pytest.mark.parametrize("status", [204, 302, 418, 503, 599])
+async def test_answer_is_the_chosen_status(status: int) -> None:
+    async with listening(Reply(status)) as connect, await connect() as stream:
+        await stream.send_all(REQUEST + REQUEST)
+        assert await Answers(stream).read(2) == [status, status]
+
+
+async def test_slow_answers_wait_beside_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with listening(Reply(delay_s=0.2)) as connect:
+        started_at = trio.current_time()
+        streams = [await connect() for _ in range(20)]
+        for stream in streams:
+            await stream.send_all(REQUEST)
+        for stream in streams:
+            await Answers(stream).read(1)
+            await stream.aclose()
+        assert 0.2 <= trio.current_time() - started_at < 2
+    assert capsys.readouterr().out.count("POST /hook") == 20
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nxx",
+        b"POST / HTTP/1.1\r\nContent-Le",
+    ],
+)
+async def test_broken_request_harms_nobody(broken: bytes) -> None:
+    async with listening(Reply()) as connect:
+        async with await connect() as stream:
+            await stream.send_all(broken)
+            await stream.send_eof()
+            while await stream.receive_some(1000):
+                pass
+        async with await connect() as stream:
+            await stream.send_all(REQUEST)
+            assert await Answers(stream).read(1) == [200]
+
+
+async def test_sender_that_goes_away_harms_nobody() -> None:
+    async with listening(Reply(delay_s=0.05)) as connect:
+        stream = await connect()
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await stream.send_all(REQUEST)
+        await stream.aclose()
+        async with await connect() as stream:
+            await stream.send_all(REQUEST)
+            assert await Answers(stream).read(1) == [200]
+
+
+async def test_port_in_use_is_told_in_words() -> None:
+    (taken,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with taken:
+        port = taken.socket.getsockname()[1]
+        with pytest.raises(StartRefusedError, match=f"port {port}: .*in use"):
+            await listen("127.0.0.1", port, Reply())
+
+
+@pytest.mark.parametrize(
+    ("scheduled_at", "words"),
+    [
+        ("2030-01-02T03:04:05.676Z", "3 ms late"),
+        ("2030-01-02T05:04:05.6789+02:00", "0 ms late"),
+        ("2030-01-02T03:04:05.700Z", "21 ms EARLY"),
+        ("2030-01-02T03:03:05.6789Z", "60000 ms late"),
+        ("2030-01-02T03:04:05", "no time"),
+        ("soon", "no time"),
+    ],
+)
+def test_lateness_is_told_to_the_millisecond(scheduled_at: str, words: str) -> None:
+    first_line = describe(callback(x_timer_scheduled_at=scheduled_at), NOW).splitlines()[0]
+    assert first_line.startswith("2030-01-02 03:04:05.678Z")
+    assert words in first_line
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x1b[2J plain", b'"\xc2\x9b2J"', b'["\\u001b]0;x"]', b"\xff\x00"]
+)
+def test_callback_cannot_steer_the_terminal(body: bytes) -> None:
+    hostile = callback(x_note="\x1b[31m\x9b")
+    hostile.body += body
+    assert all(char.isprintable() or char == "\n" for char in describe(hostile, NOW))

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from timer_trio.config import Settings, SettingsError, environment_name, load_settings
+
+KEY = "k3y-" * 8
+URL = "postgresql://user:pa55word@db.internal:5432/timers"
+
+
+def refusal(environ: dict[str, str], env_file: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ, env_file)
+    return str(caught.value)
+
+
+def test_empty_environment_has_the_documented_defaults() -> None:
+    settings = load_settings({})
+    assert settings.database_url is None
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert (settings.loader_interval_s, settings.cache_window_s) == (30, 300)
+    assert (settings.claim_ahead_s, settings.claim_reach_s) == (0.1, 0.2)
+    assert settings.data_dir.is_absolute()
+
+
+def test_variable_carries_no_unit() -> None:
+    assert environment_name("claim_ahead_s") == "CLAIM_AHEAD"
+    assert environment_name("max_body_bytes") == "MAX_BODY_BYTES"
+    assert load_settings({"CLAIM_AHEAD": "0.05"}).claim_ahead_s == 0.05
+
+
+def test_empty_value_counts_as_unset() -> None:
+    assert load_settings({"DATABASE_URL": "", "PORT": ""}) == load_settings({})
+
+
+def test_unknown_variables_are_ignored(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("POSTGRES_PASSWORD=x\n")
+    assert load_settings({"EDITOR": "vi"}, env_file) == load_settings({})
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"PORT=1000\nAPI_KEY='$HOME{KEY}'\n")
+    settings = load_settings({"PORT": "2000"}, env_file)
+    assert settings.port == 2000
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == f"$HOME{KEY}"
+
+
+def test_missing_file_is_no_error(tmp_path: Path) -> None:
+    assert load_settings({}, tmp_path / ".env") == load_settings({})
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_bytes(b"PORT=\xff\n")
+    assert str(env_file) in refusal({}, env_file)
+
+
+WRONG = [
+    ("DATABASE_URL", "mysql://localhost/timers"),
+    ("DATABASE_URL", "host=localhost dbname=timers"),
+    ("DATABASE_URL", "postgresql://user:pa%zzword@host/timers"),
+    ("API_KEY", "k" * 31),
+    ("API_KEY", "k" * 40 + " k"),
+    ("API_KEY", "ü" * 40),
+    ("HOST", "a host"),
+    ("PORT", "65536"),
+    ("PORT", "80.5"),
+    ("LOG_LEVEL", "loud"),
+    ("LOG_FORMAT", "xml"),
+    ("CALLBACK_ALLOW", "10.0.0.0/33"),
+    ("CALLBACK_ALLOW", "10.1.0.0/8"),
+    ("CALLBACK_ALLOW", "300.1.1.1"),
+    ("CALLBACK_ALLOW", "hooks.internal,http://x"),
+    ("LOADER_INTERVAL", "0"),
+    ("CACHE_WINDOW", "nan"),
+    ("CACHE_MAX_TIMERS", "1"),
+    ("CLAIM_AHEAD", "-1"),
+    ("CLAIM_REACH", "1e9"),
+    ("MISFIRE_GRACE", "inf"),
+    ("CALLBACK_TIMEOUT", "5 minutes"),
+    ("MAX_IN_FLIGHT", "0"),
+    ("MAX_IN_FLIGHT_PER_DESTINATION", "many"),
+    ("SHUTDOWN_GRACE", "-0.1"),
+    ("MAX_BODY_BYTES", "1"),
+    ("DATABASE_POOL_SIZE", "0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_wrong_value_is_refused_by_name(name: str, value: str) -> None:
+    key = {} if name == "API_KEY" else {"API_KEY": KEY}
+    assert refusal({**key, name: value}).startswith(f"{name} must be ")
+
+
+def test_all_wrong_ones_are_told_at_once() -> None:
+    wrong = {"LOG_LEVEL": "loud", "PORT": "x", "CLAIM_REACH": "0.05", "LOADER_INTERVAL": "200"}
+    lines = refusal(wrong).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "PORT",
+        "LOG_LEVEL",
+        "CLAIM_REACH",
+        "CACHE_WINDOW",
+    ]
+    assert "from 0 to 65535" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"DATABASE_URL": URL}, "API_KEY is required"),
+        ({"CLAIM_AHEAD": "0.3"}, "CLAIM_REACH must be at least CLAIM_AHEAD"),
+        ({"CACHE_WINDOW": "59"}, "CACHE_WINDOW must be at least twice LOADER_INTERVAL"),
+        ({"MAX_IN_FLIGHT": "99"}, "MAX_IN_FLIGHT_PER_DESTINATION must be at most"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    environ: dict[str, str], text: str
+) -> None:
+    assert text in refusal(environ)
+
+
+def test_rule_keeps_quiet_about_a_value_that_is_wrong_itself() -> None:
+    assert refusal({"CLAIM_AHEAD": "x", "CLAIM_REACH": "0.001"}).count("\n") == 0
+    assert "required" not in refusal({"DATABASE_URL": URL, "API_KEY": "short"})
+
+
+def test_no_text_shows_a_secret() -> None:
+    settings = load_settings({"DATABASE_URL": URL, "API_KEY": KEY})
+    assert "pa55word" not in repr(settings) + str(settings)
+    assert KEY not in repr(settings) + str(settings)
+    broken = {"DATABASE_URL": URL.replace("pa55", "pa55%zz"), "API_KEY": "s3cret", "PORT": "x"}
+    assert not {"pa55", "s3cret"} & set(refusal(broken).replace(":", " ").split())
+    assert "pa55" not in refusal(broken)
+    assert "s3cret" not in refusal(broken)
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(broken)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load_settings({}).port = 1  # type: ignore[misc]  # what must fail
+
+
+def test_callback_allow_takes_networks_and_names() -> None:
+    settings = load_settings({"CALLBACK_ALLOW": "10.0.0.0/8, ::1,Hooks.Internal., localhost,"})
+    assert settings.callback_allow == (
+        ip_network("10.0.0.0/8"),
+        ip_network("::1/128"),
+        "hooks.internal",
+        "localhost",
+    )
+
+
+def test_fields_can_be_given_by_name() -> None:
+    settings = Settings(port=0, claim_ahead_s=0.2, data_dir=Path("here"))
+    assert settings.data_dir == Path.cwd() / "here"
+    assert settings.claim_ahead_s == 0.2

@@ -1,0 +1,255 @@
+"""The settings: one frozen object, read from the environment and `.env`, checked as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import platformdirs
+from dotenv import dotenv_values
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import (
+    AfterValidator,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from timer_trio.domain.errors import TimerTrioError
+
+LogLevel = Literal["trace", "debug", "info", "warn", "error"]
+LogFormat = Literal["console", "json"]
+AllowedDestination = IPv4Network | IPv6Network | str
+"""A network, or the name of a host in lower case."""
+
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# The last label has a letter, so that a mistyped address does not pass for a name.
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
+# What a header can carry without quoting; 32 characters are too many to guess.
+_API_KEY: Final = re.compile(r"[!-~]{32,}")
+
+
+class StartRefusedError(TimerTrioError):
+    """The service cannot start in this environment; the text tells a person what to change."""
+
+
+class SettingsError(StartRefusedError):
+    """Settings are wrong; the text has a line for each and no secret."""
+
+
+def environment_name(field: str) -> str:
+    """Name the variable of a field: without the unit, which the documentation tells."""
+    return field.removesuffix("_s").upper()
+
+
+def _seconds(default: float, low: float, high: float) -> Any:
+    allowed = f"seconds from {low:g} to {high:g}"
+    return Field(float(default), ge=low, le=high, allow_inf_nan=False, description=allowed)
+
+
+def _count(default: int, low: int, high: int, unit: str = "") -> Any:
+    allowed = f"a whole number {unit}from {low} to {high}"
+    return Field(default, ge=low, le=high, description=allowed)
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError:
+        # Its text may quote a part of the password.
+        raise ValueError("it cannot be read") from None
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("it does not begin with postgresql://")
+    return value
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    if not _API_KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("it is too short, or has other characters")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _absolute(value: Path) -> Path:
+    return value.expanduser().absolute()
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(_allowed_destination(entry.strip()) for entry in value.split(",") if entry.strip())
+
+
+def _allowed_destination(entry: str) -> AllowedDestination:
+    try:
+        return ip_network(entry)
+    except ValueError:
+        name = entry.lower().removesuffix(".")
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"{entry!r} is neither") from None
+        return name
+
+
+class Settings(BaseModel, frozen=True):
+    """What the operator chose. A field ending in `_s` is in seconds; no repr shows a secret."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        hide_input_in_errors=True,
+        alias_generator=AliasGenerator(validation_alias=environment_name),
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default=None, description="a URL such as postgresql://user:password@host:5432/name"
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
+        default=None, description="at least 32 letters, digits or signs, without spaces"
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[0-9A-Za-z_.:%-]{1,253}$",
+        description="the address or name to listen on, such as 127.0.0.1, 0.0.0.0 or ::",
+    )
+    port: int = _count(8080, 0, 65535)
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", description="trace, debug, info, warn or error"
+    )
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] | None = Field(
+        default=None, description="console or json"
+    )
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=lambda: platformdirs.user_data_path("timer-trio", appauthor=False),
+        description="the path of a folder",
+    )
+    callback_allow: Annotated[tuple[AllowedDestination, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="networks or host names, separated by commas,"
+        " such as 10.0.0.0/8,hooks.internal",
+    )
+    loader_interval_s: float = _seconds(30, 0.1, 3600)
+    cache_window_s: float = _seconds(300, 1, 86_400)
+    cache_max_timers: int = _count(200_000, 1000, 10_000_000)
+    claim_ahead_s: float = _seconds(0.1, 0.001, 10)
+    claim_reach_s: float = _seconds(0.2, 0.001, 10)
+    misfire_grace_s: float = _seconds(300, 1, 315_360_000)
+    callback_timeout_s: float = _seconds(30, 0.1, 300)
+    max_in_flight: int = _count(1000, 1, 10_000)
+    max_in_flight_per_destination: int = _count(100, 1, 10_000)
+    shutdown_grace_s: float = _seconds(30, 0, 3600)
+    max_body_bytes: int = _count(262_144, 1024, 8_388_608, "of bytes ")
+    database_pool_size: int = _count(10, 1, 1000)
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        broken = [rule for rule in _RULES if not rule.holds(self)]
+        if broken:
+            raise _BrokenRulesError(broken)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What several settings must keep together."""
+
+    names: frozenset[str]
+    holds: Callable[[Settings], bool]
+    text: str
+
+
+_RULES: Final = (
+    _Rule(
+        frozenset({"DATABASE_URL", "API_KEY"}),
+        lambda settings: settings.database_url is None or settings.api_key is not None,
+        "API_KEY is required with DATABASE_URL: at least 32 letters, digits or signs",
+    ),
+    _Rule(
+        frozenset({"CLAIM_REACH", "CLAIM_AHEAD"}),
+        lambda settings: settings.claim_reach_s >= settings.claim_ahead_s,
+        "CLAIM_REACH must be at least CLAIM_AHEAD",
+    ),
+    _Rule(
+        frozenset({"CACHE_WINDOW", "LOADER_INTERVAL"}),
+        lambda settings: settings.cache_window_s >= 2 * settings.loader_interval_s,
+        "CACHE_WINDOW must be at least twice LOADER_INTERVAL",
+    ),
+    _Rule(
+        frozenset({"MAX_IN_FLIGHT_PER_DESTINATION", "MAX_IN_FLIGHT"}),
+        lambda settings: settings.max_in_flight_per_destination <= settings.max_in_flight,
+        "MAX_IN_FLIGHT_PER_DESTINATION must be at most MAX_IN_FLIGHT",
+    ),
+)
+
+
+class _BrokenRulesError(ValueError):
+    def __init__(self, rules: list[_Rule]) -> None:
+        super().__init__("; ".join(rule.text for rule in rules))
+        self.rules = rules
+
+
+def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
+    """Read the settings; the environment wins over the file, and an empty value counts as unset.
+
+    Raises:
+        SettingsError: names all that are wrong at once, with what is allowed.
+    """
+    given = _read_env_file(env_file) | dict(environ)
+    known = {environment_name(field) for field in Settings.model_fields}
+    values = {name: value for name, value in given.items() if value and name in known}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = _problems(values, error)
+    raise SettingsError("\n".join(problems))
+
+
+def _read_env_file(env_file: Path | None) -> dict[str, str | None]:
+    if env_file is None:
+        return {}
+    try:
+        return dotenv_values(env_file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{env_file} cannot be read: {error}") from None
+
+
+def _problems(values: Mapping[str, str], error: ValidationError) -> list[str]:
+    wrong = {str(details["loc"][0]): details for details in error.errors() if details["loc"]}
+    usable = {name: value for name, value in values.items() if name not in wrong}
+    broken = [rule.text for rule in _broken_rules(usable) if not rule.names & wrong.keys()]
+    return [*_wrong_values(wrong), *broken]
+
+
+def _wrong_values(wrong: Mapping[str, ErrorDetails]) -> Iterator[str]:
+    for field, info in Settings.model_fields.items():
+        name = environment_name(field)
+        if details := wrong.get(name):
+            reason = details.get("ctx", {}).get("error")
+            yield f"{name} must be {info.description}" + (f": {reason}" if reason else "")
+
+
+def _broken_rules(values: Mapping[str, str]) -> list[_Rule]:
+    try:
+        Settings.model_validate(values)
+    except ValidationError as error:
+        (details,) = error.errors()
+        broken = details["ctx"]["error"]
+        if not isinstance(broken, _BrokenRulesError):
+            raise
+        return broken.rules
+    return []

@@ -1,0 +1,53 @@
+"""Waiting for processes, and ending them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import trio
+
+POLL_S: Final = 0.02
+# Fast, then immediate, then by force: the last two cost a recovery at the next start, no data.
+_STOP_STEPS: Final = ((signal.SIGINT, 10), (signal.SIGQUIT, 6), (signal.SIGKILL, 2))
+_LAST_WORDS_BYTES: Final = 2000
+_LAST_WORDS_LINES: Final = 4
+
+
+async def exit_code(process: subprocess.Popen[bytes]) -> int:
+    # A process of trio's own would be started by a thread that ends, and end with it.
+    while (code := process.poll()) is None:  # noqa: ASYNC110 - nothing else tells of the end
+        await trio.sleep(POLL_S)
+    return code
+
+
+async def end(pid: int, has_ended: Callable[[], bool]) -> None:
+    """Stop a server, as gently as it lets us."""
+    for step, patience_s in _STOP_STEPS:
+        if has_ended():
+            return
+        try:
+            os.kill(pid, step)
+        except ProcessLookupError:
+            return
+        with trio.move_on_after(patience_s):
+            while not has_ended():  # noqa: ASYNC110 - nothing else tells of the end
+                await trio.sleep(POLL_S)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program and those that it has started, by force."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def last_words(log: Path) -> str:
+    """Read the end of a log, where a program says what went wrong."""
+    lines = log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
+    return "\n".join(lines[-_LAST_WORDS_LINES:]) or f"it said nothing in {log}"
