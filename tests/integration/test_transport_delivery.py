@@ -1,0 +1,338 @@
+"""Which connection a callback goes out on, and when it goes out at all."""
+
+from __future__ import annotations
+
+import select
+
+import httpx
+import pytest
+import trio
+import trustme
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.receivers import (
+    OK,
+    ClosesAfterEach,
+    HangsUpOnSecond,
+    Received,
+    Recorder,
+    Stream,
+    answers,
+    never_answers,
+    open_files,
+    read_request,
+    receiver,
+    request_to,
+    tls_contexts,
+    yes,
+)
+from timer_trio.transport import CallbackTransport, SendWithheld
+from timer_trio.transport.pool import Pool
+from timer_trio.transport.resolver import Resolver
+
+AT_MOST_ONCE = "at_most_once"
+
+
+async def test_request_arrives_as_written() -> None:
+    recorder = Recorder()
+    async with receiver(recorder) as served, CallbackTransport() as transport:
+        sent = httpx.Request(
+            "PUT",
+            served.url("/a b?q=ü#gone"),
+            headers=[("X-B", "2"), ("x-a", "1"), ("X-B", "3")],
+            content=b"payload",
+            extensions={"may_send": yes},
+        )
+        response = await transport.handle_async_request(sent)
+    assert (response.status_code, response.content, response.request) == (200, b"ok", sent)
+    (received,) = recorder.requests
+    head = (
+        "PUT /a%20b?q=%C3%BC HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{served.port}\r\nX-B: 2\r\nx-a: 1\r\nX-B: 3\r\nContent-Length: 7"
+    )
+    assert received == Received(head.encode(), b"payload")
+
+
+async def test_connection_carries_one_request_after_another() -> None:
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        for _ in range(5):
+            await transport.handle_async_request(request_to(served.url()))
+    assert served.connections == 1
+
+
+async def test_requests_at_once_get_a_connection_each_and_share_them_later() -> None:
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(transport.handle_async_request, request_to(served.url()))
+    assert served.connections == 10
+
+
+async def test_connection_that_the_receiver_closed_while_idle_is_not_used() -> None:
+    closing = ClosesAfterEach()
+    async with receiver(closing) as served, CallbackTransport() as transport:
+        for _ in range(3):
+            sent = request_to(served.url(), delivery=AT_MOST_ONCE)
+            assert (await transport.handle_async_request(sent)).status_code == 200
+            await wait_all_tasks_blocked()
+    assert len(closing.requests) == 3
+
+
+async def test_at_least_once_is_sent_again_when_a_kept_connection_turns_out_closed() -> None:
+    hanging_up = HangsUpOnSecond()
+    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+        for _ in range(2):
+            response = await transport.handle_async_request(request_to(served.url()))
+            assert response.status_code == 200
+    assert (len(hanging_up.requests), served.connections) == (3, 2)
+
+
+async def test_at_least_once_is_sent_again_only_once() -> None:
+    async def answers_first_ever(stream: Stream) -> None:
+        is_first = served.connections == 1
+        await read_request(stream)
+        if is_first:
+            await stream.send_all(OK)
+            await read_request(stream)
+
+    async with receiver(answers_first_ever) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
+            await transport.handle_async_request(request_to(served.url()))
+    assert served.connections == 2
+
+
+async def test_at_most_once_is_never_sent_again() -> None:
+    hanging_up = HangsUpOnSecond()
+    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
+            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+    assert len(hanging_up.requests) == 2
+
+
+async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
+    async def cuts_second(stream: Stream) -> None:
+        for answer in (OK, b"HTTP/1.1 200"):
+            await read_request(stream)
+            await stream.send_all(answer)
+
+    async with receiver(cuts_second) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+        with pytest.raises(httpx.ReadError, match="in the middle of its answer"):
+            await transport.handle_async_request(request_to(served.url()))
+    assert served.connections == 1
+
+
+async def test_at_most_once_passes_over_a_connection_idle_for_more_than_a_second(
+    mock_clock: MockClock,
+) -> None:
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        for pause_s, connections in ((0.9, 1), (1.1, 2), (0, 2)):
+            await transport.handle_async_request(request_to(served.url()))
+            mock_clock.jump(pause_s)
+            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+            assert served.connections == connections
+
+
+async def test_each_use_makes_a_connection_fresh_again(mock_clock: MockClock) -> None:
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        for _ in range(3):
+            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+            mock_clock.jump(0.9)
+    assert served.connections == 1
+
+
+async def test_withheld_request_sends_nothing_and_keeps_the_connection() -> None:
+    recorder = Recorder()
+    async with receiver(recorder) as served, CallbackTransport() as transport:
+        for _ in range(2):
+            with pytest.raises(SendWithheld):
+                await transport.handle_async_request(
+                    request_to(served.url(), may_send=lambda: False)
+                )
+        await transport.handle_async_request(request_to(served.url()))
+    assert (len(recorder.requests), served.connections) == (1, 1)
+
+
+async def test_withheld_request_does_not_make_its_connection_fresh(mock_clock: MockClock) -> None:
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+        mock_clock.jump(1.5)
+        with pytest.raises(SendWithheld):
+            await transport.handle_async_request(request_to(served.url(), may_send=lambda: False))
+        await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+    assert served.connections == 2
+
+
+async def test_request_that_may_have_arrived_is_not_called_withheld() -> None:
+    hanging_up = HangsUpOnSecond()
+    answers_of_fence = iter([True, False])
+    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+        fenced = request_to(served.url(), may_send=lambda: next(answers_of_fence))
+        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
+            await transport.handle_async_request(fenced)
+    assert len(hanging_up.requests) == 2
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_no_other_task_runs_between_fence_and_first_byte(*, tls: bool) -> None:
+    accepted: list[trio.SocketStream] = []
+
+    async def leaves_second_unread(stream: Stream) -> None:
+        accepted.append(
+            stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+        )
+        await read_request(stream)
+        await stream.send_all(OK)
+        await trio.sleep_forever()
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1") if tls else (None, None)
+    async with (
+        receiver(leaves_second_unread, ssl_context=server) as served,
+        CallbackTransport(ssl_context=client) as transport,
+    ):
+        await transport.handle_async_request(request_to(served.url()))
+        look = _LooksAfterStep(accepted[0].socket.fileno())
+        trio.lowlevel.add_instrument(look)
+        fenced = request_to(served.url(), may_send=look.may_send)
+        with trio.move_on_after(5) as timeout:
+            look.scope = timeout
+            await transport.handle_async_request(fenced)
+        trio.lowlevel.remove_instrument(look)
+    assert look.has_arrived
+
+
+class _LooksAfterStep(trio.abc.Instrument):
+    """Looks if something arrived, right after the step of a task in which the fence was asked.
+
+    It blocks the whole loop while it looks: what that step has not sent does not arrive.
+    """
+
+    def __init__(self, receiving_fd: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(receiving_fd, select.POLLIN)
+        self._was_asked = False
+        self.scope = trio.CancelScope()
+        self.has_arrived = False
+
+    def may_send(self) -> bool:
+        self._was_asked = True
+        return True
+
+    def after_task_step(self, _: trio.lowlevel.Task) -> None:
+        if self._was_asked:
+            self._was_asked = False
+            self.has_arrived = bool(self._poll.poll(500))
+            self.scope.cancel()
+
+
+async def test_large_payload_arrives_whole() -> None:
+    recorder = Recorder()
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    payload = bytes(range(256)) * 4096
+    async with (
+        receiver(recorder, ssl_context=server) as served,
+        CallbackTransport(ssl_context=client) as transport,
+    ):
+        await transport.handle_async_request(request_to(served.url(), content=payload))
+    assert recorder.requests[0].body == payload
+
+
+async def test_canceled_request_closes_its_connection() -> None:
+    before = open_files()
+    pool = Pool()
+    async with receiver(never_answers) as served:
+        async with CallbackTransport(pool=pool) as transport:
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    sent = request_to(served.url(), content=b"x" * 10_000_000)
+                    nursery.start_soon(transport.handle_async_request, sent)
+                    nursery.start_soon(transport.handle_async_request, request_to(served.url()))
+                while served.connections < 20:
+                    await wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+            assert len(pool) == 0
+        await wait_all_tasks_blocked()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("before_step", [True, False])
+@pytest.mark.parametrize("ips", [["127.0.0.1"], ["127.0.0.3", "127.0.0.1"]])
+async def test_request_can_be_canceled_at_any_step(ips: list[str], *, before_step: bool) -> None:
+    """Cancel it at the n-th step that any task takes, for every n until it succeeds."""
+    server, client = tls_contexts(trustme.CA(), "localhost")
+    resolver = Resolver(lambda _: tuple((ip, 0) for ip in ips))
+    before = open_files()
+    pool = Pool()
+    done = False
+    steps = 0
+    async with (
+        receiver(answers(OK), ssl_context=server) as served,
+        CallbackTransport(pool=pool, ssl_context=client, resolver=resolver) as transport,
+    ):
+        while not done:
+            pool.close()
+            pool = transport._pool = Pool()
+            steps += 1
+            sent = request_to(served.url(host="localhost"))
+            with trio.CancelScope() as scope:
+                canceler = _CancelsAt(steps, scope, before_step=before_step)
+                trio.lowlevel.add_instrument(canceler)
+                try:
+                    await transport.handle_async_request(sent)
+                    done = True
+                finally:
+                    trio.lowlevel.remove_instrument(canceler)
+            assert len(pool) == done
+            await wait_all_tasks_blocked(0.001)
+    assert steps > 5
+    await wait_all_tasks_blocked()
+    assert open_files() == before
+
+
+class _CancelsAt(trio.abc.Instrument):
+    """Cancels a scope before or after the n-th step of any task."""
+
+    def __init__(self, steps: int, scope: trio.CancelScope, *, before_step: bool) -> None:
+        self._left = steps
+        self._scope = scope
+        self._before_step = before_step
+
+    def before_task_step(self, _: trio.lowlevel.Task) -> None:
+        if self._before_step:
+            self._count()
+
+    def after_task_step(self, _: trio.lowlevel.Task) -> None:
+        if not self._before_step:
+            self._count()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+async def test_closed_transport_leaves_no_connection_open() -> None:
+    before = open_files()
+    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+        await transport.handle_async_request(request_to(served.url()))
+    assert open_files() == before
+
+
+async def test_idle_connections_close_even_if_no_request_comes(autojump_clock: MockClock) -> None:
+    assert autojump_clock.autojump_threshold == 0
+    pool = Pool(max_idle_s=10)
+    async with (
+        receiver(answers(OK)) as served,
+        CallbackTransport(pool=pool) as transport,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(transport.close_expired_forever)
+        await transport.handle_async_request(request_to(served.url()))
+        assert len(pool) == 1
+        await trio.sleep(21)
+        assert len(pool) == 0
+        nursery.cancel_scope.cancel()

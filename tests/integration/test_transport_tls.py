@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+import trio
+import trustme
+
+from tests.receivers import (
+    OK,
+    Answering,
+    Recorder,
+    Stream,
+    answers,
+    answers_and_closes,
+    answers_and_resets,
+    closes_at_once,
+    open_files,
+    read_request,
+    receiver,
+    request_to,
+    resets_at_once,
+    tls_contexts,
+)
+from timer_trio.transport import CallbackTransport
+from timer_trio.transport.pool import Pool
+from timer_trio.transport.resolver import Resolver
+
+
+async def hears_and_closes(stream: Stream) -> None:
+    await stream.receive_some()
+
+
+async def failure(
+    answering: Answering, *, server: ssl.SSLContext | None, client: ssl.SSLContext | None
+) -> str:
+    """Post over TLS, and say why that failed."""
+    before = open_files()
+    async with (
+        receiver(answering, ssl_context=server) as served,
+        CallbackTransport(ssl_context=client) as transport,
+    ):
+        url = f"https://127.0.0.1:{served.port}/"
+        with pytest.raises(httpx.TransportError) as raised:
+            await transport.handle_async_request(request_to(url))
+    assert open_files() == before
+    return str(raised.value).replace(str(served.port), "{port}")
+
+
+async def test_answers_come_over_one_connection() -> None:
+    recorder = Recorder()
+    server, client = tls_contexts(trustme.CA(), "localhost")
+    async with (
+        receiver(recorder, ssl_context=server) as served,
+        CallbackTransport(ssl_context=client) as transport,
+    ):
+        for delivery in ("at_least_once", "at_most_once"):
+            sent = request_to(served.url(host="localhost"), delivery=delivery)
+            response = await transport.handle_async_request(sent)
+            assert (response.status_code, response.content) == (200, b"ok")
+    assert (len(recorder.requests), served.connections) == (2, 1)
+
+
+async def test_name_of_the_url_is_asked_for() -> None:
+    server, client = tls_contexts(trustme.CA(), "localhost")
+    here = Resolver(lambda _: (("127.0.0.1", 0),))
+    asked: list[str | None] = []
+
+    def note(_: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
+        asked.append(name)
+
+    server.sni_callback = note
+    async with (
+        receiver(answers(OK), ssl_context=server) as served,
+        CallbackTransport(ssl_context=client, resolver=here) as transport,
+    ):
+        await transport.handle_async_request(request_to(served.url(host="LOCALHOST.")))
+    assert asked == ["localhost"]
+
+
+async def test_own_context_asks_for_http_1_1_over_tls_1_2_and_trusts_no_stranger() -> None:
+    server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
+    words = await failure(answers(OK), server=server, client=None)
+    assert words == "certificate verify failed: unable to get local issuer certificate"
+    context = CallbackTransport()._ssl_context
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+async def test_certificate_for_another_name_is_refused() -> None:
+    server, client = tls_contexts(trustme.CA(), "name.example")
+    words = await failure(answers(OK), server=server, client=client)
+    assert words.startswith("certificate verify failed: IP address mismatch")
+
+
+async def test_expired_certificate_is_refused() -> None:
+    expired = datetime(2020, 1, 1, tzinfo=UTC)
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1", expires=expired)
+    words = await failure(answers(OK), server=server, client=client)
+    assert words == "certificate verify failed: certificate has expired"
+
+
+async def test_self_signed_certificate_is_refused() -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with authority.private_key_pem.tempfile() as key, authority.cert_pem.tempfile() as certificate:
+        server.load_cert_chain(certificate, key)
+    words = await failure(answers(OK), server=server, client=None)
+    assert words == "certificate verify failed: self-signed certificate"
+
+
+@pytest.mark.parametrize(
+    ("answering", "words"),
+    [
+        (resets_at_once, "TLS handshake failed: connection reset by 127.0.0.1:{port}"),
+        (closes_at_once, "TLS handshake failed: connection "),
+        (hears_and_closes, "TLS handshake failed: connection closed by 127.0.0.1:{port}"),
+    ],
+)
+async def test_receiver_without_tls_is_told_in_words(answering: Answering, words: str) -> None:
+    assert (await failure(answering, server=None, client=None)).startswith(words)
+
+
+async def test_plain_http_answer_to_a_handshake_is_told_in_words() -> None:
+    async def talks_http(stream: Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(OK)
+
+    words = await failure(talks_http, server=None, client=None)
+    assert words == "TLS handshake failed: wrong version number"
+
+
+@pytest.mark.parametrize(
+    ("answering", "words"),
+    [
+        (answers_and_closes(), "connection closed by 127.0.0.1:{port} before an answer"),
+        (
+            answers_and_closes(b"HTTP"),
+            "connection closed by 127.0.0.1:{port} in the middle of its answer",
+        ),
+        (answers_and_resets(b"HTTP"), "connection reset by 127.0.0.1:{port}"),
+    ],
+)
+async def test_lost_connection_is_told_as_without_tls(answering: Answering, words: str) -> None:
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    assert await failure(answering, server=server, client=client) == words
+
+
+async def test_garbage_in_the_stream_is_told_in_words() -> None:
+    async def breaks_the_layer(stream: Stream) -> None:
+        await read_request(stream)
+        assert isinstance(stream, trio.SSLStream)
+        await stream.transport_stream.send_all(b"no record at all" * 10)
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    words = await failure(breaks_the_layer, server=server, client=client)
+    assert words == "TLS with 127.0.0.1:{port} failed: wrong version number"
+
+
+async def test_bytes_behind_an_answer_end_the_connection() -> None:
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    for behind in (b"x", b"x" * 100_000):
+
+        async def says_more(stream: Stream, behind: bytes = behind) -> None:
+            await read_request(stream)
+            await stream.send_all(OK + b"\r\n" * 20_000 + behind)
+
+        async with (
+            receiver(says_more, ssl_context=server) as served,
+            CallbackTransport(ssl_context=client, pool=Pool()) as transport,
+        ):
+            for _ in range(2):
+                response = await transport.handle_async_request(request_to(served.url()))
+                assert response.status_code == 200
+        assert served.connections == 2
+
+
+async def test_record_behind_an_answer_ends_the_connection() -> None:
+    async def says_more_at_once(stream: Stream) -> None:
+        await read_request(stream)
+        assert isinstance(stream, trio.SSLStream)
+        await stream.send_all(OK[:9])
+        for record in (OK[9:], b"more"):
+            stream._ssl_object.write(record)
+        await stream.transport_stream.send_all(stream._outgoing.read())
+        await stream.receive_some()
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    async with (
+        receiver(says_more_at_once, ssl_context=server) as served,
+        CallbackTransport(ssl_context=client) as transport,
+    ):
+        for _ in range(2):
+            await transport.handle_async_request(request_to(served.url(), delivery="at_most_once"))
+    assert served.connections == 2
+
+
+async def test_receiver_hears_why_its_certificate_was_refused() -> None:
+    heard: list[str] = []
+
+    async def listens(stream: Stream) -> None:
+        with pytest.raises(trio.BrokenResourceError) as raised:
+            await stream.receive_some()
+        assert isinstance(raised.value.__cause__, ssl.SSLError)
+        heard.append(raised.value.__cause__.reason)
+
+    server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
+    async with receiver(listens, ssl_context=server) as served, CallbackTransport() as transport:
+        with pytest.raises(httpx.ConnectError):
+            await transport.handle_async_request(request_to(served.url()))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    assert heard == ["TLSV1_ALERT_UNKNOWN_CA"]
+
+
+async def test_receiver_hears_goodbye() -> None:
+    heard: list[bytes] = []
+
+    async def listens_to_the_end(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(OK)
+        heard.append(bytes(await stream.receive_some()))
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1")
+    async with receiver(listens_to_the_end, ssl_context=server) as served:
+        async with CallbackTransport(ssl_context=client) as transport:
+            await transport.handle_async_request(request_to(served.url()))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    assert heard == [b""]

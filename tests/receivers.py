@@ -1,0 +1,269 @@
+"""Receivers of callbacks, healthy and hostile: raw sockets on the loopback.
+
+`async with receiver(answering) as served:` serves until the block ends. `answering` gets the stream
+of each connection, which is closed when it returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import httpx
+import trio
+import trustme
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Answering = Callable[[Stream], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Where a receiver listens, and how many connections it has had."""
+
+    port: int
+    scheme: str
+    connections: int = 0
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        return f"{self.scheme}://{host}:{self.port}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came."""
+
+    head: bytes
+    body: bytes
+
+    def header(self, name: bytes) -> list[bytes]:
+        fields = (line.split(b": ", 1) for line in self.head.split(b"\r\n")[1:])
+        return [value for key, value in fields if key.lower() == name.lower()]
+
+
+@asynccontextmanager
+async def receiver(
+    answering: Answering, *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
+    """Serve on a free port until the block ends; a client that leaves early is no error."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    served = Receiver(listener.socket.getsockname()[1], "https" if ssl_context else "http")
+
+    async def handle(tcp: trio.SocketStream) -> None:
+        served.connections += 1
+        stream: Stream = tcp
+        if ssl_context is not None:
+            stream = trio.SSLStream(tcp, ssl_context, server_side=True, https_compatible=True)
+        try:
+            await answering(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trio.serve_listeners, handle, [listener]))
+        yield served
+        nursery.cancel_scope.cancel()
+
+
+def tls_contexts(
+    authority: trustme.CA, name: str, *, expires: datetime | None = None
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Make a server's context with a certificate for a name, and a client's that trusts it."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, not_after=expires).configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+def yes() -> bool:
+    """Let a request go out."""
+    return True
+
+
+def request_to(
+    url: str,
+    *,
+    may_send: Callable[[], bool] = yes,
+    delivery: str = "at_least_once",
+    content: bytes = b"{}",
+) -> httpx.Request:
+    """Make a callback as the transport gets it."""
+    extensions = {"may_send": may_send, "delivery": delivery}
+    return httpx.Request("POST", url, content=content, extensions=extensions)
+
+
+def open_files() -> int:
+    """Count this process's file descriptors."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+async def read_request(stream: Stream) -> Received | None:
+    """Read one request with a Content-Length, if any; None when the client has closed."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = await stream.receive_some()
+        if not more:
+            return None
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int((Received(head, b"").header(b"content-length") or [b"0"])[0])
+    while len(body) < length:
+        body += await stream.receive_some()
+    return Received(head, body)
+
+
+class Recorder:
+    """A healthy receiver: keeps each request, and answers all of them on one connection."""
+
+    def __init__(self, answer: bytes = OK) -> None:
+        self.requests: list[Received] = []
+        self._answer = answer
+
+    async def __call__(self, stream: Stream) -> None:
+        while request := await read_request(stream):
+            self.requests.append(request)
+            await stream.send_all(self._answer)
+
+
+def answers(answer: bytes) -> Answering:
+    """Answer each request with these bytes, and keep the connection."""
+    return Recorder(answer)
+
+
+def answers_and_closes(answer: bytes = b"") -> Answering:
+    """Answer one request with these bytes, and close in good order."""
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(answer)
+
+    return answering
+
+
+def answers_and_resets(answer: bytes = b"") -> Answering:
+    """Answer one request with these bytes, and reset the connection."""
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(answer)
+        reset(stream)
+
+    return answering
+
+
+def answers_and_half_closes(answer: bytes = b"") -> Answering:
+    """Answer one request with these bytes, say that no more will come, and go on listening."""
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        if not isinstance(stream, trio.SocketStream):
+            raise TypeError("TLS has no half-close")
+        await stream.send_all(answer)
+        await stream.send_eof()
+        await read_request(stream)
+
+    return answering
+
+
+def answers_unread(answer: bytes) -> Answering:
+    """Answer before the request has been read, and close: what comes in resets the connection."""
+
+    async def answering(stream: Stream) -> None:
+        await stream.send_all(answer)
+
+    return answering
+
+
+def trickles(answer: bytes, interval_s: float) -> Answering:
+    """Answer one request a byte at a time."""
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        for byte in answer:
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(interval_s)
+
+    return answering
+
+
+def never_ends(start: bytes, block: bytes) -> Answering:
+    """Answer one request with a start and then with the same block for as long as it is read."""
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(start)
+        for _ in itertools.count():
+            await stream.send_all(block)
+
+    return answering
+
+
+async def resets_at_once(stream: Stream) -> None:
+    reset(stream)
+
+
+async def closes_at_once(_: Stream) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def resets_after_head(stream: Stream) -> None:
+    """Reset when the first bytes of a request have come."""
+    await stream.receive_some(16)
+    reset(stream)
+
+
+async def never_answers(stream: Stream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+def endless_headers() -> Answering:
+    return never_ends(b"HTTP/1.1 200 OK\r\n", b"X-Filler: " + b"x" * 10_000 + b"\r\n")
+
+
+def endless_body() -> Answering:
+    return never_ends(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000)
+
+
+class ClosesAfterEach:
+    """Answers each request as if the connection were kept, and closes it all the same."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+
+    async def __call__(self, stream: Stream) -> None:
+        if request := await read_request(stream):
+            self.requests.append(request)
+            await stream.send_all(OK)
+
+
+class HangsUpOnSecond:
+    """Answers the first request of each connection, and closes without a word on the second."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+
+    async def __call__(self, stream: Stream) -> None:
+        for answer in (OK, b""):
+            if request := await read_request(stream):
+                self.requests.append(request)
+                await stream.send_all(answer)
+
+
+def reset(stream: Stream) -> None:
+    """Close with a TCP reset."""
+    tcp = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+    linger_0_s = struct.pack("ii", 1, 0)
+    tcp.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger_0_s)
+    tcp.socket.close()

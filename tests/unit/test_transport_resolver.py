@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from timer_trio.transport.resolver import MAX_ADDRESSES, MAX_FAILURES, Address, Host, Resolver
+
+FOUND = (("192.0.2.7", 0),)
+ADDRESS = Address("192.0.2.7", 443)
+
+
+class NameServer:
+    """Answers look-ups when it is let; a name in `missing` does not exist."""
+
+    def __init__(self, *missing: str) -> None:
+        self.asked: list[str] = []
+        self.missing = set(missing)
+        self.heard = threading.Semaphore(0)
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def look_up(self, host: str) -> tuple[Host, ...]:
+        self.asked.append(host)
+        self.heard.release()
+        self.answers.wait(10)
+        if host in self.missing:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service\x00 not known")
+        return FOUND
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self.answers.clear()
+        try:
+            yield
+        finally:
+            self.answers.set()
+
+
+async def wait_heard(server: NameServer) -> None:
+    await trio.to_thread.run_sync(server.heard.acquire)  # noqa: TID251 - waits for a thread
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [("192.0.2.7", "192.0.2.7:80"), ("2001:db8::1", "[2001:db8::1]:80"), ("127.1", "127.0.0.1:80")],
+)
+async def test_ip_literal_needs_no_look_up(host: str, text: str) -> None:
+    server = NameServer()
+    (address,) = await Resolver(server.look_up).resolve(host, 80)
+    assert str(address) == text
+    assert not server.asked
+
+
+async def test_one_look_up_serves_all_who_wait() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up)
+    found: list[list[Address]] = []
+
+    async def resolve() -> None:
+        found.append(await resolver.resolve("name.example", 443))
+
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(resolve)
+            await wait_heard(server)
+            await trio.testing.wait_all_tasks_blocked()
+            server.answers.set()
+    assert found == [[ADDRESS]] * 20
+    assert server.asked == ["name.example"]
+
+
+async def test_canceled_asker_leaves_its_look_up_to_the_others() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up)
+    found: list[list[Address]] = []
+    first = trio.CancelScope()
+
+    async def resolve_first() -> None:
+        with first:
+            await resolver.resolve("name.example", 443)
+
+    async def resolve() -> None:
+        found.append(await resolver.resolve("name.example", 443))
+
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(resolve_first)
+            await wait_heard(server)
+            nursery.start_soon(resolve)
+            await trio.testing.wait_all_tasks_blocked()
+            first.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            server.answers.set()
+    assert found == [[ADDRESS]]
+    assert server.asked == ["name.example"]
+
+
+async def test_look_up_that_never_began_is_taken_over() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up, threads=1)
+    found: list[list[Address]] = []
+    first = trio.CancelScope()
+
+    async def resolve_first() -> None:
+        with first:
+            await resolver.resolve("name.example", 443)
+
+    async def resolve(name: str) -> None:
+        found.append(await resolver.resolve(name, 443))
+
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(resolve, "slow.example")
+            await wait_heard(server)
+            nursery.start_soon(resolve_first)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(resolve, "name.example")
+            await trio.testing.wait_all_tasks_blocked()
+            first.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            server.answers.set()
+    assert found == [[ADDRESS]] * 2
+    assert server.asked == ["slow.example", "name.example"]
+
+
+async def test_name_that_hangs_holds_one_thread_however_many_gave_up() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up, threads=2)
+    with server.hanging():
+        for attempt in range(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(resolver.resolve, "hangs.example", 443)
+                if attempt == 0:
+                    await wait_heard(server)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        assert server.asked == ["hangs.example"]
+
+
+async def test_failure_is_remembered_for_5_s(mock_clock: MockClock) -> None:
+    server = NameServer("name.example")
+    resolver = Resolver(server.look_up)
+    for _ in range(3):
+        with pytest.raises(httpx.ConnectError) as raised:
+            await resolver.resolve("name.example", 443)
+        assert str(raised.value) == "no address for name.example: Name or service not known"
+    assert len(server.asked) == 1
+    server.missing.clear()
+    mock_clock.jump(5.1)
+    assert await resolver.resolve("name.example", 443) == [ADDRESS]
+
+
+async def test_memory_of_failures_has_an_end() -> None:
+    names = [f"{n}.example" for n in range(MAX_FAILURES + 1)]
+    resolver = Resolver(NameServer(*names).look_up)
+    for name in names:
+        with pytest.raises(httpx.ConnectError):
+            await resolver.resolve(name, 80)
+    assert len(resolver._failures) == 1
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "nul\x00.example", "bücher.example"])
+async def test_host_that_is_no_name_has_no_address(host: str) -> None:
+    with pytest.raises(httpx.ConnectError, match=r"^no address for "):
+        await Resolver().resolve(host, 80)
+
+
+async def test_only_some_of_many_addresses_are_tried() -> None:
+    many = tuple((f"192.0.2.{n}", 0) for n in range(100))
+    found = await Resolver(lambda _: many).resolve("many.example", 80)
+    assert len(found) == MAX_ADDRESSES
+
+
+async def test_system_knows_localhost() -> None:
+    found = await Resolver().resolve("localhost", 80)
+    assert {address.ip for address in found} <= {"127.0.0.1", "::1"}
+
+
+async def test_bug_in_a_look_up_raises_as_itself_and_frees_the_name() -> None:
+    def broken(_: str) -> tuple[Host, ...]:
+        raise ZeroDivisionError
+
+    resolver = Resolver(broken)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await resolver.resolve("name.example", 443)

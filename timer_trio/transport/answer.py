@@ -1,0 +1,116 @@
+"""The bytes of an answer, without I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+import httpx
+
+from timer_trio.transport.wording import size
+
+_SWITCHING_PROTOCOLS: Final = 101
+
+
+class Answer:
+    """Collects one answer from the bytes that are fed to it, until `is_complete`.
+
+    The body is cut at `max_body_bytes`; so is one that hides behind endless chunk extensions or
+    trailers. An answer like that is complete, and its connection good for nothing more.
+    """
+
+    def __init__(self, *, max_header_bytes: int, max_body_bytes: int) -> None:
+        self._max_header_bytes = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._received = 0
+        self._has_head = False
+        self._is_framed = False
+        self._has_more = False
+        self._keeps_alive = False
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.is_complete = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self._received > 0
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the connection can carry another request."""
+        return self._keeps_alive and not self._has_more
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._body)[: self._max_body_bytes]
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            httpx.RemoteProtocolError: they are no HTTP, or too many headers.
+        """
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a bug of this class, not of the receiver
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.is_complete:
+                raise httpx.RemoteProtocolError(f"answer is not HTTP: {error}") from None
+            self._has_more = True
+        self._check_limits()
+
+    def feed_end(self) -> bool:
+        """Take the end of the stream; False if the answer is cut by it."""
+        self.is_complete = self._has_head and not self._is_framed
+        return self.is_complete
+
+    def _check_limits(self) -> None:
+        if not self._has_head and self._received > self._max_header_bytes:
+            limit = size(self._max_header_bytes)
+            raise httpx.RemoteProtocolError(f"answer headers exceed {limit}")
+        exceeds_body = self._body_bytes >= self._max_body_bytes
+        if exceeds_body or self._received >= self._max_header_bytes + self._max_body_bytes:
+            self.is_complete = True
+
+    # What the parser calls. It goes on behind the end of an answer, so each looks where it is.
+
+    def on_message_begin(self) -> None:
+        self._has_more = self.is_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.is_complete:
+            return
+        self.status = self._parser.get_status_code()
+        is_interim = 100 <= self.status < 200 and self.status != _SWITCHING_PROTOCOLS
+        self._has_head = not is_interim
+        if is_interim:
+            self.headers.clear()
+        else:
+            self._is_framed = _is_framed(self.headers)
+
+    def on_body(self, data: bytes) -> None:
+        if not self.is_complete:
+            self._body.append(data)
+            self._body_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.is_complete or not self._has_head:
+            return
+        self.is_complete = True
+        self._keeps_alive = self._parser.should_keep_alive()
+
+
+def _is_framed(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a body's end is known, rather than the connection's."""
+    fields = {name.lower(): value.lower() for name, value in headers}
+    last_coding = fields.get(b"transfer-encoding", b"").rpartition(b",")[2].strip()
+    return b"content-length" in fields or last_coding == b"chunked"

@@ -1,0 +1,98 @@
+"""Addresses to a socket: the first one that answers wins."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import httpx
+import trio
+
+from timer_trio.transport.resolver import Address
+from timer_trio.transport.wording import connect_failure
+
+HEAD_START_S: Final = 0.25
+"""What one address gets before the next is tried beside it (RFC 8305)."""
+
+
+async def connect(addresses: Sequence[Address]) -> tuple[trio.SocketStream, Address]:
+    """Connect to one of some addresses, in their order but IPv6 and IPv4 by turns.
+
+    Raises:
+        httpx.ConnectError: none let us.
+    """
+    race = _Race()
+    try:
+        await race.run(by_turns(addresses))
+    except BaseException:
+        race.close()
+        raise
+    if race.winner is None:
+        raise httpx.ConnectError("; ".join(race.failures))
+    return race.winner
+
+
+def by_turns(addresses: Sequence[Address]) -> list[Address]:
+    """Alternate the two families, so that one that leads nowhere costs a single head start."""
+    first = [a for a in addresses if a.is_ipv6 is addresses[0].is_ipv6]
+    second = [a for a in addresses if a.is_ipv6 is not addresses[0].is_ipv6]
+    rank = {a: 2 * i for i, a in enumerate(first)} | {a: 2 * i + 1 for i, a in enumerate(second)}
+    return sorted(rank, key=rank.__getitem__)
+
+
+class _Race:
+    def __init__(self) -> None:
+        self.winner: tuple[trio.SocketStream, Address] | None = None
+        self.failures: list[str] = []
+
+    async def run(self, addresses: Sequence[Address]) -> None:
+        if len(addresses) == 1:  # nearly always, and then a nursery would only cost
+            await self._attempt(addresses[0])
+            return
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                ended = trio.Event()
+                nursery.start_soon(self._take_part, address, ended, nursery.cancel_scope)
+                with trio.move_on_after(HEAD_START_S):
+                    await ended.wait()
+
+    def close(self) -> None:
+        if self.winner is not None:
+            self.winner[0].socket.close()
+
+    async def _take_part(
+        self, address: Address, ended: trio.Event, others: trio.CancelScope
+    ) -> None:
+        await self._attempt(address)
+        ended.set()
+        if self.winner is not None:
+            others.cancel()
+
+    async def _attempt(self, address: Address) -> None:
+        try:
+            stream = trio.SocketStream(await _connected(address))
+        except OSError as error:
+            self.failures.append(connect_failure(error, str(address)))
+            return
+        if self.winner is None:
+            self.winner = stream, address
+        else:
+            stream.socket.close()
+
+
+async def _connected(address: Address) -> trio.socket.SocketType:
+    family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+    connecting = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await connecting.connect(_sockaddr(address))
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
+
+
+def _sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+    if address.is_ipv6:
+        return (address.ip, address.port, 0, address.scope)
+    return (address.ip, address.port)

@@ -1,0 +1,64 @@
+"""One connection: a request out, its answer in."""
+
+from __future__ import annotations
+
+import httpx
+import trio
+
+from timer_trio.transport.answer import Answer
+from timer_trio.transport.streams import ByteStream
+from timer_trio.transport.wording import loss
+
+_LOST = (trio.BrokenResourceError, OSError)  # ssl.SSLError is an OSError
+
+
+class Connection:
+    """Carries one request at a time. `peer` is the address at its other end.
+
+    `used_at`: when it opened or its last answer was complete, on trio's clock.
+    """
+
+    def __init__(self, stream: ByteStream, peer: str) -> None:
+        self._stream = stream
+        self.peer = peer
+        self.used_at = trio.current_time()
+
+    async def exchange(self, request: bytes, answer: Answer) -> bool:
+        """Send a request, receive until the answer is complete, and say if another one may follow.
+
+        No other task runs before the first byte of the request has been handed to the system.
+
+        Raises:
+            httpx.NetworkError: the connection broke or ended; the answer may have begun.
+            httpx.RemoteProtocolError: what came is no HTTP.
+        """
+        failure: httpx.NetworkError | None = None
+        try:
+            await self._stream.send_all(request)
+        except _LOST as error:
+            # A receiver that refuses a large request may have answered before it closed.
+            failure = httpx.WriteError(loss(error, self.peer))
+        while not answer.is_complete:
+            data = await self._receive(failure)
+            if data:
+                answer.feed(data)
+            elif not answer.feed_end():
+                raise failure or self._ended(answer)
+        self.used_at = trio.current_time()
+        return answer.is_reusable and failure is None
+
+    def is_quiet(self) -> bool:
+        return self._stream.is_quiet()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def _receive(self, failure: httpx.NetworkError | None) -> bytes:
+        try:
+            return await self._stream.receive_some()
+        except _LOST as error:
+            raise failure or httpx.ReadError(loss(error, self.peer)) from None
+
+    def _ended(self, answer: Answer) -> httpx.NetworkError:
+        when = "in the middle of its answer" if answer.has_begun else "before an answer"
+        return httpx.ReadError(f"connection closed by {self.peer} {when}")

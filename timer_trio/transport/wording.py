@@ -1,0 +1,64 @@
+"""Failures as sentences for `last_error`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from typing import Final
+
+from timer_trio.domain.outcome import clean
+
+_CONNECT_FAILURES: Final = {
+    errno.ECONNREFUSED: "connection refused by {peer}",
+    errno.ECONNRESET: "connection reset by {peer}",
+    errno.ETIMEDOUT: "connection to {peer} timed out",
+    errno.ENETUNREACH: "network unreachable: {peer}",
+    errno.EHOSTUNREACH: "host unreachable: {peer}",
+    errno.EMFILE: "no file descriptor left to connect to {peer}",
+    errno.ENFILE: "no file descriptor left to connect to {peer}",
+}
+
+_LOSSES: Final = {
+    errno.ECONNRESET: "connection reset by {peer}",
+    errno.EPIPE: "connection reset by {peer}",
+    errno.ETIMEDOUT: "connection to {peer} timed out",
+}
+
+
+def connect_failure(error: OSError, peer: str) -> str:
+    words = _CONNECT_FAILURES.get(error.errno or 0, "cannot connect to {peer}: {cause}")
+    return words.format(peer=peer, cause=_cause(error))
+
+
+def loss(error: BaseException, peer: str) -> str:
+    """Say how an open connection broke; trio's own errors name the cause behind them."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLError):
+        return clean(f"TLS with {peer} failed: {_tls_cause(cause)}")
+    if not isinstance(cause, OSError):
+        return f"connection to {peer} broke"
+    words = _LOSSES.get(cause.errno or 0, "connection to {peer} broke: {cause}")
+    return words.format(peer=peer, cause=_cause(cause))
+
+
+def handshake_failure(error: Exception, peer: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return clean(f"certificate verify failed: {error.verify_message}")
+    if isinstance(error, ssl.SSLEOFError):
+        return f"TLS handshake failed: connection closed by {peer}"
+    if isinstance(error, ssl.SSLError):
+        return clean(f"TLS handshake failed: {_tls_cause(error)}")
+    return f"TLS handshake failed: {loss(error, peer)}"
+
+
+def size(count: int) -> str:
+    return f"{count // 1024} KiB" if count % 1024 == 0 else f"{count} bytes"
+
+
+def _tls_cause(error: ssl.SSLError) -> str:
+    return error.reason.lower().replace("_", " ") if error.reason else str(error)
+
+
+def _cause(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else clean(str(error))
