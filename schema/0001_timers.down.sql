@@ -1,0 +1,3 @@
+DROP TABLE timers;
+DROP TABLE replicas;
+DROP TABLE timer_trio_migrations;

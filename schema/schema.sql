@@ -1,0 +1,97 @@
+-- The whole schema of today, as the numbered files make it: for reading. A test proves that they agree.
+
+-- One row a timer. Almost all of its life a row rests; it is updated twice when it fires.
+CREATE TABLE timers (
+    -- The id's last byte, so that every look-up by id is one by primary key as well.
+    shard smallint NOT NULL CHECK (shard = get_byte(uuid_send(id), 15)),
+    id uuid NOT NULL,
+    status text NOT NULL
+        CHECK (status IN ('pending', 'executing', 'completed', 'failed', 'canceled')),
+    -- When somebody must pick this row up; NULL while it is claimed and once it has ended.
+    due_at timestamptz,
+    execute_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    -- When the last create or update was written: lateness counts from it.
+    requested_at timestamptz NOT NULL,
+    executed_at timestamptz,
+    -- Scheme, host and port of callback_url, so that the loader need not read and parse that.
+    destination text NOT NULL,
+    callback_url text NOT NULL,
+    callback_method text NOT NULL
+        CHECK (callback_method IN ('POST', 'PUT', 'PATCH', 'GET', 'DELETE')),
+    callback_headers json NOT NULL CHECK (json_typeof(callback_headers) = 'object'),
+    -- Text, since jsonb would forget the order of keys and refuse some characters.
+    callback_payload text,
+    metadata jsonb CHECK (jsonb_typeof(metadata) = 'object'),
+    timeout_s double precision NOT NULL CHECK (timeout_s > 0 AND timeout_s < 'infinity'),
+    delivery text NOT NULL CHECK (delivery IN ('at_least_once', 'at_most_once')),
+    -- NULL: it may fire however late it is.
+    misfire_grace_s double precision CHECK (misfire_grace_s >= 0 AND misfire_grace_s < 'infinity'),
+    attempt integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    -- The last claim, kept when the timer has ended so that a repeated settle finds its own work.
+    -- Negative once that claim has given the timer back, for the same reason.
+    claim bigint CHECK (claim <> 0),
+    -- The replica that holds the timer now.
+    claimed_by uuid,
+    last_error text,
+
+    PRIMARY KEY (shard, id),
+    CONSTRAINT timers_due_unless_held_or_ended CHECK (
+        (due_at IS NULL)
+        = (claimed_by IS NOT NULL OR status IN ('completed', 'failed', 'canceled'))
+    ),
+    CONSTRAINT timers_held_while_executing CHECK (
+        claimed_by IS NULL OR (status = 'executing' AND claim > 0 AND attempt > 0)
+    ),
+    CONSTRAINT timers_pending_is_not_claimed CHECK (status <> 'pending' OR coalesce(claim, -1) < 0),
+    CONSTRAINT timers_executing_was_claimed CHECK (status <> 'executing' OR claim IS NOT NULL),
+    CONSTRAINT timers_completed_was_sent CHECK (status <> 'completed' OR executed_at IS NOT NULL),
+    -- What Python's datetime can hold: one row beyond it would make a whole batch unreadable.
+    CONSTRAINT timers_instants_in_range CHECK (
+        least(due_at, execute_at, created_at, updated_at, requested_at, executed_at)
+        >= '1970-01-01 00:00:00+00'
+        AND greatest(due_at, execute_at, created_at, updated_at, requested_at, executed_at)
+        < '10000-01-01 00:00:00+00'
+    )
+) WITH (
+    -- Both updates change an indexed column, so none is HOT, and room left on a page buys nothing.
+    fillfactor = 100,
+    -- Each fired timer leaves two dead rows; the default of 20 % would let a table of ten million
+    -- resting timers gather two million of them, at the head of the index that the loader reads.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000,
+    -- Old statistics know nothing of what is due now.
+    autovacuum_analyze_scale_factor = 0.02,
+    autovacuum_analyze_threshold = 5000
+);
+
+-- The one index of the hot path: what is due next in a shard.
+CREATE INDEX timers_due ON timers (shard, due_at, id) WHERE due_at IS NOT NULL;
+
+-- What a dead replica held.
+CREATE INDEX timers_claimed_by ON timers (claimed_by) WHERE claimed_by IS NOT NULL;
+
+-- The two orders of a list, with the id that breaks ties.
+CREATE INDEX timers_created ON timers (created_at, id);
+CREATE INDEX timers_execute ON timers (execute_at, id);
+
+-- Equality on a key of the metadata. Without fastupdate no insert has to tidy up after many others.
+CREATE INDEX timers_metadata ON timers USING gin (metadata jsonb_path_ops)
+    WITH (fastupdate = off) WHERE metadata IS NOT NULL;
+
+-- One row a living replica; the counter is its heartbeat. A claim locks the row FOR KEY SHARE, which
+-- a heartbeat does not wait for, and a sweep does.
+CREATE TABLE replicas (
+    id uuid PRIMARY KEY,
+    counter bigint NOT NULL DEFAULT 0,
+    started_at timestamptz NOT NULL
+);
+
+-- Which of these files have been applied, and what they said.
+CREATE TABLE timer_trio_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,81 @@
+"""The PostgreSQL of the tests: one server a session, one database a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+import pytest
+import trio
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from timer_trio.embedded.server import PostgresServer
+from timer_trio.storage.migrate import migrate
+
+_NUMBERS: Final = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty server: our own, or the one that TEST_DATABASE_URL names."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "data")
+    yield trio.run(server.start)
+    trio.run(server.stop)
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> Iterator[str]:
+    """The name of a migrated database, to be copied: it takes a twentieth of a second."""
+    with database(postgres_url, "template0") as name:
+        with psycopg.connect(postgres_url, dbname=name, autocommit=True) as connection:
+            migrate(connection)
+        yield name
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_url: str, template: str) -> Iterator[str]:
+    with database(postgres_url, template) as name:
+        yield make_conninfo(postgres_url, dbname=name)
+
+
+@pytest.fixture
+def clean_database_url(shared_database: str) -> str:
+    """A migrated database without a row: much quicker to have than one of one's own."""
+    with psycopg.connect(shared_database, autocommit=True) as connection:
+        connection.execute("DELETE FROM timers; DELETE FROM replicas")
+    return shared_database
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template: str) -> Iterator[str]:
+    """A migrated database for one test alone."""
+    with database(postgres_url, template) as name:
+        yield make_conninfo(postgres_url, dbname=name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """A database for one test alone that nobody has migrated."""
+    with database(postgres_url, "template0") as name:
+        yield make_conninfo(postgres_url, dbname=name)
+
+
+@contextmanager
+def database(postgres_url: str, template: str) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+    create = SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(create)
+        try:
+            yield name
+        finally:
+            drop = SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name))
+            connection.execute(drop)

@@ -1,0 +1,296 @@
+"""A row that somebody holds is waited for, and judged by what it is afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+
+from tests.contract.timers import (
+    ALICE,
+    BOB,
+    FIRST,
+    LATER,
+    NOW,
+    SECOND,
+    SOON,
+    ask,
+    claimed,
+    completed,
+    created,
+    due,
+    given_back,
+)
+from timer_trio.domain.errors import (
+    ContentionError,
+    NotPendingError,
+    ReplicaGoneError,
+    StorageUnavailableError,
+)
+from timer_trio.domain.timer import Status, TimerId
+from timer_trio.storage import ClaimReply, Storage
+from timer_trio.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def other(clean_database_url: str) -> Iterator[Connection]:
+    """A stranger's session, whose transactions stay open until they are told."""
+    with psycopg.connect(clean_database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def observer(clean_database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(clean_database_url, autocommit=True) as connection:
+        yield connection
+
+
+async def waiting(observer: Connection) -> None:
+    """Return when a statement waits for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with trio.fail_after(5):
+        while observer.execute(query).fetchall()[0][0] == 0:  # noqa: ASYNC110 - no event tells
+            await trio.sleep(0.002)
+
+
+MOVE_LATER = "UPDATE timers SET execute_at = %(later)s, due_at = %(later)s WHERE id = %(id)s"
+MOVE_EARLIER = "UPDATE timers SET execute_at = %(now)s, due_at = %(now)s WHERE id = %(id)s"
+CANCEL = "UPDATE timers SET status = 'canceled', due_at = NULL WHERE id = %(id)s"
+CLAIM = """
+    UPDATE timers SET
+        status = 'executing', due_at = NULL, claim = 7, claimed_by = %(bob)s, attempt = attempt + 1
+    WHERE id = %(id)s
+"""
+CHANGE = "UPDATE timers SET callback_payload = '2' WHERE id = %(id)s"
+LOCK = "SELECT FROM timers WHERE id = %(id)s FOR UPDATE"
+
+
+def begin(other: Connection, statement: str, timer_id: TimerId) -> None:
+    other.execute(statement, {"id": timer_id, "now": NOW, "later": LATER, "bob": BOB})
+
+
+@pytest.mark.parametrize(
+    ("statement", "claimed_count", "moved_count"),
+    [(MOVE_LATER, 0, 1), (CANCEL, 0, 0), (CLAIM, 0, 0), (CHANGE, 1, 0), (LOCK, 1, 0)],
+    ids=["moved later", "canceled", "claimed", "changed", "only locked"],
+)
+async def test_a_claim_judges_a_row_by_its_newest_version(
+    postgres: PostgresStorage,
+    other: Connection,
+    observer: Connection,
+    statement: str,
+    claimed_count: int,
+    moved_count: int,
+) -> None:
+    await postgres.join(ALICE, NOW)
+    before, timer_id, after = [await created(postgres) for _ in range(3)]
+    replies: list[ClaimReply] = []
+
+    async def claim() -> None:
+        replies.append(await ask(postgres, [before, timer_id, after]))
+
+    begin(other, statement, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claim)
+        await waiting(observer)
+        other.commit()
+    (reply,) = replies
+    mine = [timer for timer in reply.claimed if timer.id == timer_id]
+    assert len(mine) == claimed_count
+    assert len(reply.moved) == moved_count
+    assert len(reply.claimed) == 2 + claimed_count
+    if statement is CHANGE:
+        assert mine[0].spec.callback_payload == "2"
+    if statement is MOVE_LATER:
+        assert reply.moved[0].due_at == LATER
+
+
+async def test_a_timer_moved_earlier_while_a_claim_waits_is_claimed(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres, execute_at=LATER)
+    begin(other, MOVE_EARLIER, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claimed, postgres, timer_id)
+        await waiting(observer)
+        other.commit()
+    assert (await postgres.get(timer_id)).status is Status.EXECUTING
+
+
+async def test_a_claim_goes_on_when_what_it_waits_for_is_rolled_back(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+    begin(other, CANCEL, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claimed, postgres, timer_id)
+        await waiting(observer)
+        other.rollback()
+    assert (await postgres.get(timer_id)).status is Status.EXECUTING
+
+
+async def update(storage: Storage, timer_id: TimerId) -> None:
+    await storage.update(timer_id, {"timeout_s": 1.0}, SOON)
+
+
+async def cancel(storage: Storage, timer_id: TimerId) -> None:
+    await storage.cancel(timer_id, SOON)
+
+
+@pytest.mark.parametrize("change", [update, cancel])
+async def test_a_change_that_waited_for_a_claim_comes_too_late(
+    postgres: PostgresStorage,
+    other: Connection,
+    observer: Connection,
+    change: Callable[[Storage, TimerId], Awaitable[None]],
+) -> None:
+    timer_id = await created(postgres)
+
+    async def come_late() -> None:
+        with pytest.raises(NotPendingError) as refusal:
+            await change(postgres, timer_id)
+        assert refusal.value.status is Status.EXECUTING
+
+    begin(other, CLAIM, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come_late)
+        await waiting(observer)
+        other.commit()
+    assert (await postgres.get(timer_id)).spec.timeout_s == 30.0
+
+
+async def test_an_update_keeps_what_another_changed_while_it_waited(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    timer_id = await created(postgres)
+    begin(other, CHANGE, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(update, postgres, timer_id)
+        await waiting(observer)
+        other.commit()
+    spec = (await postgres.get(timer_id)).spec
+    assert (spec.callback_payload, spec.timeout_s) == ("2", 1.0)
+
+
+async def test_a_settle_that_waited_judges_by_the_newest_claim(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    timer_id, unheld = await created(postgres), await created(postgres)
+    await postgres.join(ALICE, NOW)
+    await ask(postgres, [timer_id, unheld])
+    await postgres.sweep(ALICE, None, SOON)
+
+    async def settle() -> None:
+        answers = await postgres.settle([completed(timer_id), given_back(unheld)], SOON)
+        assert list(answers) == [False, True]
+
+    begin(other, CLAIM, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(settle)
+        await waiting(observer)
+        other.commit()
+    assert (await postgres.get(timer_id)).status is Status.EXECUTING
+
+
+async def test_a_sweep_sees_what_was_claimed_while_it_waited(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    timer_id = await created(postgres)
+    await postgres.join(BOB, NOW)
+    other.execute("SELECT FROM replicas WHERE id = %s FOR KEY SHARE", [BOB])
+    begin(other, CLAIM, timer_id)
+    freed: list[int] = []
+
+    async def sweep() -> None:
+        freed.append(await postgres.sweep(BOB, None, SOON))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweep)
+        await waiting(observer)
+        other.commit()
+    assert freed == [1]
+    assert await due(postgres) == [timer_id]
+
+
+async def test_a_claim_that_waited_for_a_sweep_takes_nothing(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    timer_id = await created(postgres)
+    await postgres.join(ALICE, NOW)
+    other.execute("SELECT FROM replicas WHERE id = %s FOR UPDATE", [ALICE])
+    other.execute("DELETE FROM replicas WHERE id = %s", [ALICE])
+
+    async def claim() -> None:
+        with pytest.raises(ReplicaGoneError):
+            await ask(postgres, [timer_id])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claim)
+        await waiting(observer)
+        other.commit()
+    assert await due(postgres) == [timer_id]
+
+
+async def test_a_sweep_that_waited_for_a_beat_sweeps_nobody(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    other.execute("UPDATE replicas SET counter = counter + 1 WHERE id = %s", [ALICE])
+
+    async def sweep() -> None:
+        assert await postgres.sweep(ALICE, 0, SOON) == 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweep)
+        await waiting(observer)
+        other.commit()
+    assert ALICE in (await postgres.beat(ALICE)).counters
+
+
+async def test_a_claim_in_flight_does_not_hold_up_a_beat(
+    postgres: PostgresStorage, other: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    other.execute("SELECT FROM replicas WHERE id = %s FOR KEY SHARE", [ALICE])
+    assert (await postgres.beat(ALICE)).counters[ALICE] == 1
+
+
+async def test_a_row_held_too_long_is_contention_and_nothing_is_done(
+    postgres: PostgresStorage, other: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id, free = await created(postgres), await created(postgres)
+    begin(other, LOCK, timer_id)
+    with pytest.raises(ContentionError):
+        await ask(postgres, [free, timer_id])
+    assert await due(postgres) == sorted([timer_id, free])
+    other.rollback()
+    assert len((await ask(postgres, [free, timer_id])).claimed) == 2
+
+
+async def test_a_connection_cut_while_it_waits_is_an_unknown_outcome(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+
+    async def claim() -> None:
+        with pytest.raises(StorageUnavailableError):
+            await ask(postgres, [timer_id], claim=FIRST)
+
+    begin(other, LOCK, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claim)
+        await waiting(observer)
+        observer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+    other.rollback()
+    assert len((await ask(postgres, [timer_id], claim=SECOND)).claimed) == 1

@@ -1,0 +1,175 @@
+"""Any history has the same answers from both storages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.contract.timers import ALICE, BOB, EPOCH, NOW, new_timer, seconds
+from timer_trio.domain.errors import NotPendingError, TimerTrioError
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    TRANSITIONS,
+    Claim,
+    JsonText,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    shard_of,
+)
+from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
+from timer_trio.storage.memory import MemoryStorage
+from timer_trio.storage.postgres import PostgresStorage
+
+TIMERS: Final = [
+    new_timer(shard=shard, execute_at=NOW + seconds(offset), metadata=metadata)
+    for shard, offset, metadata in ((0, 1, {"a": 1}), (0, 2, {"a": "1"}), (7, 1, None), (7, 3, {}))
+]
+IDS: Final = [timer.id for timer in TIMERS]
+SHARDS: Final = sorted({shard_of(timer_id) for timer_id in IDS})
+
+instants = st.integers(0, 4).map(lambda count: NOW + seconds(count))
+ids = st.sampled_from(IDS)
+replicas = st.sampled_from([ALICE, BOB])
+claims = st.sampled_from([Claim(1), Claim(2), Claim(2**63 - 1)])
+positions = st.builds(Position, instants, ids)
+scalars = st.sampled_from([1, 1.0, "1", True, None])
+changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[assignment]
+    {},
+    optional={
+        "execute_at": instants,
+        "callback_url": st.sampled_from(["http://a.example/x", "http://b.example"]),
+        "callback_payload": st.sampled_from([None, JsonText("[1]"), JsonText('"\0"')]),
+        "metadata": st.sampled_from([None, {"a": 1}, {"a": [1]}]),
+        "misfire_grace_s": st.sampled_from([None, 5.0, -5.0]),
+    },
+).filter(bool)
+
+
+@st.composite
+def settlements(draw: st.DrawFn) -> Settlement:
+    status = draw(st.sampled_from([Status.COMPLETED, Status.FAILED, Status.PENDING]))
+    begun = status is Status.COMPLETED or (status is Status.FAILED and draw(st.booleans()))
+    return Settlement(
+        timer_id=draw(ids),
+        claim=draw(claims),
+        status=status,
+        begun=begun,
+        executed_at=draw(instants) if begun else None,
+        last_error="why" if status is Status.FAILED else None,
+    )
+
+
+queries = st.builds(
+    TimerQuery,
+    status=st.none() | st.sampled_from(Status),
+    execute_after=st.none() | instants,
+    execute_before=st.none() | instants,
+    metadata=st.dictionaries(st.just("a"), st.lists(scalars, max_size=2)),
+    sort=st.sampled_from(Sort),
+    order=st.sampled_from(Order),
+    limit=st.integers(1, 4),
+    offset=st.integers(0, 2),
+    after=st.none() | positions,
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Settlement]:
+    """A batch names a timer under a claim once, as the stages do."""
+    drawn = draw(st.lists(settlements(), max_size=3))
+    return list({(one.timer_id, one.claim): one for one in drawn}.values())
+
+
+@dataclass(frozen=True)
+class Step:
+    """A verb and what it is asked."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+
+    async def take(self, storage: Storage) -> object:
+        """Answer in a form that can be compared: errors by kind, batches in one order."""
+        try:
+            answer = await getattr(storage, self.verb)(*self.arguments)
+        except NotPendingError as error:
+            return (NotPendingError, error.status)
+        except TimerTrioError as error:
+            return type(error)
+        if isinstance(answer, Beat):
+            return answer.counters
+        if isinstance(answer, ClaimReply):
+            return sorted(answer.claimed, key=lambda timer: timer.id), sorted(answer.moved)
+        if isinstance(answer, TimerPage):
+            return list(answer.timers), answer.total, answer.next
+        return list(answer) if isinstance(answer, Sequence) else answer
+
+
+def asked(verb: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    return st.builds(Step, st.just(verb), st.tuples(*arguments))
+
+
+cursors = st.builds(ShardCursor, st.sampled_from(SHARDS), instants | st.just(EPOCH), ids) | (
+    # Just where a page may have ended.
+    st.builds(
+        lambda timer: ShardCursor(shard_of(timer.id), timer.spec.execute_at, timer.id),
+        st.sampled_from(TIMERS),
+    )
+)
+steps = st.one_of(
+    asked("create", st.lists(st.sampled_from(TIMERS), max_size=4), instants),
+    asked("update", ids, changes, instants),
+    asked("cancel", ids, instants),
+    asked("claim", replicas, claims, st.lists(ids, max_size=4), instants, instants),
+    asked("claim", replicas, claims, st.just(IDS), instants, instants),
+    asked("settle", batches(), instants),
+    asked("join", replicas, instants),
+    asked("beat", replicas),
+    asked("sweep", replicas, st.none() | st.integers(0, 2), instants),
+    asked("list", queries),
+    asked(
+        "load",
+        st.lists(cursors, max_size=2),
+        instants,
+        st.integers(1, 3),
+        st.sampled_from([(), ("http://a.example:80",)]),
+    ),
+)
+BEGINNING: Final = [
+    Step("create", (TIMERS, NOW)),
+    Step("join", (ALICE, NOW)),
+    Step("join", (BOB, NOW)),
+]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=st.lists(steps, max_size=30))
+def test_any_history_has_the_same_answers_from_both(
+    history: list[Step], postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    sql.execute("DELETE FROM timers; DELETE FROM replicas")
+    trio.run(compare, [*BEGINNING, *history], MemoryStorage(lambda: NOW), postgres)
+
+
+async def compare(history: list[Step], memory: Storage, postgres: Storage) -> None:
+    before: dict[TimerId, Timer] = {}
+    for step in history:
+        assert await step.take(memory) == await step.take(postgres), step
+        after = {timer_id: await memory.get(timer_id) for timer_id in IDS}
+        for timer_id, timer in after.items():
+            assert timer == await postgres.get(timer_id), step
+            check_transition(before.get(timer_id, timer), timer)
+        before = after
+
+
+def check_transition(before: Timer, after: Timer) -> None:
+    if before != after:
+        assert after.status in TRANSITIONS[before.status]

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.contract.timers import (
+    ALICE,
+    BOB,
+    LATER,
+    NOW,
+    SECOND,
+    SOON,
+    ask,
+    claimed,
+    completed,
+    created,
+    due,
+    failed,
+    given_back,
+    new_timer,
+    seconds,
+)
+from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import Status, TimerId
+from timer_trio.storage import Storage
+
+THEN = SOON + seconds(1)
+
+
+async def claimed_after_crash(storage: Storage) -> TimerId:
+    """Make a timer whose first attempt has an unknown outcome, and whose second is Bob's."""
+    timer_id = await created(storage)
+    await claimed(storage, timer_id, ALICE)
+    await storage.sweep(ALICE, None, SOON)
+    await claimed(storage, timer_id, BOB, SECOND)
+    return timer_id
+
+
+async def test_a_completed_timer_says_when_it_was_sent(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    assert await storage.settle([completed(timer_id, sent_at=SOON)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.executed_at) == (Status.COMPLETED, SOON)
+    assert (timer.updated_at, timer.attempt, timer.last_error) == (THEN, 1, None)
+    assert await due(storage) == []
+
+
+async def test_a_failed_timer_says_why(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    assert await storage.settle([failed(timer_id)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.executed_at, timer.attempt) == (Status.FAILED, SOON, 1)
+    assert timer.last_error == "HTTP 503 from https://example.com"
+
+
+async def test_what_was_not_begun_does_not_count(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    assert await storage.settle([failed(timer_id, begun=False)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.executed_at, timer.attempt) == (Status.FAILED, None, 0)
+
+
+@pytest.mark.parametrize("settlement", [completed, failed, given_back])
+async def test_a_repeated_settle_changes_nothing_more(
+    storage: Storage, settlement: Callable[[TimerId], Settlement]
+) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([settlement(timer_id)], SOON)
+    before = await storage.get(timer_id)
+    assert await storage.settle([settlement(timer_id)], THEN) == [True]
+    assert await storage.get(timer_id) == before
+
+
+async def test_a_settle_without_the_claim_changes_nothing(storage: Storage) -> None:
+    timer_id, free = await created(storage), await created(storage)
+    await claimed(storage, timer_id)
+    before = await storage.get(timer_id)
+    strangers = [completed(timer_id, SECOND), completed(free), completed(new_timer().id)]
+    assert await storage.settle(strangers, THEN) == [False, False, False]
+    assert await storage.get(timer_id) == before
+    assert (await storage.get(free)).status is Status.PENDING
+
+
+async def test_a_batch_is_answered_in_its_order(storage: Storage) -> None:
+    ids = [await created(storage) for _ in range(4)]
+    await storage.join(ALICE, NOW)
+    await ask(storage, ids)
+    batch = [completed(ids[2]), completed(ids[0], SECOND), failed(ids[1]), given_back(ids[3])]
+    assert await storage.settle(batch, SOON) == [True, False, True, True]
+    statuses = [(await storage.get(timer_id)).status for timer_id in ids]
+    assert statuses == [Status.EXECUTING, Status.FAILED, Status.COMPLETED, Status.PENDING]
+
+
+async def test_settling_nothing_answers_nothing(storage: Storage) -> None:
+    assert await storage.settle([], SOON) == []
+
+
+async def test_one_bad_row_keeps_the_whole_batch_from_being_settled(storage: Storage) -> None:
+    good, bad = await created(storage), await created(storage)
+    await storage.join(ALICE, NOW)
+    await ask(storage, [good, bad])
+    refused = replace(failed(bad), last_error="\0")
+    with pytest.raises(RowRefusedError):
+        await storage.settle([completed(good), refused], SOON)
+    assert (await storage.get(good)).status is Status.EXECUTING
+    assert await storage.settle([completed(good)], SOON) == [True]
+
+
+async def test_a_timer_given_back_was_never_sent(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    assert await storage.settle([given_back(timer_id)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.attempt, timer.executed_at) == (Status.PENDING, 0, None)
+    assert await due(storage, NOW) == [timer_id]
+    assert (await claimed(storage, timer_id, claim=SECOND)).attempt == 1
+
+
+async def test_giving_back_does_not_make_an_earlier_attempt_known(storage: Storage) -> None:
+    timer_id = await claimed_after_crash(storage)
+    assert await storage.settle([given_back(timer_id, SECOND)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.attempt) == (Status.EXECUTING, 1)
+    assert await due(storage, THEN - seconds(0.1)) == []
+    assert await due(storage, THEN) == [timer_id]
+
+
+async def test_giving_back_twice_does_not_make_it_pending(storage: Storage) -> None:
+    timer_id = await claimed_after_crash(storage)
+    await storage.settle([given_back(timer_id, SECOND)], THEN)
+    before = await storage.get(timer_id)
+    assert await storage.settle([given_back(timer_id, SECOND)], LATER) == [True]
+    assert await storage.get(timer_id) == before
+    assert await due(storage, THEN) == [timer_id]
+
+
+async def test_giving_back_late_leaves_alone_what_others_did_since(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([given_back(timer_id)], SOON)
+    await claimed(storage, timer_id, BOB, SECOND)
+    assert await storage.settle([given_back(timer_id)], THEN) == [False]
+    assert await storage.settle([completed(timer_id, SECOND)], THEN) == [True]
+    assert (await storage.get(timer_id)).status is Status.COMPLETED
+
+
+async def test_a_timer_given_back_does_not_end_under_that_claim(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([given_back(timer_id)], SOON)
+    assert await storage.settle([completed(timer_id)], THEN) == [False]
+    assert (await storage.get(timer_id)).status is Status.PENDING
+
+
+async def test_a_late_outcome_settles_what_nobody_has_reclaimed(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.sweep(ALICE, None, SOON)
+    assert await storage.settle([completed(timer_id)], THEN) == [True]
+    assert (await storage.get(timer_id)).status is Status.COMPLETED
+    assert await due(storage) == []
+
+
+async def test_a_late_outcome_changes_nothing_once_reclaimed(storage: Storage) -> None:
+    timer_id = await claimed_after_crash(storage)
+    before = await storage.get(timer_id)
+    assert await storage.settle([completed(timer_id)], THEN) == [False]
+    assert await storage.get(timer_id) == before
+    assert await storage.settle([failed(timer_id, SECOND)], THEN) == [True]
+
+
+async def test_two_claims_of_one_timer_in_a_batch_are_told_apart(storage: Storage) -> None:
+    timer_id = await claimed_after_crash(storage)
+    batch = [failed(timer_id), completed(timer_id, SECOND)]
+    assert await storage.settle(batch, THEN) == [False, True]
+    assert (await storage.get(timer_id)).status is Status.COMPLETED
+
+
+async def test_a_late_owner_that_never_sent_makes_it_pending_again(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.sweep(ALICE, None, SOON)
+    assert await storage.settle([given_back(timer_id)], THEN) == [True]
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.attempt) == (Status.PENDING, 0)
+    assert await due(storage, NOW) == [timer_id]
+
+
+async def test_what_an_unknown_attempt_ended_as_is_counted_right(storage: Storage) -> None:
+    timer_id = await claimed_after_crash(storage)
+    await storage.settle([failed(timer_id, SECOND, begun=False)], THEN)
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.attempt, timer.executed_at) == (Status.FAILED, 1, None)

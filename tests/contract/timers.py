@@ -1,0 +1,137 @@
+"""Timers, replicas and claims to try a storage with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Unpack
+from uuid import UUID
+
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Delivery,
+    JsonText,
+    Method,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Status,
+    TimerId,
+    TimerSpec,
+    new_timer_id,
+)
+from timer_trio.storage import ClaimReply, ShardCursor, Storage
+
+NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
+SOON: Final = NOW + timedelta(seconds=1)
+LATER: Final = NOW + timedelta(hours=1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+ALICE: Final = ReplicaId(UUID(int=0xA11CE))
+BOB: Final = ReplicaId(UUID(int=0xB0B))
+FIRST: Final = Claim(2**62 + 1)
+SECOND: Final = Claim(2**62 + 2)
+
+_random: Final = random.Random(7)
+
+
+def seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+def spec(**changes: Unpack[SpecChange]) -> TimerSpec:
+    usual = TimerSpec(
+        execute_at=NOW,
+        callback_url="https://example.com/hook",
+        callback_method=Method.POST,
+        callback_headers={},
+        callback_payload=JsonText('{"n": 1}'),
+        metadata=None,
+        timeout_s=30.0,
+        delivery=Delivery.AT_LEAST_ONCE,
+        misfire_grace_s=300.0,
+    )
+    return replace(usual, **changes)
+
+
+def new_timer(
+    *, shard: int = 0, created_at: datetime = NOW, **changes: Unpack[SpecChange]
+) -> NewTimer:
+    return NewTimer(
+        id=new_timer_id(created_at, shard, _random.getrandbits),
+        created_at=created_at,
+        spec=spec(**changes),
+    )
+
+
+async def created(storage: Storage, **changes: Unpack[SpecChange]) -> TimerId:
+    timer = new_timer(**changes)
+    await storage.create([timer], NOW)
+    return timer.id
+
+
+async def claimed(
+    storage: Storage, timer_id: TimerId, replica: ReplicaId = ALICE, claim: Claim = FIRST
+) -> ClaimedTimer:
+    """Claim one timer that is due."""
+    await storage.join(replica, NOW)
+    reply = await ask(storage, [timer_id], replica, claim)
+    (timer,) = reply.claimed
+    return timer
+
+
+async def ask(
+    storage: Storage,
+    timer_ids: Iterable[TimerId],
+    replica: ReplicaId = ALICE,
+    claim: Claim = FIRST,
+    now: datetime = SOON,
+) -> ClaimReply:
+    """Claim what is due at `now`."""
+    return await storage.claim(replica, claim, list(timer_ids), now, now)
+
+
+def completed(timer_id: TimerId, claim: Claim = FIRST, sent_at: datetime = SOON) -> Settlement:
+    return Settlement(
+        timer_id=timer_id,
+        claim=claim,
+        status=Status.COMPLETED,
+        begun=True,
+        executed_at=sent_at,
+        last_error=None,
+    )
+
+
+def failed(timer_id: TimerId, claim: Claim = FIRST, *, begun: bool = True) -> Settlement:
+    return Settlement(
+        timer_id=timer_id,
+        claim=claim,
+        status=Status.FAILED,
+        begun=begun,
+        executed_at=SOON if begun else None,
+        last_error="HTTP 503 from https://example.com",
+    )
+
+
+def given_back(timer_id: TimerId, claim: Claim = FIRST) -> Settlement:
+    return Settlement(
+        timer_id=timer_id,
+        claim=claim,
+        status=Status.PENDING,
+        begun=False,
+        executed_at=None,
+        last_error=None,
+    )
+
+
+def from_the_start(shard: int = 0) -> ShardCursor:
+    return ShardCursor(shard, EPOCH, TimerId(UUID(int=0)))
+
+
+async def due(storage: Storage, until: datetime = LATER, shard: int = 0) -> list[TimerId]:
+    """Name what is due in a shard, in its order."""
+    return [timer.id for timer in await storage.load([from_the_start(shard)], until, 1000, ())]

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from timer_trio.storage.migrate import (
+    MigrationError,
+    create_database,
+    migrate,
+    migrate_database,
+    revert,
+    status,
+)
+from timer_trio.storage.steps import Migration, load_migrations
+
+Connection = psycopg.Connection[Any]
+
+SECOND = Migration(2, "notes", "CREATE TABLE notes (n integer)", "DROP TABLE notes")
+BROKEN = Migration(3, "broken", "CREATE TABLE half (n integer); SELECT 1/0", "DROP TABLE half")
+
+# What a schema consists of, as the server prints it.
+CATALOG = """
+    SELECT 'column', attrelid::regclass::text, attname::text,
+        concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+        AND attnum > 0
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'relation', relname::text, relkind::text,
+        concat_ws(' ', reloptions::text, CASE relkind WHEN 'i' THEN pg_get_indexdef(oid) END)
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'function', proname::text, '', pg_get_functiondef(oid)
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    ORDER BY 1, 2, 3, 4
+"""
+
+
+@pytest.fixture
+def connection(empty_database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def steps() -> Sequence[Migration]:
+    return load_migrations()
+
+
+def catalog(connection: Connection) -> list[tuple[str, ...]]:
+    return connection.execute(CATALOG).fetchall()
+
+
+def test_migrations_make_what_schema_sql_says(connection: Connection, template: str) -> None:
+    whole = Path(__file__).parents[2].joinpath("schema", "schema.sql").read_text("utf-8")
+    connection.execute(whole.encode())
+    by_schema = catalog(connection)
+    host = {"dbname": template}
+    with psycopg.connect(make_conninfo(**{**parameters(connection), **host})) as migrated:
+        assert catalog(migrated) == by_schema
+    assert len(by_schema) > 40
+
+
+def parameters(connection: Connection) -> dict[str, Any]:
+    return conninfo_to_dict(connection.info.dsn)
+
+
+def test_migrating_takes_each_step_once(connection: Connection, steps: Sequence[Migration]) -> None:
+    assert all(state.applied_at is None for state in status(connection))
+    assert list(migrate(connection)) == list(steps)
+    assert list(migrate(connection)) == []
+    assert all(state.applied_at for state in status(connection))
+
+
+def test_reverting_all_leaves_nothing_behind(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    migrate(connection)
+    assert [step.version for step in revert(connection, len(steps))] == [
+        step.version for step in reversed(steps)
+    ]
+    assert catalog(connection) == []
+    assert list(revert(connection)) == []
+    assert list(migrate(connection)) == list(steps)
+
+
+def test_reverting_takes_back_the_newest_step_first(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    both = [*steps, SECOND]
+    migrate(connection, both)
+    assert list(revert(connection, 1, both)) == [SECOND]
+    assert [state.migration for state in status(connection, both) if not state.applied_at] == [
+        SECOND
+    ]
+
+
+def test_a_failing_step_leaves_no_trace_and_the_ones_before_it(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    with pytest.raises(MigrationError, match=r"0003 broken failed.*division by zero"):
+        migrate(connection, [*steps, SECOND, BROKEN])
+    assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
+    assert [state.applied_at is not None for state in status(connection, [*steps, SECOND])] == [
+        True
+    ] * (len(steps) + 1)
+
+
+def test_a_step_that_was_changed_afterwards_is_refused(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    migrate(connection)
+    changed = [replace(steps[0], up=steps[0].up + " "), *steps[1:]]
+    with pytest.raises(MigrationError, match="0001 timers has changed since it was applied"):
+        migrate(connection, changed)
+
+
+def test_a_newer_database_is_refused(connection: Connection, steps: Sequence[Migration]) -> None:
+    migrate(connection, [*steps, SECOND])
+    for attempt in (migrate, revert, status):
+        with pytest.raises(MigrationError, match=r"newer than this version.*notes"):
+            attempt(connection)
+
+
+def test_a_timers_table_of_another_making_is_refused_and_kept(connection: Connection) -> None:
+    connection.execute("CREATE TABLE timers (mine text)")
+    for attempt in (migrate, revert, status):
+        with pytest.raises(MigrationError, match="of another making"):
+            attempt(connection)
+    assert connection.execute("SELECT mine FROM timers").fetchall() == []
+
+
+def test_many_may_start_at_once(empty_database_url: str, steps: Sequence[Migration]) -> None:
+    taken: list[Migration] = []
+
+    def start() -> None:
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            taken.extend(migrate(connection))
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == list(steps)
+
+
+def test_the_lock_is_free_after_a_failure(connection: Connection, empty_database_url: str) -> None:
+    with pytest.raises(MigrationError):
+        migrate(connection, [BROKEN])
+    with psycopg.connect(empty_database_url, autocommit=True) as other:
+        assert migrate(other)
+
+
+async def test_a_service_migrates_as_it_starts(
+    empty_database_url: str, connection: Connection
+) -> None:
+    await migrate_database(empty_database_url)
+    assert all(state.applied_at for state in status(connection))
+
+
+def test_a_database_in_another_encoding_is_refused(postgres_url: str) -> None:
+    name = Identifier("test_latin1")
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(
+            SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'").format(name)
+        )
+        try:
+            with (
+                psycopg.connect(postgres_url, dbname="test_latin1", autocommit=True) as connection,
+                pytest.raises(MigrationError, match="LATIN1, and timers need UTF8"),
+            ):
+                migrate(connection)
+        finally:
+            server.execute(SQL("DROP DATABASE {}").format(name))
+
+
+def test_a_database_is_created_once(postgres_url: str) -> None:
+    url = make_conninfo(postgres_url, dbname='test "odd" name')
+    try:
+        assert create_database(url)
+        assert not create_database(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            assert migrate(connection)
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as server:
+            server.execute(SQL("DROP DATABASE {}").format(Identifier('test "odd" name')))
+
+
+def test_an_account_without_the_right_to_create_is_told_what_to_do(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute("CREATE ROLE test_nobody LOGIN")
+        try:
+            url = make_conninfo(postgres_url, user="test_nobody", dbname="test_never")
+            with pytest.raises(MigrationError, match="CREATEDB"):
+                create_database(url)
+        finally:
+            server.execute("DROP ROLE test_nobody")

@@ -1,0 +1,216 @@
+"""The stages between cache and fire: arm and claim."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.arm import Armed, Plan, arm
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.outcome import Settlement, judge, unreadable
+from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
+from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId
+from timer_trio.fire import Firer
+from timer_trio.heartbeat import Heartbeat
+from timer_trio.metrics import Metrics
+from timer_trio.settle import Settler
+from timer_trio.storage import ClaimReply, Storage
+from timer_trio.storage.group_commit import repeat_until_answered
+
+MAX_OPEN: Final = 10_000
+"""Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """The timers of one claim, and the right under which they were asked for."""
+
+    replica: ReplicaId
+    claim: Claim
+    armed: Sequence[Armed]
+    until: datetime
+
+
+class Executor:
+    """Claims what the cache says is due, and starts a task for each timer to be fired."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        cache: Cache,
+        slots: Slots,
+        heartbeat: Heartbeat,
+        settler: Settler,
+        firer: Firer,
+        metrics: Metrics,
+        ahead_s: float,
+        reach_s: float,
+        on_hungry: Callable[[], None],
+        random_bits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._cache = cache
+        self._slots = slots
+        self._heartbeat = heartbeat
+        self._settler = settler
+        self._firer = firer
+        self._metrics = metrics
+        self._ahead_s = ahead_s
+        self._reach_s = reach_s
+        self._on_hungry = on_hungry
+        self._random_bits = random_bits
+        self._changed = trio.Event()
+        self._starved = False
+        self._stopping = False
+        self._callbacks = trio.CancelScope()
+        metrics.in_flight.set_function(lambda: slots.in_use)
+        metrics.cached.set_function(lambda: len(cache))
+        metrics.oldest_overdue_s.set_function(self._oldest_overdue_s)
+
+    def offer(self, timers: Iterable[DueTimer]) -> None:
+        """Put timers into the cache, and look at once whether one of them comes first now."""
+        before = self._cache.peek()
+        for timer in timers:
+            self._cache.put(timer)
+        if self._cache.peek() != before:
+            self.wake()
+
+    def wake(self) -> None:
+        """Look again at what is to be claimed."""
+        self._changed.set()
+
+    def slot_freed(self, destination: Destination) -> None:
+        """Hear that a callback has ended: somebody may have waited for its slot."""
+        if self._starved or destination in self._slots.waiting:
+            self.wake()
+
+    def stop(self) -> None:
+        """Claim nothing more, and give back what has been claimed and not sent."""
+        self._stopping = True
+        self.wake()
+
+    def interrupt(self) -> None:
+        """Wait no longer for answers."""
+        self._callbacks.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Fire timers until `stop`; returns when the last callback has ended."""
+        with self._callbacks:
+            async with trio.open_nursery() as callbacks:
+                async with trio.open_nursery() as claims:
+                    task_status.started()
+                    await self._arm(claims, callbacks)
+                self._firer.stop()
+
+    async def _arm(self, claims: trio.Nursery, callbacks: trio.Nursery) -> None:
+        while not self._stopping:
+            self._changed = trio.Event()
+            plan = self._plan()
+            if plan.armed:
+                batch = self._batch(plan.armed)
+                claims.start_soon(self._claim, batch, callbacks)
+            if self._cache.is_hungry:
+                self._on_hungry()
+            await self._wait(plan)
+
+    def _plan(self) -> Plan:
+        if not self._heartbeat.is_held:
+            return Plan(armed=(), wake_at=None, starved=False)
+        return arm(
+            self._cache,
+            self._slots,
+            self._clock.now(),
+            budget=MAX_OPEN - self._slots.in_use - len(self._settler),
+            ahead_s=self._ahead_s,
+            reach_s=self._reach_s,
+        )
+
+    async def _wait(self, plan: Plan) -> None:
+        self._starved = plan.starved
+        with trio.CancelScope() as waiting:
+            if plan.wake_at is not None:
+                wait_s = (plan.wake_at - self._clock.now()).total_seconds()
+                waiting.deadline = trio.current_time() + max(0.0, wait_s)
+            await self._changed.wait()
+        if plan.starved:
+            # Slots come free one by one: one claim serves those of the next few milliseconds.
+            await trio.sleep(TOP_UP_PAUSE_S)
+
+    def _batch(self, armed: Sequence[Armed]) -> _Batch:
+        return _Batch(
+            replica=self._heartbeat.replica,
+            claim=Claim(self._random_bits(63)),
+            armed=armed,
+            until=self._clock.now() + timedelta(seconds=self._reach_s),
+        )
+
+    async def _claim(self, batch: _Batch, callbacks: trio.Nursery) -> None:
+        try:
+            reply = await repeat_until_answered(lambda: self._ask(batch))
+        except ReplicaGoneError:
+            self._heartbeat.distrust()
+            reply = ClaimReply(
+                claimed=(), moved=[armed.timer for armed in batch.armed], unreadable={}
+            )
+        self._take_reply(batch, reply, callbacks)
+
+    async def _ask(self, batch: _Batch) -> ClaimReply:
+        began = trio.current_time()
+        ids = [armed.timer.id for armed in batch.armed]
+        reply = await self._storage.claim(
+            batch.replica, batch.claim, ids, batch.until, self._clock.now()
+        )
+        self._metrics.flushed("claim", len(ids), trio.current_time() - began)
+        return reply
+
+    def _take_reply(self, batch: _Batch, reply: ClaimReply, callbacks: trio.Nursery) -> None:
+        waiting = {armed.timer.id: armed for armed in batch.armed}
+        for timer in reply.claimed:
+            armed = waiting.pop(timer.id)
+            self._cache.done(timer.id)
+            missed = judge(timer, self._clock.now(), waited_for_slot=armed.waited)
+            if missed is None:
+                callbacks.start_soon(self._firer.fire, timer, armed.timer, batch.replica)
+            else:
+                self._refuse(missed, armed)
+        for timer_id, reason in reply.unreadable.items():
+            self._refuse(unreadable(timer_id, batch.claim, reason), waiting.pop(timer_id))
+        for armed in waiting.values():
+            self._cache.done(armed.timer.id)
+            self._release(armed.timer.destination)
+        self.offer(reply.moved)
+
+    def _release(self, destination: Destination) -> None:
+        self._slots.release(destination, self._clock.now().timestamp())
+        self.slot_freed(destination)
+
+    def _refuse(self, settlement: Settlement, armed: Armed) -> None:
+        """End a claimed timer that must not or cannot be fired."""
+        self._cache.done(armed.timer.id)
+        self._release(armed.timer.destination)
+        log.warning(
+            "not_fired",
+            timer_id=str(settlement.timer_id),
+            destination=armed.timer.destination,
+            reason=settlement.last_error,
+        )
+        self._metrics.fired.labels("not_fired").inc()
+        destination = armed.timer.destination
+        self._settler.settle_nowait(settlement, lambda: self.slot_freed(destination))
+
+    def _oldest_overdue_s(self) -> float:
+        first = self._cache.peek()
+        return 0.0 if first is None else max(0.0, self._clock.now().timestamp() - first[0])

@@ -1,0 +1,156 @@
+"""This replica's lease: it beats, it fences itself off, and it sweeps the dead."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.membership import LeaseTimes, Watch
+from timer_trio.domain.timer import ReplicaId
+from timer_trio.metrics import Metrics
+from timer_trio.storage import Beat, Storage
+
+RETRY_INTERVAL_S: Final = 0.25
+"""While the database is away: firing must resume within 2 s of its return."""
+ANSWER_EXPECTED_S: Final = 0.9
+"""A heartbeat so much overdue: the database counts as disconnected, /health says so within 2 s."""
+
+log = structlog.get_logger()
+
+
+class Heartbeat:
+    """Keeps this replica's row alive, and knows whether this replica may still send.
+
+    `on_held` is called whenever the lease is held again after it was not; `on_freed` when a sweep
+    has made timers claimable.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        metrics: Metrics,
+        times: LeaseTimes,
+        on_held: Callable[[], None],
+        on_freed: Callable[[], None],
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._on_held = on_held
+        self._on_freed = on_freed
+        self._new_id = new_id
+        self._times = times
+        self._watch = Watch(times.dead_after_s)
+        self._confirmed_s = float("-inf")
+        self._is_answered = False
+        self.replica = ReplicaId(new_id())
+        metrics.database_up.set_function(lambda: self.is_connected)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the database answers."""
+        return self._is_answered and self._age_s() < self._times.beat_interval_s + ANSWER_EXPECTED_S
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this replica may send: its last confirmed heartbeat was sent just now."""
+        return self._age_s() < self._times.fence_s
+
+    def holds(self, replica: ReplicaId) -> bool:
+        """Tell whether claims made under this id may be acted upon; has no checkpoint."""
+        return replica == self.replica and self.is_held
+
+    def distrust(self) -> None:
+        """Hold the lease no longer: somebody has learned that this replica's row is gone."""
+        self._confirmed_s = float("-inf")
+
+    async def join(self, *, alone: bool) -> None:
+        """Write this replica's row and read the clock.
+
+        `alone`: no other replica can be alive, so all others are swept first.
+
+        Raises:
+            StorageUnavailableError, ContentionError: call it again.
+        """
+        beat = await self._read()
+        if alone:
+            await self._sweep(beat.counters)
+        await self._enter()
+
+    async def run(self) -> NoReturn:
+        """Beat once a second, for ever."""
+        while True:
+            began = trio.current_time()
+            try:
+                await self._beat()
+            except (StorageUnavailableError, ContentionError) as error:
+                self._miss(error)
+                await trio.sleep(RETRY_INTERVAL_S)
+            else:
+                await trio.sleep_until(began + self._times.beat_interval_s)
+
+    async def leave(self) -> None:
+        """Delete this replica's row; what it still claims becomes claimable.
+
+        Raises:
+            StorageUnavailableError, ContentionError: the others will sweep it.
+        """
+        self.distrust()
+        await self._storage.sweep(self.replica, None, self._clock.now())
+
+    async def _beat(self) -> None:
+        sent_s = self._clock.elapsed()
+        beat = await self._read()
+        if self.replica not in beat.counters:
+            log.warning("swept_by_another_replica", replica=str(self.replica))
+            self.replica = ReplicaId(self._new_id())
+            await self._enter()
+            self._on_freed()
+            return
+        self._confirm(sent_s)
+        others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
+        await self._sweep(self._watch.observe(others, self._clock.elapsed()))
+
+    async def _read(self) -> Beat:
+        beat = await self._storage.beat(self.replica)
+        if step_back_s := self._clock.take_reading(beat.now):
+            log.warning("database_clock_stepped_back", seconds=round(step_back_s, 3))
+        return beat
+
+    async def _enter(self) -> None:
+        sent_s = self._clock.elapsed()
+        await self._storage.join(self.replica, self._clock.now())
+        log.info("joined", replica=str(self.replica))
+        self._confirm(sent_s)
+
+    def _confirm(self, sent_s: float) -> None:
+        was_held = self.is_held
+        self._confirmed_s = sent_s
+        if not self._is_answered:
+            log.info("database_connected")
+        self._is_answered = True
+        if not was_held and self.is_held:
+            self._on_held()
+
+    def _miss(self, error: StorageUnavailableError | ContentionError) -> None:
+        self._watch.forget()
+        if self._is_answered:
+            log.warning("database_disconnected", reason=str(error))
+        self._is_answered = False
+
+    async def _sweep(self, dead: Mapping[ReplicaId, int]) -> None:
+        for replica, counter in dead.items():
+            freed = await self._storage.sweep(replica, counter, self._clock.now())
+            log.warning("swept_dead_replica", replica=str(replica), freed=freed)
+            self._on_freed()
+
+    def _age_s(self) -> float:
+        return self._clock.elapsed() - self._confirmed_s

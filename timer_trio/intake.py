@@ -1,0 +1,101 @@
+"""Where timers come in: they are durable when the caller is answered, and near ones are cached."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NoReturn
+
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import CreateUnknownError
+from timer_trio.domain.timer import (
+    SHARDS,
+    DueTimer,
+    NewTimer,
+    SpecChange,
+    Status,
+    TimerId,
+    TimerSpec,
+    TimerSummary,
+    destination_of,
+    new_timer_id,
+)
+from timer_trio.metrics import Metrics
+from timer_trio.storage import Storage
+from timer_trio.storage.group_commit import GroupCommit
+
+CREATE_DEADLINE_S: Final = 10.0
+"""How long a consumer waits for its commit: below what HTTP clients use to wait."""
+MAX_CREATES: Final = 500
+"""Rows in one INSERT: beyond it a bigger batch gains nothing and its first caller waits longer."""
+
+
+class Intake:
+    """Writes what consumers ask for, and offers it to the cache once it has committed."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        offer: Callable[[Iterable[DueTimer]], None],
+        metrics: Metrics,
+        random_bits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._offer = offer
+        self._random_bits = random_bits
+        self._creates = GroupCommit("create", self._commit, metrics, max_rows=MAX_CREATES)
+
+    async def run(self) -> NoReturn:
+        await self._creates.run()
+
+    async def create(self, spec: TimerSpec) -> TimerSummary:
+        """Write a new timer; it is durable when this returns.
+
+        Raises:
+            RowRefusedError: the database refuses a value.
+            CreateUnknownError: it was not answered in time, and may be there or not.
+        """
+        now = self._clock.now()
+        shard = self._random_bits(8) % SHARDS
+        timer = NewTimer(id=new_timer_id(now, shard, self._random_bits), created_at=now, spec=spec)
+        with trio.move_on_after(CREATE_DEADLINE_S):
+            await self._creates.submit(timer)
+            return _summary(timer)
+        raise CreateUnknownError(timer.id)
+
+    async def update(self, timer_id: TimerId, change: SpecChange) -> TimerSummary:
+        """Change a pending timer.
+
+        Raises:
+            TimerNotFoundError, NotPendingError, RowRefusedError: as Storage.update.
+            StorageUnavailableError: it may have been changed or not.
+            ContentionError: it was not changed.
+        """
+        summary = await self._storage.update(timer_id, change, self._clock.now())
+        self._offer([_due(summary.id, summary)])
+        return summary
+
+    async def _commit(self, timers: Sequence[NewTimer]) -> Sequence[None]:
+        await self._storage.create(timers, self._clock.now())
+        self._offer(_due(timer.id, timer.spec) for timer in timers)
+        return [None] * len(timers)
+
+
+def _due(timer_id: TimerId, timer: TimerSpec | TimerSummary) -> DueTimer:
+    return DueTimer(timer.execute_at, timer_id, destination_of(timer.callback_url))
+
+
+def _summary(timer: NewTimer) -> TimerSummary:
+    return TimerSummary(
+        id=timer.id,
+        created_at=timer.created_at,
+        execute_at=timer.spec.execute_at,
+        callback_url=timer.spec.callback_url,
+        status=Status.PENDING,
+        executed_at=None,
+    )

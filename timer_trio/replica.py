@@ -1,0 +1,266 @@
+"""One replica: its parts wired together, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+import structlog
+import trio
+from quart_trio import QuartTrio
+
+from timer_trio.api import ApiContext, create_app
+from timer_trio.clock import Clock
+from timer_trio.config import Settings
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.slots import Slots
+from timer_trio.domain.timer import Destination, DueTimer
+from timer_trio.executor import Executor
+from timer_trio.fire import Firer
+from timer_trio.heartbeat import RETRY_INTERVAL_S, Heartbeat
+from timer_trio.intake import Intake
+from timer_trio.loader import Loader
+from timer_trio.metrics import Metrics
+from timer_trio.settle import Settler
+from timer_trio.storage import Storage
+
+LAST_WRITES_S: Final = 5.0
+"""How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
+
+Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
+"""A server that ends by itself once the event is set and its last request is answered."""
+
+log = structlog.get_logger()
+
+
+class OutcomesLostError(Exception):
+    """The service stopped while outcomes were not written: those callbacks may be made again."""
+
+
+class Replica:
+    """The stages of one process over one storage.
+
+    `prepare` is called before the storage is used, again and again while the database is away;
+    `warnings` are for /health. `alone` says that no other replica can be alive, so what others
+    still claim is freed at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        storage: Storage,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport,
+        alone: bool,
+        prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        warnings: Callable[[], Sequence[str]] = tuple,
+        lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
+        random_bits: Callable[[int], int] = secrets.randbits,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._clock = clock
+        self._prepare = prepare
+        self._warnings = warnings
+        self._alone = alone
+        self._stopping = trio.Event()
+        self._hurried = trio.Event()
+        self._has_joined = False
+        self._loaded = trio.Event()
+        self._metrics = metrics = Metrics()
+        cache = Cache(settings.cache_max_timers)
+        slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
+        self._heartbeat = Heartbeat(
+            storage=storage,
+            clock=clock,
+            metrics=metrics,
+            times=lease,
+            on_held=self._wake_executor,
+            on_freed=self._wake_loader,
+            new_id=new_id,
+        )
+        self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
+        firer = Firer(
+            clock=clock,
+            heartbeat=self._heartbeat,
+            slots=slots,
+            settler=self._settler,
+            transport=transport,
+            metrics=metrics,
+            on_slot_free=self._slot_freed,
+            on_given_back=self._offer_again,
+        )
+        self._executor = Executor(
+            storage=storage,
+            clock=clock,
+            cache=cache,
+            slots=slots,
+            heartbeat=self._heartbeat,
+            settler=self._settler,
+            firer=firer,
+            metrics=metrics,
+            ahead_s=settings.claim_ahead_s,
+            reach_s=settings.claim_reach_s,
+            on_hungry=self._wake_loader,
+            random_bits=random_bits,
+        )
+        self._loader = Loader(
+            storage=storage,
+            clock=clock,
+            cache=cache,
+            executor=self._executor,
+            interval_s=settings.loader_interval_s,
+            window_s=settings.cache_window_s,
+        )
+        self._intake = Intake(
+            storage=storage,
+            clock=clock,
+            offer=self._executor.offer,
+            metrics=metrics,
+            random_bits=random_bits,
+        )
+
+    @property
+    def database_connected(self) -> bool:
+        return self._heartbeat.is_connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first load is done, the database answers and no stop has begun."""
+        return self._loaded.is_set() and self.database_connected and not self._stopping.is_set()
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the operator of the database should know."""
+        return self._warnings()
+
+    async def wait_loaded(self) -> None:
+        """Return when the first load is done."""
+        await self._loaded.wait()
+
+    def create_app(self, api_key: str) -> QuartTrio:
+        """Make the API of this replica."""
+        return create_app(
+            ApiContext(
+                storage=self._storage,
+                intake=self._intake,
+                clock=self._clock,
+                health=self,
+                metrics=self._metrics.registry,
+                api_key=api_key,
+                max_body_bytes=self._settings.max_body_bytes,
+                default_timeout_s=self._settings.callback_timeout_s,
+                default_misfire_grace_s=self._settings.misfire_grace_s,
+            )
+        )
+
+    def stop(self) -> None:
+        """Stop in order; called again, wait no longer for callbacks in flight."""
+        if self._stopping.is_set():
+            self._hurried.set()
+        self._stopping.set()
+        self._executor.stop()
+
+    async def run(
+        self,
+        serve: Serve | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Work until `stop`; started once the first load is done.
+
+        Nesting order is stop order: what is needed longest is outermost.
+
+        Raises:
+            OutcomesLostError: the database did not take the last outcomes in time.
+        """
+        async with trio.open_nursery() as writers:
+            writers.start_soon(self._settler.run)
+            writers.start_soon(self._intake.run)
+            writers.start_soon(self._limit_grace)
+            async with trio.open_nursery() as servers:
+                if serve is not None:
+                    await servers.start(serve, self._stopping)
+                async with _ended_by(self._stopping):
+                    await self._join()
+                    self._has_joined = True
+                if self._has_joined:
+                    await self._work(task_status)
+            writers.cancel_scope.cancel()
+
+    # The parts know each other through these, whichever of them was made first.
+
+    def _wake_executor(self) -> None:
+        self._executor.wake()
+
+    def _wake_loader(self) -> None:
+        self._loader.wake()
+
+    def _slot_freed(self, destination: Destination) -> None:
+        self._executor.slot_freed(destination)
+
+    def _offer_again(self, due: DueTimer) -> None:
+        self._executor.offer([due])
+
+    async def _work(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as stages:
+            stages.start_soon(self._heartbeat.run)
+            async with _ended_by(self._stopping):
+                await stages.start(self._loader.run)
+                self._loaded.set()
+            task_status.started()
+            await self._executor.run()
+            await self._leave()
+            stages.cancel_scope.cancel()
+
+    async def _join(self) -> None:
+        is_waiting = False
+        while True:
+            try:
+                await self._prepare()
+                await self._heartbeat.join(alone=self._alone)
+            except (StorageUnavailableError, ContentionError) as error:
+                if not is_waiting:
+                    log.warning("waiting_for_database", reason=str(error))
+                is_waiting = True
+                await trio.sleep(RETRY_INTERVAL_S)
+            else:
+                return
+
+    async def _limit_grace(self) -> None:
+        await self._stopping.wait()
+        with trio.move_on_after(self._settings.shutdown_grace_s):
+            await self._hurried.wait()
+        self._executor.interrupt()
+
+    async def _leave(self) -> None:
+        with trio.move_on_after(LAST_WRITES_S):
+            await self._settler.wait_empty()
+            try:
+                await self._heartbeat.leave()
+            except (StorageUnavailableError, ContentionError) as error:
+                log.warning("left_without_notice", reason=str(error))
+        if lost := len(self._settler):
+            raise OutcomesLostError(f"{lost} outcomes could not be written: the database is away")
+
+
+@asynccontextmanager
+async def _ended_by(event: trio.Event) -> AsyncIterator[None]:
+    """Leave the block as soon as the event is set."""
+
+    async def end() -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        yield
+        nursery.cancel_scope.cancel()

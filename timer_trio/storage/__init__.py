@@ -1,0 +1,150 @@
+"""The Storage protocol: the few domain verbs that PostgreSQL and memory both speak.
+
+Every verb is one transaction. `now` is always the caller's reading of the database's clock, so one
+clock decides what is due. Every verb may raise StorageUnavailableError, after which it may or may
+not have happened, and ContentionError, after which it has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+
+
+class ShardCursor(NamedTuple):
+    """Up to where a shard has been read: the next page holds what is due behind it."""
+
+    shard: int
+    due_at: datetime
+    id: TimerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimReply:
+    """What became of the timers that a claim asked for.
+
+    `moved` ones are due after `until` now, and are named with their new time. `unreadable` ones
+    were claimed, but their rows make no timer: the words say why. A timer in none of the three has
+    ended or is held by somebody else.
+    """
+
+    claimed: Sequence[ClaimedTimer]
+    moved: Sequence[DueTimer]
+    unreadable: Mapping[TimerId, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What one heartbeat read.
+
+    `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
+    own one included unless it is gone.
+    """
+
+    now: datetime
+    counters: Mapping[ReplicaId, int]
+
+
+class Storage(Protocol):
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        """Write new timers, all or none; one that is there already under its id stays as it is.
+
+        Raises:
+            RowRefusedError: the database refuses one of them.
+        """
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        """Read one timer.
+
+        Raises:
+            TimerNotFoundError: there is none.
+        """
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        """Read a page of summaries."""
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        """Change a pending timer; its lateness counts anew.
+
+        Raises:
+            TimerNotFoundError: there is none.
+            NotPendingError: its status forbids it.
+            RowRefusedError: the database refuses a value.
+        """
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        """Cancel a pending timer; a canceled one stays so, with the same answer.
+
+        Raises:
+            TimerNotFoundError: there is none.
+            NotPendingError: its status forbids it.
+        """
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        """Read what nobody holds and is due up to `until`, behind the cursor of each shard.
+
+        Ordered by due time and id within a shard, at most `per_shard` of each; the timers of the
+        destinations to `skip` are left out.
+        """
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        """Claim what is due up to `until` and nobody holds, or what this very claim holds already.
+
+        The same call again has the same answer.
+
+        Raises:
+            ReplicaGoneError: the replica's row is gone; nothing was claimed.
+        """
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        """Write what became of claimed timers, each guarded by its claim.
+
+        Answers for each whether its claim still stood (or the row had ended under it already);
+        where somebody has claimed the timer again, nothing changes.
+
+        Raises:
+            RowRefusedError: the database refuses one of them; nothing was written.
+        """
+
+    async def join(self, replica: ReplicaId, now: datetime) -> None:
+        """Write this replica's row; one that is there already stays as it is."""
+
+    async def beat(self, replica: ReplicaId) -> Beat:
+        """Raise this replica's counter, and read everybody's and the clock."""
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+        """Free the claims of a replica and delete its row; answers how many claims were freed.
+
+        The freed timers stay executing, due at `now`. With a `counter`, only if the row still
+        carries it; a replica that leaves sweeps itself with None.
+        """

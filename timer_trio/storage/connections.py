@@ -1,0 +1,174 @@
+"""PostgreSQL connections for one purpose, and the thread hop that each use of one takes."""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import psycopg
+import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+
+from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.sqlstate import translated
+from timer_trio.threads import run_in_thread
+
+T = TypeVar("T")
+Connection = psycopg.Connection[DictRow]
+
+WAIT_S: Final = 5.0
+"""For a free connection: a caller of the API had better hear of trouble than wait for it."""
+
+# A worker thread cannot be cut short, so each way of never answering gets its bound. Together they
+# notice a vanished host within 5 s; a URL may say otherwise.
+_BOUNDS: Final[dict[str, Any]] = {
+    "application_name": "timer-trio",
+    "client_encoding": "UTF8",
+    "connect_timeout": 3,
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+}
+
+_SESSION: Final = {
+    "TimeZone": "UTC",
+    # Under any other a statement that waited for a row would fail, and not see its newest version.
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "1s",
+    # Whoever is stopped in the middle of a transaction must not keep its locks.
+    "idle_in_transaction_session_timeout": "2s",
+    # Planning and compiling would each cost more than most of these statements.
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+
+
+def bounded(database_url: str) -> str:
+    """Add what bounds every wait to a connection string.
+
+    Raises:
+        ValueError: it is none; the text does not repeat it.
+    """
+    try:
+        return make_conninfo(**{**_BOUNDS, **conninfo_to_dict(database_url)})
+    except psycopg.ProgrammingError:
+        raise ValueError("not a PostgreSQL connection string") from None
+
+
+class Connections:
+    """Up to `size` connections, each opened when it is first needed.
+
+    None is kept that the server has closed, so that the first use after a restart of the database
+    finds a new one. `settings` are a session's own; `on_connect` gets what a new session reads.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        size: int,
+        settings: Mapping[str, str],
+        on_connect: Callable[[DictRow], None],
+    ) -> None:
+        self._conninfo = conninfo
+        self._settings = {**_SESSION, **settings}
+        self._on_connect = on_connect
+        self._limiter = trio.CapacityLimiter(size)
+        self._idle: deque[Connection] = deque()
+        self._is_open = True
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Call `work` with a connection in autocommit mode, in a worker thread.
+
+        Raises:
+            StorageUnavailableError: no connection; or it broke, and what was sent may be done.
+            ContentionError, RowRefusedError: nothing was done.
+
+        Cancellation: while it waits for a free connection.
+        """
+        with trio.move_on_after(WAIT_S):
+            return await run_in_thread(self._run, work, limiter=self._limiter)
+        raise StorageUnavailableError(f"no connection to the database was free within {WAIT_S:g}s")
+
+    async def fetch(self, query: str, parameters: Mapping[str, object]) -> list[DictRow]:
+        """Run one of queries.sql in a transaction of its own; as `run` otherwise."""
+        return await self.run(
+            lambda connection: _rows(connection.execute(QUERIES[query], parameters))
+        )
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when it is put back."""
+        self._is_open = False
+        self._drop_idle()
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        connection: Connection | None = None
+        try:
+            connection = self._take()
+            return work(connection)
+        except psycopg.Error as error:
+            meaning = translated(error)
+            if connection and isinstance(meaning, StorageUnavailableError):
+                connection.close()
+            if meaning is error:
+                raise
+            raise meaning from None  # its cause may quote a row
+        finally:
+            if connection:
+                self._put_back(connection)
+
+    def _take(self) -> Connection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._connect()
+            if not _has_word(connection):
+                return connection
+            connection.close()
+
+    def _put_back(self, connection: Connection) -> None:
+        is_sound = connection.info.transaction_status is TransactionStatus.IDLE
+        if is_sound and self._is_open:
+            self._idle.append(connection)
+            return
+        connection.close()
+        # Where one connection broke the others beside it may hang: a vanished host says nothing.
+        self._drop_idle()
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(
+            self._conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=0
+        )
+        settings = {"names": [*self._settings], "values": [*self._settings.values()]}
+        try:
+            session = connection.execute(QUERIES["session"], settings, prepare=False).fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        self._on_connect(session or {})
+        return connection
+
+    def _drop_idle(self) -> None:
+        with suppress(IndexError):  # another thread may take the last one meanwhile
+            while True:
+                self._idle.pop().close()
+
+
+def _rows(cursor: psycopg.Cursor[DictRow]) -> list[DictRow]:
+    return cursor.fetchall() if cursor.description else []
+
+
+def _has_word(connection: Connection) -> bool:
+    """Tell whether the server has said something unasked: as good as always goodbye."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

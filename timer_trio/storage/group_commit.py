@@ -1,0 +1,191 @@
+"""Many callers, one statement: a queue whose rows are written together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, NoReturn, TypeVar
+
+import structlog
+import trio
+
+from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.metrics import Metrics
+
+Row = TypeVar("Row")
+Reply = TypeVar("Reply")
+
+CONTENTION_PAUSE_S: Final = 0.02
+"""Long enough for the transaction in the way to end, short enough not to make a timer late."""
+RETRY_PAUSE_S: Final = 0.25
+"""Between tries of a database that is away: firing must resume within 2 s of its return."""
+
+log = structlog.get_logger()
+
+
+async def repeat_until_answered(call: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Make the same call until the database answers it; the call must be repeatable."""
+    while True:
+        try:
+            return await call()
+        except ContentionError:
+            await trio.sleep(CONTENTION_PAUSE_S)
+        except StorageUnavailableError:
+            await trio.sleep(RETRY_PAUSE_S)
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[Row, Reply]):
+    row: Row
+    on_reply: Callable[[Reply | RowRefusedError], None]
+    closed: bool = False
+    """Answered, or nobody waits for it any more."""
+
+    def answer(self, reply: Reply | RowRefusedError) -> None:
+        if not self.closed:
+            self.closed = True
+            self.on_reply(reply)
+
+
+class GroupCommit(Generic[Row, Reply]):
+    """Queues rows, and writes what is queued with one call of `commit`.
+
+    `commit` must be repeatable with the same rows, since after a lost reply it is called again. A
+    row that it refuses is found by halving and answered with the RowRefusedError alone. While the
+    database is away the rows wait.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        commit: Callable[[Sequence[Row]], Awaitable[Sequence[Reply]]],
+        metrics: Metrics,
+        *,
+        max_rows: int,
+        linger_s: float = 0.0,
+    ) -> None:
+        self._verb = verb
+        self._commit = commit
+        self._metrics = metrics
+        self._max_rows = max_rows
+        self._linger_s = linger_s
+        self._queue: deque[_Entry[Row, Reply]] = deque()
+        self._open = 0
+        self._filled = trio.Event()
+        self._emptied = trio.Event()
+        self._emptied.set()
+
+    def __len__(self) -> int:
+        """How many rows are not answered yet."""
+        return self._open
+
+    def submit_nowait(self, row: Row, on_reply: Callable[[Reply | RowRefusedError], None]) -> None:
+        """Queue a row; `on_reply` is called once it has committed or was refused."""
+        self._enqueue(_Entry(row, on_reply))
+
+    async def submit(self, row: Row) -> Reply:
+        """Return when the row has committed.
+
+        Raises:
+            RowRefusedError: the database refuses it.
+
+        Cancellation: the row is not tried again, but a statement under way may still commit it.
+        """
+        replied = trio.Event()
+        replies: list[Reply | RowRefusedError] = []
+
+        def on_reply(reply: Reply | RowRefusedError) -> None:
+            replies.append(reply)
+            replied.set()
+
+        entry: _Entry[Row, Reply] = _Entry(row, on_reply)
+        self._enqueue(entry)
+        try:
+            await replied.wait()
+        finally:
+            self._abandon(entry)
+        match replies[0]:
+            case RowRefusedError() as refusal:
+                raise refusal
+            case reply:
+                return reply
+
+    async def run(self) -> NoReturn:
+        """Write what is queued, for ever. Several of these may run side by side."""
+        while True:
+            await self._filled.wait()
+            await trio.sleep(self._linger_s)
+            await self._write_some()
+
+    async def wait_empty(self) -> None:
+        """Return when every row has been answered."""
+        await self._emptied.wait()
+
+    def _enqueue(self, entry: _Entry[Row, Reply]) -> None:
+        if not self._open:
+            self._emptied = trio.Event()
+        self._open += 1
+        self._queue.append(entry)
+        self._filled.set()
+
+    def _abandon(self, entry: _Entry[Row, Reply]) -> None:
+        if not entry.closed:
+            entry.closed = True
+            self._count_down(1)
+
+    def _count_down(self, count: int) -> None:
+        self._open -= count
+        if not self._open:
+            self._emptied.set()
+
+    def _take(self) -> list[_Entry[Row, Reply]]:
+        batch: list[_Entry[Row, Reply]] = []
+        while self._queue and len(batch) < self._max_rows:
+            entry = self._queue.popleft()
+            if not entry.closed:
+                batch.append(entry)
+        if not self._queue:
+            self._filled = trio.Event()
+        return batch
+
+    async def _write_some(self) -> None:
+        batch = self._take()
+        try:
+            await self._write(batch)
+        except ContentionError:
+            self._put_back(batch)
+            await trio.sleep(CONTENTION_PAUSE_S)
+        except StorageUnavailableError as error:
+            log.warning("rows_wait", verb=self._verb, rows=self._open, reason=str(error))
+            self._put_back(batch)
+            await trio.sleep(RETRY_PAUSE_S)
+
+    def _put_back(self, batch: list[_Entry[Row, Reply]]) -> None:
+        self._queue.extendleft(entry for entry in reversed(batch) if not entry.closed)
+        if self._queue:
+            self._filled.set()
+
+    async def _write(self, batch: Sequence[_Entry[Row, Reply]]) -> None:
+        if not batch:
+            return
+        replies: Sequence[Reply | RowRefusedError]
+        try:
+            replies = await self._timed_commit([entry.row for entry in batch])
+        except RowRefusedError as refusal:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._write(batch[:middle])
+                await self._write(batch[middle:])
+                return
+            replies = [refusal]
+        for entry, reply in zip(batch, replies, strict=True):
+            if not entry.closed:
+                entry.answer(reply)
+                self._count_down(1)
+
+    async def _timed_commit(self, rows: Sequence[Row]) -> Sequence[Reply]:
+        began = trio.current_time()
+        replies = await self._commit(rows)
+        self._metrics.flushed(self._verb, len(rows), trio.current_time() - began)
+        return replies

@@ -1,0 +1,285 @@
+"""Storage in memory: what PostgreSQL's does, without a thread hop and without keeping anything.
+
+Deterministic tests run on it under a virtual clock. Every verb has one checkpoint, before it does
+anything: canceled there, it has not happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import trio
+
+from timer_trio.domain.errors import (
+    NotPendingError,
+    ReplicaGoneError,
+    RowRefusedError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    SHARDS,
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+    destination_of,
+    shard_of,
+)
+from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage.matching import cut, page_of, select
+from timer_trio.storage.refusal import settlement_refusal, spec_refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A row of the table `timers`; `schema/` says what its columns mean."""
+
+    timer: Timer
+    requested_at: datetime
+    due_at: datetime | None
+    claim: int | None = None
+    claimed_by: ReplicaId | None = None
+
+
+class MemoryStorage:
+    """A Storage whose database is this object, and whose database's clock is `now`."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._rows: dict[TimerId, _Row] = {}
+        self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
+        self._counters: dict[ReplicaId, int] = {}
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await trio.lowlevel.checkpoint()
+        for timer in timers:
+            _refuse(spec_refusal(timer.spec))
+        for timer in timers:
+            if timer.id not in self._rows:
+                self._put(_new_row(timer, now))
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        await trio.lowlevel.checkpoint()
+        return self._row(timer_id).timer
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        await trio.lowlevel.checkpoint()
+        found = select((row.timer for row in self._rows.values()), query)
+        # One more than asked for shows whether another page follows.
+        page = [_summary(timer) for timer in itertools.islice(cut(found, query), query.limit + 1)]
+        return page_of(page, None if query.after else len(found), query)
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        await trio.lowlevel.checkpoint()
+        row = self._row(timer_id)
+        if row.timer.status is not Status.PENDING:
+            raise NotPendingError(row.timer.status)
+        spec = replace(row.timer.spec, **change)
+        _refuse(spec_refusal(spec))
+        timer = replace(row.timer, spec=spec, updated_at=now)
+        self._put(replace(row, timer=timer, requested_at=now, due_at=spec.execute_at))
+        return _summary(timer)
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        await trio.lowlevel.checkpoint()
+        row = self._row(timer_id)
+        if row.timer.status is Status.CANCELED:
+            return _summary(row.timer)
+        if row.timer.status is not Status.PENDING:
+            raise NotPendingError(row.timer.status)
+        timer = replace(row.timer, status=Status.CANCELED, updated_at=now)
+        self._put(replace(row, timer=timer, due_at=None))
+        return _summary(timer)
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        await trio.lowlevel.checkpoint()
+        return [
+            timer
+            for cursor in cursors
+            for timer in itertools.islice(self._behind(cursor, until, skip), per_shard)
+        ]
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        await trio.lowlevel.checkpoint()
+        if replica not in self._counters:
+            raise ReplicaGoneError
+        claimed: list[ClaimedTimer] = []
+        moved: list[DueTimer] = []
+        for timer_id in sorted(set(timer_ids) & self._rows.keys()):
+            row = self._rows[timer_id]
+            if row.claim == claim and row.claimed_by == replica:
+                claimed.append(_claimed(row, claim))
+            elif row.due_at is not None and row.due_at > until:
+                moved.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+            elif row.due_at is not None and row.claim != -claim:
+                taken = _taken(row, replica, claim, now)
+                self._put(taken)
+                claimed.append(_claimed(taken, claim))
+        return ClaimReply(claimed=claimed, moved=moved, unreadable={})
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        await trio.lowlevel.checkpoint()
+        for settlement in settlements:
+            _refuse(settlement_refusal(settlement))
+        return [self._settle(settlement, now) for settlement in settlements]
+
+    async def join(self, replica: ReplicaId, now: datetime) -> None:  # noqa: ARG002 - nobody reads when it joined
+        await trio.lowlevel.checkpoint()
+        self._counters.setdefault(replica, 0)
+
+    async def beat(self, replica: ReplicaId) -> Beat:
+        await trio.lowlevel.checkpoint()
+        if replica in self._counters:
+            self._counters[replica] += 1
+        return Beat(now=self._now(), counters=dict(self._counters))
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+        await trio.lowlevel.checkpoint()
+        if counter is not None and self._counters.get(replica) != counter:
+            return 0
+        held = [row for row in self._rows.values() if row.claimed_by == replica]
+        for row in held:
+            self._put(replace(row, claimed_by=None, due_at=now))
+        self._counters.pop(replica, None)
+        return len(held)
+
+    def _row(self, timer_id: TimerId) -> _Row:
+        row = self._rows.get(timer_id)
+        if row is None:
+            raise TimerNotFoundError(timer_id)
+        return row
+
+    def _put(self, row: _Row) -> None:
+        timer_id = row.timer.id
+        due = self._due[shard_of(timer_id)]
+        before = self._rows.get(timer_id)
+        if before is not None and before.due_at is not None:
+            del due[bisect_left(due, (before.due_at, timer_id))]
+        if row.due_at is not None:
+            insort(due, (row.due_at, timer_id))
+        self._rows[timer_id] = row
+
+    def _behind(
+        self, cursor: ShardCursor, until: datetime, skip: Collection[Destination]
+    ) -> Iterator[DueTimer]:
+        due = self._due[cursor.shard]
+        for index in range(bisect_right(due, (cursor.due_at, cursor.id)), len(due)):
+            due_at, timer_id = due[index]
+            if due_at > until:
+                return
+            if (destination := self._destination(timer_id)) not in skip:
+                yield DueTimer(due_at, timer_id, destination)
+
+    def _destination(self, timer_id: TimerId) -> Destination:
+        return destination_of(self._rows[timer_id].timer.spec.callback_url)
+
+    def _settle(self, settlement: Settlement, now: datetime) -> bool:
+        row = self._rows.get(settlement.timer_id)
+        if row is None:
+            return False
+        if row.claim == -settlement.claim:
+            return settlement.status is Status.PENDING
+        if row.claim != settlement.claim:
+            return False
+        if row.timer.status is Status.EXECUTING:
+            self._put(_settled(row, settlement, now))
+        return True
+
+
+def _refuse(reason: str | None) -> None:
+    if reason:
+        raise RowRefusedError(reason)
+
+
+def _new_row(timer: NewTimer, now: datetime) -> _Row:
+    return _Row(
+        timer=Timer(
+            id=timer.id,
+            created_at=timer.created_at,
+            updated_at=now,
+            spec=timer.spec,
+            status=Status.PENDING,
+            executed_at=None,
+            attempt=0,
+            last_error=None,
+        ),
+        requested_at=now,
+        due_at=timer.spec.execute_at,
+    )
+
+
+def _taken(row: _Row, replica: ReplicaId, claim: Claim, now: datetime) -> _Row:
+    timer = replace(
+        row.timer, status=Status.EXECUTING, attempt=row.timer.attempt + 1, updated_at=now
+    )
+    return replace(row, timer=timer, due_at=None, claim=claim, claimed_by=replica)
+
+
+def _settled(row: _Row, settlement: Settlement, now: datetime) -> _Row:
+    attempt = row.timer.attempt if settlement.begun else max(row.timer.attempt - 1, 0)
+    given_back = settlement.status is Status.PENDING
+    # An earlier attempt of unknown outcome may have been sent: then it is not pending again.
+    unknown = given_back and attempt > 0
+    timer = replace(
+        row.timer,
+        status=Status.EXECUTING if unknown else settlement.status,
+        attempt=attempt,
+        updated_at=now,
+        executed_at=settlement.executed_at or row.timer.executed_at,
+        last_error=settlement.last_error,
+    )
+    due_at = now if unknown else row.timer.spec.execute_at
+    return replace(
+        row,
+        timer=timer,
+        claim=-settlement.claim if given_back else settlement.claim,
+        claimed_by=None,
+        due_at=due_at if given_back else None,
+    )
+
+
+def _claimed(row: _Row, claim: Claim) -> ClaimedTimer:
+    return ClaimedTimer(
+        id=row.timer.id,
+        claim=claim,
+        attempt=row.timer.attempt,
+        requested_at=row.requested_at,
+        spec=row.timer.spec,
+    )
+
+
+def _summary(timer: Timer) -> TimerSummary:
+    return TimerSummary(
+        id=timer.id,
+        created_at=timer.created_at,
+        execute_at=timer.spec.execute_at,
+        callback_url=timer.spec.callback_url,
+        status=timer.status,
+        executed_at=timer.executed_at,
+    )

@@ -1,0 +1,231 @@
+"""Storage in PostgreSQL: each verb is one statement of queries.sql, or a list's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Self
+
+from psycopg.rows import DictRow, args_row
+
+from timer_trio.domain.errors import (
+    NotPendingError,
+    ReplicaGoneError,
+    StorageError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage.connections import Connection, Connections, bounded
+from timer_trio.storage.listing import page_statement
+from timer_trio.storage.matching import page_of
+from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.rows import (
+    claimed_of,
+    json_of_change,
+    json_of_new,
+    json_of_settlements,
+    summary_of,
+    timer_of,
+)
+
+STAGE_CONNECTIONS: Final = 8
+"""Two each for create, load, claim and settle; most of the time one or two are open."""
+# Each has one good plan, whatever the statistics say: by an index, in its order.
+_STAGE_SESSION: Final = {
+    "statement_timeout": "10s",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
+# A consumer who counts millions of timers waits no longer than this.
+_API_SESSION: Final = {"statement_timeout": "10s"}
+# After it the fence is down anyway.
+_HEARTBEAT_SESSION: Final = {"statement_timeout": "3s"}
+
+
+class PostgresStorage:
+    """A Storage in one PostgreSQL database, which it reaches when it is first asked for something.
+
+    The heartbeat, the stages and the API have connections of their own: none can starve another.
+
+    Raises:
+        ValueError: `database_url` is no connection string.
+    """
+
+    def __init__(self, database_url: str, *, pool_size: int) -> None:
+        self._session: DictRow = {}
+        conninfo = bounded(database_url)
+        self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
+        self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
+        self._api = self._connections(conninfo, pool_size, _API_SESSION)
+
+    def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:
+        return Connections(conninfo, size=size, settings=settings, on_connect=self._remember)
+
+    def _remember(self, session: DictRow) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; waits for nothing."""
+        for connections in (self._api, self._stages, self._heartbeat):
+            connections.close()
+
+    def durability_warnings(self) -> Sequence[str]:
+        """Name the settings under which the database may forget what it has committed.
+
+        Empty as long as there was no connection.
+        """
+        return [
+            f"the database runs with {setting} = off: a crash of it can lose acknowledged timers"
+            for setting in ("fsync", "synchronous_commit")
+            if self._session.get(setting) == "off"
+        ]
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await self._stages.fetch("create", {"timers": json_of_new(timers), "now": now})
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
+        try:
+            return timer_of(row)
+        except ValueError as error:
+            raise StorageError(f"the row of timer {timer_id} makes no timer: {error}") from None
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        statement = page_statement(query)
+        rows = await self._api.run(
+            lambda connection: connection.execute(statement, prepare=False).fetchall()
+        )
+        total = rows[0]["total"] if rows else None
+        return page_of([summary_of(row) for row in rows if row["id"]], total, query)
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        parameters = {"id": timer_id, "change": json_of_change(change), "now": now}
+        row = _only(await self._api.fetch("update", parameters), timer_id)
+        if row["status_before"] != Status.PENDING:
+            raise NotPendingError(Status(row["status_before"]))
+        return summary_of(row)
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        row = _only(await self._api.fetch("cancel", {"id": timer_id, "now": now}), timer_id)
+        if row["status_before"] not in {Status.PENDING, Status.CANCELED}:
+            raise NotPendingError(Status(row["status_before"]))
+        return summary_of(row)
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        parameters = {
+            "shards": [cursor.shard for cursor in cursors],
+            "instants": [cursor.due_at for cursor in cursors],
+            "ids": [cursor.id for cursor in cursors],
+            "until": until,
+            "per_shard": per_shard,
+            "skip": list(skip),
+        }
+        return await self._stages.run(lambda connection: _load(connection, parameters))
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        rows = await self._stages.fetch(
+            "claim",
+            {
+                "replica": replica,
+                "claim": claim,
+                "ids": list(set(timer_ids)),
+                "until": until,
+                "now": now,
+            },
+        )
+        if not rows:
+            raise ReplicaGoneError
+        return _claim_reply([row for row in rows if row["id"]], claim)
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        parameters = {"settlements": json_of_settlements(settlements), "now": now}
+        rows = await self._stages.fetch("settle", parameters)
+        places = {row["place"] for row in rows}
+        return [place in places for place in range(len(settlements))]
+
+    async def join(self, replica: ReplicaId, now: datetime) -> None:
+        await self._heartbeat.fetch("join", {"replica": replica, "now": now})
+
+    async def beat(self, replica: ReplicaId) -> Beat:
+        (row,) = await self._heartbeat.fetch("beat", {"replica": replica})
+        return Beat(
+            now=row["now"], counters=dict(zip(row["replicas"], row["counters"], strict=True))
+        )
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+        return await self._heartbeat.run(
+            lambda connection: _sweep(connection, replica, counter, now)
+        )
+
+
+def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[DueTimer]:
+    # There may be a hundred thousand: they are made in the thread, and without a dict for each.
+    with connection.cursor(row_factory=args_row(DueTimer), binary=True) as cursor:
+        return cursor.execute(QUERIES["load"], parameters).fetchall()
+
+
+def _sweep(connection: Connection, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+    parameters = {"replica": replica, "counter": counter, "now": now}
+    with connection.transaction():
+        found = connection.execute(QUERIES["sweep_lock"], parameters).fetchone()
+        # A replica that takes its leave is freed even of claims that outlived its row.
+        if not found and counter is not None:
+            return 0
+        freed = connection.execute(QUERIES["sweep_free"], parameters).rowcount
+        connection.execute(QUERIES["sweep_delete"], parameters)
+        return freed
+
+
+def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:
+    if not rows:
+        raise TimerNotFoundError(timer_id)
+    return rows[0]
+
+
+def _claim_reply(rows: Sequence[DictRow], claim: Claim) -> ClaimReply:
+    claimed: list[ClaimedTimer] = []
+    moved: list[DueTimer] = []
+    unreadable: dict[TimerId, str] = {}
+    for row in rows:
+        if row["due_at"]:
+            moved.append(DueTimer(row["due_at"], row["id"], row["destination"]))
+            continue
+        try:
+            claimed.append(claimed_of(row, claim))
+        except ValueError as error:
+            unreadable[row["id"]] = f"its row makes no timer: {error}"
+    return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable)

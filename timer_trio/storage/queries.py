@@ -1,0 +1,24 @@
+"""Reads queries.sql: what follows a line `-- name: x`, without its comments, is the query x."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+from typing import Final
+
+
+def _parse(text: str) -> Mapping[str, bytes]:
+    _, *parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
+    queries = zip(parts[::2], parts[1::2], strict=True)
+    return MappingProxyType({name: _without_comments(query) for name, query in queries})
+
+
+def _without_comments(query: str) -> bytes:
+    lines = [line for line in query.splitlines() if not line.startswith("--")]
+    return "\n".join(lines).strip().removesuffix(";").encode()
+
+
+QUERIES: Final = _parse(resources.files(__package__).joinpath("queries.sql").read_text("utf-8"))
+"""The text of each query by its name."""

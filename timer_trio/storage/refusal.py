@@ -1,0 +1,63 @@
+"""What PostgreSQL refuses to store, in plain Python: the rules of `schema/` and of its texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Final
+
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import Status, TimerSpec
+
+UNSTORABLE_TEXT: Final = "a text holds a character that the database cannot store"
+OUT_OF_RANGE: Final = "a value is out of range"
+
+_NUL_OR_SURROGATE: Final = re.compile("[\0\ud800-\udfff]")
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def spec_refusal(spec: TimerSpec) -> str | None:
+    """Say why the database would refuse to store this, if it would."""
+    if any(_unstorable(text) for text in _texts_of(spec)):
+        return UNSTORABLE_TEXT
+    grace_s = spec.misfire_grace_s
+    if (
+        spec.execute_at < _EARLIEST
+        or not (spec.timeout_s > 0 and isfinite(spec.timeout_s))
+        or not (grace_s is None or (grace_s >= 0 and isfinite(grace_s)))
+    ):
+        return OUT_OF_RANGE
+    return None
+
+
+def settlement_refusal(settlement: Settlement) -> str | None:
+    if _unstorable(settlement.last_error or ""):
+        return UNSTORABLE_TEXT
+    if settlement.status is Status.COMPLETED and settlement.executed_at is None:
+        return OUT_OF_RANGE
+    return None
+
+
+def _unstorable(text: str) -> bool:
+    return _NUL_OR_SURROGATE.search(text) is not None
+
+
+def _texts_of(spec: TimerSpec) -> Iterator[str]:
+    yield spec.callback_url
+    yield spec.callback_payload or ""
+    # `json` keeps a text as it came, so that a header may hold what metadata in `jsonb` may not.
+    yield from _texts_in(spec.metadata)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _texts_in(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _texts_in(item)

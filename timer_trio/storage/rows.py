@@ -1,0 +1,174 @@
+"""Rows of the database to domain values and back, by way of JSON where a statement takes many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Delivery,
+    JsonText,
+    Method,
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSpec,
+    TimerSummary,
+    destination_of,
+)
+
+Row = Mapping[str, Any]
+
+
+def json_of_new(timers: Iterable[NewTimer]) -> str:
+    return json.dumps(
+        [
+            {
+                "id": str(timer.id),
+                "created_at": timer.created_at.isoformat(),
+                "execute_at": timer.spec.execute_at.isoformat(),
+                "destination": destination_of(timer.spec.callback_url),
+                "callback_url": timer.spec.callback_url,
+                "callback_method": timer.spec.callback_method,
+                "callback_headers": dict(timer.spec.callback_headers),
+                "callback_payload": timer.spec.callback_payload,
+                "metadata": _dict(timer.spec.metadata),
+                "timeout_s": timer.spec.timeout_s,
+                "delivery": timer.spec.delivery,
+                "misfire_grace_s": timer.spec.misfire_grace_s,
+            }
+            for timer in timers
+        ]
+    )
+
+
+def json_of_change(change: SpecChange) -> str:
+    columns: dict[str, object] = {**change}
+    if "execute_at" in change:
+        columns["execute_at"] = change["execute_at"].isoformat()
+    if "callback_headers" in change:
+        columns["callback_headers"] = dict(change["callback_headers"])
+    if "metadata" in change:
+        columns["metadata"] = _dict(change["metadata"])
+    if "callback_url" in change:
+        columns["destination"] = destination_of(change["callback_url"])
+    return json.dumps(columns)
+
+
+def json_of_settlements(settlements: Sequence[Settlement]) -> str:
+    return json.dumps(
+        [
+            {
+                "place": place,
+                "id": str(settlement.timer_id),
+                "claim": settlement.claim,
+                "status": settlement.status,
+                "begun": settlement.begun,
+                "executed_at": _text(settlement.executed_at),
+                "last_error": settlement.last_error,
+            }
+            for place, settlement in enumerate(settlements)
+        ]
+    )
+
+
+def timer_of(row: Row) -> Timer:
+    """Make a timer of its row.
+
+    Raises:
+        ValueError: the row is none, and why, in words.
+    """
+    return Timer(
+        id=row["id"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        spec=_spec_of(row),
+        status=Status(row["status"]),
+        executed_at=row["executed_at"],
+        attempt=row["attempt"],
+        last_error=row["last_error"],
+    )
+
+
+def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
+    """Make a claimed timer of its row.
+
+    Raises:
+        ValueError: the row is none, and why, in words.
+    """
+    return ClaimedTimer(
+        id=row["id"],
+        claim=claim,
+        attempt=row["attempt"],
+        requested_at=row["requested_at"],
+        spec=_spec_of(row),
+    )
+
+
+def summary_of(row: Row) -> TimerSummary:
+    """Make a summary of its row, which the table's own checks leave readable."""
+    return TimerSummary(
+        id=TimerId(row["id"]),
+        created_at=row["created_at"],
+        execute_at=row["execute_at"],
+        callback_url=row["callback_url"],
+        status=Status(row["status"]),
+        executed_at=row["executed_at"],
+    )
+
+
+def _spec_of(row: Row) -> TimerSpec:
+    payload = row["callback_payload"]
+    return TimerSpec(
+        execute_at=row["execute_at"],
+        callback_url=_checked_url(row["callback_url"]),
+        callback_method=Method(row["callback_method"]),
+        callback_headers=_headers_of(row["callback_headers"]),
+        callback_payload=None if payload is None else JsonText(payload),
+        metadata=_metadata_of(row["metadata"]),
+        timeout_s=row["timeout_s"],
+        delivery=Delivery(row["delivery"]),
+        misfire_grace_s=row["misfire_grace_s"],
+    )
+
+
+def _checked_url(url: str) -> str:
+    try:
+        destination_of(url)
+    except ValueError:
+        raise ValueError("its callback_url is no URL that can be called") from None
+    return url
+
+
+def _headers_of(text: str) -> Mapping[str, str]:
+    headers = _json_of(text, "callback_headers")
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError("its callback_headers hold something else than text")
+    return headers
+
+
+def _metadata_of(text: str | None) -> Mapping[str, object] | None:
+    return None if text is None else _json_of(text, "metadata")
+
+
+def _json_of(text: str, column: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"its {column} cannot be read") from None
+    return value
+
+
+def _dict(value: Mapping[str, object] | None) -> dict[str, object] | None:
+    return None if value is None else dict(value)
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()

@@ -1,0 +1,137 @@
+"""A timer service on a virtual clock, for anybody's tests.
+
+It is the real service, API and stages, on storage in memory. Run the test under trio's MockClock
+with `autojump_threshold=0` (pytest-trio's fixture `autojump_clock`), and a timer set for next week
+fires at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import httpx
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.config import Settings
+from timer_trio.domain.membership import LeaseTimes
+from timer_trio.replica import Replica
+from timer_trio.storage.memory import MemoryStorage
+from timer_trio.transport import SendWithheld
+
+API_KEY: Final = "a-key-for-tests-of-32-characters"
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+
+Reply = int | httpx.Response
+Answer = Callable[["Callback"], "Reply | Awaitable[Reply]"]
+"""Answers a callback with a status code or a response, at once or later; may raise as httpx."""
+
+# Nothing can die in one process's memory: an hourly look is enough, and makes a year cheap.
+_LEASE: Final = LeaseTimes(beat_interval_s=3600, fence_s=float("inf"), dead_after_s=float("inf"))
+_SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A callback that the service made, at `sent_at` of the virtual clock."""
+
+    sent_at: datetime
+    method: str
+    url: str
+    headers: httpx.Headers
+    content: bytes
+
+    def json(self) -> Any:
+        """Decode the payload.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return json.loads(self.content)
+
+
+class TimerService:
+    """The service, the callbacks that it made, and a client of its API.
+
+    `client` carries the key and needs no base URL: `await service.client.post("/timers", ...)`.
+    Code under test that brings its own client can be given `service.api` as that client's
+    transport, and `API_KEY`.
+    """
+
+    def __init__(self, *, answer: Answer, start: datetime, settings: Settings) -> None:
+        self._answer = answer
+        self.start = start
+        self._began_s = trio.current_time()
+        self._arrived = trio.Event()
+        self.callbacks: list[Callback] = []
+        self._replica = Replica(
+            settings,
+            storage=MemoryStorage(self.now),
+            clock=Clock(elapsed=trio.current_time),
+            transport=_Receiver(self._receive),
+            alone=True,
+            lease=_LEASE,
+        )
+        # Quart's types of the ASGI messages are narrower than httpx's.
+        app: Any = self._replica.create_app(API_KEY)
+        self.api = httpx.ASGITransport(app=app)
+        self.client = httpx.AsyncClient(
+            transport=self.api, base_url="http://timer-trio", headers={"X-API-Key": API_KEY}
+        )
+
+    def now(self) -> datetime:
+        """Tell the virtual time."""
+        return self.start + timedelta(seconds=trio.current_time() - self._began_s)
+
+    async def wait_callbacks(self, count: int) -> list[Callback]:
+        """Wait until so many callbacks have been made since the start; answers with all of them."""
+        while len(self.callbacks) < count:
+            await self._arrived.wait()
+        return self.callbacks
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; started once timers can be created."""
+        await self._replica.run(task_status=task_status)
+
+    async def _receive(self, request: httpx.Request) -> httpx.Response:
+        callback = Callback(
+            self.now(), request.method, str(request.url), request.headers, request.content
+        )
+        self.callbacks.append(callback)
+        self._arrived.set()
+        self._arrived = trio.Event()
+        reply = self._answer(callback)
+        answered = await reply if isinstance(reply, Awaitable) else reply
+        return httpx.Response(answered) if isinstance(answered, int) else answered
+
+
+async def start_timer_service(
+    nursery: trio.Nursery,
+    *,
+    answer: Answer = lambda _: 200,
+    start: datetime = START,
+    settings: Settings = _SETTINGS,
+) -> TimerService:
+    """Start a service in the caller's nursery, which ends it; its clock shows `start`.
+
+    `answer` is the receiver: it gets each callback. Until it says otherwise all are answered 200.
+    """
+    service = TimerService(answer=answer, start=start, settings=settings)
+    await nursery.start(service.run)
+    return service
+
+
+class _Receiver(httpx.AsyncBaseTransport):
+    """The far end of every callback."""
+
+    def __init__(self, receive: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+        self._receive = receive
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.extensions["may_send"]():
+            raise SendWithheld("the replica may not send any more")
+        return await self._receive(request)
