@@ -48,18 +48,18 @@ async def call_back(
 
 def request_of(timer: ClaimedTimer, may_send: Callable[[], bool]) -> httpx.Request:
     spec = timer.spec
-    headers = {
-        "User-Agent": USER_AGENT,
-        "X-Timer-Id": str(timer.id),
-        "X-Timer-Attempt": str(timer.attempt),
-        "X-Timer-Scheduled-At": rfc3339(spec.execute_at),
-        "webhook-id": str(timer.id),
-    }
+    headers = httpx.Headers(
+        {
+            "User-Agent": USER_AGENT,
+            "X-Timer-Id": str(timer.id),
+            "X-Timer-Attempt": str(timer.attempt),
+            "X-Timer-Scheduled-At": rfc3339(spec.execute_at),
+            "webhook-id": str(timer.id),
+        }
+    )
     if spec.callback_payload is not None:
         headers["Content-Type"] = "application/json"
-    own = {name.lower(): name for name in headers}
-    for name in spec.callback_headers:
-        headers.pop(own.get(name.lower(), ""), None)
+    # The timer's own win, whatever their case.
     headers.update(spec.callback_headers)
     return httpx.Request(
         spec.callback_method,

@@ -16,12 +16,12 @@ from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.timer import SHARDS, DueTimer, TimerId, shard_of
 from timer_trio.executor import Executor
 from timer_trio.storage import ShardCursor, Storage
+from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 PER_SHARD: Final = 16
 """Rows of one shard in one page: 4,096 in all, which the event loop takes in within 15 ms."""
 NEAR_EDGE_INTERVALS: Final = 2
 """What is due within two intervals is read again, so that nothing stays unseen for long."""
-RETRY_PAUSE_S: Final = 0.25
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOWEST_ID: Final = TimerId(UUID(int=0))

@@ -1,0 +1,145 @@
+"""The API on memory storage: in-process, or behind a real hypercorn on a loopback port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from timer_trio.api import ApiContext, create_app
+from timer_trio.clock import Clock
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
+from timer_trio.intake import Intake
+from timer_trio.metrics import Metrics
+from timer_trio.storage.memory import MemoryStorage
+
+API_KEY: Final = "k" * 32
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+MAX_BODY_BYTES: Final = 256 * 1024
+WANTED: Final[dict[str, Any]] = {"delay": 60, "callback_url": "https://example.com/hook"}
+
+_REPLICA: Final = ReplicaId(UUID(int=1))
+_CLAIM: Final = Claim(1)
+
+
+@dataclass(slots=True)
+class HealthOnDemand:
+    """Reports what a test wants it to."""
+
+    database_connected: bool = True
+    ready: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+
+class HandClock(Clock):
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instant = START
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def timestamp(self) -> datetime:
+        return self.instant
+
+    def advance(self, seconds: float) -> None:
+        self.instant += timedelta(seconds=seconds)
+
+
+class ApiUnderTest:
+    """An API, its parts, and a client that has the key."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.storage = MemoryStorage(self.clock.now)
+        self.health = HealthOnDemand()
+        metrics = Metrics()
+        self.intake = Intake(
+            storage=self.storage, clock=self.clock, offer=lambda _: None, metrics=metrics
+        )
+        self.app = create_app(
+            ApiContext(
+                storage=self.storage,
+                intake=self.intake,
+                clock=self.clock,
+                health=self.health,
+                metrics=metrics.registry,
+                api_key=API_KEY,
+                max_body_bytes=MAX_BODY_BYTES,
+                default_timeout_s=30.0,
+                default_misfire_grace_s=300.0,
+            )
+        )
+        # Quart's types of the ASGI messages are narrower than httpx's.
+        asgi: Any = self.app
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=asgi, raise_app_exceptions=False),
+            base_url="http://api",
+            headers={"X-API-Key": API_KEY},
+        )
+
+    async def create(self, **fields: Any) -> Any:
+        """Create a timer; answers with its data."""
+        answer = await self.client.post("/timers", json={**WANTED, **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["data"]
+
+    async def get(self, timer_id: str) -> Any:
+        answer = await self.client.get(f"/timers/{timer_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    async def begin(self, timer_id: str) -> None:
+        """Claim a timer, which makes it executing."""
+        far = START + timedelta(days=9_999)
+        await self.storage.join(_REPLICA, self.clock.now())
+        known_id = TimerId(UUID(timer_id))
+        reply = await self.storage.claim(_REPLICA, _CLAIM, [known_id], far, self.clock.now())
+        assert len(reply.claimed) == 1
+
+    async def end(self, timer_id: str, status: Status, last_error: str | None = None) -> None:
+        """Settle a timer that was begun."""
+        settlement = Settlement(
+            timer_id=TimerId(UUID(timer_id)),
+            claim=_CLAIM,
+            status=status,
+            begun=True,
+            executed_at=self.clock.now(),
+            last_error=last_error,
+        )
+        assert await self.storage.settle([settlement], self.clock.now()) == [True]
+
+
+@asynccontextmanager
+async def running_api() -> AsyncIterator[ApiUnderTest]:
+    """Run an API in-process."""
+    async with trio.open_nursery() as nursery:
+        api = ApiUnderTest()
+        nursery.start_soon(api.intake.run)
+        yield api
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def served_api() -> AsyncIterator[tuple[ApiUnderTest, str]]:
+    """Run an API behind hypercorn; yields its base URL as well."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.include_server_header = False
+    config.errorlog = None
+    async with running_api() as api, trio.open_nursery() as nursery:
+        app: Any = api.app
+        urls = await nursery.start(serve, app, config)
+        yield api, urls[0]
+        nursery.cancel_scope.cancel()

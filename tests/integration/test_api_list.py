@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.api_under_test import ApiUnderTest, running_api
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiUnderTest]:
+    async with running_api() as running:
+        yield running
+
+
+async def listed(api: ApiUnderTest, **query: object) -> Any:
+    answer = await api.client.get("/timers", params={n: str(v) for n, v in query.items()})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def ids(page: Any) -> list[str]:
+    return [timer["id"] for timer in page["timers"]]
+
+
+async def five(api: ApiUnderTest) -> list[str]:
+    """Create five timers a second apart, the last one due first."""
+    made = []
+    for n in range(5):
+        made.append((await api.create(delay=1_000 - 100 * n))["id"])
+        api.clock.advance(1)
+    return made
+
+
+async def test_the_newest_come_first(api: ApiUnderTest) -> None:
+    made = await five(api)
+    page = await listed(api)
+    assert ids(page) == made[::-1]
+    assert (page["total"], page["limit"], page["offset"]) == (5, 50, 0)
+    assert page["next_cursor"] is None
+
+
+async def test_an_empty_list_is_a_list(api: ApiUnderTest) -> None:
+    page = await listed(api)
+    assert page == {"timers": [], "limit": 50, "next_cursor": None, "total": 0, "offset": 0}
+
+
+async def test_summaries_are_those_of_the_create(api: ApiUnderTest) -> None:
+    created = await api.create()
+    assert (await listed(api))["timers"] == [created]
+
+
+async def test_sort_and_order(api: ApiUnderTest) -> None:
+    made = await five(api)
+    assert ids(await listed(api, sort="created_at", order="asc")) == made
+    assert ids(await listed(api, sort="execute_at", order="asc")) == made[::-1]
+    assert ids(await listed(api, sort="execute_at")) == made
+
+
+async def test_offset_pages(api: ApiUnderTest) -> None:
+    made = await five(api)
+    page = await listed(api, limit=2, offset=2)
+    assert ids(page) == [made[2], made[1]]
+    assert (page["total"], page["limit"], page["offset"]) == (5, 2, 2)
+    assert ids(await listed(api, offset=5)) == []
+
+
+@pytest.mark.parametrize("sort", ["created_at", "execute_at"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_cursors_walk_the_whole_list_once(api: ApiUnderTest, sort: str, order: str) -> None:
+    for _ in range(7):  # all at the same instant: the id alone orders them
+        await api.create()
+    whole = ids(await listed(api, sort=sort, order=order))
+    seen: list[str] = []
+    page = await listed(api, sort=sort, order=order, limit=3)
+    seen += ids(page)
+    while page["next_cursor"]:
+        page = await listed(api, sort=sort, order=order, limit=3, cursor=page["next_cursor"])
+        assert "total" not in page
+        assert "offset" not in page
+        seen += ids(page)
+    assert seen == whole
+
+
+async def test_a_cursor_fits_no_other_list(api: ApiUnderTest) -> None:
+    await five(api)
+    cursor = (await listed(api, limit=2))["next_cursor"]
+    strangers: list[dict[str, object]] = [
+        {"sort": "execute_at"},
+        {"order": "asc"},
+        {"status": "pending"},
+        {"execute_after": "2030-01-01T00:00:00Z"},
+        {"metadata.a": "1"},
+        {"offset": 0},
+        *(
+            {"cursor": cursor[:n] + ("A" if cursor[n] != "A" else "B") + cursor[n + 1 :]}
+            for n in range(43)
+        ),
+        *({"cursor": text} for text in (cursor + "A", cursor + "=", cursor[:-1], " " + cursor)),
+    ]
+    for query in strangers:
+        params = {n: str(v) for n, v in {"cursor": cursor, **query}.items()}
+        answer = await api.client.get("/timers", params=params)
+        assert (answer.status_code, answer.json()["code"]) == (400, 2), query
+    assert len(ids(await listed(api, cursor=cursor, limit=200))) == 3
+
+
+async def test_status_filters(api: ApiUnderTest) -> None:
+    first, second = (await api.create())["id"], (await api.create())["id"]
+    await api.client.delete(f"/timers/{first}")
+    assert ids(await listed(api, status="canceled")) == [first]
+    assert ids(await listed(api, status="pending")) == [second]
+    page = await listed(api, status="executing")
+    assert (page["timers"], page["total"]) == ([], 0)
+
+
+async def test_execute_after_and_before_are_exclusive(api: ApiUnderTest) -> None:
+    due = {}
+    for minute in (1, 2, 3):
+        created = await api.create(delay=60 * minute)
+        due[minute] = created["id"]
+    after, before = "2030-01-01T00:01:00Z", "2030-01-01T02:03:00+02:00"
+    assert ids(await listed(api, execute_after=after, execute_before=before)) == [due[2]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "is_found"),
+    [
+        *(("c-17", "c-17", True), ("c-17", "c-1", False), (17, "17", True), ("17", "17", True)),
+        *((1.5, "1.5", True), (True, "true", True), ("true", "true", True), (None, "null", True)),
+        *((100, "1e2", True), (1, "true", False), (True, "1", False), (False, "0", False)),
+        *(("é & = ?", "é & = ?", True), ("", "", True), ([17], "17", False)),
+        *(
+            ({"a": 17}, "17", False),
+            ("x", "X", False),
+            (-3, "-3", True),
+            (10**30, "1" + "0" * 30, True),
+        ),
+    ],
+)
+async def test_metadata_is_found_by_equality(
+    api: ApiUnderTest, stored: object, asked: str, *, is_found: bool
+) -> None:
+    created = await api.create(metadata={"key": stored, "other": "x"})
+    await api.create(metadata={"other": "x"})
+    await api.create()
+    assert ids(await listed(api, **{"metadata.key": asked})) == [created["id"]] * is_found
+
+
+async def test_several_metadata_filters_must_all_hold(api: ApiUnderTest) -> None:
+    both = await api.create(metadata={"a": 1, "b.c": "x"})
+    await api.create(metadata={"a": 1})
+    page = await listed(api, **{"metadata.a": 1, "metadata.b.c": "x"})
+    assert ids(page) == [both["id"]]

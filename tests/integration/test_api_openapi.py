@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import trio
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
+
+from tests.api_under_test import MAX_BODY_BYTES, WANTED, ApiUnderTest, running_api
+from timer_trio.api import connection
+from timer_trio.domain.errors import CreateUnknownError, StorageUnavailableError
+from timer_trio.domain.timer import TimerId
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiUnderTest]:
+    monkeypatch.setattr(connection, "DROP_TIMEOUT_S", 0.0)
+    async with running_api() as running:
+        running.app.config["BODY_TIMEOUT"] = 0.05
+        yield running
+
+
+async def document_of(api: ApiUnderTest) -> Any:
+    return (await api.client.get("/openapi.json")).json()
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def resolved(document: Any, part: Any) -> Any:
+    if "$ref" not in part:
+        return part
+    for step in part["$ref"].removeprefix("#/").split("/"):
+        document = document[step]
+    return document
+
+
+def check(document: Any, operation: Any, answer: httpx.Response) -> None:
+    """Compare an answer with what the document says of its status."""
+    described = resolved(document, operation["responses"][str(answer.status_code)])
+    for header in described.get("headers", {}):
+        assert header in answer.headers
+    [(media, content)] = described["content"].items()
+    assert answer.headers["content-type"] == media
+    if media == "application/json":
+        schema = {**content["schema"], "components": document["components"]}
+        validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        validator.validate(answer.json())
+
+
+async def test_the_document_names_every_route_and_no_other(api: ApiUnderTest) -> None:
+    served = {
+        (method, str(rule).replace("<", "{").replace(">", "}"))
+        for rule in api.app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method not in {"HEAD", "OPTIONS"}
+    }
+    document = await document_of(api)
+    named = {(method, path) for method, path, _ in operations(document)}
+    assert named == served - {("GET", "/docs/style.css")}
+
+
+async def test_every_schema_is_one_and_every_example_fits_it(api: ApiUnderTest) -> None:
+    document = await document_of(api)
+    components = {"components": document["components"]}
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+        for field in schema.get("properties", {}).values():
+            for example in resolved(document, field).get("examples", ()):
+                Draft202012Validator({**field, **components}).validate(example)
+    for _, _, operation in operations(document):
+        if "requestBody" in operation:
+            content = operation["requestBody"]["content"]["application/json"]
+            Draft202012Validator({**content["schema"], **components}).validate(content["example"])
+
+
+async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
+    document = await document_of(api)
+    created = await api.create()
+    for method, path, operation in operations(document):
+        if "requestBody" in operation:
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            answer = await api.client.request(
+                method, path.replace("{timer_id}", created["id"]), json=example
+            )
+            assert answer.is_success, answer.text
+
+
+class Walk:
+    """Provokes every documented answer of an operation."""
+
+    def __init__(self, api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._api = api
+        self._monkeypatch = monkeypatch
+
+    async def answer(  # noqa: PLR0911 - one return for each status
+        self, status: int, method: str, path: str
+    ) -> httpx.Response:
+        match status:
+            case 200 | 201:
+                return await self._good(method, path)
+            case 400:
+                return await self._good(method, f"{path}?unknown=1")
+            case 401:
+                return await self._good(method, path, headers={"X-API-Key": "wrong"})
+            case 404:
+                return await self._good(method, f"/timers/{uuid4()}")
+            case 405:
+                return await self._api.client.request("BREW", path)
+            case 408:
+                return await self._send(method, path, _endless())
+            case 413:
+                return await self._send(method, path, b" " * (MAX_BODY_BYTES + 1))
+            case 415:
+                return await self._good(method, path, headers={"Content-Type": "text/plain"})
+            case 500:
+                return await self._broken(method, path, RuntimeError())
+            case _:
+                self._api.health.database_connected = self._api.health.ready = False
+                return await self._broken(method, path, StorageUnavailableError())
+
+    async def _good(
+        self, method: str, path: str, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        created = (await self._api.create())["id"] if "{timer_id}" in path else ""
+        body = {"POST": WANTED, "PUT": {"delay": 1}}.get(method)
+        content = b"" if body is None else json.dumps(body).encode()
+        return await self._send(method, path.replace("{timer_id}", created), content, headers)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | AsyncIterator[bytes],
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        path = path.replace("{timer_id}", str(uuid4()))
+        return await self._api.client.request(
+            method, path, content=content, headers={**JSON, **(headers or {})}
+        )
+
+    async def _broken(self, method: str, path: str, error: Exception) -> httpx.Response:
+        with self._monkeypatch.context() as patch:
+            for verb in ("get", "list", "cancel"):
+                patch.setattr(self._api.storage, verb, _failing(error))
+            for verb in ("create", "update"):
+                patch.setattr(self._api.intake, verb, _failing(error))
+            path = path.replace("{timer_id}", str(uuid4()))
+            return await self._good(method, path)
+
+
+def _failing(error: Exception) -> Callable[..., object]:
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    yield b"{"
+    await trio.sleep_forever()
+
+
+async def test_every_documented_answer_is_given_as_documented(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = await document_of(api)
+    walk = Walk(api, monkeypatch)
+    for method, path, operation in operations(document):
+        for status in operation["responses"]:
+            answer = await walk.answer(int(status), method, path)
+            assert answer.status_code == int(status), (method, path, status, answer.text)
+            check(document, operation, answer)
+            api.health.database_connected = api.health.ready = True
+
+
+async def test_rarer_answers_are_documented_too(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = await document_of(api)
+    of = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    api.health.warnings.append("fsync is off")
+    check(document, of["getHealth"], await api.client.get("/health"))
+    created = await api.create(callback_payload=[1], metadata={"a": 1})
+    await api.create()
+    page = await api.client.get("/timers?limit=1")
+    check(document, of["listTimers"], page)
+    cursor = page.json()["data"]["next_cursor"]
+    check(document, of["listTimers"], await api.client.get(f"/timers?cursor={cursor}"))
+    check(document, of["getTimer"], await api.client.get(f"/timers/{created['id']}"))
+    await api.client.delete(f"/timers/{created['id']}")
+    changed = await api.client.put(f"/timers/{created['id']}", json={"delay": 1})
+    check(document, of["updateTimer"], changed)
+    check(document, of["createTimer"], await api.client.post("/timers", json={"a": 1, "b": 2}))
+    monkeypatch.setattr(api.intake, "create", _failing(CreateUnknownError(TimerId(uuid4()))))
+    check(document, of["createTimer"], await api.client.post("/timers", json=WANTED))

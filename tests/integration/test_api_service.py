@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, running_api
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import (
+    ContentionError,
+    CreateUnknownError,
+    RowRefusedError,
+    StorageUnavailableError,
+)
+from timer_trio.domain.timer import TimerId
+
+OPEN = ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/style.css")
+TIMER_ID = UUID("01b8dac5-b40b-7cfb-a8f9-4098702bd73e")
+ONE = f"/timers/{TIMER_ID}"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiUnderTest]:
+    async with running_api() as running:
+        yield running
+
+
+def failing(error: Exception) -> Callable[..., object]:
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+async def test_what_is_open_needs_no_key(api: ApiUnderTest) -> None:
+    del api.client.headers["X-API-Key"]
+    for path in OPEN:
+        assert (await api.client.get(path)).status_code == 200
+
+
+async def test_the_right_key_opens_everything(api: ApiUnderTest) -> None:
+    for path in ("/timers", "/metrics", *OPEN):
+        assert (await api.client.get(path)).status_code == 200
+
+
+async def test_without_a_key_nobody_learns_which_routes_exist(api: ApiUnderTest) -> None:
+    del api.client.headers["X-API-Key"]
+    answers = [await api.client.get(path) for path in ("/timers", "/nope", ONE)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.text for answer in answers}) == 1
+    assert answers[0].json()["code"] == 4
+
+
+async def test_the_key_is_not_in_the_repr_of_the_app(api: ApiUnderTest) -> None:
+    assert API_KEY not in repr(api.app)
+
+
+async def test_health_up(api: ApiUnderTest) -> None:
+    answer = await api.client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "code": 0,
+        "message": "success",
+        "data": {"status": "up", "database": "connected", "timestamp": "2030-01-01T00:00:00Z"},
+    }
+
+
+async def test_health_without_a_database(api: ApiUnderTest) -> None:
+    api.health.database_connected = False
+    answer = await api.client.get("/health")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    envelope = answer.json()
+    assert envelope["code"] == 1
+    assert envelope["data"]["status"] == "degraded"
+    assert envelope["data"]["database"] == "disconnected"
+
+
+async def test_health_shows_warnings_when_there_are_any(api: ApiUnderTest) -> None:
+    api.health.warnings.append("fsync is off")
+    assert (await api.client.get("/health")).json()["data"]["warnings"] == ["fsync is off"]
+
+
+async def test_ready_follows_the_service_and_live_does_not(api: ApiUnderTest) -> None:
+    assert (await api.client.get("/health/ready")).json()["data"] == {"status": "ready"}
+    api.health.ready = False
+    answer = await api.client.get("/health/ready")
+    assert (answer.status_code, answer.json()["code"]) == (503, 1)
+    assert answer.headers["retry-after"] == "1"
+    assert (await api.client.get("/health/live")).status_code == 200
+
+
+async def test_health_and_503_before_the_database_told_the_time(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.clock, "now", Clock().now)
+    assert (await api.client.get("/health")).status_code == 200
+    assert (await api.client.post("/timers", json=WANTED)).status_code == 503
+
+
+async def test_metrics_are_prometheus_text(api: ApiUnderTest) -> None:
+    answer = await api.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "timer_trio_cached" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StorageUnavailableError("secret SELECT"), 503, 1),
+        (ContentionError("secret SELECT"), 503, 1),
+        (RowRefusedError("secret SELECT"), 400, 2),
+        (RuntimeError("secret SELECT"), 500, 1),
+        (ExceptionGroup("secret", [RuntimeError("secret SELECT")]), 500, 1),
+        (ExceptionGroup("secret", [StorageUnavailableError("secret SELECT")]), 503, 1),
+    ],
+)
+async def test_failures_of_the_storage_are_told_without_its_words(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: int
+) -> None:
+    for part, verb in ((api.storage, "get"), (api.storage, "list"), (api.storage, "cancel")):
+        monkeypatch.setattr(part, verb, failing(error))
+    monkeypatch.setattr(api.intake, "create", failing(error))
+    monkeypatch.setattr(api.intake, "update", failing(error))
+    with capture_logs() as logs:
+        answers = [
+            await api.client.post("/timers", json={**WANTED, "callback_payload": "private"}),
+            await api.client.put(ONE, json={"delay": 1, "callback_payload": "private"}),
+            await api.client.get(ONE),
+            await api.client.get("/timers"),
+            await api.client.delete(ONE),
+        ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.json()["data"] is None
+        assert "secret" not in answer.text
+        assert (answer.headers.get("retry-after") == "1") == (status == 503)
+    assert len(logs) == (len(answers) if status == 500 else 0)
+    assert all(log["exc_info"] for log in logs)
+    assert API_KEY not in str(logs)
+    assert "private" not in str(logs)
+
+
+async def test_a_create_of_unknown_outcome_names_its_id(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.intake, "create", failing(CreateUnknownError(TimerId(TIMER_ID))))
+    answer = await api.client.post("/timers", json=WANTED)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["data"] == {"id": str(TIMER_ID)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"query_string": b"a=\xff"}, 400),
+        ({"headers": [(b"x-api-key", b"\xff\xfe")]}, 401),
+        ({"headers": [(b"host", b"\xff"), (b"x-api-key", API_KEY.encode())]}, 200),
+        ({"headers": [(b"host", b"a" * 70), (b"x-api-key", API_KEY.encode())]}, 200),
+        ({"path": ""}, 404),
+        ({"path": "\udcff/timers"}, 404),
+        ({"path": "/timers/\0"}, 404),
+        ({"method": "\u00e9"}, 405),
+    ],
+)
+async def test_what_only_other_servers_let_through_is_answered_too(
+    api: ApiUnderTest, changes: dict[str, Any], status: int
+) -> None:
+    scope = {
+        "type": "http",
+        "http_version": "2",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/timers",
+        "query_string": b"",
+        "headers": [(b"host", b"api"), (b"x-api-key", API_KEY.encode())],
+        **changes,
+    }
+    messages = iter([{"type": "http.request"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        message = next(messages, None)
+        if message is None:
+            await trio.sleep_forever()
+        return message
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await api.app(scope, receive, send)  # type: ignore[arg-type]  # as wrong as a server can be
+    assert sent[0]["status"] == status
+
+
+async def test_contention_is_told_apart_from_an_outage(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, words in (
+        (ContentionError(), "somebody else"),
+        (StorageUnavailableError(), "cannot be reached"),
+    ):
+        monkeypatch.setattr(api.intake, "update", failing(error))
+        answer = await api.client.put(ONE, json={"delay": 1})
+        assert words in answer.json()["message"]
+
+
+async def test_405_names_what_is_allowed(api: ApiUnderTest) -> None:
+    for path, allowed in (
+        ("/timers", {"GET", "HEAD", "OPTIONS", "POST"}),
+        (ONE, {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}),
+        ("/health", {"GET", "HEAD", "OPTIONS"}),
+    ):
+        answer = await api.client.patch(path)
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+async def test_options_names_the_methods_of_a_route(api: ApiUnderTest) -> None:
+    answer = await api.client.options("/timers")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+
+
+async def test_the_docs_load_nothing_from_elsewhere(api: ApiUnderTest) -> None:
+    answer = await api.client.get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for outside in ("<script", "src=", 'href="http', "url(", "@import"):
+        assert outside not in answer.text
+    for path in ("/timers", "/timers/{timer_id}", "misfire_grace_seconds"):
+        assert path in answer.text
+    style = await api.client.get("/docs/style.css")
+    assert style.headers["content-type"] == "text/css; charset=utf-8"
+    assert "http" not in style.text

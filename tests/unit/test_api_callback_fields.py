@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timer_trio.api.callback_fields import MAX_HEADERS, check_headers, check_url
+from timer_trio.domain.timer import destination_of
+
+
+@given(
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["http://", "https://", "HTTP://", "http:/", ""]),
+        st.text("abé.:@[]/\\%?#0123 \t\n\x00xn-_\u3002\uff0e\u2100", max_size=20),
+        st.text(max_size=5),
+    )
+)
+def test_every_accepted_url_can_be_sent_and_names_one_host(url: str) -> None:
+    try:
+        check_url(url)
+    except ValueError as error:
+        assert str(error).startswith(("must", "is not"))  # noqa: PT017 - or it is accepted
+        return
+    sent = httpx.URL(url)
+    assert sent.scheme in {"http", "https"}
+    assert not sent.userinfo
+    assert httpx.Request("POST", sent).headers["host"]
+    assert sent.host.rstrip(".") in destination_of(url)
+    sent.raw_host.decode().encode("idna")
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
+def test_every_accepted_header_can_be_sent_as_it_is(headers: dict[str, str]) -> None:
+    try:
+        check_headers(headers)
+    except ValueError:
+        return
+    for name, value in headers.items():
+        assert name.encode("ascii").isascii()
+        assert not set(value) - {"\t"} - {chr(n) for n in range(0x20, 0x7F)}
+
+
+def test_as_many_headers_as_allowed() -> None:
+    headers = {f"h{n}": "x" for n in range(MAX_HEADERS)}
+    assert check_headers(headers) == headers
+
+
+def test_all_headers_together_have_a_limit() -> None:
+    check_headers({"a": "x" * 4_000, "b": "x" * 4_190})
+    with pytest.raises(ValueError, match="8,192 bytes"):
+        check_headers({"a": "x" * 4_000, "b": "x" * 4_191})

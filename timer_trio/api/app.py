@@ -1,0 +1,83 @@
+"""The app: which route stands where, and what stands around them all."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from quart import Response, request
+from quart.typing import RouteCallable
+from quart_trio import QuartTrio
+
+from timer_trio.api.auth import KeyGuard
+from timer_trio.api.connection import Connection, RouteMap, origin_path
+from timer_trio.api.context import ApiContext
+from timer_trio.api.docs import DocsRoutes
+from timer_trio.api.errors import refusal_of
+from timer_trio.api.health import HealthRoutes
+from timer_trio.api.metrics import MetricsRoute
+from timer_trio.api.openapi import openapi_document
+from timer_trio.api.responses import refused
+from timer_trio.api.timers import TimerRoutes
+
+BODY_TIMEOUT_S: Final = 30
+
+_log = structlog.get_logger()
+
+
+class TimerApp(QuartTrio):
+    asgi_http_class = Connection  # type: ignore[assignment]  # quart-trio names one class
+    url_map_class = RouteMap
+
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            scope = {**scope, "path": origin_path(scope["path"])}
+        await super().asgi_app(scope, receive, send)
+
+    async def make_default_options_response(self) -> Response:
+        response = await super().make_default_options_response()
+        response.status_code = HTTPStatus.NO_CONTENT
+        response.headers.pop("Content-Type")
+        response.headers.pop("Content-Length")
+        return response
+
+
+def create_app(context: ApiContext) -> QuartTrio:
+    """Assemble the API; it needs no lifespan, so it can be called in-process as well."""
+    app = TimerApp("timer_trio", static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
+    app.config["MAX_CONTENT_LENGTH"] = context.max_body_bytes
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.before_request(KeyGuard(context.api_key).check)
+    app.register_error_handler(Exception, _answer)
+    _add_routes(app, context)
+    return app
+
+
+def _add_routes(app: QuartTrio, context: ApiContext) -> None:
+    timers, health = TimerRoutes(context), HealthRoutes(context)
+    docs = DocsRoutes(openapi_document(context))
+    routes: tuple[tuple[str, str, RouteCallable], ...] = (
+        ("POST", "/timers", timers.create),
+        ("GET", "/timers", timers.list),
+        ("GET", "/timers/<timer_id>", timers.get),
+        ("PUT", "/timers/<timer_id>", timers.update),
+        ("DELETE", "/timers/<timer_id>", timers.cancel),
+        ("GET", "/health", health.health),
+        ("GET", "/health/live", health.live),
+        ("GET", "/health/ready", health.ready),
+        ("GET", "/metrics", MetricsRoute(context).metrics),
+        ("GET", "/openapi.json", docs.openapi),
+        ("GET", "/docs", docs.page),
+        ("GET", "/docs/style.css", docs.style),
+    )
+    for method, path, route in routes:
+        app.add_url_rule(path, view_func=route, methods=[method])
+
+
+async def _answer(error: Exception) -> Response:
+    refusal = refusal_of(error)
+    if refusal.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("request failed", method=request.method, path=request.path, exc_info=error)
+    return refused(refusal)

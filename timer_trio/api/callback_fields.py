@@ -1,0 +1,120 @@
+"""What a callback's URL and headers may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from timer_trio.api.errors import shown
+from timer_trio.domain.timer import destination_of
+
+MAX_URL_LENGTH: Final = 2_048
+MAX_HEADERS: Final = 50
+MAX_HEADER_BYTES: Final = 8_192
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
+
+# The transport frames the message and picks the receiver: a header that says otherwise would lie.
+# An expectation would have the callback wait for an answer before its own body.
+_RESERVED: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OWN_PREFIXES: Final = ("webhook-", "x-timer-")
+
+
+@lru_cache(maxsize=1_024)  # a consumer has few callback URLs, and parsing one costs 40 µs
+def check_url(url: str) -> str:
+    """Return the URL as it is, if a callback can be sent there.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"must be at most {MAX_URL_LENGTH:,} characters long")
+    if _SPACE_OR_CONTROL.search(url):
+        raise ValueError("must not hold spaces, control characters or backslashes")
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        destination_of(url)
+        sent = httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        raise ValueError("is not a valid URL") from None
+    _check_authority(parts, sent)
+    return url
+
+
+def _check_authority(parts: SplitResult, sent: httpx.URL) -> None:
+    if "@" in parts.netloc:
+        raise ValueError("must not hold credentials: send them in callback_headers")
+    if not parts.hostname or not sent.host:
+        raise ValueError("must name a host")
+    if "%" in parts.netloc:
+        raise ValueError("must name its host plainly, without zone or escapes")
+    # Two readers that see two hosts are how an address guard is walked around.
+    if parts.hostname != sent.host or not _is_host(sent.raw_host.decode()):
+        raise ValueError("must name a valid host")
+    if parts.port == 0:
+        raise ValueError("must not name port 0")
+
+
+def _is_host(host: str) -> bool:
+    is_ipv6 = ":" in host  # httpx has let only an address through
+    return is_ipv6 or _HOST_NAME.fullmatch(host.removesuffix(".")) is not None
+
+
+def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers as they are, if a callback can carry them.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"must be at most {MAX_HEADERS} headers")
+    if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
+        raise ValueError(f"must be at most {MAX_HEADER_BYTES:,} bytes in all")
+    seen: set[str] = set()
+    for name, value in headers.items():
+        _check_header(name, value)
+        if name.lower() in seen:
+            raise ValueError(f"{shown(name)} appears twice: header names do not know case")
+        seen.add(name.lower())
+    return headers
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("every name must be a token of letters, digits and !#$%&'*+-.^_`|~")
+    called = shown(name)
+    if name.lower() in _RESERVED:
+        raise ValueError(f"{called} is set by the service and cannot be chosen")
+    if name.lower().startswith(_OWN_PREFIXES):
+        raise ValueError(f"{called} is reserved: webhook-* and X-Timer-* are the service's own")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"{called} must hold only visible ASCII characters, spaces and tabs")
+    if value != value.strip(" \t"):
+        raise ValueError(f"{called} must not begin or end with a space or tab")

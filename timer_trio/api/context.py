@@ -1,0 +1,40 @@
+"""What the API needs of the service around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from timer_trio.clock import Clock
+from timer_trio.intake import Intake
+from timer_trio.storage import Storage
+
+
+class Health(Protocol):
+    @property
+    def database_connected(self) -> bool:
+        """Whether the last heartbeat was confirmed."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first load is done, the database is there, and no stop has begun."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What weakens the promises, in words for an operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    storage: Storage
+    intake: Intake
+    clock: Clock
+    health: Health
+    metrics: CollectorRegistry
+    api_key: str = field(repr=False)
+    max_body_bytes: int
+    default_timeout_s: float
+    default_misfire_grace_s: float

@@ -1,0 +1,54 @@
+"""Cursors: a place in one list, sealed so that it fits no other."""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from base64 import b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from timer_trio.domain.query import Position, TimerQuery
+from timer_trio.domain.timer import TimerId
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE: Final = struct.Struct(">q16s")  # microseconds, id
+_SEAL_BYTES: Final = 8
+"""It guards no secret, only against a cursor that somebody edited or took to another list."""
+
+
+def cursor_of(position: Position, query: TimerQuery, key: bytes) -> str:
+    microseconds = (position.instant - _EPOCH) // timedelta(microseconds=1)
+    place = _PLACE.pack(microseconds, position.id.bytes)
+    return urlsafe_b64encode(place + _seal(place, query, key)).rstrip(b"=").decode()
+
+
+def position_of(cursor: str, query: TimerQuery, key: bytes) -> Position:
+    """Read a cursor that was made for this list.
+
+    Raises:
+        ValueError: it was not.
+    """
+    sealed = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    if len(sealed) != _PLACE.size + _SEAL_BYTES:
+        raise ValueError("no cursor")
+    microseconds, timer_id = _PLACE.unpack_from(sealed)
+    instant = _EPOCH + timedelta(microseconds=microseconds)
+    position = Position(instant, TimerId(UUID(bytes=timer_id)))
+    if not hmac.compare_digest(cursor_of(position, query, key), cursor):
+        raise ValueError("made for another list")
+    return position
+
+
+def _seal(place: bytes, query: TimerQuery, key: bytes) -> bytes:
+    this_list = (
+        query.sort,
+        query.order,
+        query.status,
+        query.execute_after,
+        query.execute_before,
+        sorted((name, repr(scalars)) for name, scalars in query.metadata.items()),
+    )
+    return hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]

@@ -1,0 +1,105 @@
+"""The envelope as JSON Schema, and the refusals that many routes share."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from timer_trio.api.errors import MAX_ERRORS, Code
+
+Json = dict[str, Any]
+
+_ERRORS: Final[Json] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {
+                "errors": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MAX_ERRORS,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "field": {
+                                "type": "string",
+                                "description": "Empty: the request as a whole.",
+                            },
+                            "message": {"type": "string"},
+                        },
+                        "required": ["field", "message"],
+                        "additionalProperties": False,
+                    },
+                }
+            },
+            "required": ["errors"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+_TIMER_ID: Final[Json] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"id": {"type": "string", "format": "uuid"}},
+            "required": ["id"],
+            "additionalProperties": False,
+            "description": "Of a create whose outcome is not known: get it before posting again.",
+        },
+        {"type": "null"},
+    ]
+}
+_NULL: Final[Json] = {"type": "null"}
+
+
+def envelope(code: Code, data: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": {
+            "code": {"type": "integer", "const": int(code)},
+            "message": {"type": "string"},
+            "data": data,
+        },
+        "required": ["code", "message", "data"],
+        "additionalProperties": False,
+    }
+
+
+def answer(words: str, schema: Json, *headers: str, media: str = "application/json") -> Json:
+    written: Json = {"description": words, "content": {media: {"schema": schema}}}
+    if headers:
+        written["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+    return written
+
+
+def refusals() -> Json:
+    """Describe the refusals by status, for `components.responses`."""
+    invalid = envelope(Code.INVALID, _NULL)
+    described: dict[HTTPStatus, Json] = {
+        HTTPStatus.BAD_REQUEST: answer(
+            "The request is invalid, or the timer's status forbids it.",
+            envelope(Code.INVALID, _ERRORS),
+        ),
+        HTTPStatus.UNAUTHORIZED: answer(
+            "No API key, or a wrong one.", envelope(Code.UNAUTHORIZED, _NULL), "WWW-Authenticate"
+        ),
+        HTTPStatus.NOT_FOUND: answer("No timer has this id.", envelope(Code.NOT_FOUND, _NULL)),
+        HTTPStatus.METHOD_NOT_ALLOWED: answer(
+            "The route does not have this method.", invalid, "Allow"
+        ),
+        HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: answer(
+            "The body is not sent as plain application/json in UTF-8.", invalid
+        ),
+        HTTPStatus.INTERNAL_SERVER_ERROR: answer(
+            "A fault of the service.", envelope(Code.INTERNAL, _NULL)
+        ),
+        HTTPStatus.SERVICE_UNAVAILABLE: answer(
+            "The database cannot be reached, or the timer is being changed by somebody else.",
+            envelope(Code.INTERNAL, _TIMER_ID),
+            "Retry-After",
+        ),
+    }
+    return {str(int(status)): written for status, written in described.items()}

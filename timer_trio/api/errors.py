@@ -1,0 +1,164 @@
+"""From what went wrong to what the consumer is told: the sole home of error codes and statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Final
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from timer_trio.domain.errors import (
+    ContentionError,
+    CreateUnknownError,
+    RowRefusedError,
+    StorageUnavailableError,
+    TimerNotFoundError,
+    TimerTrioError,
+)
+from timer_trio.domain.timer import Status
+
+MAX_ERRORS: Final = 100
+"""Field errors in one answer: a body of nothing but mistakes must not cost more than it did."""
+_MAX_NAME: Final = 64
+
+
+class Code(IntEnum):
+    SUCCESS = 0
+    INTERNAL = 1
+    INVALID = 2
+    NOT_FOUND = 3
+    UNAUTHORIZED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field; of the request as a whole, if the field is empty."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidRequestError(TimerTrioError):
+    """The request cannot be understood, or asks for what is not allowed."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__(str(errors[0]))
+        self.errors = errors
+
+
+class StatusForbidsError(TimerTrioError):
+    """The timer is past the point where it could be changed."""
+
+    def __init__(self, verb: str, status: Status) -> None:
+        super().__init__(f"cannot {verb} timer with status '{status}'")
+
+
+class UnreadableIdError(TimerTrioError):
+    """The path holds no UUID, so no timer can have it as its id."""
+
+
+class UnsupportedMediaError(TimerTrioError):
+    """The body is not plain JSON in UTF-8."""
+
+
+class BodyTooLargeError(TimerTrioError):
+    """The body is greater than the service takes."""
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__(f"the body is too large (at most {most:,} bytes)")
+
+
+class UnauthorizedError(TimerTrioError):
+    """The API key is missing or wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is no success."""
+
+    status: HTTPStatus
+    code: Code
+    message: str
+    data: Mapping[str, object] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+RETRY: Final[Mapping[str, str]] = {"Retry-After": "1"}
+"""The heartbeat notices within a second that the database is back."""
+
+
+def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return for each kind
+    match error:
+        case InvalidRequestError():
+            return _invalid(error.errors)
+        case StatusForbidsError():
+            return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
+        case RowRefusedError():
+            words = "the database refuses a value of this timer"
+            return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, words)
+        case TimerNotFoundError() | UnreadableIdError():
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "no timer has this id")
+        case UnsupportedMediaError():
+            return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
+        case BodyTooLargeError():
+            return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID, str(error))
+        case UnauthorizedError():
+            challenge = {"WWW-Authenticate": "ApiKey"}
+            return Refusal(
+                HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, str(error), headers=challenge
+            )
+        case StorageUnavailableError() | ContentionError():
+            return _unavailable(error)
+        case HTTPException():
+            return _framework(error)
+        case _:
+            return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, "internal error")
+
+
+def shown(name: str) -> str:
+    """Make a name that the consumer chose fit to be answered: short, and nothing unprintable."""
+    printable = "".join(c if c.isprintable() else "�" for c in name[:_MAX_NAME])
+    return printable if len(name) <= _MAX_NAME else f"{printable}…"
+
+
+def _invalid(errors: Sequence[FieldError]) -> Refusal:
+    listed = [{"field": e.field, "message": e.message} for e in errors[:MAX_ERRORS]]
+    return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(errors[0]), {"errors": listed})
+
+
+def _unavailable(error: StorageUnavailableError | ContentionError) -> Refusal:
+    message, data = "the database cannot be reached; try again", None
+    if isinstance(error, CreateUnknownError):
+        data = {"id": str(error.timer_id)}
+        message = "it is not known whether the timer was created; get its id before posting again"
+    elif isinstance(error, ContentionError):
+        message = "the timer is being changed by somebody else; try again"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, Code.INTERNAL, message, data, RETRY)
+
+
+_FRAMEWORK_WORDS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.NOT_FOUND: "no such route",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this route does not have that method",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not arrive in time",
+}
+
+
+def _framework(error: HTTPException) -> Refusal:
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    words = _FRAMEWORK_WORDS.get(status, status.phrase.lower())
+    return Refusal(status, _code_of(status), words, headers=headers)
+
+
+def _code_of(status: HTTPStatus) -> Code:
+    if status is HTTPStatus.NOT_FOUND:
+        return Code.NOT_FOUND
+    return Code.INTERNAL if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Code.INVALID

@@ -1,0 +1,152 @@
+"""From a query string to the page of timers that it asks for."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+from timer_trio.api.cursor import position_of
+from timer_trio.api.errors import FieldError, InvalidRequestError, shown
+from timer_trio.api.instants import parse_instant
+from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
+from timer_trio.domain.timer import Status
+
+MAX_LIMIT: Final = 200
+MAX_OFFSET: Final = 1_000_000_000
+"""More than any table here holds; a page that far costs as much as all before it: use a cursor."""
+MAX_METADATA_FILTERS: Final = 20
+_METADATA: Final = "metadata."
+_MAX_NUMBER: Final = 100  # characters: no number that somebody looks for is longer
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_WHOLE: Final = re.compile(r"\d{1,10}", re.ASCII)
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def refuse_parameters(raw: bytes) -> None:
+    """Check that a route which takes no parameters got none.
+
+    Raises:
+        InvalidRequestError: naming those it got.
+    """
+    _refuse(_parameters(raw), lambda _: "is not a parameter of this route")
+
+
+def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
+    """Read the query string of GET /timers.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = _parameters(raw)
+    metadata = {n: given.pop(n) for n in list(given) if n.startswith(_METADATA) and n != _METADATA}
+    cursor = given.pop("cursor", None)
+    _refuse({name: value for name, value in given.items() if name not in _READERS}, _unknown)
+    query = TimerQuery(**_read(given), metadata=_filters(metadata))
+    if cursor is None:
+        return query
+    if "offset" in given:
+        raise _invalid("offset", "cannot stand beside cursor: send one of them")
+    return _behind(cursor, query, cursor_key)
+
+
+def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
+    try:
+        return replace(query, after=position_of(cursor, query, key))
+    except (ValueError, OverflowError):
+        words = "belongs to no list with these filters and this order: begin again without it"
+        raise _invalid("cursor", words) from None
+
+
+def _parameters(raw: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise _invalid("", "the query string is not UTF-8, percent-encoded") from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given:
+            raise _invalid(shown(name), "appears twice")
+        if "\0" in name + value:
+            raise _invalid(shown(name), "holds a NUL character")
+        given[name] = value
+    return given
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
+            raise ValueError(f"must be a whole number from {least:,} to {most:,}")
+        return int(value)
+
+    return read
+
+
+def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
+    def read(value: str) -> _Choice:
+        try:
+            return choices(value)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(choices)}") from None
+
+    return read
+
+
+_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "status": _one_of(Status),
+    "limit": _whole(1, MAX_LIMIT),
+    "offset": _whole(0, MAX_OFFSET),
+    "sort": _one_of(Sort),
+    "order": _one_of(Order),
+    "execute_after": parse_instant,
+    "execute_before": parse_instant,
+}
+
+
+def _read(given: Mapping[str, str]) -> dict[str, Any]:
+    values, errors = {}, []
+    for name, value in given.items():
+        try:
+            values[name] = _READERS[name](value)
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if errors:
+        raise InvalidRequestError(*errors)
+    return values
+
+
+def _filters(given: Mapping[str, str]) -> dict[str, tuple[JsonScalar, ...]]:
+    if len(given) > MAX_METADATA_FILTERS:
+        raise _invalid("metadata", f"may be asked for at most {MAX_METADATA_FILTERS} keys")
+    return {name.removeprefix(_METADATA): _scalars(value) for name, value in given.items()}
+
+
+def _scalars(text: str) -> tuple[JsonScalar, ...]:
+    """Name the JSON scalars that a text can stand for: itself, and what it spells."""
+    if text in {"true", "false", "null"}:
+        return text, json.loads(text)
+    if len(text) <= _MAX_NUMBER and _NUMBER.fullmatch(text):
+        number = json.loads(text)
+        return (text, number) if math.isfinite(number) else (text,)
+    return (text,)
+
+
+def _refuse(given: Mapping[str, str], words: Callable[[str], str]) -> None:
+    if given:
+        raise InvalidRequestError(*(FieldError(shown(name), words(name)) for name in given))
+
+
+def _unknown(name: str) -> str:
+    near = get_close_matches(name[:64], [*_READERS, "cursor"], n=1)
+    return "is not a parameter of this route" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _invalid(field: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError(FieldError(field, message))

@@ -1,0 +1,147 @@
+"""From the domain to JSON: the envelope, and what it carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final, NotRequired
+
+from pydantic import ConfigDict, Field, WithJsonSchema, with_config
+from quart import Response
+from typing_extensions import TypedDict
+
+from timer_trio.api.cursor import cursor_of
+from timer_trio.api.errors import Code, Refusal
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary
+
+_JSON: Final = "application/json"
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"})]
+
+
+_EXACT: Final = ConfigDict(extra="forbid")
+
+
+@with_config(_EXACT)
+class SummaryData(TypedDict):
+    id: Id
+    created_at: Instant
+    execute_at: Instant
+    callback_url: str
+    status: Annotated[Status, Field(description="pending: certainly not sent.")]
+    executed_at: Annotated[Instant | None, Field(description="When its callback was last sent.")]
+
+
+class TimerData(SummaryData):
+    updated_at: Instant
+    callback_method: Method
+    callback_headers: Mapping[str, str]
+    metadata: Mapping[str, object] | None
+    timeout_seconds: float
+    delivery: Delivery
+    misfire_grace_seconds: float | None
+    attempt: Annotated[int, Field(description="How many callbacks were begun.", ge=0)]
+    last_error: Annotated[str | None, Field(description="Why it failed, in words.")]
+
+
+@with_config(_EXACT)
+class WholeTimerData(TimerData):
+    callback_payload: Annotated[
+        Any, Field(description="An equal value to what was sent; null also where there is none.")
+    ]
+
+
+@with_config(_EXACT)
+class CanceledData(TypedDict):
+    id: Id
+    status: Annotated[Status, WithJsonSchema({"const": "canceled"})]
+
+
+@with_config(_EXACT)
+class PageData(TypedDict):
+    timers: list[SummaryData]
+    limit: int
+    offset: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
+    total: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
+    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+
+
+def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return _enveloped(status, Code.SUCCESS, "success", json.dumps(data, ensure_ascii=False))
+
+
+def whole_timer(timer: Timer) -> Response:
+    """Answer with a timer, its payload as the text that arrived."""
+    known = json.dumps(timer_data(timer), ensure_ascii=False)
+    payload = timer.spec.callback_payload or "null"
+    data = f'{known[:-1]}, "callback_payload": {payload}}}'
+    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+
+
+def refused(refusal: Refusal) -> Response:
+    data = json.dumps(refusal.data, ensure_ascii=False)
+    response = _enveloped(refusal.status, refusal.code, refusal.message, data)
+    response.headers.update(refusal.headers)
+    return response
+
+
+def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Response:
+    words = json.dumps(message, ensure_ascii=False)
+    body = f'{{"code": {code:d}, "message": {words}, "data": {data}}}'
+    return Response(body.encode(), status, _HEADERS, content_type=_JSON)
+
+
+def summary_data(timer: TimerSummary) -> SummaryData:
+    return {
+        "id": str(timer.id),
+        "created_at": utc(timer.created_at),
+        "execute_at": utc(timer.execute_at),
+        "callback_url": timer.callback_url,
+        "status": timer.status,
+        "executed_at": _utc_or_none(timer.executed_at),
+    }
+
+
+def timer_data(timer: Timer) -> TimerData:
+    spec = timer.spec
+    return {
+        "id": str(timer.id),
+        "created_at": utc(timer.created_at),
+        "updated_at": utc(timer.updated_at),
+        "execute_at": utc(spec.execute_at),
+        "callback_url": spec.callback_url,
+        "callback_method": spec.callback_method,
+        "callback_headers": dict(spec.callback_headers),
+        "metadata": None if spec.metadata is None else dict(spec.metadata),
+        "timeout_seconds": spec.timeout_s,
+        "delivery": spec.delivery,
+        "misfire_grace_seconds": spec.misfire_grace_s,
+        "status": timer.status,
+        "executed_at": _utc_or_none(timer.executed_at),
+        "attempt": timer.attempt,
+        "last_error": timer.last_error,
+    }
+
+
+def page_data(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> PageData:
+    data: PageData = {
+        "timers": [summary_data(timer) for timer in page.timers],
+        "limit": query.limit,
+        "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
+    }
+    if page.total is not None:
+        data["total"], data["offset"] = page.total, query.offset
+    return data
+
+
+def utc(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def _utc_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else utc(instant)
