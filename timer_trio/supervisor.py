@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from timer_trio.server import Server
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.transport import CallbackTransport
+from timer_trio.welcome import welcome
 
 OPEN_FILES: Final = 16_384
 """Callbacks in flight at their highest setting, idle connections, clients, and some to spare."""
@@ -68,7 +70,7 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
         app = replica.create_app(database.api_key.get_secret_value())
         log.info("starting", version=__version__, listening=server.urls)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_welcome, settings, database, server, replica)
+            nursery.start_soon(_greet, settings, database, server, replica)
             nursery.start_soon(transport.close_expired_forever)
             await replica.run(partial(server.run, app))
             nursery.cancel_scope.cancel()
@@ -119,10 +121,8 @@ async def _database(settings: Settings) -> AsyncIterator[_Database]:
     yield _Database(url=url, api_key=settings.api_key, is_ours=False)
 
 
-async def _welcome(
-    settings: Settings, database: _Database, server: Server, replica: Replica
-) -> None:
-    """Tell whoever started it on a terminal's first page how to use it."""
+async def _greet(settings: Settings, database: _Database, server: Server, replica: Replica) -> None:
+    """Tell whoever started the service that it is ready, and how to use it."""
     await replica.wait_loaded()
     url = server.urls[0]
     log.info("ready", url=url)
@@ -130,17 +130,5 @@ async def _welcome(
         log.warning("durability", warning=warning)
     if database.is_ours:
         shown = "$API_KEY" if settings.api_key else database.api_key.get_secret_value()
-        words = _WELCOME.format(url=url, data_dir=settings.data_dir, api_key=shown)
+        words = welcome(url=url, data_dir=settings.data_dir, api_key=shown, called_as=sys.argv[0])
         print(words, flush=True)  # noqa: T201 - for the person who started it
-
-
-_WELCOME: Final = """
-timer-trio listens on {url}   docs: {url}/docs
-its database and key are in {data_dir}
-API key: {api_key}
-
-Run `timer-trio listen` in another terminal, then paste:
-
-curl {url}/timers -H "X-API-Key: {api_key}" -H 'Content-Type: application/json' \
-  -d '{{"delay": 5, "callback_url": "http://127.0.0.1:9000/", "callback_payload": "hello"}}'
-"""

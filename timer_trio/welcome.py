@@ -1,0 +1,28 @@
+"""The first lines that somebody sees who starts the service with its own database."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+_WORDS: Final = """
+timer-trio listens on {url}   docs: {url}/docs
+its database and key are in {data_dir}
+API key: {api_key}
+
+Run `{command} listen` in another terminal, then paste:
+
+curl {url}/timers -H "X-API-Key: {api_key}" -H "Content-Type: application/json" -d '{{"delay": 5, \
+"callback_url": "http://127.0.0.1:9000/", "callback_payload": "hello"}}'
+"""
+
+
+def welcome(*, url: str, data_dir: Path, api_key: str, called_as: str) -> str:
+    """Say where the service listens and how to see a first callback.
+
+    `called_as` is the program's first argument, so that the words name the command as it is here.
+    """
+    is_command = Path(called_as).name == "timer-trio"
+    command = called_as if is_command else f"{sys.executable} -m timer_trio"
+    return _WORDS.format(url=url, data_dir=data_dir, api_key=api_key, command=command)
