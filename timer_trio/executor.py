@@ -82,11 +82,11 @@ class Executor:
 
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Put timers into the cache, and look at once whether one of them comes first now."""
-        before = self._cache.peek()
-        for timer in timers:
-            self._cache.put(timer)
-        if self._cache.peek() != before:
-            self.wake()
+        self._note(timers, self._cache.put)
+
+    def offer_readings(self, timers: Iterable[DueTimer]) -> None:
+        """Offer what a statement has read: offers made since it was sent may be newer."""
+        self._note(timers, self._cache.put_reading)
 
     def wake(self) -> None:
         """Look again at what is to be claimed."""
@@ -161,7 +161,7 @@ class Executor:
         try:
             reply = await repeat_until_answered(lambda: self._ask(batch))
         except ReplicaGoneError:
-            self._heartbeat.distrust()
+            self._heartbeat.distrust(batch.replica)
             reply = ClaimReply(
                 claimed=(), moved=[armed.timer for armed in batch.armed], unreadable={}
             )
@@ -188,10 +188,18 @@ class Executor:
                 self._refuse(missed, armed)
         for timer_id, reason in reply.unreadable.items():
             self._refuse(unreadable(timer_id, batch.claim, reason), waiting.pop(timer_id))
+        heard = [self._cache.done(armed.timer.id) for armed in waiting.values()]
         for armed in waiting.values():
-            self._cache.done(armed.timer.id)
             self._release(armed.timer.destination)
-        self.offer(reply.moved)
+        self.offer(timer for timer in heard if timer is not None)
+        self.offer_readings(reply.moved)
+
+    def _note(self, timers: Iterable[DueTimer], put: Callable[[DueTimer], None]) -> None:
+        before = self._cache.peek()
+        for timer in timers:
+            put(timer)
+        if self._cache.peek() != before:
+            self.wake()
 
     def _release(self, destination: Destination) -> None:
         self._slots.release(destination, self._clock.now().timestamp())

@@ -18,6 +18,7 @@ from timer_trio.domain.outcome import (
     Interrupted,
     Rejected,
     Settlement,
+    Unreachable,
     Withheld,
     settlement_of,
 )
@@ -66,46 +67,51 @@ class Firer:
         self._on_slot_free = on_slot_free
         self._on_given_back = on_given_back
         self._stopping = False
-        self._sleepers: set[trio.CancelScope] = set()
+        # What has not sent yet; in order, so that a seed replays a stop.
+        self._unsent: dict[trio.CancelScope, None] = {}
 
     def stop(self) -> None:
         """Begin no send any more: what has not been sent is given back."""
         self._stopping = True
-        for sleeper in self._sleepers:
-            sleeper.cancel()
+        for unsent in self._unsent:
+            unsent.cancel()
 
     async def fire(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> None:
         """Sleep until the timer's instant, call back, and hand on how that ended.
 
-        Cancellation: the outcome is then unknown, and is settled as such.
+        Cancellation: gives the timer back unless the send has begun; then the outcome is unknown.
         """
         sent_at = self._clock.now()
         outcome: CallbackOutcome = Withheld()
+        unsent = trio.CancelScope()
+        self._unsent[unsent] = None
+        if self._stopping:
+            unsent.cancel()
         try:
-            if await self._slept_until(timer.spec.execute_at):
+            with unsent:
+                await self._clock.sleep_until(timer.spec.execute_at)
                 sent_at = self._clock.now()
-                outcome = await call_back(self._transport, timer, lambda: self._may_send(replica))
+                outcome = await call_back(
+                    self._transport, timer, lambda: self._may_send(replica, unsent)
+                )
+            if isinstance(outcome, Withheld) and unsent not in self._unsent:
+                outcome = Unreachable("connection closed before an answer came")
         except trio.Cancelled:
-            outcome = Interrupted()
+            if unsent not in self._unsent:
+                outcome = Interrupted()
             raise
         except Exception as error:
             log.exception("callback_broke", timer_id=str(timer.id))
             outcome = Broken(type(error).__name__)
         finally:
+            self._unsent.pop(unsent, None)
             self._end(timer, due, outcome, sent_at)
 
-    async def _slept_until(self, instant: datetime) -> bool:
-        """Sleep until a timer's instant; False if nothing may be sent any more."""
-        with trio.CancelScope() as sleeper:
-            self._sleepers.add(sleeper)
-            try:
-                await self._clock.sleep_until(instant)
-            finally:
-                self._sleepers.discard(sleeper)
-        return not self._stopping
-
-    def _may_send(self, replica: ReplicaId) -> bool:
-        return not self._stopping and self._heartbeat.holds(replica)
+    def _may_send(self, replica: ReplicaId, unsent: trio.CancelScope) -> bool:
+        may_send = not self._stopping and self._heartbeat.holds(replica)
+        if may_send:
+            self._unsent.pop(unsent, None)
+        return may_send
 
     def _end(
         self, timer: ClaimedTimer, due: DueTimer, outcome: CallbackOutcome, sent_at: datetime

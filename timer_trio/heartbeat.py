@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final, NoReturn
 
 import structlog
@@ -27,8 +28,8 @@ log = structlog.get_logger()
 class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
-    `on_held` is called whenever the lease is held again after it was not; `on_freed` when a sweep
-    has made timers claimable.
+    `on_held` is called whenever the lease is held again after it was not; `on_freed` when a replica
+    was swept or has left, which makes timers claimable that this one may not know of.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Heartbeat:
         self._new_id = new_id
         self._times = times
         self._watch = Watch(times.dead_after_s)
+        self._others: AbstractSet[ReplicaId] = frozenset()
         self._confirmed_s = float("-inf")
         self._is_answered = False
         self.replica = ReplicaId(new_id())
@@ -68,9 +70,10 @@ class Heartbeat:
         """Tell whether claims made under this id may be acted upon; has no checkpoint."""
         return replica == self.replica and self.is_held
 
-    def distrust(self) -> None:
-        """Hold the lease no longer: somebody has learned that this replica's row is gone."""
-        self._confirmed_s = float("-inf")
+    def distrust(self, replica: ReplicaId) -> None:
+        """Hold the lease no longer: somebody has learned that the row of this id is gone."""
+        if replica == self.replica:
+            self._confirmed_s = float("-inf")
 
     async def join(self, *, alone: bool) -> None:
         """Write this replica's row and read the clock.
@@ -101,9 +104,9 @@ class Heartbeat:
         """Delete this replica's row; what it still claims becomes claimable.
 
         Raises:
-            StorageUnavailableError, ContentionError: the others will sweep it.
+            StorageUnavailableError, ContentionError: call it again, or the others will sweep it.
         """
-        self.distrust()
+        self.distrust(self.replica)
         await self._storage.sweep(self.replica, None, self._clock.now())
 
     async def _beat(self) -> None:
@@ -117,6 +120,9 @@ class Heartbeat:
             return
         self._confirm(sent_s)
         others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
+        if self._others - others.keys():
+            self._on_freed()
+        self._others = others.keys()
         await self._sweep(self._watch.observe(others, self._clock.elapsed()))
 
     async def _read(self) -> Beat:

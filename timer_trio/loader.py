@@ -95,7 +95,7 @@ class Loader:
         rows = 0
         while cursors:
             page = await self._storage.load(cursors, until, PER_SHARD, left_out)
-            self._executor.offer(page)
+            self._executor.offer_readings(page)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.
             until = min(until, self._cache.horizon)

@@ -29,6 +29,7 @@ from timer_trio.loader import Loader
 from timer_trio.metrics import Metrics
 from timer_trio.settle import Settler
 from timer_trio.storage import Storage
+from timer_trio.storage.group_commit import repeat_until_answered
 
 LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
@@ -218,8 +219,12 @@ class Replica:
                 self._loaded.set()
             task_status.started()
             await self._executor.run()
-            await self._leave()
+            give_up_s = trio.current_time() + LAST_WRITES_S
+            with trio.move_on_at(give_up_s):
+                await self._settler.wait_empty()
+            # No beat may find the row gone after the leave: it would write a new one.
             stages.cancel_scope.cancel()
+        await self._leave(give_up_s)
 
     async def _join(self) -> None:
         is_waiting = False
@@ -241,13 +246,11 @@ class Replica:
             await self._hurried.wait()
         self._executor.interrupt()
 
-    async def _leave(self) -> None:
-        with trio.move_on_after(LAST_WRITES_S):
-            await self._settler.wait_empty()
-            try:
-                await self._heartbeat.leave()
-            except (StorageUnavailableError, ContentionError) as error:
-                log.warning("left_without_notice", reason=str(error))
+    async def _leave(self, give_up_s: float) -> None:
+        with trio.move_on_at(give_up_s) as leaving:
+            await repeat_until_answered(self._heartbeat.leave)
+        if leaving.cancelled_caught:
+            log.warning("left_without_notice", reason="the database is away")
         if lost := len(self._settler):
             raise OutcomesLostError(f"{lost} outcomes could not be written: the database is away")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import Destination, DueTimer
+
+_TICK: Final = timedelta(microseconds=1)
 
 
 class Armed(NamedTuple):
@@ -44,11 +46,12 @@ def arm(
     armed: list[Armed] = []
     opens_s: list[float] = []
     queued: set[Destination] = set()
+    full: set[Destination] = set()
     starved = False
     cache.recall()
     while front := cache.peek():
         due_s, destination = front
-        if due_s > now_s + (reach_s if armed else ahead_s):
+        if due_s - (reach_s if armed else ahead_s) > now_s:
             opens_s.append(due_s - ahead_s)
             break
         if len(armed) >= budget or not slots.free:
@@ -61,7 +64,16 @@ def arm(
             armed.append(Armed(cache.take(), destination in queued and due_s < now_s))
         else:
             cache.set_aside()
+            full.add(destination)
             if (opens := slots.opens_s(destination)) is not None:
                 opens_s.append(opens)
-    wake_at = datetime.fromtimestamp(min(opens_s), UTC) if opens_s else None
-    return Plan(armed=armed, wake_at=wake_at, starved=starved)
+    if not starved:  # then every destination with a timer due was looked at
+        slots.keep_waiting(full)
+    return Plan(armed=armed, wake_at=_first_instant(opens_s), starved=starved)
+
+
+def _first_instant(opens_s: Sequence[float]) -> datetime | None:
+    if not opens_s:
+        return None
+    # A datetime rounds, and who wakes too early wakes again at once: for ever, on a virtual clock.
+    return datetime.fromtimestamp(min(opens_s), UTC) + _TICK

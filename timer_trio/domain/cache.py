@@ -51,14 +51,14 @@ class Cache:
     """The timers that are due before `horizon`, as far as they have room.
 
     An entry leaves when it is taken to be claimed. Whoever took it reports what became of it with
-    `done`; until then the same timer is not put in again.
+    `done`; until then the same timer is not put in again, and what is heard of it is kept aside.
     """
 
     def __init__(self, max_timers: int) -> None:
         self._max_timers = max_timers
         self._max_per_lane = max(1, max_timers // LANE_SHARE)
         self._entries: dict[int, _Entry] = {}
-        self._taken: set[int] = set()
+        self._taken: dict[int, DueTimer | None] = {}
         self._lanes: dict[Destination, _Lane] = {}
         self._cut: dict[Destination, _Lane] = {}
         self._fronts: list[tuple[float, Destination]] = []
@@ -83,7 +83,7 @@ class Cache:
 
     def open_until(self, until: datetime) -> None:
         """Accept what is due before `until`: the loader is about to read up to there."""
-        self._horizon_s = until.timestamp()
+        self._move_horizon(until.timestamp())
         self._trimmed = False
 
     def reopen_drained_lanes(self) -> list[Destination]:
@@ -98,6 +98,8 @@ class Cache:
         """Take note of a timer, or of its new time; what lies beyond the horizon is left out."""
         key = timer.id.int
         if key in self._taken:
+            heard = self._taken[key]
+            self._taken[key] = timer if heard is None else min(heard, timer)
             return
         due_s = timer.due_at.timestamp()
         known = self._entries.get(key)
@@ -107,6 +109,15 @@ class Cache:
             self._forget(known)
         if due_s < self._horizon_s:
             self._add(due_s, key, timer.destination)
+
+    def put_reading(self, timer: DueTimer) -> None:
+        """Take note of what a statement has read, maybe before a change that is known already.
+
+        So an earlier time that is known stays: if it is the wrong one, its claim will say so.
+        """
+        known = self._entries.get(timer.id.int)
+        if known is None or timer.due_at.timestamp() < known[0]:
+            self.put(timer)
 
     def peek(self) -> tuple[float, Destination] | None:
         """Name the first due time, in Unix seconds, and its destination, lanes set aside apart."""
@@ -123,24 +134,27 @@ class Cache:
         due_s, destination = heappop(self._fronts)
         lane = self._lanes[destination]
         entry = lane.heap[0]
-        self._taken.add(entry[1])
+        self._taken[entry[1]] = None
         self._forget(entry)
         due_at = datetime.fromtimestamp(due_s, UTC)
         return DueTimer(due_at, TimerId(UUID(int=entry[1])), destination)
 
     def set_aside(self) -> None:
         """Hide the lane that `peek` named, until `recall`."""
-        self._aside.append(heappop(self._fronts))
+        front = heappop(self._fronts)
+        self._aside.append(front)
+        while self._fronts and self._fronts[0] == front:
+            heappop(self._fronts)
 
     def recall(self) -> None:
         """Show all lanes again."""
-        for front in self._aside:
-            heappush(self._fronts, front)
-        self._aside.clear()
+        aside, self._aside = self._aside, []
+        for due_s, destination in aside:
+            self._show(due_s, destination)
 
-    def done(self, timer_id: TimerId) -> None:
-        """Hear that the claim of a taken timer has been answered."""
-        self._taken.discard(timer_id.int)
+    def done(self, timer_id: TimerId) -> DueTimer | None:
+        """Hear that the claim of a taken timer has been answered; tells what was put meanwhile."""
+        return self._taken.pop(timer_id.int, None)
 
     def _add(self, due_s: float, key: int, destination: Destination) -> None:
         lane = self._lanes.setdefault(destination, _Lane(destination))
@@ -151,14 +165,22 @@ class Cache:
         lane.live += 1
         heappush(lane.heap, entry)
         if lane.heap[0] is entry:
-            heappush(self._fronts, (due_s, destination))
+            self._show(due_s, destination)
         if lane.live > self._max_per_lane:
-            lane.cutoff_s = self._trim(lane.heap, int(self._max_per_lane * KEPT_SHARE))
+            kept = int(self._max_per_lane * KEPT_SHARE)
+            lane.cutoff_s = min(lane.cutoff_s, self._trim(lane.heap, kept))
             self._cut[destination] = lane
         if len(self._entries) > self._max_timers:
             kept = int(self._max_timers * KEPT_SHARE)
-            self._horizon_s = self._trim(self._entries.values(), kept)
+            self._move_horizon(min(self._horizon_s, self._trim(self._entries.values(), kept)))
             self._trimmed = True
+
+    def _move_horizon(self, horizon_s: float) -> None:
+        self._horizon_s = horizon_s
+        # What is left out beyond the horizon is missing from a cut lane too, when the horizon
+        # moves on and the lane is still too full to be read again.
+        for lane in self._cut.values():
+            lane.cutoff_s = min(lane.cutoff_s, horizon_s)
 
     def _trim(self, entries: Iterable[_Entry], kept: int) -> float:
         """Forget all but the nearest entries; answers from which due time on some are missing."""
@@ -177,8 +199,16 @@ class Cache:
             heapify(lane.heap)
         first_s = self._first_of(lane) if was_first else None
         if first_s is not None:
-            heappush(self._fronts, (first_s, lane.destination))
+            self._show(first_s, lane.destination)
         self._drop_if_empty(lane)
+
+    def _show(self, due_s: float, destination: Destination) -> None:
+        heappush(self._fronts, (due_s, destination))
+        if len(self._fronts) > 2 * len(self._lanes) + _STALE_ALLOWED:
+            hidden = {destination for _, destination in self._aside}
+            lanes = [each for each in self._lanes.values() if each.destination not in hidden]
+            self._fronts = [(each.heap[0][0], each.destination) for each in lanes if each.live]
+            heapify(self._fronts)
 
     def _drop_if_empty(self, lane: _Lane) -> None:
         if not lane.live and lane.destination not in self._cut:
@@ -193,4 +223,4 @@ class Cache:
         return None
 
     def _is_drained(self, lane: _Lane) -> bool:
-        return lane.live <= self._max_per_lane * HUNGRY_SHARE
+        return lane.cutoff_s < self._horizon_s and lane.live <= self._max_per_lane * HUNGRY_SHARE

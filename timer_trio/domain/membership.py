@@ -23,14 +23,22 @@ class LeaseTimes:
 
 
 class Watch:
-    """Remembers since when each counter stands still, in the watcher's own seconds."""
+    """Remembers since when each counter stands still, in the watcher's own seconds.
+
+    Observations that lie further apart than half of `dead_after_s` tell nothing: what held up the
+    watcher, a database that hung or a machine that slept, has held up the others too.
+    """
 
     def __init__(self, dead_after_s: float) -> None:
         self._dead_after_s = dead_after_s
+        self._observed_s = float("-inf")
         self._seen: dict[ReplicaId, tuple[int, float]] = {}
 
     def observe(self, counters: Mapping[ReplicaId, int], now_s: float) -> dict[ReplicaId, int]:
         """Compare the counters that a heartbeat has read; names the dead with their last count."""
+        if now_s - self._observed_s > self._dead_after_s / 2:
+            self.forget()
+        self._observed_s = now_s
         self._seen = {
             replica: self._since(replica, counter, now_s) for replica, counter in counters.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from timer_trio.domain.timer import Destination
@@ -9,7 +10,7 @@ from timer_trio.domain.timer import Destination
 FREE_SHARE: Final = 4
 """A destination may hold a quarter of what is free, so that the next one finds a slot too."""
 TOP_UP_SHARE: Final = 4
-"""A full destination is topped up when a quarter of its slots is free: one claim serves them all."""
+"""A full destination is topped up when a quarter of its slots is free: one claim serves all."""
 TOP_UP_PAUSE_S: Final = 0.010
 """Or so long after the first slot came free, so that a slow destination is not kept waiting."""
 
@@ -50,6 +51,11 @@ class Slots:
         freed_s = self.waiting.get(destination)
         return None if freed_s is None else freed_s + TOP_UP_PAUSE_S
 
+    def keep_waiting(self, destinations: Collection[Destination]) -> None:
+        """Hear which destinations have timers that wait: no others do."""
+        for destination in self.waiting.keys() - destinations:
+            del self.waiting[destination]
+
     def hold(self, destination: Destination) -> None:
         self.in_use += 1
         self._held[destination] = self._held.get(destination, 0) + 1
@@ -59,8 +65,7 @@ class Slots:
         held = self._held[destination] - 1
         if held:
             self._held[destination] = held
-            if destination in self.waiting and self.waiting[destination] is None:
-                self.waiting[destination] = now_s
         else:
             del self._held[destination]
-            self.waiting.pop(destination, None)
+        if destination in self.waiting and self.waiting[destination] is None:
+            self.waiting[destination] = now_s

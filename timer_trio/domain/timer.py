@@ -172,7 +172,7 @@ def destination_of(url: str) -> Destination:
         ValueError: the URL has no scheme of ours or no readable port.
     """
     parts = urlsplit(url)
-    scheme = parts.scheme.lower()
+    scheme = parts.scheme
     if scheme not in _DEFAULT_PORTS:
         raise ValueError(f"not an http or https URL: {url!r}")
     host = (parts.hostname or "").rstrip(".")

@@ -72,6 +72,7 @@ class GroupCommit(Generic[Row, Reply]):
         self._linger_s = linger_s
         self._queue: deque[_Entry[Row, Reply]] = deque()
         self._open = 0
+        self._is_waiting = False
         self._filled = trio.Event()
         self._emptied = trio.Event()
         self._emptied.set()
@@ -157,9 +158,16 @@ class GroupCommit(Generic[Row, Reply]):
             self._put_back(batch)
             await trio.sleep(CONTENTION_PAUSE_S)
         except StorageUnavailableError as error:
-            log.warning("rows_wait", verb=self._verb, rows=self._open, reason=str(error))
             self._put_back(batch)
+            self._note_outage(str(error))
             await trio.sleep(RETRY_PAUSE_S)
+        else:
+            self._is_waiting = False
+
+    def _note_outage(self, reason: str) -> None:
+        if not self._is_waiting:
+            log.warning("rows_wait", verb=self._verb, rows=self._open, reason=reason)
+        self._is_waiting = True
 
     def _put_back(self, batch: list[_Entry[Row, Reply]]) -> None:
         self._queue.extendleft(entry for entry in reversed(batch) if not entry.closed)
@@ -167,6 +175,8 @@ class GroupCommit(Generic[Row, Reply]):
             self._filled.set()
 
     async def _write(self, batch: Sequence[_Entry[Row, Reply]]) -> None:
+        # Who has left while its row was found to share a statement with a bad one stays out of it.
+        batch = [entry for entry in batch if not entry.closed]
         if not batch:
             return
         replies: Sequence[Reply | RowRefusedError]

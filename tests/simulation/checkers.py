@@ -1,0 +1,246 @@
+"""The promises, stated over a history: each checker names what broke its promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from tests.simulation.far_end import BRIEF, Temper
+from tests.simulation.history import Asked, History, Send, Story, Trouble, Verdict, Wish
+from tests.simulation.world import ENDS, second
+from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec
+
+ROUNDING_S: Final = 2e-6
+"""An instant has microseconds, the world's clock more."""
+PUNCTUAL_S: Final = 0.15
+"""The modelled delays: a create, a claim and a connection, each there and back."""
+HINT_LOST_S: Final = 10.0
+"""A change whose reply was lost gives no hint: the loader finds it within one interval."""
+SETTLING_S: Final = 0.3
+"""An answer is written within the linger of a group and one call."""
+
+
+def never_early(history: History) -> Iterator[str]:
+    """Nothing is sent before its instant."""
+    for story in history.stories:
+        for send in story.sends:
+            due_s = second(spec_sent(story, send).execute_at)
+            if send.sent_s < due_s - ROUNDING_S:
+                yield f"{story.number} was sent {due_s - send.sent_s:.6f}s early"
+
+
+def hardly_late(history: History) -> Iterator[str]:
+    """Each timer of a healthy receiver is sent at its instant, or soon after the trouble ends."""
+    for story in history.stories:
+        if story.row is None or story.row.status is Status.CANCELED or not is_brief(story):
+            continue
+        due_s = expected_s(story, story.row)
+        latest_s = latest(history, due_s)
+        fired_s = first_fired_s(story, story.row)
+        if fired_s is None or fired_s > latest_s:
+            fired = "never" if fired_s is None else f"{fired_s - due_s:.3f}s late"
+            yield f"{story.number} fired {fired}; {latest_s - due_s:.3f}s would do"
+
+
+def acknowledged_holds(history: History) -> Iterator[str]:
+    """What was acknowledged is what happens; what was refused never does."""
+    for story in history.stories:
+        for index, wish in enumerate(story.wishes):
+            later = story.wishes[index:]
+            match wish.asked, wish.verdict:
+                case Asked.CANCEL, Verdict.ACKNOWLEDGED:
+                    yield from _canceled_for_good(story)
+                case Asked.UPDATE, Verdict.ACKNOWLEDGED:
+                    yield from _fires_as_updated(story, wish, later)
+                case ((Asked.UPDATE | Asked.CREATE), Verdict.REFUSED):
+                    if any(send.version == wish.version for send in story.sends):
+                        yield f"{story.number} was sent as refused version {wish.version}"
+                case _:
+                    pass
+        if not_asked_to_cancel(story) and story.row and story.row.status is Status.CANCELED:
+            yield f"{story.number} is canceled, though every cancel was refused"
+
+
+def pending_is_unsent(history: History) -> Iterator[str]:
+    """Who sees a timer pending or canceled may rely on it: nothing was sent."""
+    for story in history.stories:
+        for sight in story.sights:
+            sent = [send for send in story.sends if send.sent_s < sight.asked_s]
+            if sent and sight.status in {Status.PENDING, Status.CANCELED}:
+                yield f"{story.number} was seen {sight.status} after it had been sent"
+            answered = any(send.status == 200 for send in story.sends)
+            if sight.status is Status.COMPLETED and not answered:
+                yield f"{story.number} was seen completed without an answer"
+
+
+def nothing_lost(history: History) -> Iterator[str]:
+    """Every acknowledged timer is there and has ended, with words if it failed."""
+    for story in history.stories:
+        if story.row is None:
+            if story.created.verdict is Verdict.ACKNOWLEDGED:
+                yield f"{story.number} was acknowledged and is lost"
+        elif story.row.status not in ENDS:
+            yield f"{story.number} is stuck: {story.row.status}"
+        elif story.row.status is Status.FAILED and not story.row.last_error:
+            yield f"{story.number} failed without a word"
+
+
+def nothing_leaks(history: History) -> Iterator[str]:
+    """An idle process holds no slot and no outcome."""
+    yield from history.leaks
+
+
+def sent_once(history: History) -> Iterator[str]:
+    """Nothing is sent again, unless whoever sent it was lost before the outcome was written."""
+    for story in history.stories:
+        for before, after in pairwise(story.sends):
+            if spec_sent(story, after).delivery is Delivery.AT_MOST_ONCE:
+                yield f"{story.number} was sent twice, at most once allowed"
+            if not history.was_lost(before.process, before.sent_s, after.sent_s):
+                yield f"{story.number} was sent again while {before.process} lived"
+            if after.attempt <= before.attempt:
+                yield f"{story.number} was sent as attempt {before.attempt}, then {after.attempt}"
+        if len({send.webhook_id for send in story.sends}) > 1:
+            yield f"{story.number} was sent under several webhook-ids"
+
+
+def outcome_is_true(history: History) -> Iterator[str]:
+    """A timer is completed if and only if a receiver answered 2xx, and its words tell the truth."""
+    for story in history.stories:
+        if story.row is None:
+            continue
+        row, sends = story.row, story.sends
+        answers = [send for send in sends if send.status is not None]
+        delivered = [send for send in answers if send.status == 200]
+        if row.status is Status.COMPLETED and not delivered:
+            yield f"{story.number} is completed, and no receiver said so"
+        for send in delivered:
+            lost = history.was_lost(send.process, send.sent_s)
+            if row.status is not Status.COMPLETED and not lost:
+                yield f"{story.number} is {row.status}, and its receiver answered 200"
+        if row.status is Status.FAILED:
+            yield from _failed_truly(history, story, row)
+        if row.attempt < max((send.attempt for send in sends), default=0):
+            yield f"{story.number} counts {row.attempt} attempts, and more were sent"
+
+
+CHECKERS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
+    never_early,
+    hardly_late,
+    acknowledged_holds,
+    pending_is_unsent,
+    nothing_lost,
+    nothing_leaks,
+    sent_once,
+    outcome_is_true,
+)
+
+
+def broken_promises(history: History) -> list[str]:
+    """Name all that is wrong with a history."""
+    return [
+        f"{checker.__name__}: {violation}" for checker in CHECKERS for violation in checker(history)
+    ]
+
+
+def latest(history: History, due_s: float) -> float:
+    """Say when a timer due at `due_s` must have been sent, after the troubles it ran into."""
+    latest_s = due_s + PUNCTUAL_S
+    for trouble in sorted(history.troubles, key=lambda trouble: trouble.began_s):
+        over_s = recovered_s(history, trouble)
+        if trouble.began_s <= latest_s and over_s >= due_s:
+            latest_s = max(latest_s, over_s + PUNCTUAL_S)
+    return latest_s
+
+
+def recovered_s(history: History, trouble: Trouble) -> float:
+    """Say when a trouble is over; one that runs into its recovery makes that begin anew."""
+    ended_s = trouble.ended_s
+    for other in sorted(history.troubles, key=lambda other: other.began_s):
+        if trouble.ended_s <= other.ended_s and other.began_s <= ended_s + trouble.recovery_s:
+            ended_s = max(ended_s, other.ended_s)
+    return ended_s + trouble.recovery_s
+
+
+def spec_sent(story: Story, send: Send) -> TimerSpec:
+    return story.wishes[send.version].spec
+
+
+def is_brief(story: Story) -> bool:
+    return all(temper_of(wish.spec) in BRIEF for wish in story.wishes)
+
+
+def temper_of(spec: TimerSpec) -> Temper:
+    return Temper(spec.callback_url.removeprefix("http://").split(".")[0])
+
+
+def wish_of(story: Story, row: Timer) -> Wish:
+    """Find the wish that the row has come to."""
+    return next(
+        wish
+        for wish in story.wishes
+        if wish.spec.callback_payload == row.spec.callback_payload and wish.asked != Asked.CANCEL
+    )
+
+
+def expected_s(story: Story, row: Timer) -> float:
+    wish = wish_of(story, row)
+    known_s = wish.answered_s
+    if wish.verdict is Verdict.UNKNOWN:
+        known_s += HINT_LOST_S
+    return max(second(row.spec.execute_at), known_s)
+
+
+def first_fired_s(story: Story, row: Timer) -> float | None:
+    """Say when a timer was first sent, or ended without that."""
+    if story.sends:
+        return story.sends[0].sent_s
+    if row.status in ENDS:
+        return second(row.executed_at or row.updated_at)
+    return None
+
+
+def not_asked_to_cancel(story: Story) -> bool:
+    return not any(
+        wish.asked is Asked.CANCEL and wish.verdict is not Verdict.REFUSED for wish in story.wishes
+    )
+
+
+def _canceled_for_good(story: Story) -> Iterator[str]:
+    if story.sends:
+        yield f"{story.number} was sent, though its cancel was acknowledged"
+    if story.row is None or story.row.status is not Status.CANCELED:
+        yield f"{story.number} is not canceled, though that was acknowledged"
+
+
+def _fires_as_updated(story: Story, wish: Wish, later: list[Wish]) -> Iterator[str]:
+    allowed = {
+        each.version
+        for each in later
+        if each.asked is Asked.UPDATE and each.verdict is not Verdict.REFUSED
+    }
+    for send in story.sends:
+        if send.sent_s < wish.asked_s:
+            yield f"{story.number} was sent before version {wish.version} was acknowledged"
+        elif send.version not in allowed:
+            yield f"{story.number} was sent as {send.version} after {wish.version} was acknowledged"
+
+
+def _failed_truly(history: History, story: Story, row: Timer) -> Iterator[str]:
+    words = row.last_error or ""
+    if words.startswith("missed"):
+        if row.spec.misfire_grace_s is None:
+            yield f"{story.number} has no grace to miss: {words}"
+        else:
+            over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
+            if is_brief(story) and latest(history, expected_s(story, row)) < over_s:
+                yield f"{story.number} was missed without need: {words}"
+    elif words.startswith("outcome unknown"):
+        if not history.losses:
+            yield f"{story.number} has an unknown outcome, and nobody died"
+    elif words.startswith("HTTP"):
+        if not any(words.startswith(f"HTTP {send.status} ") for send in story.sends):
+            yield f"{story.number} failed with an answer that nobody gave: {words}"
+    elif words.startswith("internal error") and temper_of(row.spec) is not Temper.POISON:
+        yield f"{story.number} broke our own code: {words}"

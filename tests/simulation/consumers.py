@@ -1,0 +1,149 @@
+"""Consumers: each has one timer, and creates, changes, cancels and looks at it at odd moments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from json import dumps
+from typing import Final
+
+import trio
+
+from tests.simulation.far_end import Temper, url_of
+from tests.simulation.history import Asked, Sight, Story, Verdict, Wish
+from tests.simulation.world import ConnectionLostError, World
+from timer_trio.domain.errors import (
+    ContentionError,
+    NotPendingError,
+    RowRefusedError,
+    StorageUnavailableError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerId, TimerSpec
+from timer_trio.replica import Replica
+
+REFUSALS: Final = (NotPendingError, RowRefusedError, ContentionError, TimerNotFoundError)
+PATIENCE_S: Final = 0.5
+"""After a request whose outcome it does not know, a consumer lets the dust settle."""
+
+
+def spec_of(
+    world: World,
+    number: int,
+    version: int,
+    *,
+    in_s: float,
+    temper: Temper = Temper.FAST,
+    delivery: Delivery = Delivery.AT_LEAST_ONCE,
+    timeout_s: float = 3.0,
+    grace_s: float | None = 300.0,
+) -> TimerSpec:
+    """Say what a consumer wants; its payload tells the timer and the version."""
+    return TimerSpec(
+        execute_at=world.now() + timedelta(seconds=in_s),
+        callback_url=url_of(temper),
+        callback_method=Method.POST,
+        callback_headers={},
+        callback_payload=payload_of(number, version),
+        metadata=None,
+        timeout_s=timeout_s,
+        delivery=delivery,
+        misfire_grace_s=grace_s,
+    )
+
+
+def payload_of(number: int, version: int) -> JsonText:
+    return JsonText(dumps({"number": number, "version": version}))
+
+
+class Consumer:
+    """A consumer of one timer; what it asks for, and what it is told, goes into its story."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.story = Story(number=len(world.history.stories))
+        world.history.stories.append(self.story)
+        self.timer_id: TimerId | None = None
+
+    async def create(
+        self,
+        *,
+        in_s: float,
+        temper: Temper = Temper.FAST,
+        delivery: Delivery = Delivery.AT_LEAST_ONCE,
+        timeout_s: float = 3.0,
+        grace_s: float | None = 300.0,
+    ) -> None:
+        spec = spec_of(
+            self._world,
+            self.story.number,
+            0,
+            in_s=in_s,
+            temper=temper,
+            delivery=delivery,
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+        )
+
+        async def create(replica: Replica) -> None:
+            self.timer_id = (await replica._intake.create(spec)).id
+
+        await self._ask(Asked.CREATE, spec, create)
+
+    async def update(self, *, in_s: float, temper: Temper | None = None) -> None:
+        """Ask for another time, and another payload, and it may be another receiver."""
+        number = self.story.number
+        version = len(self.story.wishes)
+        change: SpecChange = {
+            "execute_at": self._world.now() + timedelta(seconds=in_s),
+            "callback_payload": payload_of(number, version),
+        }
+        if temper is not None:
+            change["callback_url"] = url_of(temper)
+
+        async def update(replica: Replica) -> None:
+            await replica._intake.update(self._id(), change)
+
+        await self._ask(Asked.UPDATE, replace(self._wanted(), **change), update)
+
+    async def cancel(self) -> None:
+        async def cancel(replica: Replica) -> None:
+            await replica._storage.cancel(self._id(), replica._clock.now())
+
+        await self._ask(Asked.CANCEL, self._wanted(), cancel)
+
+    async def look(self) -> None:
+        process = await self._world.any_process()
+        asked_s = trio.current_time()
+        try:
+            timer = await process.request(lambda replica: replica._storage.get(self._id()))
+        except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
+            return
+        self.story.sights.append(Sight(status=timer.status, asked_s=asked_s))
+
+    async def _ask(
+        self, asked: Asked, spec: TimerSpec, call: Callable[[Replica], Awaitable[None]]
+    ) -> None:
+        process = await self._world.any_process()
+        version = len(self.story.wishes)
+        wish = Wish(asked=asked, version=version, spec=spec, asked_s=trio.current_time())
+        self.story.wishes.append(wish)
+        try:
+            await process.request(call)
+            wish.verdict = Verdict.ACKNOWLEDGED
+        except REFUSALS:
+            wish.verdict = Verdict.REFUSED
+        except (StorageUnavailableError, ConnectionLostError):
+            await trio.sleep(PATIENCE_S)
+        wish.answered_s = trio.current_time()
+
+    def _wanted(self) -> TimerSpec:
+        """Say what the timer should be now, as far as the consumer knows."""
+        return next(
+            wish.spec for wish in reversed(self.story.wishes) if wish.verdict is not Verdict.REFUSED
+        )
+
+    def _id(self) -> TimerId:
+        assert self.timer_id is not None
+        return self.timer_id

@@ -1,0 +1,106 @@
+"""The far end of callbacks: receivers of every temper, and a transport that reaches them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+import httpx
+import trio
+
+from tests.simulation.faults import POISON, Thread
+from tests.simulation.history import Send
+from timer_trio.transport import SendWithheld
+
+
+class Temper(StrEnum):
+    """How a receiver behaves; the host name of its URL.
+
+    A closing one closes a kept connection that has brought it the request: whoever sent it asks
+    whether it may send on another, which is then refused.
+    """
+
+    FAST = "fast"
+    SLOW = "slow"
+    ERROR = "error"
+    REFUSED = "refused"
+    BROKEN = "broken"
+    POISON = "poison"
+    CLOSING = "closing"
+    SILENT = "silent"
+    DEAD = "dead"
+
+
+BRIEF: Final = frozenset({Temper.FAST, Temper.ERROR, Temper.REFUSED, Temper.BROKEN, Temper.POISON})
+"""They hold a slot for a moment only, so their timers never wait for one."""
+
+CONNECT_S: Final = 0.005
+FAST_S: Final = 0.02
+CLOSES_S: Final = 0.2
+SLOW_S: Final = 6.0
+
+
+def url_of(temper: Temper) -> str:
+    return f"http://{temper}.test/hook"
+
+
+class FarEnd(httpx.AsyncBaseTransport):
+    """The receivers as one process reaches them."""
+
+    def __init__(
+        self, *, process: str, thread: Thread, random: Random, on_send: Callable[[int, Send], None]
+    ) -> None:
+        self._process = process
+        self._thread = thread
+        self._random = random
+        self._on_send = on_send
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        temper = Temper(request.url.host.removesuffix(".test"))
+        await self._connect(temper)
+        if not request.extensions["may_send"]():
+            raise SendWithheld("this replica may not send any more")
+        send = self._begin(request)
+        if temper is Temper.CLOSING:
+            await trio.sleep(CLOSES_S)
+            if not request.extensions["may_send"]():
+                raise SendWithheld("this replica may not send any more")
+            raise httpx.ConnectError("connection refused by 192.0.2.3:80")
+        status = await self._answer(temper)
+        send.status = status
+        await self._thread.thawed()
+        return httpx.Response(status)
+
+    async def _connect(self, temper: Temper) -> None:
+        await trio.sleep(self._random.uniform(0.0, CONNECT_S))
+        if temper is Temper.DEAD:
+            await trio.sleep_forever()
+        if temper is Temper.REFUSED:
+            raise httpx.ConnectError("connection refused by 192.0.2.1:80")
+        await self._thread.thawed()
+
+    def _begin(self, request: httpx.Request) -> Send:
+        payload = json.loads(request.content)
+        send = Send(
+            process=self._process,
+            timer_id=request.headers["X-Timer-Id"],
+            attempt=int(request.headers["X-Timer-Attempt"]),
+            version=payload["version"],
+            webhook_id=request.headers["webhook-id"],
+            sent_s=trio.current_time(),
+        )
+        self._on_send(payload["number"], send)
+        return send
+
+    async def _answer(self, temper: Temper) -> int:
+        if temper is Temper.SILENT:
+            await trio.sleep_forever()
+        await trio.sleep(self._random.uniform(0.0, SLOW_S if temper is Temper.SLOW else FAST_S))
+        if temper is Temper.BROKEN:
+            raise httpx.ReadError("connection reset by 192.0.2.2:80")
+        if temper is Temper.POISON:
+            raise httpx.ReadError(f"connection to {POISON} broke")
+        return 500 if temper is Temper.ERROR else 200

@@ -1,0 +1,248 @@
+"""The way from a replica to the database, with all that can go wrong on it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from random import Random
+from typing import Final, TypeVar
+
+import outcome
+import trio
+
+from tests.simulation.history import History, Trouble
+from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    Claim,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
+
+T = TypeVar("T")
+
+POISON: Final = "poison"
+"""The database refuses an outcome whose words hold this."""
+ONE_CALL_RECOVERY_S: Final = 0.3
+"""A call that failed is made again after a quarter of a second at most."""
+OUTAGE_RECOVERY_S: Final = 2.0
+
+
+class Fault(StrEnum):
+    """How one call can fail."""
+
+    UNAVAILABLE = "unavailable"
+    LOST_REPLY = "lost reply"
+    CONTENTION = "contention"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """The database cannot be reached: by nobody, or by one process alone."""
+
+    began_s: float
+    ended_s: float
+    process: str | None = None
+
+
+@dataclass(slots=True)
+class Weather:
+    """What goes wrong in a world, and when.
+
+    `rates` are the shares of calls that fail in each way, `nth` names single calls of the first
+    process, counted from 0; a statement takes up to `delay_s` each way.
+    """
+
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    nth: Mapping[int, Fault] = field(default_factory=dict)
+    outages: Sequence[Away] = ()
+    delay_s: float = 0.01
+    healed: bool = False
+
+    def is_away(self, process: str, now_s: float) -> bool:
+        return any(
+            away.began_s <= now_s < away.ended_s
+            for away in self.outages
+            if away.process in {None, process}
+        )
+
+    def fault(self, call: int, random: Random) -> Fault | None:
+        if call in self.nth:
+            return self.nth[call]
+        if self.healed or not self.rates:
+            return None
+        dice = random.random()
+        for fault, rate in self.rates.items():
+            dice -= rate
+            if dice < 0:
+                return fault
+        return None
+
+
+class Thread:
+    """Waits for statements to their end, as a thread does; a death ends the waiting, not them."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[trio.CancelScope, None] = {}
+        self.is_dead = False
+        self._thawed = trio.Event()
+        self._thawed.set()
+
+    async def wait(self, answered: trio.Event) -> None:
+        with trio.CancelScope(shield=not self.is_dead) as scope:
+            self._waiting[scope] = None
+            try:
+                await answered.wait()
+            finally:
+                del self._waiting[scope]
+        if self.is_dead:
+            await trio.sleep_forever()
+
+    def die(self) -> None:
+        self.is_dead = True
+        self._thawed.set()
+        for scope in self._waiting:
+            scope.shield = False
+
+    def freeze(self) -> None:
+        self._thawed = trio.Event()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    async def thawed(self) -> None:
+        await self._thawed.wait()
+
+
+class FaultyStorage:
+    """A Storage as one process reaches it."""
+
+    def __init__(
+        self,
+        database: Storage,
+        *,
+        process: str,
+        thread: Thread,
+        weather: Weather,
+        random: Random,
+        history: History,
+        statements: trio.Nursery,
+    ) -> None:
+        self._database = database
+        self._process = process
+        self._thread = thread
+        self._weather = weather
+        self._random = random
+        self._history = history
+        self._statements = statements
+        self.calls: list[str] = []
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await self._ask("create", lambda: self._database.create(timers, now))
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        return await self._ask("get", lambda: self._database.get(timer_id))
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        return await self._ask("list", lambda: self._database.list(query))
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        return await self._ask("update", lambda: self._database.update(timer_id, change, now))
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        return await self._ask("cancel", lambda: self._database.cancel(timer_id, now))
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        return await self._ask("load", lambda: self._database.load(cursors, until, per_shard, skip))
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        return await self._ask(
+            "claim", lambda: self._database.claim(replica, claim, timer_ids, until, now)
+        )
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        async def settle() -> Sequence[bool]:
+            if any(POISON in (settlement.last_error or "") for settlement in settlements):
+                raise RowRefusedError("a value is out of range")
+            return await self._database.settle(settlements, now)
+
+        return await self._ask("settle", settle)
+
+    async def join(self, replica: ReplicaId, now: datetime) -> None:
+        await self._ask("join", lambda: self._database.join(replica, now))
+
+    async def beat(self, replica: ReplicaId) -> Beat:
+        return await self._ask("beat", lambda: self._database.beat(replica))
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+        return await self._ask("sweep", lambda: self._database.sweep(replica, counter, now))
+
+    async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
+        fault = self._weather.fault(len(self.calls), self._random)
+        self.calls.append(verb)
+        answers: list[outcome.Outcome[T]] = []
+        answered = trio.Event()
+
+        async def statement() -> None:
+            answers.append(await outcome.acapture(self._statement, verb, call, fault))
+            await self._thread.thawed()
+            answered.set()
+
+        if not self._thread.is_dead:
+            self._statements.start_soon(statement)
+        await self._thread.wait(answered)
+        return answers[0].unwrap()
+
+    async def _statement(
+        self, verb: str, call: Callable[[], Awaitable[T]], fault: Fault | None
+    ) -> T:
+        await self._thread.thawed()
+        await self._travel()
+        if fault is not None:
+            now_s = trio.current_time()
+            self._history.troubles.append(
+                Trouble(
+                    cause=f"{verb} of {self._process}: {fault}",
+                    began_s=now_s,
+                    ended_s=now_s,
+                    recovery_s=ONE_CALL_RECOVERY_S,
+                )
+            )
+        if fault is Fault.UNAVAILABLE:
+            raise StorageUnavailableError("no connection")
+        if fault is Fault.CONTENTION:
+            raise ContentionError("deadlock detected")
+        answer = await call()
+        await self._travel()
+        if fault is Fault.LOST_REPLY:
+            raise StorageUnavailableError("the reply was lost")
+        return answer
+
+    async def _travel(self) -> None:
+        if self._weather.delay_s:
+            await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
+        if self._weather.is_away(self._process, trio.current_time()):
+            raise StorageUnavailableError("the database is away")

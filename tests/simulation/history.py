@@ -1,0 +1,108 @@
+"""What happened in a simulation, as the consumers, the receivers and the world saw it.
+
+Instants are seconds of the world's clock, which is the database's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from timer_trio.domain.timer import Status, Timer, TimerSpec
+
+
+class Asked(StrEnum):
+    """What a consumer can ask of the service."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    CANCEL = "cancel"
+
+
+class Verdict(StrEnum):
+    """What a consumer knows of what it asked for."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, kw_only=True)
+class Wish:
+    """Something a consumer asked for; `version` marks the payload that would be sent from then."""
+
+    asked: Asked
+    version: int
+    spec: TimerSpec
+    asked_s: float
+    answered_s: float = float("inf")
+    verdict: Verdict = Verdict.UNKNOWN
+
+
+@dataclass(slots=True, kw_only=True)
+class Send:
+    """The first byte of a callback went out; `status` is what the receiver answered, if it did."""
+
+    process: str
+    timer_id: str
+    attempt: int
+    version: int
+    webhook_id: str
+    sent_s: float
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A consumer looked at its timer and saw this status."""
+
+    status: Status
+    asked_s: float
+
+
+@dataclass(slots=True)
+class Story:
+    """One timer from its creation to its end; `row` is what the database holds at the very end."""
+
+    number: int
+    wishes: list[Wish] = field(default_factory=list)
+    sends: list[Send] = field(default_factory=list)
+    sights: list[Sight] = field(default_factory=list)
+    row: Timer | None = None
+
+    @property
+    def created(self) -> Wish:
+        return self.wishes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """From here on nobody knows what became of what the process was firing."""
+
+    process: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A time in which timers may be late, and how long the service may take to recover from it."""
+
+    cause: str
+    began_s: float
+    ended_s: float
+    recovery_s: float
+
+
+@dataclass(slots=True)
+class History:
+    stories: list[Story] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    """What a process still held when it had nothing to do any more."""
+
+    def was_lost(self, process: str, since_s: float, until_s: float = float("inf")) -> bool:
+        """Tell whether a process died, or was declared dead, in a span of time."""
+        return any(
+            loss.process == process and since_s <= loss.at_s <= until_s for loss in self.losses
+        )

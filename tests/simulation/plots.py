@@ -1,0 +1,152 @@
+"""Random histories: what goes wrong, and what consumers do meanwhile, out of one seed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+import trio
+
+from tests.simulation.consumers import Consumer
+from tests.simulation.far_end import Temper
+from tests.simulation.faults import Away, Fault, Weather
+from tests.simulation.history import History
+from tests.simulation.world import TAKEOVER_S, Build, Process, World, run_world
+from timer_trio.domain.timer import Delivery
+
+SPAN_S: Final = 40.0
+"""In which consumers act and things go wrong."""
+TIMERS: Final = 40
+STOP_NOTICED_S: Final = 1.3
+"""What a leaving replica gave back is picked up at the others' next heartbeat."""
+
+
+class Plot(StrEnum):
+    """The one great thing that goes wrong in a history."""
+
+    CALM = "calm"
+    CRASH = "crash"
+    OUTAGE = "outage"
+    RESTART = "restart"
+    FREEZE = "freeze"
+    TWO_REPLICAS = "one-of-two-dies"
+    ROLLING = "one-of-two-stops"
+    PARTITION = "one-of-two-is-cut-off"
+
+
+def random_history(seed: int, plot: Plot, build: Build | None = None) -> History:
+    """Run the history of a seed."""
+    random = Random(f"{plot} {seed}")
+    climax_s = random.uniform(1.0, SPAN_S * 0.75)
+
+    async def script(world: World) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_play, world, plot, climax_s)
+            for _ in range(TIMERS):
+                nursery.start_soon(_consume, world, climax_s)
+        await world.settled()
+
+    return run_world(seed, _weather(random, plot, climax_s), script, build)
+
+
+def _weather(random: Random, plot: Plot, began_s: float) -> Weather:
+    rates: dict[Fault, float] = {}
+    if random.random() < 0.5:
+        rates = {fault: random.choice([0.0, 0.01, 0.05]) for fault in Fault}
+    ended_s = began_s + random.choice([0.3, 2.0, 5.0, random.uniform(0.1, 60.0)])
+    outages = {
+        Plot.OUTAGE: [Away(began_s=began_s, ended_s=ended_s)],
+        Plot.PARTITION: [Away(began_s=began_s, ended_s=ended_s, process="process 0")],
+    }
+    delay_s = random.choice([0.001, 0.01])
+    return Weather(rates=rates, outages=outages.get(plot, []), delay_s=delay_s)
+
+
+async def _play(world: World, plot: Plot, climax_s: float) -> None:
+    first = await world.start_process(alone=plot is not Plot.PARTITION)
+    if plot in {Plot.TWO_REPLICAS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
+        await first.replica.wait_loaded()
+        if plot is not Plot.FREEZE or world.random.random() < 0.8:
+            await world.start_process(alone=False)
+    await trio.sleep_until(climax_s)
+    match plot:
+        case Plot.CRASH:
+            await _crash(world, first)
+        case Plot.RESTART:
+            await _restart(world, first)
+        case Plot.FREEZE:
+            await _freeze(world, first)
+        case Plot.TWO_REPLICAS:
+            _die(world, first)
+        case Plot.ROLLING:
+            began_s = trio.current_time()
+            await first.stop()
+            world.trouble("a stop", began_s, recovery_s=STOP_NOTICED_S)
+        case Plot.CALM | Plot.OUTAGE | Plot.PARTITION:
+            pass
+
+
+def _die(world: World, process: Process) -> None:
+    process.kill()
+    world.trouble("a death", trio.current_time(), recovery_s=TAKEOVER_S)
+
+
+async def _crash(world: World, first: Process) -> None:
+    alone = world.random.random() < 0.5
+    began_s = trio.current_time()
+    first.kill()
+    await trio.sleep(world.random.choice([0.0, 0.05, 2.0, 10.0]))
+    await world.start_process(alone=alone)
+    world.trouble("a crash", began_s, recovery_s=1.0 if alone else TAKEOVER_S)
+
+
+async def _restart(world: World, first: Process) -> None:
+    began_s = trio.current_time()
+    await first.stop()
+    await world.start_process(alone=False)
+    world.trouble("a restart", began_s, recovery_s=1.0)
+
+
+async def _freeze(world: World, first: Process) -> None:
+    began_s = trio.current_time()
+    await first.freeze(world.random.choice([0.5, 2.9, 3.1, 4.5, 7.0, 20.0]))
+    world.trouble("a freeze", began_s, recovery_s=2.0)
+
+
+async def _consume(world: World, climax_s: float) -> None:
+    random = world.random
+    await trio.sleep(random.uniform(0.0, SPAN_S))
+    consumer = Consumer(world)
+    in_s = random.choice([0.0, random.uniform(0, 0.3), random.uniform(0, 5), random.uniform(0, 30)])
+    if random.random() < 0.5:
+        # What is in the middle of something when it goes wrong shows most.
+        in_s = max(0.0, climax_s + random.uniform(-0.3, 0.3) - trio.current_time())
+    await consumer.create(
+        in_s=in_s,
+        temper=random.choice(list(Temper)) if random.random() < 0.5 else Temper.FAST,
+        delivery=random.choice(list(Delivery)),
+        timeout_s=random.choice([0.5, 3.0, 12.0]),
+        grace_s=random.choice([1.0, 300.0, None]),
+    )
+    near_s = trio.current_time() + max(0.0, in_s - random.choice([0.0, 0.05, 0.15, 0.3, 2.0]))
+    for _ in range(random.choice([0, 0, 1, 1, 2, 4])):
+        await trio.sleep_until(near_s + random.uniform(-0.05, 0.15))
+        if consumer.timer_id is not None:
+            near_s = trio.current_time() + await _change(world, consumer)
+
+
+async def _change(world: World, consumer: Consumer) -> float:
+    """Do something to a timer; answers with how long to wait before the next."""
+    random = world.random
+    match random.choice(["update", "update", "cancel", "look"]):
+        case "update":
+            in_s = random.choice([0.0, 0.2, random.uniform(0, 1), random.uniform(0, 20)])
+            temper = random.choice(list(Temper)) if random.random() < 0.2 else None
+            await consumer.update(in_s=in_s, temper=temper)
+            return max(0.0, in_s - random.choice([0.0, 0.1, 0.3]))
+        case "cancel":
+            await consumer.cancel()
+        case _:
+            await consumer.look()
+    return random.uniform(0.0, 1.0)

@@ -1,0 +1,228 @@
+"""Each checker can fail: a service broken on purpose, found out by the checker of that promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+
+import pytest
+
+from tests.simulation.checkers import (
+    acknowledged_holds,
+    hardly_late,
+    never_early,
+    nothing_leaks,
+    nothing_lost,
+    outcome_is_true,
+    pending_is_unsent,
+    sent_once,
+)
+from tests.simulation.history import History
+from tests.simulation.plots import Plot, random_history
+from tests.simulation.world import Build
+from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.slots import Slots
+from timer_trio.domain.timer import (
+    Claim,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Status,
+    TimerId,
+    TimerSummary,
+)
+from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage.memory import MemoryStorage, _Row, _summary
+
+TRIES = 40
+Checker = Callable[[History], Iterator[str]]
+
+
+def assert_found_out(checker: Checker, plot: Plot, build: Build | None = None) -> None:
+    """Run histories until the checker finds fault."""
+    assert any(list(checker(random_history(seed, plot, build))) for seed in range(TRIES))
+
+
+class FastClock(MemoryStorage):
+    async def beat(self, replica: ReplicaId) -> Beat:
+        beat = await super().beat(replica)
+        return Beat(now=beat.now + timedelta(milliseconds=30), counters=beat.counters)
+
+
+class ForgetfulLoad(MemoryStorage):
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        return (await super().load(cursors, until, per_shard, skip))[1:]
+
+
+class PoliteCancel(MemoryStorage):
+    """Says yes, whatever the status."""
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        if self._row(timer_id).timer.status is Status.EXECUTING:
+            return _summary(self._row(timer_id).timer)
+        return await super().cancel(timer_id, now)
+
+
+class LateCancel(MemoryStorage):
+    """Cancels what is being sent, too."""
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        row = self._row(timer_id)
+        if row.timer.status is Status.EXECUTING:
+            self._put(replace(row, timer=replace(row.timer, status=Status.PENDING)))
+        return await super().cancel(timer_id, now)
+
+
+class ForgetfulUpdate(MemoryStorage):
+    """Keeps the old payload."""
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        payload = self._row(timer_id).timer.spec.callback_payload
+        return await super().update(timer_id, {**change, "callback_payload": payload}, now)
+
+
+class EagerRefusal(MemoryStorage):
+    """Writes a change that it refuses."""
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        row = self._row(timer_id)
+        timer = replace(row.timer, spec=replace(row.timer.spec, **change))
+        if row.timer.status is Status.EXECUTING:
+            self._put(replace(row, timer=timer))
+        return await super().update(timer_id, change, now)
+
+
+class PendingWhileClaimed(MemoryStorage):
+    """Shows a claimed timer as pending."""
+
+    def _put(self, row: _Row) -> None:
+        super()._put(row)
+        if row.claimed_by is not None and row.timer.status is Status.EXECUTING:
+            self._rows[row.timer.id] = replace(row, timer=replace(row.timer, status=Status.PENDING))
+
+
+class LosingCreate(MemoryStorage):
+    """Loses one row in a batch, and every fourth batch of one."""
+
+    _turns = count()
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        kept = timers[1:] if next(self._turns) % 4 == 0 else timers
+        await super().create(kept, now)
+
+
+class LosingSettle(MemoryStorage):
+    """Says that it has written failures, and has not."""
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        kept = [each for each in settlements if each.status is not Status.FAILED]
+        await super().settle(kept, now)
+        return [True] * len(settlements)
+
+
+class WordlessSettle(MemoryStorage):
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        return await super().settle([replace(each, last_error=None) for each in settlements], now)
+
+
+class GreedyClaim(MemoryStorage):
+    """Gives what another replica holds."""
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        for timer_id in sorted(timer_ids):
+            row = self._row(timer_id)
+            if row.timer.status is Status.EXECUTING and row.claim != claim:
+                self._put(replace(row, due_at=now))
+        return await super().claim(replica, claim, timer_ids, until, now)
+
+
+class CarelessSettle(MemoryStorage):
+    """Lets the last writer win, whoever holds the claim."""
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        for each in settlements:
+            row = self._row(each.timer_id)
+            if row.timer.status is not Status.PENDING:
+                timer = replace(row.timer, status=Status.EXECUTING)
+                self._put(replace(row, timer=timer, claim=each.claim))
+        return await super().settle(settlements, now)
+
+
+class OptimisticSettle(MemoryStorage):
+    """Calls every end a success."""
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        better = [
+            replace(each, status=Status.COMPLETED, executed_at=now)
+            if each.status is Status.FAILED
+            else each
+            for each in settlements
+        ]
+        return await super().settle(better, now)
+
+
+@pytest.mark.parametrize(
+    ("storage", "checker", "plot"),
+    [
+        (FastClock, never_early, Plot.CALM),
+        (ForgetfulLoad, hardly_late, Plot.CRASH),
+        (PoliteCancel, acknowledged_holds, Plot.CALM),
+        (LateCancel, acknowledged_holds, Plot.CALM),
+        (ForgetfulUpdate, acknowledged_holds, Plot.CALM),
+        (EagerRefusal, acknowledged_holds, Plot.CRASH),
+        (PendingWhileClaimed, pending_is_unsent, Plot.CALM),
+        (LosingCreate, nothing_lost, Plot.CALM),
+        (LosingSettle, nothing_lost, Plot.CALM),
+        (WordlessSettle, nothing_lost, Plot.CALM),
+        (GreedyClaim, sent_once, Plot.TWO_REPLICAS),
+        (CarelessSettle, sent_once, Plot.FREEZE),
+        (OptimisticSettle, outcome_is_true, Plot.CALM),
+    ],
+)
+def test_broken_storage_is_found_out(
+    storage: type[MemoryStorage], checker: Checker, plot: Plot
+) -> None:
+    assert_found_out(checker, plot, Build(storage=storage))
+
+
+def test_missing_fence_is_found_out() -> None:
+    build = Build(lease=LeaseTimes(fence_s=float("inf")))
+    assert_found_out(sent_once, Plot.FREEZE, build)
+
+
+def test_missing_sweep_is_found_out() -> None:
+    build = Build(lease=LeaseTimes(dead_after_s=float("inf")))
+    assert_found_out(nothing_lost, Plot.CRASH, build)
+    assert_found_out(hardly_late, Plot.TWO_REPLICAS, build)
+
+
+def test_slow_sweep_is_found_out() -> None:
+    assert_found_out(hardly_late, Plot.CRASH, Build(lease=LeaseTimes(dead_after_s=8.0)))
+
+
+def test_sweep_before_the_fence_is_found_out() -> None:
+    build = Build(lease=LeaseTimes(fence_s=6.0, dead_after_s=2.1))
+    assert_found_out(sent_once, Plot.FREEZE, build)
+
+
+def test_slot_that_is_never_released_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slots, "release", lambda *_: None)
+    assert_found_out(nothing_leaks, Plot.CALM)

@@ -1,0 +1,35 @@
+"""A whole virtual day."""
+
+from __future__ import annotations
+
+import trio
+
+from tests.simulation.checkers import broken_promises
+from tests.simulation.consumers import Consumer
+from tests.simulation.faults import Weather
+from tests.simulation.world import Build, World, run_world
+from timer_trio.config import Settings
+from timer_trio.domain.timer import Status
+
+DAY_S = 86_400.0
+TIMERS = 5_000
+
+
+def test_a_day_of_timers_fires_on_time() -> None:
+    async def script(world: World) -> None:
+        await world.start_process()
+        await trio.sleep(0.5)
+        async with trio.open_nursery() as nursery:
+            for _ in range(TIMERS):
+                nursery.start_soon(_create, world)
+        await trio.sleep_until(DAY_S)
+        await world.settled()
+
+    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=Settings()))
+    assert not broken_promises(history)
+    ends = [story.row.status for story in history.stories if story.row]
+    assert ends == [Status.COMPLETED] * TIMERS
+
+
+async def _create(world: World) -> None:
+    await Consumer(world).create(in_s=world.random.uniform(0.0, DAY_S))

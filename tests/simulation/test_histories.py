@@ -1,0 +1,38 @@
+"""Random histories, each out of its seed, held against all promises.
+
+A failure says how to run its history again; a great SIMULATION_HISTORIES, or another
+SIMULATION_SEED to begin with, looks for new ones.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.simulation.checkers import broken_promises
+from tests.simulation.plots import Plot, random_history
+
+FIRST_SEED: Final = int(os.environ.get("SIMULATION_SEED", "1"))
+HISTORIES: Final = int(os.environ.get("SIMULATION_HISTORIES", "20"))
+CRASHES: Final = 10 * HISTORIES
+"""A crash and its successor are what the embedded set-up must survive before all else."""
+SEEDS: Final = [
+    (seed, plot)
+    for plot in Plot
+    for seed in range(FIRST_SEED, FIRST_SEED + (CRASHES if plot is Plot.CRASH else HISTORIES))
+]
+
+
+@pytest.mark.parametrize(("seed", "plot"), SEEDS)
+def test_promises_hold(seed: int, plot: Plot) -> None:
+    broken = broken_promises(random_history(seed, plot))
+    again = (
+        f"SIMULATION_SEED={seed} SIMULATION_HISTORIES=1 pytest tests/simulation -k '{seed}-{plot}'"
+    )
+    assert not broken, f"once more: {again}"
+
+
+def test_same_seed_gives_the_same_history() -> None:
+    assert random_history(FIRST_SEED, Plot.CRASH) == random_history(FIRST_SEED, Plot.CRASH)

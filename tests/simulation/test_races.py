@@ -1,0 +1,107 @@
+"""Races that random histories meet too seldom: a reply is held back until an update is through."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+
+import trio
+
+from tests.simulation.checkers import broken_promises
+from tests.simulation.consumers import Consumer
+from tests.simulation.faults import Weather
+from tests.simulation.world import Build, World, run_world
+from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.storage import ClaimReply, ShardCursor
+from timer_trio.storage.memory import MemoryStorage
+
+HELD_BACK_S = 0.2
+
+
+class SlowLoad(MemoryStorage):
+    """Reads at once, and answers late."""
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        skip: Collection[Destination],
+    ) -> Sequence[DueTimer]:
+        page = await super().load(cursors, until, per_shard, skip)
+        await trio.sleep(HELD_BACK_S)
+        return page
+
+
+class SlowClaim(MemoryStorage):
+    """Claims at once, and answers late; the next update comes before the claim."""
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
+        await trio.sleep(HELD_BACK_S / 2)
+        reply = await super().claim(replica, claim, timer_ids, until, now)
+        await trio.sleep(HELD_BACK_S / 2)
+        return reply
+
+
+def assert_harmless(storage: type[MemoryStorage], race: Callable[[World], Awaitable[None]]) -> None:
+    async def script(world: World) -> None:
+        process = await world.start_process()
+        await process.replica.wait_loaded()
+        await race(world)
+        await world.settled()
+
+    history = run_world(1, Weather(delay_s=0.0), script, Build(storage=storage))
+    assert not broken_promises(history)
+    assert all(len(story.sends) == 1 for story in history.stories)
+
+
+def test_update_to_an_earlier_time_outlives_a_page_that_was_read_before_it() -> None:
+    async def race(world: World) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=28.0)
+        loads = world.processes[0].storage.calls
+        while loads.count("load") < 2:  # noqa: ASYNC110 - virtual time costs nothing
+            await trio.sleep(HELD_BACK_S / 4)
+        await consumer.update(in_s=3.0)
+
+    assert_harmless(SlowLoad, race)
+
+
+def test_update_to_an_earlier_time_outlives_a_claim_that_was_under_way() -> None:
+    async def race(world: World) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.05)
+        await trio.sleep(HELD_BACK_S / 4)
+        await consumer.update(in_s=15.0)
+        await trio.sleep(HELD_BACK_S / 2)
+        await consumer.update(in_s=1.0)
+
+    assert_harmless(SlowClaim, race)
+
+
+def test_timer_moved_away_and_back_while_it_is_claimed_fires_once() -> None:
+    async def race(world: World) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.05)
+        await trio.sleep(0.01)
+        await consumer.update(in_s=30.0)
+        await consumer.update(in_s=0.05)
+
+    assert_harmless(SlowClaim, race)
+
+
+def test_timer_moved_beyond_the_window_while_it_is_claimed_fires_then() -> None:
+    async def race(world: World) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.05)
+        await consumer.update(in_s=1_000.0)
+        await trio.sleep(990.0)
+
+    assert_harmless(SlowClaim, race)

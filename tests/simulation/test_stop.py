@@ -1,0 +1,157 @@
+"""A stop gives back what has not been sent, waits for what has, and writes how that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+
+from tests.simulation.consumers import Consumer
+from tests.simulation.far_end import Temper
+from tests.simulation.faults import Away, Weather
+from tests.simulation.history import History
+from tests.simulation.world import Build, Process, World, run_world
+from timer_trio.config import Settings
+from timer_trio.domain.timer import Delivery, Status, Timer
+from timer_trio.replica import OutcomesLostError
+
+GRACE_S = 10.0
+
+
+def world_with(
+    script: Callable[[World, Process], Awaitable[None]], weather: Weather | None = None
+) -> History:
+    """Run a script beside a replica that has loaded."""
+
+    async def main(world: World) -> None:
+        process = await world.start_process()
+        await process.replica.wait_loaded()
+        await script(world, process)
+
+    build = Build(settings=Settings(shutdown_grace_s=GRACE_S))
+    return run_world(1, weather or Weather(), main, build)
+
+
+def row_of(world: World, consumer: Consumer) -> Timer:
+    assert consumer.timer_id is not None
+    return world.database._rows[consumer.timer_id].timer
+
+
+async def stop_took_s(process: Process) -> float:
+    began_s = trio.current_time()
+    await process.stop()
+    return trio.current_time() - began_s
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize(
+    ("temper", "in_s"), [(Temper.FAST, 0.15), (Temper.DEAD, 0.0)], ids=["asleep", "connecting"]
+)
+def test_stop_gives_back_at_once_what_has_not_been_sent(
+    temper: Temper, in_s: float, delivery: Delivery
+) -> None:
+    async def script(world: World, process: Process) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=in_s, temper=temper, delivery=delivery)
+        await trio.sleep(0.1)
+        assert row_of(world, consumer).status is Status.EXECUTING
+        assert await stop_took_s(process) < 0.5
+        assert row_of(world, consumer).status is Status.PENDING
+        assert row_of(world, consumer).attempt == 0
+        assert not consumer.story.sends
+
+    world_with(script)
+
+
+def test_what_was_sent_on_a_connection_that_closed_is_not_given_back() -> None:
+    async def script(world: World, process: Process) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.0, temper=Temper.CLOSING)
+        await trio.sleep(0.15)
+        assert consumer.story.sends
+        await process.stop()
+        assert row_of(world, consumer).status is Status.FAILED
+
+    world_with(script)
+
+
+def test_stop_waits_for_answers_within_the_grace() -> None:
+    async def script(world: World, process: Process) -> None:
+        consumers = [Consumer(world) for _ in range(20)]
+        for consumer in consumers:
+            await consumer.create(in_s=0.0, temper=Temper.SLOW, timeout_s=9.0)
+        await trio.sleep(0.1)
+        await process.stop()
+        assert {row_of(world, each).status for each in consumers} == {Status.COMPLETED}
+
+    world_with(script)
+
+
+@pytest.mark.parametrize("hurry", [True, False])
+def test_what_is_not_answered_in_time_is_unknown(hurry: bool) -> None:  # noqa: FBT001 - a case
+    async def script(world: World, process: Process) -> None:
+        once, again = Consumer(world), Consumer(world)
+        delivery = Delivery.AT_MOST_ONCE
+        await once.create(in_s=0.0, temper=Temper.SILENT, delivery=delivery, timeout_s=60.0)
+        await again.create(in_s=0.0, temper=Temper.SILENT, timeout_s=60.0)
+        await trio.sleep(0.1)
+        if hurry:
+            process.replica.stop()
+            await trio.sleep(1)
+        took_s = await stop_took_s(process)
+        assert took_s < 1.0 if hurry else GRACE_S <= took_s < GRACE_S + 1.0
+        assert (row_of(world, once).last_error or "").startswith("outcome unknown")
+        assert row_of(world, again).status is Status.EXECUTING
+        await world.start_process()
+        await trio.sleep(0.5)
+        assert [send.attempt for send in again.story.sends] == [1, 2]
+        assert len(once.story.sends) == 1
+
+    world_with(script)
+
+
+def test_hurried_stop_still_gives_back_what_has_not_been_sent() -> None:
+    async def script(world: World, process: Process) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.15, delivery=Delivery.AT_MOST_ONCE)
+        await trio.sleep(0.1)
+        assert row_of(world, consumer).status is Status.EXECUTING
+        process.replica.stop()
+        await process.stop()
+        assert row_of(world, consumer).status is Status.PENDING
+
+    world_with(script)
+
+
+def test_stop_rides_out_a_short_outage() -> None:
+    async def script(world: World, process: Process) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.5)
+        await trio.sleep_until(2.0)
+        await process.stop()
+        assert row_of(world, consumer).status is Status.COMPLETED
+        assert not world.database._counters
+
+    world_with(script, Weather(outages=[Away(began_s=0.51, ended_s=4.0)]))
+
+
+def test_stop_in_a_long_outage_says_that_outcomes_are_lost() -> None:
+    async def script(world: World, process: Process) -> None:
+        await Consumer(world).create(in_s=0.5)
+        await trio.sleep_until(2.0)
+        await process.stop()
+
+    weather = Weather(outages=[Away(began_s=0.51, ended_s=60.0)])
+    with pytest.RaisesGroup(OutcomesLostError, flatten_subgroups=True):
+        world_with(script, weather)
+
+
+def test_stop_ends_the_wait_for_a_database() -> None:
+    async def script(world: World) -> None:
+        process = await world.start_process()
+        await trio.sleep(5)
+        assert not process.replica.ready
+        assert await stop_took_s(process) < 0.5
+
+    run_world(1, Weather(outages=[Away(began_s=0.0, ended_s=60.0)]), script)

@@ -1,0 +1,307 @@
+"""A world: one database, processes that come, die and freeze, receivers, and its history.
+
+Everything follows from one seed: the faults, the consumers, and the order in which trio runs its
+tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from json import loads
+from random import Random
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import trio
+import trio.testing
+
+from tests.simulation.far_end import FarEnd
+from tests.simulation.faults import OUTAGE_RECOVERY_S, FaultyStorage, Thread, Weather
+from tests.simulation.history import History, Loss, Send, Trouble
+from timer_trio.clock import Clock
+from timer_trio.config import Settings
+from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.timer import ReplicaId, Status
+from timer_trio.replica import Replica
+from timer_trio.storage.memory import MemoryStorage
+
+T = TypeVar("T")
+
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+ENDS: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
+TAKEOVER_S: Final = 6.0
+"""What a dead process held or should have fired fires elsewhere within this time."""
+ANSWERED_WITHIN_S: Final = 0.05
+SETTLED_WITHIN_S: Final = 120.0
+"""From the last trouble to the last outcome: the longest timeout, and an idle loader's pass."""
+
+
+class ConnectionLostError(Exception):
+    """The process died with a consumer's request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What a world is made of; tests of the checkers put broken parts here."""
+
+    settings: Settings = field(default_factory=lambda: Settings(loader_interval_s=10))
+    lease: LeaseTimes = field(default_factory=LeaseTimes)
+    storage: type[MemoryStorage] = MemoryStorage
+
+
+class Process:
+    """A process that runs a replica, and the ways in which it can end."""
+
+    def __init__(self, world: World, *, alone: bool) -> None:
+        self.name = f"process {len(world.processes)}"
+        self._world = world
+        self._thread = Thread()
+        self._life = trio.CancelScope()
+        self._requests: dict[trio.CancelScope, None] = {}
+        self.stopping = False
+        self.ended = trio.Event()
+        self.storage = FaultyStorage(
+            world.database,
+            process=self.name,
+            thread=self._thread,
+            weather=world.weather,
+            random=world.random,
+            history=world.history,
+            statements=world.nursery,
+        )
+        transport = FarEnd(
+            process=self.name, thread=self._thread, random=world.random, on_send=world.sent
+        )
+        self.replica = Replica(
+            world.build.settings,
+            storage=self.storage,
+            clock=Clock(elapsed=trio.current_time),
+            transport=transport,
+            alone=alone,
+            lease=world.build.lease,
+            random_bits=world.random.getrandbits,
+            new_id=self._new_id,
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._thread.is_dead and not self.stopping
+
+    @property
+    def held(self) -> dict[str, float]:
+        """What the replica's gauges say of slots in use and outcomes not written."""
+        sample = self.replica._metrics.registry.get_sample_value
+        names = ("timer_trio_in_flight", "timer_trio_unsettled")
+        return {name: sample(name) or 0.0 for name in names}
+
+    async def run(self) -> None:
+        with self._life:
+            await self.replica.run(self._serve)
+        self.ended.set()
+
+    async def request(self, call: Callable[[Replica], Awaitable[T]]) -> T:
+        """Serve a consumer.
+
+        Raises:
+            ConnectionLostError: the process died.
+        """
+        with trio.CancelScope() as scope:
+            self._requests[scope] = None
+            try:
+                return await call(self.replica)
+            finally:
+                del self._requests[scope]
+        raise ConnectionLostError
+
+    def kill(self) -> None:
+        """End it as `kill -9` does: what is on its way to the database still arrives there."""
+        self._thread.die()
+        self._life.cancel()
+        for scope in self._requests:
+            scope.cancel()
+        self._world.lose(self.name)
+
+    async def stop(self) -> None:
+        """End it as SIGTERM does; callbacks that outlast the grace are lost."""
+        self.stopping = True
+        self.replica.stop()
+        await self.ended.wait()
+        self._world.lose(self.name)
+
+    async def freeze(self, seconds: float) -> None:
+        """Let nothing pass to or from it for a while, as SIGSTOP does."""
+        self._thread.freeze()
+        await trio.sleep(seconds)
+        self._thread.thaw()
+
+    async def _serve(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+        """Answer the requests under way before the replica stops, as a server does."""
+        task_status.started()
+        await stopping.wait()
+        while self._requests:  # noqa: ASYNC110 - virtual time costs nothing
+            await trio.sleep(ANSWERED_WITHIN_S)
+
+    def _new_id(self) -> UUID:
+        replica = UUID(int=self._world.random.getrandbits(128))
+        self._world.names[ReplicaId(replica)] = self.name
+        return replica
+
+
+class World:
+    """Where a history takes place. `random` is the only source of chance."""
+
+    def __init__(
+        self, random: Random, weather: Weather, build: Build, nursery: trio.Nursery
+    ) -> None:
+        self.random = random
+        self.weather = weather
+        self.build = build
+        self.nursery = nursery
+        self.history = History()
+        self.processes: list[Process] = []
+        self.names: dict[ReplicaId, str] = {}
+        self._came = trio.Event()
+        self.database = _watched(build.storage, self)
+        self._foretell_outages()
+
+    def now(self) -> datetime:
+        return instant(trio.current_time())
+
+    @property
+    def alive(self) -> list[Process]:
+        return [process for process in self.processes if process.is_alive]
+
+    async def start_process(self, *, alone: bool = True) -> Process:
+        """Start one; it is there once this returns, and has loaded a little later."""
+        process = Process(self, alone=alone)
+        self.processes.append(process)
+        self.nursery.start_soon(process.run)
+        self._came.set()
+        self._came = trio.Event()
+        await trio.lowlevel.checkpoint()
+        return process
+
+    async def any_process(self) -> Process:
+        """Choose one that lives, or wait for one."""
+        while not self.alive:
+            await self._came.wait()
+        return self.random.choice(self.alive)
+
+    def sent(self, number: int, send: Send) -> None:
+        self.history.stories[number].sends.append(send)
+
+    def lose(self, process: str) -> None:
+        self.history.losses.append(Loss(process, trio.current_time()))
+
+    def trouble(self, cause: str, began_s: float, recovery_s: float) -> None:
+        """Note a trouble that ends now."""
+        ended_s = trio.current_time()
+        self.history.troubles.append(
+            Trouble(cause=cause, began_s=began_s, ended_s=ended_s, recovery_s=recovery_s)
+        )
+
+    async def settled(self) -> None:
+        """Wait until every timer has ended, or until that takes too long; close the history."""
+        self.weather.healed = True
+        patience_s = trio.current_time() + SETTLED_WITHIN_S
+        while trio.current_time() < patience_s and not self._is_settled():  # noqa: ASYNC110 - as above
+            await trio.sleep(1)
+        self._read_rows()
+        for process in self.alive:
+            held = {name: count for name, count in process.held.items() if count}
+            self.history.leaks += [f"{process.name} has {held}"] if held else []
+            await process.stop()
+            left = [row for row in self.database._counters if self.names[row] == process.name]
+            self.history.leaks += [f"{process.name} has left a row behind"] if left else []
+
+    def _is_settled(self) -> bool:
+        rows = self.database._rows.values()
+        return all(row.timer.status in ENDS for row in rows) and not any(
+            any(process.held.values()) for process in self.alive
+        )
+
+    def _read_rows(self) -> None:
+        for row in self.database._rows.values():
+            number = loads(row.timer.spec.callback_payload or "")["number"]
+            self.history.stories[number].row = row.timer
+
+    def _foretell_outages(self) -> None:
+        self.history.troubles += [
+            Trouble(
+                cause=f"outage of {away.process or 'the database'}",
+                began_s=away.began_s,
+                ended_s=away.ended_s,
+                recovery_s=OUTAGE_RECOVERY_S,
+            )
+            for away in self.weather.outages
+        ]
+
+
+def instant(world_s: float) -> datetime:
+    """Tell the time that the database's clock shows at a second of the world."""
+    return START + timedelta(seconds=world_s)
+
+
+def second(moment: datetime) -> float:
+    return (moment - START).total_seconds()
+
+
+@asynccontextmanager
+async def new_world(random: Random, weather: Weather, build: Build) -> AsyncIterator[World]:
+    async with trio.open_nursery() as nursery:
+        world = World(random, weather, build, nursery)
+        yield world
+        for process in world.processes:
+            process.kill()
+        nursery.cancel_scope.cancel()
+
+
+def run_world(
+    seed: int,
+    weather: Weather,
+    script: Callable[[World], Awaitable[None]],
+    build: Build | None = None,
+) -> History:
+    """Run a script in a new world, on virtual time, to its end; the same seed gives the same."""
+
+    async def main() -> History:
+        async with new_world(Random(seed), weather, build or Build()) as world:
+            await script(world)
+            return world.history
+        raise AssertionError("the block above returns")
+
+    with _scheduled_by(seed):
+        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@contextmanager
+def _scheduled_by(seed: int) -> Iterator[None]:
+    """Let trio shuffle its tasks by the seed; its own plugin for Hypothesis sets the same two."""
+    scheduler: Any = trio._core._run
+    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    state = scheduler._r.getstate()
+    scheduler._r.seed(seed)
+    try:
+        yield
+    finally:
+        scheduler._r.setstate(state)
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
+
+
+def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
+    """Make the database, and note when it declares a living process dead."""
+
+    class Watched(storage):  # type: ignore[valid-type,misc]
+        async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+            was_there = replica in self._counters
+            freed: int = await super().sweep(replica, counter, now)
+            if was_there and replica not in self._counters:
+                world.lose(world.names[replica])
+            return freed
+
+    watched: MemoryStorage = Watched(world.now)
+    return watched

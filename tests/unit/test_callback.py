@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, Unpack
+from uuid import UUID
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.contract.timers import FIRST, NOW, spec
+from timer_trio import __version__
+from timer_trio.callback import call_back, request_of
+from timer_trio.domain.outcome import (
+    CallbackOutcome,
+    Delivered,
+    Rejected,
+    TimedOut,
+    Unreachable,
+    Withheld,
+)
+from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Method, SpecChange, TimerId
+from timer_trio.transport import SendWithheld
+
+TIMER_ID: Final = TimerId(UUID(int=7))
+
+
+def claimed_timer(*, attempt: int = 1, **changes: Unpack[SpecChange]) -> ClaimedTimer:
+    return ClaimedTimer(
+        id=TIMER_ID, claim=FIRST, attempt=attempt, requested_at=NOW, spec=spec(**changes)
+    )
+
+
+def may_send() -> bool:
+    return True
+
+
+def sent(**changes: Unpack[SpecChange]) -> httpx.Request:
+    return request_of(claimed_timer(**changes), may_send)
+
+
+class Receiver(httpx.AsyncBaseTransport):
+    """A far end that does what it is told."""
+
+    def __init__(self, answer: Callable[[], Awaitable[httpx.Response]]) -> None:
+        self._answer = answer
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return await self._answer()
+
+
+def answering(status: int) -> Receiver:
+    async def answer() -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        return httpx.Response(status)
+
+    return Receiver(answer)
+
+
+def failing(error: Exception) -> Receiver:
+    async def answer() -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    return Receiver(answer)
+
+
+def silent() -> Receiver:
+    return Receiver(trio.sleep_forever)
+
+
+# The request.
+
+
+def test_request_carries_what_a_receiver_may_rely_on() -> None:
+    timer = claimed_timer(attempt=2, execute_at=NOW + timedelta(milliseconds=1500))
+    request = request_of(timer, may_send)
+    assert (request.method, str(request.url)) == ("POST", "https://example.com/hook")
+    assert request.content == b'{"n": 1}'
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert headers == {
+        "host": "example.com",
+        "content-length": "8",
+        "content-type": "application/json",
+        "user-agent": f"timer-trio/{__version__}",
+        "x-timer-id": str(TIMER_ID),
+        "x-timer-attempt": "2",
+        "x-timer-scheduled-at": "2030-01-01T00:00:01.500000Z",
+        "webhook-id": str(TIMER_ID),
+    }
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_method_is_the_timers_own(method: Method) -> None:
+    assert sent(callback_method=method).method == method.value
+
+
+@pytest.mark.parametrize(
+    ("payload", "body"),
+    [
+        (JsonText("null"), b"null"),
+        (JsonText('{"b":1, "a":2}'), b'{"b":1, "a":2}'),
+        (JsonText('"日本"'), '"日本"'.encode()),
+        (JsonText("123456789012345678901234567890"), b"123456789012345678901234567890"),
+    ],
+)
+def test_payload_goes_out_as_it_came_in(payload: JsonText, body: bytes) -> None:
+    assert sent(callback_payload=payload).content == body
+
+
+def test_no_payload_is_no_body_and_no_content_type() -> None:
+    request = sent(callback_payload=None)
+    assert request.content == b""
+    assert "Content-Type" not in request.headers
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
+def test_timers_own_header_wins_whatever_its_case(name: str) -> None:
+    request = sent(callback_headers={name: "application/vnd.own+json", "X-Own": "1"})
+    assert request.headers.get_list("Content-Type") == ["application/vnd.own+json"]
+    assert request.headers["X-Own"] == "1"
+
+
+def test_timers_own_user_agent_wins() -> None:
+    request = sent(callback_headers={"user-agent": "mine"})
+    assert request.headers.get_list("User-Agent") == ["mine"]
+
+
+@pytest.mark.parametrize("delivery", list(Delivery))
+def test_transport_learns_how_often_it_may_send(delivery: Delivery) -> None:
+    request = sent(delivery=delivery)
+    assert request.extensions == {"delivery": delivery, "may_send": may_send}
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Delivered(200)),
+        (299, Delivered(299)),
+        (199, Rejected(199)),
+        (302, Rejected(302)),
+        (404, Rejected(404)),
+        (503, Rejected(503)),
+    ],
+)
+async def test_answer_decides(status: int, outcome: CallbackOutcome) -> None:
+    receiver = answering(status)
+    assert await call_back(receiver, claimed_timer(), may_send) == outcome
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError])
+async def test_no_answer_is_a_value_with_its_reason(kind: type[httpx.TransportError]) -> None:
+    outcome = await call_back(failing(kind("refused by 10.0.0.7:443")), claimed_timer(), may_send)
+    assert outcome == Unreachable("refused by 10.0.0.7:443")
+
+
+async def test_send_withheld_is_told_apart_from_a_failure() -> None:
+    outcome = await call_back(failing(SendWithheld("swept")), claimed_timer(), may_send)
+    assert outcome == Withheld()
+
+
+@pytest.mark.parametrize("timeout_s", [0.1, 30.0, 300.0])
+async def test_silence_ends_with_the_timers_own_timeout(
+    timeout_s: float, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+    outcome = await call_back(silent(), claimed_timer(timeout_s=timeout_s), may_send)
+    assert outcome == TimedOut()
+    assert trio.current_time() - began == pytest.approx(timeout_s)
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_error_of_our_own_is_no_outcome() -> None:
+    with pytest.raises(KeyError):
+        await call_back(failing(KeyError("bug")), claimed_timer(), may_send)
+
+
+async def test_cancellation_is_no_timeout() -> None:
+    with trio.CancelScope() as stop:
+        stop.cancel()
+        await call_back(silent(), claimed_timer(), may_send)
+    assert stop.cancelled_caught

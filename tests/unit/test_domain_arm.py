@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from heapq import heappop, heappush
+from typing import Final
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.contract.timers import NOW, seconds
+from timer_trio.domain.arm import Plan, arm
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
+from timer_trio.domain.timer import Destination, DueTimer, TimerId
+
+AHEAD_S: Final = 0.1
+REACH_S: Final = 0.2
+TICK: Final = timedelta(microseconds=1)
+
+A: Final = Destination("https://a.example:443")
+B: Final = Destination("https://b.example:443")
+
+Due = tuple[float, Destination]
+"""Seconds from NOW, and where to."""
+
+
+def cache_of(timers: Iterable[Due], *, max_timers: int = 10_000) -> Cache:
+    cache = Cache(max_timers)
+    cache.open_until(NOW + seconds(3600))
+    put(cache, timers)
+    return cache
+
+
+def put(cache: Cache, timers: Iterable[Due], first_id: int = 1) -> None:
+    for number, (due_in_s, destination) in enumerate(timers, first_id):
+        cache.put(DueTimer(NOW + seconds(due_in_s), TimerId(UUID(int=number)), destination))
+
+
+def plan(cache: Cache, slots: Slots, at_s: float = 0.0, *, budget: int = 10_000) -> Plan:
+    now = NOW + seconds(at_s)
+    return arm(cache, slots, now, budget=budget, ahead_s=AHEAD_S, reach_s=REACH_S)
+
+
+def taken(plan: Plan) -> list[Due]:
+    return [
+        ((armed.timer.due_at - NOW).total_seconds(), armed.timer.destination)
+        for armed in plan.armed
+    ]
+
+
+def times(plan: Plan) -> list[float]:
+    return [due_in_s for due_in_s, _ in taken(plan)]
+
+
+def wakes_in_s(plan: Plan) -> float | None:
+    """How long to sleep, but for the microsecond that rounding asks for."""
+    return None if plan.wake_at is None else (plan.wake_at - TICK - NOW).total_seconds()
+
+
+# When.
+
+
+def test_empty_cache_asks_for_nothing() -> None:
+    assert plan(cache_of([]), Slots(10, 10)) == Plan(armed=[], wake_at=None, starved=False)
+
+
+@pytest.mark.parametrize(
+    ("dues", "armed", "wakes_in_s_"),
+    [
+        ([60.0], [], 59.9),
+        ([0.1], [0.1], None),
+        ([0.100001], [], 0.000001),
+        ([0.15, 0.3], [], 0.05),
+        ([0.05, 0.15, 0.2, 0.201], [0.05, 0.15, 0.2], 0.101),
+        ([-7200.0, -1.0, 0.0, 5.0], [-7200.0, -1.0, 0.0], 4.9),
+    ],
+)
+def test_first_timer_opens_the_batch_and_reach_fills_it(
+    dues: list[float], armed: list[float], wakes_in_s_: float | None
+) -> None:
+    decided = plan(cache_of((due, A) for due in dues), Slots(1000, 1000))
+    assert (times(decided), wakes_in_s(decided)) == (armed, wakes_in_s_)
+
+
+def test_overdue_timers_go_first_and_oldest_first() -> None:
+    decided = plan(cache_of([(0.0, A), (-60.0, B), (-3600.0, A)]), Slots(1000, 1000))
+    assert taken(decided) == [(-3600.0, A), (-60.0, B), (0.0, A)]
+
+
+@given(st.integers(0, 10**15), st.sampled_from([0.05, 0.1, 0.2]))
+def test_wake_up_is_never_too_early_to_do_something(microseconds: int, ahead_s: float) -> None:
+    cache = Cache(1000)
+    due_at = NOW + timedelta(microseconds=microseconds)
+    cache.open_until(due_at + seconds(1))
+    cache.put(DueTimer(due_at, TimerId(UUID(int=1)), A))
+    slots = Slots(1, 1)
+    first = arm(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    assert first.wake_at is not None
+    assert due_at - seconds(ahead_s) <= first.wake_at <= due_at - seconds(ahead_s) + 3 * TICK
+    woken = arm(cache, slots, first.wake_at, budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    assert len(woken.armed) == 1
+
+
+# Slots.
+
+
+def test_each_armed_timer_holds_a_slot() -> None:
+    slots = Slots(1000, 1000)
+    plan(cache_of([(0.0, A), (0.0, B), (9.0, A)]), slots)
+    assert slots.in_use == 2
+
+
+def test_full_destination_is_set_aside_and_hides_nobody() -> None:
+    slots = Slots(1000, per_destination=2)
+    decided = plan(cache_of([(-9.0, A)] * 5 + [(0.0, B)]), slots)
+    assert Counter(destination for _, destination in taken(decided)) == {A: 2, B: 1}
+    assert decided.wake_at is None
+    assert not decided.starved
+
+
+def test_what_has_no_slot_stays_in_the_cache() -> None:
+    cache = cache_of([(0.0, A)] * 5)
+    plan(cache, Slots(1000, 2))
+    assert len(cache) == 3
+
+
+def test_full_destination_does_not_open_the_batch_of_the_others() -> None:
+    slots = Slots(1000, 1)
+    slots.hold(A)
+    decided = plan(cache_of([(-1.0, A), (0.15, B)]), slots)
+    assert (taken(decided), wakes_in_s(decided)) == ([], 0.05)
+
+
+def test_full_destination_is_topped_up_in_chunks() -> None:
+    cache, slots = cache_of([(0.0, A)] * 20), Slots(1000, 8)
+    assert len(plan(cache, slots).armed) == 8
+    slots.release(A, NOW.timestamp() + 1.0)
+    waiting = plan(cache, slots, 1.0)
+    assert (waiting.armed, wakes_in_s(waiting)) == ([], 1.0 + TOP_UP_PAUSE_S)
+    slots.release(A, NOW.timestamp() + 1.001)
+    assert len(plan(cache, slots, 1.001).armed) == 2
+
+
+def test_slow_destination_is_topped_up_after_a_pause() -> None:
+    cache, slots = cache_of([(0.0, A)] * 20), Slots(1000, 8)
+    plan(cache, slots)
+    slots.release(A, NOW.timestamp() + 1.0)
+    pause = plan(cache, slots, 1.0)
+    assert pause.wake_at is not None
+    late_s = (pause.wake_at - NOW).total_seconds()
+    assert len(plan(cache, slots, late_s).armed) == 1
+
+
+def test_earliest_of_all_reasons_wakes() -> None:
+    cache, slots = cache_of([(0.0, A)] * 20 + [(60.0, B)]), Slots(1000, 8)
+    plan(cache, slots)
+    assert wakes_in_s(plan(cache, slots)) == 59.9
+    slots.release(A, NOW.timestamp() + 1.0)
+    assert wakes_in_s(plan(cache, slots, 1.0)) == 1.0 + TOP_UP_PAUSE_S
+
+
+def test_destination_whose_timers_were_moved_away_waits_no_longer() -> None:
+    cache, slots = cache_of([(0.0, A)] * 2), Slots(1000, 1)
+    plan(cache, slots)
+    assert A in slots.waiting
+    put(cache, [(1800.0, B), (1800.0, B)])
+    plan(cache, slots)
+    assert not slots.waiting
+
+
+# Nothing left at all.
+
+
+def test_batch_ends_with_the_last_slot() -> None:
+    slots = Slots(4, 4)
+    cache = cache_of((0.0, Destination(f"http://{n}.example:80")) for n in range(9))
+    decided = plan(cache, slots)
+    assert (len(decided.armed), slots.free) == (4, 0)
+    assert decided.starved
+
+
+@pytest.mark.parametrize(("budget", "count"), [(3, 3), (0, 0), (-5, 0)])
+def test_batch_ends_with_the_budget(budget: int, count: int) -> None:
+    decided = plan(cache_of([(0.0, A)] * 9), Slots(1000, 1000), budget=budget)
+    assert len(decided.armed) == count
+    assert decided.starved
+
+
+def test_nothing_due_is_no_starving() -> None:
+    decided = plan(cache_of([(60.0, A)]), Slots(1000, 1000), budget=0)
+    assert not decided.starved
+    assert wakes_in_s(decided) == 59.9
+
+
+def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
+    cache, slots = cache_of([(0.0, A)] * 2), Slots(1000, 1)
+    plan(cache, slots)
+    assert plan(cache, slots, budget=0).starved
+    assert A in slots.waiting
+
+
+# Why a timer is late.
+
+
+def test_timer_that_waited_for_its_destination_says_so() -> None:
+    cache, slots = cache_of([(0.0, A)] * 2 + [(5.0, A)]), Slots(1000, 1)
+    assert [armed.waited for armed in plan(cache, slots).armed] == [False]
+    slots.release(A, NOW.timestamp() + 5.0)
+    assert [armed.waited for armed in plan(cache, slots, 5.0).armed] == [True]
+
+
+def test_waiting_is_remembered_when_all_slots_came_free_at_once() -> None:
+    cache, slots = cache_of([(0.0, A)] * 200), Slots(1000, 100)
+    plan(cache, slots)
+    for _ in range(100):
+        slots.release(A, NOW.timestamp() + 30.0)
+    decided = plan(cache, slots, 30.0)
+    assert [armed.waited for armed in decided.armed] == [True] * 100
+
+
+def test_timer_that_is_not_yet_due_waited_for_nobody() -> None:
+    cache, slots = cache_of([(0.0, A), (5.0, A)]), Slots(1000, 1)
+    plan(cache, slots)
+    plan(cache, slots, 4.95)
+    slots.release(A, NOW.timestamp() + 4.99)
+    assert [armed.waited for armed in plan(cache, slots, 4.99).armed] == [False]
+
+
+def test_timer_that_came_late_for_other_reasons_waited_for_nobody() -> None:
+    decided = plan(cache_of([(-60.0, A)]), Slots(1000, 1000))
+    assert [armed.waited for armed in decided.armed] == [False]
+
+
+# A whole run: whoever obeys the plans fires everything.
+
+
+@dataclass(slots=True)
+class Run:
+    """A replica of nothing but arm and slots, which sleeps exactly as its plans say."""
+
+    cache: Cache
+    slots: Slots
+    hold_s: float
+    per_destination: int
+    now_s: float = 0.0
+
+    def fire_all(self, count: int) -> list[Due]:
+        fired: list[Due] = []
+        ends: list[tuple[float, Destination]] = []
+        decided: Plan | None = None
+        while len(fired) < count:
+            wake_s = None
+            if decided is not None:
+                wake_s = self._wake_s(decided, ends)
+                assert wake_s is not None, "asleep for ever"
+            self.now_s = max(self.now_s, wake_s or 0.0)
+            decided = plan(self.cache, self.slots, self.now_s)
+            for due_in_s, destination in taken(decided):
+                assert due_in_s <= self.now_s + REACH_S + 1e-6
+                fired.append((due_in_s, destination))
+                heappush(ends, (max(due_in_s, self.now_s) + self.hold_s, destination))
+            held = Counter(destination for _, destination in ends)
+            assert max(held.values(), default=0) <= self.per_destination
+        return fired
+
+    def _wake_s(self, decided: Plan, ends: list[tuple[float, Destination]]) -> float | None:
+        """Let callbacks end until one of them, or the plan, wakes the replica."""
+        planned_s = None
+        if decided.wake_at is not None:
+            planned_s = (decided.wake_at - NOW).total_seconds()
+        while ends and (planned_s is None or ends[0][0] <= planned_s):
+            end_s, destination = heappop(ends)
+            self.slots.release(destination, NOW.timestamp() + end_s)
+            if decided.starved or destination in self.slots.waiting:
+                return end_s
+        return planned_s
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 4)), max_size=60),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.sampled_from([0.001, 0.5, 30.0]),
+)
+def test_replica_that_obeys_the_plans_fires_everything_once(
+    dues: Sequence[tuple[int, int]], total: int, per_destination: int, hold_s: float
+) -> None:
+    timers = [(due / 10, Destination(f"http://{n}.example:80")) for due, n in dues]
+    slots = Slots(total, per_destination)
+    run = Run(cache_of(timers), slots, hold_s, per_destination)
+    assert sorted(run.fire_all(len(timers))) == sorted(timers)

@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import pytest
+
+from tests.contract.timers import NOW, seconds
+from timer_trio.domain.cache import LANE_SHARE, Cache
+from timer_trio.domain.timer import Destination, DueTimer, TimerId
+
+A: Final = Destination("https://a.example:443")
+B: Final = Destination("https://b.example:443")
+C: Final = Destination("https://c.example:443")
+NOW_S: Final = NOW.timestamp()
+
+
+def due(number: int, due_in_s: float, destination: Destination = A) -> DueTimer:
+    return DueTimer(NOW + seconds(due_in_s), TimerId(UUID(int=number)), destination)
+
+
+def open_cache(max_timers: int = 800, until_s: float = 300.0) -> Cache:
+    cache = Cache(max_timers)
+    cache.open_until(NOW + seconds(until_s))
+    return cache
+
+
+def drained(cache: Cache) -> Iterator[DueTimer]:
+    while cache.peek():
+        yield cache.take()
+
+
+def numbers(cache: Cache) -> list[int]:
+    return [timer.id.int for timer in drained(cache)]
+
+
+def stale_fronts(cache: Cache) -> int:
+    return len(cache._fronts) + len(cache._aside) - len(cache._lanes)
+
+
+# One heap of due times.
+
+
+def test_timers_come_out_in_order_of_their_due_times() -> None:
+    cache = open_cache()
+    timers = [due(1, 30.0, A), due(2, 10.0, B), due(3, -20.0, A), due(4, 20.000001, C)]
+    for timer in timers:
+        cache.put(timer)
+    assert list(drained(cache)) == sorted(timers)
+
+
+def test_empty_cache_has_no_front() -> None:
+    assert open_cache().peek() is None
+
+
+def test_timer_that_is_read_again_is_there_once() -> None:
+    cache = open_cache()
+    for _ in range(3):
+        cache.put(due(1, 10.0))
+    assert len(cache) == 1
+    assert numbers(cache) == [1]
+
+
+@pytest.mark.parametrize("new_s", [5.0, 20.0])
+@pytest.mark.parametrize("destination", [A, B])
+def test_moved_timer_comes_at_its_new_time_alone(new_s: float, destination: Destination) -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    moved = due(1, new_s, destination)
+    cache.put(moved)
+    assert list(drained(cache)) == [moved]
+
+
+def test_timer_that_only_changes_its_destination_moves_there() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0, A))
+    cache.put(due(1, 10.0, B))
+    assert list(drained(cache)) == [due(1, 10.0, B)]
+
+
+def test_timer_moved_there_and_back_is_there_once() -> None:
+    cache = open_cache()
+    for due_in_s in (10.0, 20.0, 10.0, 20.0, 10.0):
+        cache.put(due(1, due_in_s))
+        cache.put(due(2, 5.0))
+    assert numbers(cache) == [2, 1]
+
+
+# What is taken.
+
+
+def test_taken_timer_is_not_put_in_again_before_its_claim_is_answered() -> None:
+    cache = open_cache()
+    cache.put(due(1, 0.0))
+    taken = cache.take() if cache.peek() else None
+    assert taken == due(1, 0.0)
+    cache.put(due(1, 0.0))
+    cache.put(due(1, 60.0))
+    assert cache.peek() is None
+
+
+def test_taken_timer_may_come_back_once_its_claim_is_answered() -> None:
+    cache = open_cache()
+    cache.put(due(1, 0.0))
+    (taken,) = drained(cache)
+    cache.done(taken.id)
+    cache.put(due(1, 60.0))
+    assert list(drained(cache)) == [due(1, 60.0)]
+
+
+def test_change_of_a_taken_timer_is_told_when_its_claim_is_answered() -> None:
+    cache = open_cache()
+    cache.put(due(1, 0.0))
+    (taken,) = drained(cache)
+    for due_in_s in (60.0, 30.0, 90.0):
+        cache.put(due(1, due_in_s))
+    assert cache.done(taken.id) == due(1, 30.0)
+    assert cache.done(taken.id) is None
+
+
+# Readings, which may be older than what is known.
+
+
+def test_reading_brings_a_timer_in() -> None:
+    cache = open_cache()
+    cache.put_reading(due(1, 10.0))
+    assert numbers(cache) == [1]
+
+
+def test_late_reading_does_not_undo_a_move_to_an_earlier_time() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    cache.put_reading(due(1, 250.0))
+    assert list(drained(cache)) == [due(1, 10.0)]
+
+
+def test_reading_of_an_earlier_time_counts() -> None:
+    cache = open_cache()
+    cache.put(due(1, 250.0))
+    cache.put_reading(due(1, 10.0))
+    assert list(drained(cache)) == [due(1, 10.0)]
+
+
+# Lanes.
+
+
+def test_lane_set_aside_hides_no_other() -> None:
+    cache = open_cache()
+    for timer in (due(1, 0.0, A), due(2, 1.0, A), due(3, 2.0, B)):
+        cache.put(timer)
+    assert cache.peek() == (NOW_S, A)
+    cache.set_aside()
+    assert cache.peek() == (NOW_S + 2.0, B)
+    cache.set_aside()
+    assert cache.peek() is None
+
+
+def test_recall_shows_all_lanes_again() -> None:
+    cache = open_cache()
+    for timer in (due(1, 0.0, A), due(2, 1.0, B)):
+        cache.put(timer)
+        cache.peek()
+        cache.set_aside()
+    cache.recall()
+    assert numbers(cache) == [1, 2]
+
+
+def test_lane_stays_aside_after_nearer_timers_have_come_and_gone() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    for number in range(2, 9):
+        cache.put(due(number, 1.0))
+        cache.take()
+    assert cache.peek() == (NOW_S + 10.0, A)
+    cache.set_aside()
+    assert cache.peek() is None
+
+
+def test_lane_stays_aside_while_others_churn() -> None:
+    cache = open_cache()
+    cache.put(due(1, 0.0, A))
+    cache.peek()
+    cache.set_aside()
+    cache.put(due(2, 50.0, B))
+    for number in range(3, 103):
+        cache.put(due(number, 20.0, B))
+        assert cache.peek() == (NOW_S + 20.0, B)
+        cache.take()
+    assert cache.peek() == (NOW_S + 50.0, B)
+
+
+def test_newcomer_that_comes_first_shows_its_lane() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    cache.peek()
+    cache.set_aside()
+    cache.put(due(2, 5.0))
+    assert cache.peek() == (NOW_S + 5.0, A)
+
+
+def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0, A))
+    cache.peek()
+    cache.set_aside()
+    cache.put(due(1, 10.0, B))
+    cache.recall()
+    assert list(drained(cache)) == [due(1, 10.0, B)]
+
+
+# The horizon.
+
+
+def test_closed_cache_takes_nothing_in() -> None:
+    cache = Cache(800)
+    cache.put(due(1, 0.0))
+    assert len(cache) == 0
+
+
+def test_what_lies_beyond_the_horizon_is_left_out() -> None:
+    cache = open_cache(until_s=300.0)
+    cache.put(due(1, 299.999999))
+    cache.put(due(2, 300.0))
+    assert cache.horizon == NOW + seconds(300.0)
+    assert numbers(cache) == [1]
+
+
+def test_timer_moved_beyond_the_horizon_leaves() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    cache.put(due(1, 86_400.0))
+    assert len(cache) == 0
+    assert cache.peek() is None
+
+
+def test_full_cache_keeps_the_nearest_and_draws_its_horizon_in() -> None:
+    cache = open_cache(max_timers=8)
+    for number in range(1, 10):
+        cache.put(due(number, 10.0 - number, Destination(f"http://{number}.example:80")))
+    assert cache.horizon == NOW + seconds(7.0)
+    assert numbers(cache) == [9, 8, 7, 6, 5, 4]
+
+
+def test_full_cache_of_one_instant_keeps_as_much_as_it_may() -> None:
+    cache = open_cache(max_timers=8)
+    for number in range(1, 10):
+        cache.put(due(number, 60.0, Destination(f"http://{number}.example:80")))
+    assert (len(cache), cache.horizon) == (6, NOW + seconds(60.0))
+
+
+def test_trimmed_cache_is_hungry_when_half_is_gone() -> None:
+    cache = open_cache(max_timers=8)
+    for number in range(1, 10):
+        cache.put(due(number, 10.0 - number, Destination(f"http://{number}.example:80")))
+    hungry = [cache.is_hungry for _ in zip(range(2), drained(cache), strict=False)]
+    assert hungry == [False, True]
+    cache.open_until(NOW + seconds(300.0))
+    assert not cache.is_hungry
+
+
+def test_cache_that_left_nothing_out_is_never_hungry() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    assert not cache.is_hungry
+    assert numbers(cache) == [1]
+    assert not cache.is_hungry
+
+
+def test_trim_never_moves_the_horizon_on() -> None:
+    cache = open_cache(max_timers=8)
+    for number in range(1, 9):
+        cache.put(due(number, 100.0 + number, Destination(f"http://{number}.example:80")))
+    cache.open_until(NOW + seconds(50.0))  # as after the database's clock was set back
+    cache.put(due(9, 10.0))
+    assert cache.horizon == NOW + seconds(50.0)
+
+
+# Cut lanes.
+
+
+def test_one_destination_may_take_an_eighth() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 21):
+        cache.put(due(number, float(number), A))
+        cache.put(due(100 + number, float(number), B))
+    kept = [timer.destination for timer in drained(cache)]
+    assert (kept.count(A), kept.count(B)) == (6, 6)
+
+
+def test_cut_lane_keeps_its_nearest_and_still_takes_what_is_nearer() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number)))
+    cache.put(due(20, 6.5))
+    cache.put(due(21, 7.0))
+    assert cache.reopen_drained_lanes() == [A]
+    assert numbers(cache) == [1, 2, 3, 4, 5, 6, 20]
+
+
+def test_lane_is_never_said_to_be_complete_beyond_its_first_cut() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 8):
+        cache.put(due(number, 100.0 + number))
+    cache.open_until(NOW + seconds(50.0))  # as after the database's clock was set back
+    cache.put(due(8, 10.0))
+    cache.put(due(9, 20.0))
+    cache.open_until(NOW + seconds(40.0))
+    for number in range(10, 13):
+        cache.put(due(number, 30.0))
+    cache.open_until(NOW + seconds(300.0))
+    cache.put(due(13, 45.0))
+    assert cache.reopen_drained_lanes() == [A]
+    assert 13 not in numbers(cache)
+
+
+def test_empty_lane_that_opens_again_leaves_nothing_behind() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number)))
+    assert len(numbers(cache)) == 6
+    cache.reopen_drained_lanes()
+    assert not cache._lanes
+
+
+def test_cut_lane_leaves_the_horizon_to_the_others() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number)))
+    cache.put(due(20, 200.0, B))
+    assert cache.horizon == NOW + seconds(300.0)
+    assert numbers(cache)[-1] == 20
+
+
+def test_drained_lane_is_hungry_and_opens_again() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number)))
+    hungry = [cache.is_hungry for _ in zip(range(2), drained(cache), strict=False)]
+    assert hungry == [False, True]
+    assert cache.reopen_drained_lanes() == []
+    assert not cache.is_hungry
+    cache.put(due(9, 9.0))
+    assert numbers(cache)[-1] == 9
+
+
+def test_lane_that_a_full_cache_emptied_does_not_ask_for_more() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, 200.0 + number, A))
+    for number in range(10, 69):
+        cache.put(due(number, 1.0, Destination(f"http://{number}.example:80")))
+    assert len(cache) == 48
+    assert not cache.is_hungry
+
+
+def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number), A))
+    for number in range(10, 69):
+        cache.put(due(number, 5.5 + number / 1000, Destination(f"http://{number}.example:80")))
+    cache.open_until(NOW + seconds(300.0))
+    for left_out in (due(6, 6.0, A), due(7, 7.0, A)):
+        cache.put(left_out)
+    assert cache.reopen_drained_lanes() == [A]
+    assert {timer.id.int for timer in drained(cache) if timer.destination == A} == {1, 2, 3, 4, 5}
+
+
+# What it costs.
+
+
+def test_entry_takes_at_most_200_bytes() -> None:
+    count = 40_000
+    cache = open_cache(max_timers=LANE_SHARE * count)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            cache.put(due((0x7 << 120) + number, number / count))
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(cache) == count
+    assert taken / count <= 200
+
+
+@pytest.mark.parametrize("other_s", [5.0, 250.0])
+def test_timer_moved_without_end_leaves_nothing_behind(other_s: float) -> None:
+    cache = open_cache()
+    cache.put(due(2, other_s))
+    for step in range(50_000):
+        cache.put(due(1, float(10 + step % 7)))
+    (lane,) = cache._lanes.values()
+    assert len(lane.heap) <= 20
+    assert stale_fronts(cache) <= 20
+
+
+def test_near_timers_before_a_far_one_leave_nothing_behind() -> None:
+    cache = open_cache()
+    cache.put(due(1, 250.0))
+    for number in range(2, 10_000):
+        cache.put(due(number, 1.0))
+        cache.peek()
+        cache.done(cache.take().id)
+    assert stale_fronts(cache) <= 20
+    assert not cache._taken
+
+
+def test_destinations_that_come_and_go_leave_nothing_behind() -> None:
+    cache = open_cache()
+    for number in range(10_000):
+        cache.put(due(number, 1.0, Destination(f"http://{number}.example:80")))
+        cache.peek()
+        cache.done(cache.take().id)
+    for number in range(10_000):
+        cache.put(due(1, 1.0, Destination(f"http://{number}.example:80")))
+    assert len(cache._lanes) == 1
+    assert stale_fronts(cache) <= 20
+
+
+def test_microseconds_survive() -> None:
+    cache = open_cache()
+    timer = DueTimer(NOW + timedelta(seconds=1, microseconds=1), TimerId(UUID(int=2**128 - 1)), A)
+    cache.put(timer)
+    assert list(drained(cache)) == [timer]

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.contract.timers import EPOCH, NOW, seconds
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.timer import Destination, DueTimer, TimerId
+
+MAX_TIMERS: Final = 40
+MAX_PER_LANE: Final = 5
+STALE_ALLOWED: Final = 16
+IDS: Final = st.integers(1, 120).map(lambda number: TimerId(UUID(int=number)))
+INSTANTS: Final = st.integers(-5, 40).map(lambda due_in_s: NOW + seconds(due_in_s))
+DESTINATIONS: Final = st.sampled_from(
+    [Destination(f"http://{number}.example:80") for number in range(10)]
+)
+TIMERS: Final = st.builds(DueTimer, INSTANTS, IDS, DESTINATIONS)
+
+
+class CacheModel(RuleBasedStateMachine):
+    """A cache beside a database of one plain dict, whose loader reads all of it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = Cache(MAX_TIMERS)
+        self.rows: dict[TimerId, DueTimer] = {}
+        self.taken: dict[TimerId, DueTimer | None] = {}
+        self.ever: set[DueTimer] = set()
+        self.page: list[DueTimer] = []
+        self.asked_until = EPOCH
+
+    def cached(self) -> dict[TimerId, DueTimer]:
+        found: dict[TimerId, DueTimer] = {}
+        for key, (due_s, _, lane) in self.cache._entries.items():
+            timer_id = TimerId(UUID(int=key))
+            due_at = datetime.fromtimestamp(due_s, NOW.tzinfo)
+            found[timer_id] = DueTimer(due_at, timer_id, lane.destination)
+        return found
+
+    def claimable(self) -> Iterator[DueTimer]:
+        return (row for row in self.rows.values() if row.id not in self.taken)
+
+    def put(self, timer: DueTimer) -> None:
+        if timer.id in self.taken:
+            heard = self.taken[timer.id]
+            self.taken[timer.id] = timer if heard is None else min(heard, timer)
+        self.cache.put(timer)
+
+    def put_reading(self, timer: DueTimer) -> None:
+        if timer.id in self.taken:
+            self.put(timer)
+        else:
+            self.cache.put_reading(timer)
+
+    @rule(timers=st.lists(TIMERS, max_size=30))
+    def create_or_move(self, timers: list[DueTimer]) -> None:
+        self.ever.update(timers)
+        for timer in timers:
+            self.rows[timer.id] = timer
+            self.put(timer)
+
+    @rule(until=INSTANTS)
+    def load(self, until: datetime) -> None:
+        self.cache.open_until(until)
+        self.asked_until = until
+        left_out = self.cache.reopen_drained_lanes()
+        for timer in sorted(self.rows.values()):
+            if timer.destination not in left_out:
+                self.put_reading(timer)
+
+    @rule()
+    def send_statement(self) -> None:
+        self.page = sorted(self.rows.values())
+
+    @rule()
+    def hear_its_reply(self) -> None:
+        """Put in what was read some time ago: much of it may have changed since.
+
+        But for the URL: an old reading may push a timer out through a lane that is cut off.
+        """
+        for timer in self.page:
+            if self.rows.get(timer.id, timer).destination == timer.destination:
+                self.put_reading(timer)
+
+    @rule(data=st.data(), until=INSTANTS)
+    def arm(self, data: st.DataObject, until: datetime) -> None:
+        """Take or set aside what is due, in the order of a sorted list."""
+        self.cache.recall()
+        left = sorted(self.cached().values())
+        while front := self.cache.peek():
+            first = min(left, key=lambda timer: (timer.due_at, timer.destination))
+            assert front == (first.due_at.timestamp(), first.destination)
+            if first.due_at > until:
+                return
+            if data.draw(st.booleans()):
+                assert self.cache.take() == first
+                left.remove(first)
+                self.taken[first.id] = None
+            else:
+                self.cache.set_aside()
+                left = [timer for timer in left if timer.destination != first.destination]
+        assert not left
+
+    @rule(is_claimed=st.booleans())
+    def answer_claim(self, *, is_claimed: bool) -> None:
+        if not self.taken:
+            return
+        timer_id, heard = self.taken.popitem()
+        assert self.cache.done(timer_id) == heard
+        if is_claimed:
+            self.rows.pop(timer_id, None)
+            return
+        if heard is not None:
+            self.put(heard)
+        if row := self.rows.get(timer_id):
+            self.put_reading(row)
+
+    @invariant()
+    def holds_nothing_that_never_was(self) -> None:
+        assert self.ever.issuperset(self.cached().values())
+
+    @invariant()
+    def misses_nothing_before_horizon_and_cutoff(self) -> None:
+        """Each timer is there at its time or before it, but for what was left out."""
+        cached = self.cached()
+        for row in self.claimable():
+            lane = self.cache._cut.get(row.destination)
+            cutoff_s = lane.cutoff_s if lane else float("inf")
+            if row.due_at < self.cache.horizon and row.due_at.timestamp() < cutoff_s:
+                assert cached[row.id].due_at <= row.due_at
+
+    @invariant()
+    def never_starves_in_silence(self) -> None:
+        """An empty cache that was to hold something asks the loader for it."""
+        is_missing = any(row.due_at < self.asked_until for row in self.claimable())
+        assert self.cache.is_hungry or len(self.cache) or not is_missing
+
+    @invariant()
+    def keeps_to_its_limits(self) -> None:
+        assert len(self.cache) <= MAX_TIMERS
+        for lane in self.cache._lanes.values():
+            assert lane.live <= MAX_PER_LANE
+            assert len(lane.heap) <= 2 * lane.live + STALE_ALLOWED
+
+    @invariant()
+    def leaves_nothing_behind(self) -> None:
+        used = {timer.destination for timer in self.cached().values()}
+        assert self.cache._lanes.keys() == used | self.cache._cut.keys()
+        assert len(self.cache._fronts) <= 2 * MAX_TIMERS + STALE_ALLOWED
+        assert {timer_id.int for timer_id in self.taken} == self.cache._taken.keys()
+
+
+CacheModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCache = CacheModel.TestCase

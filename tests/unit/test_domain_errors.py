@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.timers import new_timer
+from timer_trio.domain.errors import (
+    CreateUnknownError,
+    NotPendingError,
+    StorageError,
+    StorageUnavailableError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.timer import Status
+
+
+def test_missing_timer_is_named() -> None:
+    timer_id = new_timer().id
+    assert str(TimerNotFoundError(timer_id)) == f"no timer has the id {timer_id}"
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_status_that_forbids_is_named(status: Status) -> None:
+    error = NotPendingError(status)
+    assert (str(error), error.status) == (f"the timer is {status}", status)
+
+
+def test_unknown_create_says_what_to_look_for() -> None:
+    timer_id = new_timer().id
+    error = CreateUnknownError(timer_id)
+    assert str(timer_id) in str(error)
+    assert error.timer_id == timer_id
+
+
+def test_unknown_create_counts_as_a_database_that_is_away() -> None:
+    assert issubclass(CreateUnknownError, StorageUnavailableError)
+    assert issubclass(StorageUnavailableError, StorageError)

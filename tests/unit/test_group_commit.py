@@ -1,0 +1,219 @@
+# ruff: noqa: ARG001 - pytest-trio finds the clock of a test among its arguments
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.metrics import Metrics
+from timer_trio.storage.group_commit import GroupCommit, repeat_until_answered
+
+BAD = 13
+
+
+class Database:
+    """Answers each row with its double, refuses one, and fails as it is told.
+
+    `statements` are all that were asked for; `before` and `after` fail the next ones, before they
+    are done and after.
+    """
+
+    def __init__(self) -> None:
+        self.statements: list[list[int]] = []
+        self.before: list[Exception] = []
+        self.after: list[Exception] = []
+        self.may_answer = trio.Event()
+        self.may_answer.set()
+
+    async def write(self, rows: Sequence[int]) -> Sequence[int]:
+        self.statements.append(list(rows))
+        await self.may_answer.wait()
+        if self.before:
+            raise self.before.pop()
+        if BAD in rows:
+            raise RowRefusedError("out of range")
+        if self.after:
+            raise self.after.pop()
+        return [2 * row for row in rows]
+
+
+@asynccontextmanager
+async def group_over(
+    database: Database, max_rows: int = 100, linger_s: float = 0.0
+) -> AsyncIterator[tuple[GroupCommit[int, int], trio.Nursery]]:
+    group = GroupCommit("test", database.write, Metrics(), max_rows=max_rows, linger_s=linger_s)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(group.run)
+        yield group, nursery
+        nursery.cancel_scope.cancel()
+
+
+async def test_caller_gets_the_answer_to_its_own_row() -> None:
+    answers: dict[int, int] = {}
+    database = Database()
+    async with group_over(database) as (group, _), trio.open_nursery() as callers:
+
+        async def call(row: int) -> None:
+            answers[row] = await group.submit(row)
+
+        for row in range(5):
+            callers.start_soon(call, row)
+    assert answers == {row: 2 * row for row in range(5)}
+
+
+async def test_rows_of_one_moment_share_a_statement(autojump_clock: MockClock) -> None:
+    database = Database()
+    async with group_over(database, linger_s=0.1) as (group, _):
+        for row in range(5):
+            group.submit_nowait(row, lambda _: None)
+            await trio.sleep(0.01)
+        await group.wait_empty()
+    assert database.statements == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_comes_during_a_statement_shares_the_next() -> None:
+    database = Database()
+    database.may_answer = trio.Event()
+    async with group_over(database) as (group, _):
+        group.submit_nowait(0, lambda _: None)
+        await wait_all_tasks_blocked()
+        for row in range(1, 4):
+            group.submit_nowait(row, lambda _: None)
+        database.may_answer.set()
+        await group.wait_empty()
+    assert database.statements == [[0], [1, 2, 3]]
+
+
+async def test_statement_holds_at_most_max_rows_in_their_order() -> None:
+    database = Database()
+    async with group_over(database, max_rows=2) as (group, _):
+        for row in range(5):
+            group.submit_nowait(row, lambda _: None)
+        await group.wait_empty()
+    assert database.statements == [[0, 1], [2, 3], [4]]
+
+
+async def test_bad_row_fails_alone() -> None:
+    answers: dict[int, int | RowRefusedError] = {}
+
+    def answered(row: int) -> Callable[[int | RowRefusedError], None]:
+        return lambda answer: answers.update({row: answer})
+
+    async with group_over(Database()) as (group, _):
+        for row in [*range(5), BAD, *range(5, 9)]:
+            group.submit_nowait(row, answered(row))
+        await group.wait_empty()
+    refused = answers.pop(BAD)
+    assert isinstance(refused, RowRefusedError)
+    assert answers == {row: 2 * row for row in range(9)}
+
+
+async def test_refusal_is_raised_to_its_caller() -> None:
+    async with group_over(Database()) as (group, _):
+        with pytest.raises(RowRefusedError):
+            await group.submit(BAD)
+        assert len(group) == 0
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError, ContentionError])
+async def test_rows_that_were_not_written_are_written_again_first(
+    error: type[Exception], autojump_clock: MockClock
+) -> None:
+    database = Database()
+    database.before = [error("no")]
+    async with group_over(database, max_rows=2) as (group, _):
+        for row in range(3):
+            group.submit_nowait(row, lambda _: None)
+        await group.wait_empty()
+    assert database.statements == [[0, 1], [0, 1], [2]]
+
+
+async def test_lost_reply_repeats_the_same_rows(autojump_clock: MockClock) -> None:
+    database = Database()
+    database.after = [StorageUnavailableError("the reply was lost")]
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        group.submit_nowait(1, answers.append)
+        group.submit_nowait(2, answers.append)
+        await group.wait_empty()
+    assert database.statements == [[1, 2], [1, 2]]
+    assert answers == [2, 4]
+
+
+async def test_failure_in_one_half_keeps_the_answers_of_the_other() -> None:
+    database = Database()
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        for row in (1, 2, BAD, 4):
+            group.submit_nowait(row, answers.append)
+        await wait_all_tasks_blocked()
+        await group.wait_empty()
+    assert [answer for answer in answers if isinstance(answer, int)] == [2, 4, 8]
+    assert len(answers) == 4
+
+
+async def test_row_whose_caller_has_left_is_not_written_again(autojump_clock: MockClock) -> None:
+    database = Database()
+    database.before = [StorageUnavailableError("no")] * 100
+    async with group_over(database) as (group, _):
+        with trio.move_on_after(1.1):
+            await group.submit(1)
+        tried = len(database.statements)
+        await trio.sleep(10)
+        assert tried > 1
+        assert len(database.statements) == tried
+        assert len(group) == 0
+
+
+async def test_row_whose_caller_leaves_during_a_refusal_is_not_written_with_a_half() -> None:
+    database = Database()
+    database.may_answer = trio.Event()
+    leaving = trio.CancelScope()
+    async with group_over(database) as (group, nursery):
+        for row in (2, BAD):
+            group.submit_nowait(row, lambda _: None)
+        nursery.start_soon(_submit_within, group, 1, leaving)
+        await wait_all_tasks_blocked()
+        leaving.cancel()
+        await wait_all_tasks_blocked()
+        database.may_answer.set()
+        await group.wait_empty()
+    first, *halves = database.statements
+    assert 1 in first
+    assert not [rows for rows in halves if 1 in rows]
+
+
+async def test_drain_waits_for_the_last_row(autojump_clock: MockClock) -> None:
+    database = Database()
+    database.before = [StorageUnavailableError("no")] * 4
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        group.submit_nowait(1, answers.append)
+        assert len(group) == 1
+        await group.wait_empty()
+        assert len(group) == 0
+    assert answers == [2]
+
+
+async def test_contention_is_repeated_sooner_than_an_outage(autojump_clock: MockClock) -> None:
+    errors: list[Exception] = [StorageUnavailableError("no"), ContentionError("deadlock")]
+    tried_s: list[float] = []
+
+    async def call() -> int:
+        tried_s.append(trio.current_time())
+        if errors:
+            raise errors.pop()
+        return 7
+
+    assert await repeat_until_answered(call) == 7
+    contended_s, away_s = tried_s[1] - tried_s[0], tried_s[2] - tried_s[1]
+    assert contended_s < away_s < 2.0
+
+
+async def _submit_within(group: GroupCommit[int, int], row: int, scope: trio.CancelScope) -> None:
+    with scope:
+        await group.submit(row)

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.timer import ReplicaId
+from timer_trio.heartbeat import Heartbeat
+from timer_trio.metrics import Metrics
+from timer_trio.storage import Beat
+from timer_trio.storage.memory import MemoryStorage
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+OTHER = ReplicaId(UUID(int=2**64))
+
+
+class Database(MemoryStorage):
+    """Counts the beats of the replica under test, and fails or delays them when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(self.tell)
+        self.stepped = timedelta(0)
+        self.error: type[Exception] | None = None
+        self.reply_s = 0.0
+        self.beats = 0
+
+    def tell(self) -> datetime:
+        return START + timedelta(seconds=trio.current_time()) - self.stepped
+
+    async def beat(self, replica: ReplicaId) -> Beat:
+        if self.error is not None:
+            raise self.error("no")
+        beat = await super().beat(replica)
+        await trio.sleep(self.reply_s)
+        self.beats += 1
+        return beat
+
+    def has(self, replica: ReplicaId) -> bool:
+        return replica in self._counters
+
+
+class Running:
+    """A heartbeat that beats, and how often it has said something."""
+
+    def __init__(self) -> None:
+        self.database = Database()
+        self.clock = Clock(elapsed=trio.current_time)
+        self.held = 0
+        self.freed = 0
+        ids = count(1)
+        self.heartbeat = Heartbeat(
+            storage=self.database,
+            clock=self.clock,
+            metrics=Metrics(),
+            times=LeaseTimes(),
+            on_held=self._on_held,
+            on_freed=self._on_freed,
+            new_id=lambda: UUID(int=next(ids)),
+        )
+
+    def _on_held(self) -> None:
+        self.held += 1
+
+    def _on_freed(self) -> None:
+        self.freed += 1
+
+
+def beating(
+    script: Callable[[Running], Awaitable[None]], *, alone: bool = False, with_other: bool = False
+) -> None:
+    """Run a script beside a beating replica, on virtual time; the other one's row never beats."""
+
+    async def main() -> None:
+        running = Running()
+        if with_other:
+            await running.database.join(OTHER, START)
+        await running.heartbeat.join(alone=alone)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.heartbeat.run)
+            await script(running)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_it_beats_once_a_second() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(10.5)
+        assert 11 <= running.database.beats <= 12
+
+    beating(script)
+
+
+def test_fence_closes_three_seconds_after_the_last_confirmed_beat() -> None:
+    async def script(running: Running) -> None:
+        heartbeat = running.heartbeat
+        await trio.sleep(0.5)
+        running.database.error = StorageUnavailableError
+        await trio.sleep(2.4)
+        assert heartbeat.holds(heartbeat.replica)
+        await trio.sleep(0.2)
+        assert not heartbeat.holds(heartbeat.replica)
+
+    beating(script)
+
+
+def test_fence_counts_from_when_a_beat_was_sent() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        running.database.reply_s = 3.5
+        await trio.sleep(4.0)
+        assert not running.heartbeat.is_held
+
+    beating(script)
+
+
+def test_lease_is_held_again_once_the_database_is_back() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        running.database.error = StorageUnavailableError
+        await trio.sleep(60)
+        assert not running.heartbeat.is_connected
+        told = running.held
+        running.database.error = None
+        await trio.sleep(0.5)
+        assert running.heartbeat.is_held
+        assert running.heartbeat.is_connected
+        assert running.held == told + 1
+
+    beating(script)
+
+
+def test_database_counts_as_away_two_seconds_after_its_last_answer() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        assert running.heartbeat.is_connected
+        running.database.reply_s = 100.0
+        await trio.sleep(2.0)
+        assert not running.heartbeat.is_connected
+
+    beating(script)
+
+
+def test_silent_replica_is_swept_after_four_seconds() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(3.9)
+        assert running.database.has(OTHER)
+        assert not running.freed
+        await trio.sleep(1.2)
+        assert not running.database.has(OTHER)
+        assert running.freed
+
+    beating(script, with_other=True)
+
+
+def test_beating_replica_is_not_swept() -> None:
+    async def script(running: Running) -> None:
+        for _ in range(20):
+            await trio.sleep(0.9)
+            await MemoryStorage.beat(running.database, OTHER)
+        assert running.database.has(OTHER)
+
+    beating(script, with_other=True)
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError, ContentionError])
+def test_outage_kills_nobody(error: type[Exception]) -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(2.5)
+        running.database.error = error
+        await trio.sleep(60)
+        running.database.error = None
+        await trio.sleep(3.5)
+        assert running.database.has(OTHER)
+        await trio.sleep(2.0)
+        assert not running.database.has(OTHER)
+
+    beating(script, with_other=True)
+
+
+def test_lone_replica_sweeps_all_others_at_once() -> None:
+    async def script(running: Running) -> None:
+        await trio.lowlevel.checkpoint()
+        assert not running.database.has(OTHER)
+        assert running.database.has(running.heartbeat.replica)
+
+    beating(script, with_other=True, alone=True)
+
+
+def test_replica_that_leaves_is_noticed() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(1.5)
+        freed = running.freed
+        await running.database.sweep(OTHER, None, START)
+        await trio.sleep(1.0)
+        assert running.freed == freed + 1
+
+    beating(script, with_other=True)
+
+
+def test_swept_replica_comes_back_under_a_new_id() -> None:
+    async def script(running: Running) -> None:
+        heartbeat = running.heartbeat
+        await trio.sleep(0.5)
+        old = heartbeat.replica
+        await running.database.sweep(old, None, START)
+        await trio.sleep(1.0)
+        assert heartbeat.replica != old
+        assert running.database.has(heartbeat.replica)
+        assert heartbeat.holds(heartbeat.replica)
+        assert not heartbeat.holds(old)
+        assert running.freed == 1
+
+    beating(script)
+
+
+def test_distrusted_lease_is_held_again_after_the_next_beat() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        running.heartbeat.distrust(running.heartbeat.replica)
+        assert not running.heartbeat.is_held
+        await trio.sleep(1.0)
+        assert running.heartbeat.is_held
+
+    beating(script)
+
+
+def test_news_of_an_id_given_up_harms_nobody() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        running.heartbeat.distrust(OTHER)
+        assert running.heartbeat.is_held
+
+    beating(script)
+
+
+def test_step_back_of_the_databases_clock_is_taken_at_once() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(5.5)
+        running.database.stepped = timedelta(hours=1)
+        await trio.sleep(1.0)
+        assert abs(running.database.tell() - running.clock.now()) < timedelta(milliseconds=1)
+
+    beating(script)
+
+
+def test_replica_that_leaves_takes_its_row_along_and_sends_no_more() -> None:
+    async def main() -> None:
+        running = Running()
+        await running.heartbeat.join(alone=False)
+        assert running.heartbeat.is_held
+        await running.heartbeat.leave()
+        assert not running.heartbeat.is_held
+        assert not running.database.has(running.heartbeat.replica)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

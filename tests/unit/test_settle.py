@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.contract.timers import (
+    ALICE,
+    BOB,
+    FIRST,
+    NOW,
+    SECOND,
+    SOON,
+    ask,
+    claimed,
+    completed,
+    created,
+    given_back,
+)
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import Status, TimerId
+from timer_trio.metrics import Metrics
+from timer_trio.settle import LINGER_S, MAX_SETTLEMENTS, Settler
+from timer_trio.storage.memory import MemoryStorage
+
+OUTAGE_S: Final = 60.0
+
+
+class Database(MemoryStorage):
+    """Storage in memory that may be away, and may lose replies of what it did write."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: SOON)
+        self.failures: list[Exception] = []
+        self.lost_replies = 0
+        self.away_until_s = 0.0
+        self.sizes: list[int] = []
+
+    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+        if self.failures:
+            raise self.failures.pop()
+        if trio.current_time() < self.away_until_s:
+            raise StorageUnavailableError("away")
+        reply = await super().settle(settlements, now)
+        if self.lost_replies:
+            self.lost_replies -= 1
+            raise StorageUnavailableError("the reply was lost")
+        self.sizes.append(len(settlements))
+        return reply
+
+
+@dataclass(slots=True)
+class Bench:
+    """A settler over a database, and what it has called back."""
+
+    database: Database
+    settler: Settler
+    metrics: Metrics
+    settled: list[TimerId] = field(default_factory=list)
+
+    async def claimed(self) -> TimerId:
+        timer_id = await created(self.database)
+        await claimed(self.database, timer_id)
+        return timer_id
+
+    def settle(self, settlement: Settlement) -> None:
+        self.settler.settle_nowait(settlement, self.noting(settlement.timer_id))
+
+    def noting(self, timer_id: TimerId) -> Callable[[], None]:
+        return lambda: self.settled.append(timer_id)
+
+    async def status(self, timer_id: TimerId) -> Status:
+        return (await self.database.get(timer_id)).status
+
+
+@asynccontextmanager
+async def open_bench(virtual: MockClock) -> AsyncIterator[Bench]:
+    clock, database, metrics = Clock(virtual.current_time), Database(), Metrics()
+    clock.take_reading(NOW)
+    bench = Bench(database, Settler(storage=database, clock=clock, metrics=metrics), metrics)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.settler.run)
+        yield bench
+        nursery.cancel_scope.cancel()
+
+
+async def test_outcome_is_written_and_told(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_id = await bench.claimed()
+        bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        assert await bench.status(timer_id) is Status.COMPLETED
+        assert bench.settled == [timer_id]
+
+
+async def test_nothing_is_told_before_it_is_written(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.settle(completed(await bench.claimed()))
+        await trio.sleep(LINGER_S / 2)
+        assert (bench.settled, len(bench.settler)) == ([], 1)
+
+
+async def test_outcomes_of_a_tenth_of_a_second_share_a_statement(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_ids = [await bench.claimed() for _ in range(10)]
+        for timer_id in timer_ids:
+            bench.settle(completed(timer_id))
+            await trio.sleep(LINGER_S / 20)
+        await bench.settler.wait_empty()
+        assert bench.database.sizes == [10]
+
+
+async def test_outcome_waits_no_longer_than_a_tenth_of_a_second(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.settle(completed(await bench.claimed()))
+        began = trio.current_time()
+        await bench.settler.wait_empty()
+        assert trio.current_time() - began == pytest.approx(LINGER_S)
+
+
+async def test_statement_stays_small_enough_for_a_claim_to_pass(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        for _ in range(MAX_SETTLEMENTS + 1):
+            bench.settle(completed(await bench.claimed()))
+        await bench.settler.wait_empty()
+        assert max(bench.database.sizes) <= MAX_SETTLEMENTS
+        assert sum(bench.database.sizes) == MAX_SETTLEMENTS + 1
+
+
+async def test_outcomes_survive_an_outage_of_a_minute(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.database.away_until_s = trio.current_time() + OUTAGE_S
+        timer_ids = [await bench.claimed() for _ in range(3)]
+        for timer_id in timer_ids:
+            bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        assert OUTAGE_S <= trio.current_time() < OUTAGE_S + 1
+        assert [await bench.status(timer_id) for timer_id in timer_ids] == [Status.COMPLETED] * 3
+        assert sorted(bench.settled) == sorted(timer_ids)
+
+
+async def test_outcome_whose_reply_was_lost_is_told_once(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.database.lost_replies = 2
+        timer_id = await bench.claimed()
+        bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        assert bench.settled == [timer_id]
+
+
+async def test_contention_is_tried_again(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.database.failures = [ContentionError(), ContentionError()]
+        timer_id = await bench.claimed()
+        bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        assert await bench.status(timer_id) is Status.COMPLETED
+
+
+async def test_outcome_that_the_database_refuses_fails_alone_in_plain_words(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bad, *good = [await bench.claimed() for _ in range(5)]
+        bench.settle(replace(completed(bad), last_error="nul \0"))
+        for timer_id in good:
+            bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        timer = await bench.database.get(bad)
+        assert timer.status is Status.FAILED
+        assert str(timer.last_error).startswith("internal error: the outcome could not be stored: ")
+        assert [await bench.status(timer_id) for timer_id in good] == [Status.COMPLETED] * 4
+        assert sorted(bench.settled) == sorted([bad, *good])
+
+
+async def test_superseded_outcome_changes_nothing_and_is_told_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_id = await bench.claimed()
+        await bench.database.sweep(ALICE, None, SOON)
+        await bench.database.join(BOB, SOON)
+        await ask(bench.database, [timer_id], BOB, SECOND)
+        bench.settle(given_back(timer_id, FIRST))
+        await bench.settler.wait_empty()
+        assert await bench.status(timer_id) is Status.EXECUTING
+        assert bench.settled == [timer_id]
+
+
+async def test_unsettled_outcomes_are_counted(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        for expected in (1, 2):
+            bench.settle(completed(await bench.claimed()))
+            assert len(bench.settler) == expected
+            gauge = bench.metrics.registry.get_sample_value("timer_trio_unsettled")
+            assert gauge == expected
+        await bench.settler.wait_empty()
+        assert len(bench.settler) == 0
