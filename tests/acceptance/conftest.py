@@ -1,0 +1,40 @@
+"""What each acceptance test starts from: a service on a database of its own, and a receiver."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.acceptance.receiver import ReceiverProcess, receiver_process
+from tests.acceptance.service import Service, service
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # pytest's own folders are closed to the account that runs PostgreSQL for root.
+    with tempfile.TemporaryDirectory(prefix="tt-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[ReceiverProcess]:
+    async with receiver_process() as receiving:
+        yield receiving
+
+
+@pytest.fixture
+def service_database(database_url: str) -> str:
+    """The test's database as the service wants to have it named."""
+    return f"postgresql:///?{urlencode(conninfo_to_dict(database_url), quote_via=quote)}"
+
+
+@pytest.fixture
+async def served(service_database: str) -> AsyncIterator[Service]:
+    async with service(DATABASE_URL=service_database) as serving:
+        yield serving

@@ -1,0 +1,105 @@
+"""Consumers that create, change and cancel timers, and keep book of what they were told."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from tests.acceptance.client import Answer, Consumer, NoAnswerError, instant
+from tests.acceptance.receiver import ReceiverProcess
+
+MAX_LEAD_S = 2.0
+CREATES_PER_S = 100
+
+
+@dataclass(slots=True)
+class Promise:
+    """What a consumer was told of one timer. In doubt: a change was asked for and not answered."""
+
+    payloads: set[int]
+    canceled: bool = False
+    cancel_in_doubt: bool = False
+
+
+@dataclass(slots=True)
+class Load:
+    """Many consumers of one service; `promises` has every timer whose creation was acknowledged."""
+
+    consumer: Consumer
+    url: str
+    chance: random.Random
+    promises: dict[str, Promise] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
+    enough: bool = False
+
+    async def run(self) -> None:
+        """Begin another one at each tick, whatever the others do; returns when all are answered."""
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in itertools.takewhile(lambda _: not self.enough, itertools.count()):
+                await trio.sleep_until(began + number / CREATES_PER_S)
+                nursery.start_soon(self._use, number)
+
+    async def _use(self, number: int) -> None:
+        body = {
+            "execute_at": instant(self.chance.uniform(0.05, MAX_LEAD_S)),
+            "callback_url": self.url,
+            "callback_payload": number,
+        }
+        answer = await self._ask("POST", "/timers", body)
+        if answer is None or answer.status != 201:
+            return
+        promise = self.promises[answer.data["id"]] = Promise({number})
+        await trio.sleep(self.chance.uniform(0, MAX_LEAD_S / 2))
+        path = f"/timers/{answer.data['id']}"
+        if number % 4 == 0:
+            await self._cancel(path, promise)
+        elif number % 4 == 1:
+            await self._update(path, promise, -number)
+
+    async def _cancel(self, path: str, promise: Promise) -> None:
+        answer = await self._ask("DELETE", path)
+        promise.cancel_in_doubt = answer is None or answer.status >= 500
+        promise.canceled = answer is not None and answer.status == 200
+
+    async def _update(self, path: str, promise: Promise, payload: int) -> None:
+        answer = await self._ask("PUT", path, {"callback_payload": payload})
+        if answer is None or answer.status >= 500:
+            promise.payloads.add(payload)
+        elif answer.status == 200:
+            promise.payloads = {payload}
+
+    async def _ask(self, method: str, path: str, body: object = None) -> Answer | None:
+        try:
+            answer = await self.consumer.ask(method, path, body)
+        except NoAnswerError:
+            return None
+        self.statuses[answer.status] += 1
+        return answer
+
+    def check(self, receiver: ReceiverProcess) -> None:
+        """Claim that every promise was kept."""
+        payloads = {arrival.timer_id: int(arrival.body) for arrival in receiver.arrivals}
+        fired = receiver.times_fired
+        assert {timer_id: n for timer_id, n in fired.items() if n > 1} == {}
+        for timer_id, promise in self.promises.items():
+            assert not (promise.canceled and fired[timer_id]), timer_id
+            assert promise.canceled or promise.cancel_in_doubt or fired[timer_id], timer_id
+            assert payloads.get(timer_id) in {None, *promise.payloads}, timer_id
+        assert min(arrival.late_ms for arrival in receiver.arrivals) >= 0
+
+
+@asynccontextmanager
+async def load_on(consumer: Consumer, url: str) -> AsyncIterator[Load]:
+    """Use a service for the length of the block."""
+    load = Load(consumer, url, random.Random())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load.run)
+        yield load
+        load.enough = True

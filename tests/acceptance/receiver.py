@@ -1,0 +1,90 @@
+"""The tests' hold on a receiver process."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.acceptance.processes import Program, running
+
+PROGRAM = Path(__file__).with_name("receiver_program.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One callback as it came in; `at` in Unix seconds, by the machine's clock."""
+
+    at: float
+    path: str
+    headers: dict[str, str] = field(repr=False)
+    body: str
+
+    @property
+    def timer_id(self) -> str:
+        return self.headers["x-timer-id"]
+
+    @property
+    def late_ms(self) -> float:
+        scheduled_at = datetime.fromisoformat(self.headers["x-timer-scheduled-at"])
+        return (self.at - scheduled_at.timestamp()) * 1000
+
+
+class ReceiverProcess:
+    """Answers callbacks elsewhere, and lists them here."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._arrivals: list[Arrival] = []
+        self._times_fired: Counter[str] = Counter()
+
+    @property
+    def arrivals(self) -> Sequence[Arrival]:
+        for line in self._program.out[1 + len(self._arrivals) :]:
+            arrival = Arrival(**json.loads(line))
+            self._arrivals.append(arrival)
+            self._times_fired[arrival.timer_id] += 1
+        return self._arrivals
+
+    @property
+    def times_fired(self) -> Counter[str]:
+        """How often each timer has called."""
+        return self._times_fired if self.arrivals else Counter()
+
+    def url(self, path: str = "/") -> str:
+        return f"http://127.0.0.1:{self._program.out[0]}{path}"
+
+    @property
+    def wakes_late_ms(self) -> list[float]:
+        """By how much it woke late from its sleeps: the machine's doing, not the service's."""
+        return [float(line) for line in self._program.err]
+
+    async def wait_arrivals(self, count: int) -> None:
+        """Wait until so many callbacks have come in."""
+        await self._program.eventually(lambda: len(self.arrivals) >= count or None)
+
+    async def wait_fired(self, timer_ids: Collection[str]) -> None:
+        """Wait until each of these timers has called at least once."""
+        wanted = set(timer_ids)
+        await self._program.eventually(lambda: self.times_fired.keys() >= wanted or None)
+
+
+@asynccontextmanager
+async def receiver_process() -> AsyncIterator[ReceiverProcess]:
+    async with running(str(PROGRAM)) as program:
+        await program.eventually(lambda: program.out or None)
+        yield ReceiverProcess(program)
+
+
+def now() -> datetime:
+    """Tell the time by the clock that the tests' databases and receivers go by."""
+    return datetime.now(UTC)  # noqa: TID251 - a consumer's view of the service
+
+
+def percentile(values: Collection[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

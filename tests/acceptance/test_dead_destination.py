@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import trio
+
+from tests import receivers
+from tests.acceptance.receiver import ReceiverProcess, percentile
+from tests.acceptance.service import Service
+
+DEAD, HEALTHY = 600, 100
+LEAD_S = 1.5
+SLOTS_PER_DESTINATION = 100
+LATE_MS = 50.0
+
+
+async def test_dead_destination_delays_nobody_else(
+    served: Service, receiver: ReceiverProcess
+) -> None:
+    async with receivers.receiver(receivers.never_answers) as dead:
+        due_at = trio.current_time() + LEAD_S
+        await served.consumer.create_many(
+            [due_at + i / 10_000 for i in range(DEAD)], callback_url=dead.url()
+        )
+        healthy = await served.consumer.create_many(
+            [due_at + 0.1 + i / 1000 for i in range(HEALTHY)], callback_url=receiver.url()
+        )
+        await receiver.wait_fired(healthy)
+        late_ms = [arrival.late_ms for arrival in receiver.arrivals]
+        machine = percentile(receiver.wakes_late_ms, 0.95)
+        print(f"late p95 {percentile(late_ms, 0.95):.1f} ms; the machine {machine:.1f} ms")  # noqa: T201 - for pytest -s
+        assert min(late_ms) >= 0
+        assert percentile(late_ms, 0.95) <= LATE_MS + machine
+        # What has no slot was never claimed, so it can still be canceled.
+        assert dead.connections <= SLOTS_PER_DESTINATION
+        assert await served.consumer.total("pending") >= DEAD - SLOTS_PER_DESTINATION

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from contextlib import closing
+from pathlib import Path
+
+from tests.acceptance.client import Consumer
+from tests.acceptance.processes import running
+from tests.acceptance.service import service
+
+
+async def test_quick_start_shows_the_first_callback(folder: Path) -> None:
+    async with (
+        running("-m", "timer_trio", "listen", "--port", "0") as listener,
+        service(DATA_DIR=str(folder / "data"), API_KEY="") as served,
+    ):
+        waiting = await listener.eventually(lambda: next(iter(listener.out), None))
+        pasted = await served.program.eventually(lambda: curl_in(served.program.out))
+        url, key, body = request_of(pasted)
+        assert url == f"http://127.0.0.1:{served.consumer.port}/timers"
+        assert body["callback_url"] == "http://127.0.0.1:9000/"
+        body |= {"callback_url": re.findall("http://[^ ]+", waiting)[0], "delay": 0.1}
+        with closing(Consumer(key, served.consumer.port)) as stranger:
+            timer_id = await stranger.create(**body)
+        await listener.eventually(lambda: '  "hello"' in listener.out or None)
+        shown = "\n".join(listener.out)
+        assert re.search(r"Z  \d{1,3} ms late  POST /\n", shown)
+        assert f"  X-Timer-Id: {timer_id}\n" in shown
+        assert key not in "\n".join(served.program.err)
+        await served.stop()
+
+
+def curl_in(lines: list[str]) -> str | None:
+    text = "\n".join(lines)
+    return text[text.index("curl ") :] if "}'" in text else None
+
+
+def request_of(pasted: str) -> tuple[str, str, dict[str, object]]:
+    """Take URL, key and body out of a curl command."""
+    _, url, _, key, _, _, _, body = [word for word in shlex.split(pasted) if word.strip()]
+    return url, key.removeprefix("X-API-Key: "), json.loads(body)
