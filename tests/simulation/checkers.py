@@ -234,7 +234,9 @@ def _failed_truly(history: History, story: Story, row: Timer) -> Iterator[str]:
             yield f"{story.number} has no grace to miss: {words}"
         else:
             over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
-            if is_brief(story) and latest(history, expected_s(story, row)) < over_s:
+            lost = any(history.was_lost(send.process, send.sent_s) for send in story.sends)
+            in_time = latest(history, expected_s(story, row)) < over_s
+            if is_brief(story) and in_time and not lost:
                 yield f"{story.number} was missed without need: {words}"
     elif words.startswith("outcome unknown"):
         if not history.losses:

@@ -67,8 +67,7 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
     first = await world.start_process(alone=plot is not Plot.PARTITION)
     if plot in {Plot.TWO_REPLICAS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
         await first.replica.wait_loaded()
-        if plot is not Plot.FREEZE or world.random.random() < 0.8:
-            await world.start_process(alone=False)
+        await world.start_process(alone=False)
     await trio.sleep_until(climax_s)
     match plot:
         case Plot.CRASH:
@@ -110,7 +109,7 @@ async def _restart(world: World, first: Process) -> None:
 
 async def _freeze(world: World, first: Process) -> None:
     began_s = trio.current_time()
-    await first.freeze(world.random.choice([0.5, 2.9, 3.1, 4.5, 7.0, 20.0]))
+    await first.freeze(world.random.choice([0.5, 2.9, 4.5, 7.0, 9.0, 20.0]))
     world.trouble("a freeze", began_s, recovery_s=2.0)
 
 
@@ -126,7 +125,7 @@ async def _consume(world: World, climax_s: float) -> None:
         in_s=in_s,
         temper=random.choice(list(Temper)) if random.random() < 0.5 else Temper.FAST,
         delivery=random.choice(list(Delivery)),
-        timeout_s=random.choice([0.5, 3.0, 12.0]),
+        timeout_s=random.choice([0.5, 3.0, 12.0, 30.0]),
         grace_s=random.choice([1.0, 300.0, None]),
     )
     near_s = trio.current_time() + max(0.0, in_s - random.choice([0.0, 0.05, 0.15, 0.3, 2.0]))
