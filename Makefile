@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock
+.PHONY: help setup run test check bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order o
 
 # Those of flake8-async that ruff does not have.
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118,ASYNC119,ASYNC120,ASYNC121,ASYNC122,ASYNC123
+
+bench: $(VENV)/.run ## Measure lateness and cost at 500 timers a second
+	@PYTHONPATH=. $(BIN)/python benchmarks/steady.py
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from uuid import UUID
 
@@ -193,6 +194,20 @@ def test_lone_replica_sweeps_all_others_at_once() -> None:
         assert running.database.has(running.heartbeat.replica)
 
     beating(script, with_other=True, alone=True)
+
+
+def test_lone_replica_sweeps_the_dead_though_a_last_beat_of_theirs_arrives_late() -> None:
+    async def main() -> None:
+        running = Running()
+        await running.database.join(OTHER, START)
+        running.database.reply_s = 0.1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(running.heartbeat.join, alone=True))
+            await trio.sleep(0.05)
+            await MemoryStorage.beat(running.database, OTHER)
+        assert not running.database.has(OTHER)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 def test_replica_that_leaves_is_noticed() -> None:
