@@ -85,7 +85,8 @@ class Heartbeat:
         """
         beat = await self._read()
         if alone:
-            await self._sweep(beat.counters)
+            # Whatever their counters say: a last beat of the dead may still be on its way.
+            await self._sweep(dict.fromkeys(beat.counters))
         await self._enter()
 
     async def run(self) -> NoReturn:
@@ -152,7 +153,7 @@ class Heartbeat:
             log.warning("database_disconnected", reason=str(error))
         self._is_answered = False
 
-    async def _sweep(self, dead: Mapping[ReplicaId, int]) -> None:
+    async def _sweep(self, dead: Mapping[ReplicaId, int | None]) -> None:
         for replica, counter in dead.items():
             freed = await self._storage.sweep(replica, counter, self._clock.now())
             log.warning("swept_dead_replica", replica=str(replica), freed=freed)

@@ -163,6 +163,11 @@ def test_timer_beyond_its_grace_is_missed_and_says_by_how_much(
     assert refusal_words(claimed_timer(grace_s=grace_s), late_s) == words
 
 
+def test_missed_timer_whose_earlier_attempt_may_have_arrived_says_so() -> None:
+    words = "missed: 2h 3m overdue, grace 5m; an earlier attempt may have arrived"
+    assert refusal_words(claimed_timer(attempt=2), 7380.0) == words
+
+
 def test_missed_timer_that_waited_for_a_slot_names_its_destination() -> None:
     timer = claimed_timer(url="https://x/hook")
     words = "missed: 2h 3m overdue, grace 5m; https://x had no free slot"

@@ -168,7 +168,8 @@ class Cache:
             self._show(due_s, destination)
         if lane.live > self._max_per_lane:
             kept = int(self._max_per_lane * KEPT_SHARE)
-            lane.cutoff_s = min(lane.cutoff_s, self._trim(lane.heap, kept))
+            first_cut_s = self._trim(lane.heap, kept)
+            lane.cutoff_s = min(lane.cutoff_s, first_cut_s, self._horizon_s)
             self._cut[destination] = lane
         if len(self._entries) > self._max_timers:
             kept = int(self._max_timers * KEPT_SHARE)

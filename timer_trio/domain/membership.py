@@ -13,13 +13,13 @@ class LeaseTimes:
     """How often a replica beats, and how long it counts as alive.
 
     No send begins `fence_s` after the last confirmed heartbeat was sent; a counter unchanged for
-    `dead_after_s` is a dead replica's. What lies between them is the margin for a send that has
-    passed the fence and not yet reached the wire.
+    `dead_after_s` is a dead replica's: four beats, less the jitter of their arrival. What lies
+    between them is the margin for a send that has passed the fence and not yet reached the wire.
     """
 
     beat_interval_s: float = 1.0
     fence_s: float = 3.0
-    dead_after_s: float = 4.0
+    dead_after_s: float = 3.9
 
 
 class Watch:

@@ -129,9 +129,10 @@ def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Settl
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
-        cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
-        return _not_begun(timer, words + cause)
+        cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
+        doubt = "; an earlier attempt may have arrived" if unfinished else ""
+        return _not_begun(timer, words + cause + doubt)
     return None
 
 
