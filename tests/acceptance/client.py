@@ -72,9 +72,9 @@ class Consumer:
         assert answer.status == 200, answer
         return int(answer.data["total"])
 
-    async def wait_ended(self, *, patience_s: float = PATIENCE_S) -> None:
+    async def wait_ended(self) -> None:
         """Wait until no timer is pending or executing: outcomes are written within 100 ms or so."""
-        with trio.fail_after(patience_s):
+        with trio.fail_after(PATIENCE_S):
             while await self.total("pending") or await self.total("executing"):  # noqa: ASYNC110 - as a consumer would
                 await trio.sleep(0.05)
 

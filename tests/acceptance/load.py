@@ -84,7 +84,8 @@ class Load:
         return answer
 
     def check(self, receiver: ReceiverProcess) -> None:
-        """Claim that every promise was kept."""
+        """Claim that every promise was kept, and that nobody heard of more than a wait."""
+        assert self.statuses.keys() <= {200, 201, 400, 503}
         payloads = {arrival.timer_id: int(arrival.body) for arrival in receiver.arrivals}
         fired = receiver.times_fired
         assert {timer_id: n for timer_id, n in fired.items() if n > 1} == {}
