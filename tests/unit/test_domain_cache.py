@@ -39,7 +39,7 @@ def numbers(cache: Cache) -> list[int]:
 
 
 def stale_fronts(cache: Cache) -> int:
-    return len(cache._fronts) + len(cache._aside) - len(cache._lanes)
+    return len(cache._fronts) - len(cache._lanes)
 
 
 # One heap of due times.
@@ -200,6 +200,22 @@ def test_newcomer_that_comes_first_shows_its_lane() -> None:
     cache.set_aside()
     cache.put(due(2, 5.0))
     assert cache.peek() == (NOW_S + 5.0, A)
+
+
+def test_newcomer_is_not_lost_while_others_churn() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0, A))
+    cache.peek()
+    cache.set_aside()
+    cache.put(due(2, 9.0, A))
+    cache.put(due(3, 50.0, B))
+    for number in range(4, 104):
+        cache.put(due(number, 5.0, B))
+        cache.peek()
+        cache.take()
+    assert cache.peek() == (NOW_S + 9.0, A)
+    cache.recall()
+    assert numbers(cache) == [2, 1, 3]
 
 
 def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:

@@ -62,7 +62,7 @@ class Cache:
         self._lanes: dict[Destination, _Lane] = {}
         self._cut: dict[Destination, _Lane] = {}
         self._fronts: list[tuple[float, Destination]] = []
-        self._aside: list[tuple[float, Destination]] = []
+        self._aside: set[Destination] = set()
         self._horizon_s = 0.0
         self._trimmed = False
 
@@ -142,15 +142,17 @@ class Cache:
     def set_aside(self) -> None:
         """Hide the lane that `peek` named, until `recall`."""
         front = heappop(self._fronts)
-        self._aside.append(front)
+        self._aside.add(front[1])
         while self._fronts and self._fronts[0] == front:
             heappop(self._fronts)
 
     def recall(self) -> None:
         """Show all lanes again."""
-        aside, self._aside = self._aside, []
-        for due_s, destination in aside:
-            self._show(due_s, destination)
+        for destination in tuple(self._aside):
+            lane = self._lanes.get(destination)
+            if lane is not None and lane.live:
+                self._show(lane.heap[0][0], destination)
+        self._aside.clear()
 
     def done(self, timer_id: TimerId) -> DueTimer | None:
         """Hear that the claim of a taken timer has been answered; tells what was put meanwhile."""
@@ -204,10 +206,10 @@ class Cache:
         self._drop_if_empty(lane)
 
     def _show(self, due_s: float, destination: Destination) -> None:
+        self._aside.discard(destination)
         heappush(self._fronts, (due_s, destination))
         if len(self._fronts) > 2 * len(self._lanes) + _STALE_ALLOWED:
-            hidden = {destination for _, destination in self._aside}
-            lanes = [each for each in self._lanes.values() if each.destination not in hidden]
+            lanes = [each for each in self._lanes.values() if each.destination not in self._aside]
             self._fronts = [(each.heap[0][0], each.destination) for each in lanes if each.live]
             heapify(self._fronts)
 
