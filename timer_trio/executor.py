@@ -220,5 +220,5 @@ class Executor:
         self._settler.settle_nowait(settlement, lambda: self.slot_freed(destination))
 
     def _oldest_overdue_s(self) -> float:
-        first = self._cache.peek()
-        return 0.0 if first is None else max(0.0, self._clock.now().timestamp() - first[0])
+        first_s = self._cache.first_due_s
+        return 0.0 if first_s is None else max(0.0, self._clock.now().timestamp() - first_s)

@@ -225,6 +225,7 @@ def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:
     cache.set_aside()
     cache.put(due(1, 10.0, B))
     cache.recall()
+    assert not cache._aside
     assert list(drained(cache)) == [due(1, 10.0, B)]
 
 
@@ -331,6 +332,32 @@ def test_lane_is_never_said_to_be_complete_beyond_its_first_cut() -> None:
     cache.put(due(13, 45.0))
     assert cache.reopen_drained_lanes() == [A]
     assert 13 not in numbers(cache)
+
+
+def test_lane_cut_beyond_the_horizon_is_not_said_to_be_complete_up_to_there() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 9):
+        cache.put(due(number, 100.0 + number))
+    cache.open_until(NOW + seconds(50.0))  # as after the database's clock was set back
+    cache.put(due(9, 10.0))
+    cache.open_until(NOW + seconds(300.0))
+    cache.put(due(10, 60.0))
+    assert cache.reopen_drained_lanes() == [A]
+    assert 10 not in numbers(cache)
+
+
+def test_cut_lane_that_was_emptied_while_aside_is_recalled_as_empty() -> None:
+    cache = open_cache(max_timers=64)
+    for number in range(1, 10):
+        cache.put(due(number, float(number), A))
+    while len(cache) > 1 and cache.peek():
+        cache.take()
+    cache.peek()
+    cache.set_aside()
+    cache.put(due(6, 6.0, B))
+    cache.recall()
+    assert cache.peek() == (NOW_S + 6.0, B)
+    assert not cache._aside
 
 
 def test_empty_lane_that_opens_again_leaves_nothing_behind() -> None:
@@ -444,3 +471,13 @@ def test_microseconds_survive() -> None:
     timer = DueTimer(NOW + timedelta(seconds=1, microseconds=1), TimerId(UUID(int=2**128 - 1)), A)
     cache.put(timer)
     assert list(drained(cache)) == [timer]
+
+
+def test_first_due_time_counts_lanes_set_aside() -> None:
+    cache = open_cache()
+    assert cache.first_due_s is None
+    cache.put(due(1, 10.0, A))
+    cache.put(due(2, 20.0, B))
+    cache.peek()
+    cache.set_aside()
+    assert cache.first_due_s == NOW_S + 10.0

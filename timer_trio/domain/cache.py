@@ -75,6 +75,11 @@ class Cache:
         return datetime.fromtimestamp(self._horizon_s, UTC)
 
     @property
+    def first_due_s(self) -> float | None:
+        """The first due time in Unix seconds, lanes set aside included; looks at every lane."""
+        return min((lane.heap[0][0] for lane in self._lanes.values() if lane.live), default=None)
+
+    @property
     def is_hungry(self) -> bool:
         """Whether something was left out and has room again."""
         if self._trimmed and len(self._entries) <= self._max_timers * HUNGRY_SHARE:
