@@ -1,0 +1,30 @@
+"""The commands. Exit code 2: something to change is said on stderr; 1: the service crashed.
+
+- ``group``     what all commands share: version, settings, refusals in words
+- ``serve``     the service
+- ``listen``    a receiver to try it with
+- ``db``        the schema
+- ``database``  how ``db`` reaches the database
+"""
+
+from __future__ import annotations
+
+import click
+
+from timer_trio.cli.db import db
+from timer_trio.cli.group import RefusingGroup, version
+from timer_trio.cli.listen import listen_command
+from timer_trio.cli.serve import serve
+
+
+@click.group(cls=RefusingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@version
+def main() -> None:
+    """Run a durable timer service: POST when and where, and it makes that HTTP callback.
+
+    Settings come from the environment and from the file .env in the current folder.
+    """
+
+
+for command in (serve, listen_command, db):
+    main.add_command(command)

@@ -1,0 +1,68 @@
+"""How a command reaches the database of the settings, or the service's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import psycopg
+import trio
+
+from timer_trio.cli.group import read_settings
+from timer_trio.config import Settings, StartRefusedError
+from timer_trio.embedded import DataDirHeldError, embedded_postgres, running_url
+from timer_trio.storage import migrate
+from timer_trio.storage.connections import bounded
+
+T = TypeVar("T")
+
+
+def with_connection(action: Callable[[migrate.Connection], T]) -> T:
+    """Call `action` with a connection.
+
+    Raises:
+        StartRefusedError: the settings are wrong, or the database does not let us.
+    """
+
+    def connect_and_act(url: str) -> T:
+        with psycopg.connect(bounded(url), autocommit=True) as connection:
+            return action(connection)
+
+    return with_database(connect_and_act)
+
+
+def with_database(action: Callable[[str], T]) -> T:
+    """Call `action` with the database's URL; raises as `with_connection`."""
+
+    async def act() -> T:
+        async with _database(read_settings()) as url:
+            with _in_words():
+                return action(url)
+
+    return trio.run(act)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[str]:
+    """Reach the database of the settings or our own, which is started if it does not run."""
+    if settings.database_url:
+        yield settings.database_url.get_secret_value()
+        return
+    async with AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(embedded_postgres(settings.data_dir))
+        except DataDirHeldError:
+            if (running := running_url(settings.data_dir)) is None:
+                raise
+            url = running
+        yield url
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or str(error)
+        raise StartRefusedError(f"no answer from the database: {reason}") from error

@@ -1,0 +1,55 @@
+"""What all commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from timer_trio import __version__, log
+from timer_trio.config import Settings, StartRefusedError, load_settings
+from timer_trio.embedded import reachable_data_dir
+
+_ENV_FILE: Final = Path(".env")
+
+version = click.version_option(__version__, prog_name="timer-trio", message="%(prog)s %(version)s")
+
+
+class RefusingGroup(click.Group):
+    """Says what refused to start in words, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        reasons: list[str] = []
+        answer = None
+        try:
+            answer = super().invoke(ctx)
+        except* StartRefusedError as group:
+            reasons += _words(group)
+        for reason in reasons:
+            click.echo(reason, err=True)
+        if reasons:
+            ctx.exit(2)
+        return answer
+
+
+def _words(error: BaseException) -> Iterator[str]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _words(inner)
+    else:
+        yield str(error)
+
+
+def read_settings() -> Settings:
+    """Read the settings, and log as they say.
+
+    Raises:
+        StartRefusedError: they are wrong.
+    """
+    settings = load_settings(os.environ, _ENV_FILE)
+    log.configure(settings.log_level, settings.log_format, sys.stderr)
+    return settings if settings.database_url else reachable_data_dir(settings)

@@ -1,0 +1,31 @@
+"""A receiver to try the service with."""
+
+from __future__ import annotations
+
+import click
+import trio
+
+from timer_trio.cli.group import version
+from timer_trio.listen import Reply, listen
+
+
+@click.command("listen")
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--status", type=click.IntRange(200, 599), default=200, show_default=True, help="What to answer"
+)
+@click.option(
+    "--delay",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    show_default=True,
+    help="Seconds to wait before the answer",
+)
+@version
+def listen_command(port: int, host: str, status: int, delay: float) -> None:
+    """Receive callbacks, to try the service with: prints each one, and how late it came."""
+    try:
+        trio.run(listen, host, port, Reply(status, delay))
+    except* KeyboardInterrupt:
+        pass
