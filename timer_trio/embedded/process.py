@@ -20,10 +20,20 @@ _LAST_WORDS_LINES: Final = 4
 
 
 async def exit_code(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process; where the system can tell of it, without looking again."""
     # A process of trio's own would be started by a thread that ends, and end with it.
+    with suppress(AttributeError, OSError):  # no Linux, or an old one; or it has ended
+        await _ended(os.pidfd_open(process.pid))
     while (code := process.poll()) is None:  # noqa: ASYNC110 - nothing else tells of the end
         await trio.sleep(POLL_S)
     return code
+
+
+async def _ended(pid_file: int) -> None:
+    try:
+        await trio.lowlevel.wait_readable(pid_file)
+    finally:
+        os.close(pid_file)
 
 
 async def end(pid: int, has_ended: Callable[[], bool]) -> None:
