@@ -8,15 +8,15 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench lock
+.PHONY: help setup run test check bench soak lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.run ## Make .venv with the service and its embedded PostgreSQL
 
-run: $(VENV)/.run ## Start the service; the settings are in .env.example
-	@exec $(BIN)/timer-trio serve
+run: $(VENV)/.run ## Start the service for development; the settings are in .env.example
+	@exec $(BIN)/timer-trio serve --dev
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest --cov=timer_trio.domain --cov-branch --cov-fail-under=100
@@ -31,8 +31,11 @@ check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order o
 # Those of flake8-async that ruff does not have.
 ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,ASYNC113,ASYNC118,ASYNC119,ASYNC120,ASYNC121,ASYNC122,ASYNC123
 
-bench: $(VENV)/.run ## Measure lateness and cost at 500 timers a second
-	@PYTHONPATH=. $(BIN)/python benchmarks/steady.py
+bench: $(VENV)/.run ## Measure lateness and cost in 15 minutes; ARGS=--quick in two, ARGS=steady just that
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.run ## Watch 15 minutes of steady work for anything that grows
+	@$(BIN)/python -m benchmarks soak-15min
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from hypercorn.trio import serve
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
+from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
 from timer_trio.intake import Intake
@@ -58,12 +59,13 @@ class HandClock(Clock):
 
 
 class ApiUnderTest:
-    """An API, its parts, and a client that has the key."""
+    """An API, its parts, and a client that has the key; callbacks may reach what is `allowed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Iterable[AllowedDestination] = LOOPBACK) -> None:
         self.clock = HandClock()
         self.storage = MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
+        self.stopping = trio.Event()
         metrics = Metrics()
         self.intake = Intake(
             storage=self.storage, clock=self.clock, offer=lambda _: None, metrics=metrics
@@ -79,6 +81,8 @@ class ApiUnderTest:
                 max_body_bytes=MAX_BODY_BYTES,
                 default_timeout_s=30.0,
                 default_misfire_grace_s=300.0,
+                guard=AddressGuard(allowed),
+                stopping=self.stopping,
             )
         )
         # Quart's types of the ASGI messages are narrower than httpx's.
@@ -122,10 +126,12 @@ class ApiUnderTest:
 
 
 @asynccontextmanager
-async def running_api() -> AsyncIterator[ApiUnderTest]:
+async def running_api(
+    allowed: Iterable[AllowedDestination] = LOOPBACK,
+) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest()
+        api = ApiUnderTest(allowed)
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()

@@ -121,6 +121,7 @@ _URLS: Final[tuple[object, ...]] = (
         "http://*/",
     ),
     *("http://" + "a" * 64 + "\u00e9.com/", "http://\u2100.com/", "http://xn--/"),
+    *("http://10.0.0.7/", "http://0xa9fea9fe/latest/", "https://[::ffff:192.168.1.1]:8443/"),
 )
 _HEADERS: Final[tuple[object, ...]] = (
     *(1, True, "a: b", [], [["a", "b"]], {"a": 1}, {"a": None}, {"a": ["b"]}, {"a": {}}),
@@ -404,6 +405,7 @@ def _routes() -> Iterator[BadInput]:
         *(("PUT", "/timers"), ("DELETE", "/timers"), ("PATCH", "/timers"), ("TRACE", "/timers")),
         *(("POST", "/timers/{id}"), ("PATCH", "/timers/{id}"), ("BREW", "/timers/{id}")),
         *(("POST", "/health"), ("DELETE", "/health/live"), ("POST", "/health/ready")),
+        *(("PUT", "/timers/batch"), ("GET", "/timers/batch"), ("DELETE", "/timers/import")),
         *(("POST", "/metrics"), ("PUT", "/openapi.json"), ("POST", "/docs")),
     ):
         yield BadInput(claim=f"{method} {path}", status=405, method=method, path=path, body=b"{}")

@@ -15,10 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import httpx
 import trio
 import trustme
+
+from timer_trio.domain.addresses import LOOPBACK, AddressGuard
+
+HERE: Final = AddressGuard(LOOPBACK)
+"""Lets the transport under test reach these receivers."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -101,6 +107,11 @@ def request_to(
     """Make a callback as the transport gets it."""
     extensions = {"may_send": may_send, "delivery": delivery}
     return httpx.Request("POST", url, content=content, extensions=extensions)
+
+
+async def body_of(response: httpx.Response) -> bytes:
+    """Collect a body as it came."""
+    return b"".join([part async for part in response.aiter_raw()])
 
 
 def open_files() -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -26,12 +27,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from timer_trio.domain.addresses import LOOPBACK, AllowedDestination
 from timer_trio.domain.errors import TimerTrioError
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 LogFormat = Literal["console", "json"]
-AllowedDestination = IPv4Network | IPv6Network | str
-"""A network, or the name of a host in lower case."""
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label has a letter, so that a mistyped address does not pass for a name.
@@ -89,6 +89,19 @@ def _absolute(value: Path) -> Path:
     return value.expanduser().absolute()
 
 
+def _ca_file(value: Path) -> Path:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(value)
+    except ssl.SSLError:
+        raise ValueError(f"{value} holds none, or a broken one") from None
+    except OSError as error:
+        raise ValueError(f"{value} cannot be read: {error.strerror}") from None
+    if not context.cert_store_stats()["x509"]:  # revocations load as well
+        raise ValueError(f"{value} holds none")
+    return value
+
+
 def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -143,6 +156,9 @@ class Settings(BaseModel, frozen=True):
         description="networks or host names, separated by commas,"
         " such as 10.0.0.0/8,hooks.internal",
     )
+    callback_ca_file: (
+        Annotated[Path, AfterValidator(_absolute), AfterValidator(_ca_file)] | None
+    ) = Field(default=None, description="the path of a file with certificates in PEM form")
     loader_interval_s: float = _seconds(30, 0.1, 3600)
     cache_window_s: float = _seconds(300, 1, 86_400)
     cache_max_timers: int = _count(200_000, 1000, 10_000_000)
@@ -153,6 +169,13 @@ class Settings(BaseModel, frozen=True):
     max_in_flight: int = _count(1000, 1, 10_000)
     max_in_flight_per_destination: int = _count(100, 1, 10_000)
     shutdown_grace_s: float = _seconds(30, 0, 3600)
+    retention_days: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=36_500,
+        allow_inf_nan=False,
+        description="days from 0.01 to 36500",
+    )
     max_body_bytes: int = _count(262_144, 1024, 8_388_608, "of bytes ")
     database_pool_size: int = _count(10, 1, 1000)
 
@@ -217,6 +240,13 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
     except ValidationError as error:
         problems = _problems(values, error)
     raise SettingsError("\n".join(problems))
+
+
+def for_development(settings: Settings) -> Settings:
+    """Let callbacks reach this machine, unless the operator has said where they may go."""
+    if settings.callback_allow:
+        return settings
+    return settings.model_copy(update={"callback_allow": LOOPBACK})
 
 
 def _read_env_file(env_file: Path | None) -> dict[str, str | None]:

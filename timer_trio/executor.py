@@ -18,8 +18,8 @@ from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.outcome import Settlement, judge, unreadable
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId
-from timer_trio.fire import Firer
 from timer_trio.heartbeat import Heartbeat
+from timer_trio.launch import Launcher
 from timer_trio.metrics import Metrics
 from timer_trio.settle import Settler
 from timer_trio.storage import ClaimReply, Storage
@@ -27,6 +27,10 @@ from timer_trio.storage.group_commit import repeat_until_answered
 
 MAX_OPEN: Final = 10_000
 """Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
+MAX_CLAIMS: Final = 500
+"""Timers in one claim: 14-20 ms, after which the first of many can be sent."""
+CLAIMS_AT_ONCE: Final = 2
+"""While one is on its way the database works on the other; more would only wait there."""
 
 log = structlog.get_logger()
 
@@ -53,7 +57,7 @@ class Executor:
         slots: Slots,
         heartbeat: Heartbeat,
         settler: Settler,
-        firer: Firer,
+        launcher: Launcher,
         metrics: Metrics,
         ahead_s: float,
         reach_s: float,
@@ -66,13 +70,14 @@ class Executor:
         self._slots = slots
         self._heartbeat = heartbeat
         self._settler = settler
-        self._firer = firer
+        self._launcher = launcher
         self._metrics = metrics
         self._ahead_s = ahead_s
         self._reach_s = reach_s
         self._on_hungry = on_hungry
         self._random_bits = random_bits
         self._changed = trio.Event()
+        self._claiming = trio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._starved = False
         self._stopping = False
         self._callbacks = trio.CancelScope()
@@ -110,18 +115,19 @@ class Executor:
         """Fire timers until `stop`; returns when the last callback has ended."""
         with self._callbacks:
             async with trio.open_nursery() as callbacks:
+                callbacks.start_soon(self._launcher.run, callbacks)
                 async with trio.open_nursery() as claims:
                     task_status.started()
-                    await self._arm(claims, callbacks)
-                self._firer.stop()
+                    await self._arm(claims)
+                self._launcher.stop()
 
-    async def _arm(self, claims: trio.Nursery, callbacks: trio.Nursery) -> None:
+    async def _arm(self, claims: trio.Nursery) -> None:
         while not self._stopping:
             self._changed = trio.Event()
             plan = self._plan()
-            if plan.armed:
-                batch = self._batch(plan.armed)
-                claims.start_soon(self._claim, batch, callbacks)
+            for start in range(0, len(plan.armed), MAX_CLAIMS):
+                batch = self._batch(plan.armed[start : start + MAX_CLAIMS])
+                claims.start_soon(self._claim, batch)
             if self._cache.is_hungry:
                 self._on_hungry()
             await self._wait(plan)
@@ -157,15 +163,15 @@ class Executor:
             until=self._clock.now() + timedelta(seconds=self._reach_s),
         )
 
-    async def _claim(self, batch: _Batch, callbacks: trio.Nursery) -> None:
+    async def _claim(self, batch: _Batch) -> None:
+        reply = ClaimReply(claimed=(), moved=[armed.timer for armed in batch.armed], unreadable={})
         try:
-            reply = await repeat_until_answered(lambda: self._ask(batch))
+            async with self._claiming:
+                if not self._stopping:
+                    reply = await repeat_until_answered(lambda: self._ask(batch))
         except ReplicaGoneError:
             self._heartbeat.distrust(batch.replica)
-            reply = ClaimReply(
-                claimed=(), moved=[armed.timer for armed in batch.armed], unreadable={}
-            )
-        self._take_reply(batch, reply, callbacks)
+        self._take_reply(batch, reply)
 
     async def _ask(self, batch: _Batch) -> ClaimReply:
         began = trio.current_time()
@@ -176,14 +182,15 @@ class Executor:
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
         return reply
 
-    def _take_reply(self, batch: _Batch, reply: ClaimReply, callbacks: trio.Nursery) -> None:
+    def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
+        now = self._clock.now()
         for timer in reply.claimed:
             armed = waiting.pop(timer.id)
             self._cache.done(timer.id)
-            missed = judge(timer, self._clock.now(), waited_for_slot=armed.waited)
+            missed = judge(timer, now, waited_for_slot=armed.waited)
             if missed is None:
-                callbacks.start_soon(self._firer.fire, timer, armed.timer, batch.replica)
+                self._launcher.add(timer, armed.timer, batch.replica)
             else:
                 self._refuse(missed, armed)
         for timer_id, reason in reply.unreadable.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any, Final, TextIO
 
@@ -55,16 +56,23 @@ def _silent(_logger: Any, _event: str, **_values: object) -> None:
 
 def _processors(fmt: LogFormat, *, colors: bool) -> list[structlog.typing.Processor]:
     common: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Both write a traceback without the values of variables, which may be secrets.
     if fmt == "json":
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer(_json)
         return [*common, structlog.processors.format_exc_info, renderer]
     plain = structlog.dev.plain_traceback
     return [*common, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def _json(event: structlog.typing.EventDict, **_options: object) -> str:
+    # json.dumps with an option makes an encoder anew for each line.
+    return _ENCODE(event)
+
+
+_ENCODE: Final = json.JSONEncoder(default=repr).encode
 
 
 class _IntoStructlog(logging.Handler):

@@ -39,6 +39,11 @@ class Metrics:
             "Callbacks not begun because the heartbeat was not confirmed in time",
             registry=self.registry,
         )
+        self.pruned = Counter(
+            "timer_trio_pruned",
+            "Timers deleted because they ended long enough ago",
+            registry=self.registry,
+        )
         self.flush_rows = Histogram(
             "timer_trio_flush_rows",
             "Rows in one statement",

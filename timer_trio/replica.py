@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -16,6 +17,7 @@ from quart_trio import QuartTrio
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import LeaseTimes
@@ -25,8 +27,11 @@ from timer_trio.executor import Executor
 from timer_trio.fire import Firer
 from timer_trio.heartbeat import RETRY_INTERVAL_S, Heartbeat
 from timer_trio.intake import Intake
+from timer_trio.launch import Launcher
 from timer_trio.loader import Loader
 from timer_trio.metrics import Metrics
+from timer_trio.record import Recorder
+from timer_trio.retention import Retention
 from timer_trio.settle import Settler
 from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import repeat_until_answered
@@ -88,6 +93,7 @@ class Replica:
             on_freed=self._wake_loader,
             new_id=new_id,
         )
+        self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
         firer = Firer(
             clock=clock,
@@ -95,6 +101,7 @@ class Replica:
             slots=slots,
             settler=self._settler,
             transport=transport,
+            recorder=self._recorder,
             metrics=metrics,
             on_slot_free=self._slot_freed,
             on_given_back=self._offer_again,
@@ -106,7 +113,7 @@ class Replica:
             slots=slots,
             heartbeat=self._heartbeat,
             settler=self._settler,
-            firer=firer,
+            launcher=Launcher(clock=clock, firer=firer),
             metrics=metrics,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
@@ -128,6 +135,8 @@ class Replica:
             metrics=metrics,
             random_bits=random_bits,
         )
+
+        self._retention = _retention(settings.retention_days, storage, clock, metrics)
 
     @property
     def database_connected(self) -> bool:
@@ -160,6 +169,8 @@ class Replica:
                 max_body_bytes=self._settings.max_body_bytes,
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
+                guard=AddressGuard(self._settings.callback_allow),
+                stopping=self._stopping,
             )
         )
 
@@ -185,6 +196,7 @@ class Replica:
         """
         async with trio.open_nursery() as writers:
             writers.start_soon(self._settler.run)
+            writers.start_soon(self._recorder.run)
             writers.start_soon(self._intake.run)
             writers.start_soon(self._limit_grace)
             async with trio.open_nursery() as servers:
@@ -218,6 +230,8 @@ class Replica:
                 await stages.start(self._loader.run)
                 self._loaded.set()
             task_status.started()
+            if self._retention is not None:
+                stages.start_soon(self._retention.run)
             await self._executor.run()
             give_up_s = trio.current_time() + LAST_WRITES_S
             with trio.move_on_at(give_up_s):
@@ -253,6 +267,14 @@ class Replica:
             log.warning("left_without_notice", reason="the database is away")
         if lost := len(self._settler):
             raise OutcomesLostError(f"{lost} outcomes could not be written: the database is away")
+
+
+def _retention(
+    days: float | None, storage: Storage, clock: Clock, metrics: Metrics
+) -> Retention | None:
+    if days is None:
+        return None
+    return Retention(storage=storage, clock=clock, metrics=metrics, keep=timedelta(days=days))
 
 
 @asynccontextmanager

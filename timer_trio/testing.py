@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any, Final
 
 import httpx
@@ -32,7 +33,8 @@ Answer = Callable[["Callback"], "Reply | Awaitable[Reply]"]
 
 # Nothing can die in one process's memory: an hourly look is enough, and makes a year cheap.
 _LEASE: Final = LeaseTimes(beat_interval_s=3600, fence_s=float("inf"), dead_after_s=float("inf"))
-_SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400)
+_ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+_SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400, callback_allow=_ANYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ async def start_timer_service(
     """Start a service in the caller's nursery, which ends it; its clock shows `start`.
 
     `answer` is the receiver: it gets each callback. Until it says otherwise all are answered 200.
+
+    Nothing is connected to, so a callback may name any address, this machine included. `settings`
+    of your own bring the guard of their `callback_allow`: a timer whose URL names an address that
+    it does not admit is refused, as by the service that is deployed.
     """
     service = TimerService(answer=answer, start=start, settings=settings)
     await nursery.start(service.run)

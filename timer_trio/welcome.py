@@ -10,6 +10,10 @@ _WORDS: Final = """
 timer-trio listens on {url}   docs: {url}/docs
 its database and key are in {data_dir}
 API key: {api_key}
+"""
+
+_FIRST_CALLBACK: Final = """\
+Callbacks may reach this machine (127.0.0.1), which is for development.
 
 Run `{command} listen` in another terminal, then paste:
 
@@ -17,12 +21,18 @@ curl {url}/timers -H "X-API-Key: {api_key}" -H "Content-Type: application/json" 
 "callback_url": "http://127.0.0.1:9000/", "callback_payload": "hello"}}'
 """
 
+_NOT_HERE: Final = """\
+Callbacks may not reach this machine. To try one here start with `{command} serve --dev`, or add \
+127.0.0.1 to CALLBACK_ALLOW.
+"""
 
-def welcome(*, url: str, data_dir: Path, api_key: str, called_as: str) -> str:
+
+def welcome(*, url: str, data_dir: Path, api_key: str, called_as: str, may_call_here: bool) -> str:
     """Say where the service listens and how to see a first callback.
 
     `called_as` is the program's first argument, so that the words name the command as it is here.
     """
     is_command = Path(called_as).name == "timer-trio"
     command = called_as if is_command else f"{sys.executable} -m timer_trio"
-    return _WORDS.format(url=url, data_dir=data_dir, api_key=api_key, command=command)
+    words = _WORDS + (_FIRST_CALLBACK if may_call_here else _NOT_HERE)
+    return words.format(url=url, data_dir=data_dir, api_key=api_key, command=command)

@@ -71,10 +71,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*, ready: bool = True, **environ: str) -> AsyncIterator[Service]:
+async def service(*options: str, ready: bool = True, **environ: str) -> AsyncIterator[Service]:
     """Run `timer-trio serve` until the block ends; `ready`: wait until it has loaded."""
-    defaults = {"PORT": "0", "LOG_FORMAT": "json", "API_KEY": API_KEY}
-    async with running(*SERVE, environ=defaults | environ) as program:
+    here = {"CALLBACK_ALLOW": "127.0.0.0/8"}
+    defaults = here | {"PORT": "0", "LOG_FORMAT": "json", "API_KEY": API_KEY}
+    async with running(*SERVE, *options, environ=defaults | environ) as program:
         served = Service(program)
         await served.wait_listening()
         if ready:

@@ -7,17 +7,24 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.client import Consumer
-from tests.acceptance.processes import running
+from tests.acceptance.processes import PROJECT, running
 from tests.acceptance.service import service
+
+OPTIONS_OF_MAKE_RUN = re.findall(
+    r"^run:.*\n\t@exec \S+/timer-trio serve (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE
+)[0].split()
 
 
 async def test_quick_start_shows_the_first_callback(folder: Path) -> None:
     async with (
         running("-m", "timer_trio", "listen", "--port", "0") as listener,
-        service(DATA_DIR=str(folder / "data"), API_KEY="") as served,
+        service(
+            *OPTIONS_OF_MAKE_RUN, DATA_DIR=str(folder / "data"), API_KEY="", CALLBACK_ALLOW=""
+        ) as served,
     ):
         waiting = await listener.eventually(lambda: next(iter(listener.out), None))
         pasted = await served.program.eventually(lambda: curl_in(served.program.out))
+        assert "Callbacks may reach this machine" in "\n".join(served.program.out)
         url, key, body = request_of(pasted)
         assert url == f"http://127.0.0.1:{served.consumer.port}/timers"
         assert body["callback_url"] == "http://127.0.0.1:9000/"

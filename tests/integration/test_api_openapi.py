@@ -10,9 +10,14 @@ import pytest
 import trio
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
-from tests.api_under_test import MAX_BODY_BYTES, WANTED, ApiUnderTest, running_api
+from tests.api_under_test import WANTED, ApiUnderTest, running_api
 from timer_trio.api import connection
-from timer_trio.domain.errors import CreateUnknownError, StorageUnavailableError
+from timer_trio.api.batch import MAX_BATCH_BYTES
+from timer_trio.domain.errors import (
+    CreatesUnknownError,
+    CreateUnknownError,
+    StorageUnavailableError,
+)
 from timer_trio.domain.timer import TimerId
 
 JSON = {"Content-Type": "application/json"}
@@ -79,7 +84,7 @@ async def test_every_schema_is_one_and_every_example_fits_it(api: ApiUnderTest) 
                 Draft202012Validator({**field, **components}).validate(example)
     for _, _, operation in operations(document):
         if "requestBody" in operation:
-            content = operation["requestBody"]["content"]["application/json"]
+            [content] = operation["requestBody"]["content"].values()
             Draft202012Validator({**content["schema"], **components}).validate(content["example"])
 
 
@@ -88,11 +93,17 @@ async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
     created = await api.create()
     for method, path, operation in operations(document):
         if "requestBody" in operation:
-            example = operation["requestBody"]["content"]["application/json"]["example"]
+            [(media, content)] = operation["requestBody"]["content"].items()
+            example = content["example"]
+            raw = example if isinstance(example, str) else json.dumps(example)
             answer = await api.client.request(
-                method, path.replace("{timer_id}", created["id"]), json=example
+                method,
+                path.replace("{timer_id}", created["id"]),
+                content=raw,
+                headers={"Content-Type": media},
             )
             assert answer.is_success, answer.text
+            assert '"refused": 1' not in answer.text
 
 
 class Walk:
@@ -119,7 +130,7 @@ class Walk:
             case 408:
                 return await self._send(method, path, _endless())
             case 413:
-                return await self._send(method, path, b" " * (MAX_BODY_BYTES + 1))
+                return await self._send(method, path, b" " * (MAX_BATCH_BYTES + 1))
             case 415:
                 return await self._good(method, path, headers={"Content-Type": "text/plain"})
             case 500:
@@ -132,7 +143,12 @@ class Walk:
         self, method: str, path: str, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         created = (await self._api.create())["id"] if "{timer_id}" in path else ""
-        body = {"POST": WANTED, "PUT": {"delay": 1}}.get(method)
+        body: object = {"POST": WANTED, "PUT": {"delay": 1}}.get(method)
+        path_alone = path.partition("?")[0]
+        if path_alone == "/timers/batch":
+            body = {"timers": [WANTED]}
+        if path_alone == "/timers/import":
+            headers = {"Content-Type": "application/x-ndjson", **(headers or {})}
         content = b"" if body is None else json.dumps(body).encode()
         return await self._send(method, path.replace("{timer_id}", created), content, headers)
 
@@ -152,7 +168,7 @@ class Walk:
         with self._monkeypatch.context() as patch:
             for verb in ("get", "list", "cancel"):
                 patch.setattr(self._api.storage, verb, _failing(error))
-            for verb in ("create", "update"):
+            for verb in ("create", "create_all", "update"):
                 patch.setattr(self._api.intake, verb, _failing(error))
             path = path.replace("{timer_id}", str(uuid4()))
             return await self._good(method, path)
@@ -203,3 +219,8 @@ async def test_rarer_answers_are_documented_too(
     check(document, of["createTimer"], await api.client.post("/timers", json={"a": 1, "b": 2}))
     monkeypatch.setattr(api.intake, "create", _failing(CreateUnknownError(TimerId(uuid4()))))
     check(document, of["createTimer"], await api.client.post("/timers", json=WANTED))
+    unknown = CreatesUnknownError([TimerId(uuid4()), TimerId(uuid4())])
+    monkeypatch.setattr(api.intake, "create_all", _failing(unknown))
+    batch = await api.client.post("/timers/batch", json={"timers": [WANTED, WANTED]})
+    assert batch.status_code == 503
+    check(document, of["createTimers"], batch)

@@ -18,6 +18,8 @@ async def test_generated_requests_find_no_breach_of_the_document(tmp_path: Path)
         await api.create(metadata={"customer": "c-17"})
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
         options = ["--header", f"X-API-Key: {API_KEY}", "--exclude-checks", NOT_OURS]
+        # It knows no way to write lines of JSON; test_api_import.py does.
+        options += ["--exclude-operation-id", "importTimers"]
         bounds = ["--max-examples", "25", "--seed", "1", "--no-color"]
         done = await trio.run_process(
             [*command, *options, *bounds],

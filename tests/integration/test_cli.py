@@ -5,14 +5,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 
+from tests.contract.timers import ALICE, new_timer
 from timer_trio import __version__
+from timer_trio.cli import main
 from timer_trio.embedded import PostgresServer
+from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.postgres import PostgresStorage
 
 KEY = "k3y-" * 8
 PROJECT = Path(__file__).parents[2]
@@ -61,7 +68,8 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
     return err
 
 
-COMMANDS = ["", "serve", "listen", "db", "db create", "db migrate", "db revert", "db status"]
+DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune"]
+COMMANDS = ["", "serve", "listen", "db", *DB_COMMANDS]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -84,6 +92,13 @@ def test_wrong_settings_are_told_at_once_and_without_secrets(folder: Path) -> No
 
 def test_missing_file_for_hypercorn_is_refused(folder: Path) -> None:
     assert "does not exist" in refusal(folder, "serve", "--hypercorn-config", "none.toml")
+
+
+def test_ca_file_that_cannot_be_read_is_refused(folder: Path) -> None:
+    assert refusal(folder, "serve", CALLBACK_CA_FILE="none.pem") == (
+        "CALLBACK_CA_FILE must be the path of a file with certificates in PEM form: "
+        f"{folder.resolve()}/none.pem cannot be read: No such file or directory\n"
+    )
 
 
 def test_installation_without_postgresql_says_so(folder: Path) -> None:
@@ -129,6 +144,52 @@ def test_revert_asks_before_it_destroys(folder: Path) -> None:
     assert "Go on?" in out
     assert process.returncode == 1
     assert not (folder / "data").exists()
+
+
+async def cancel_timers(url: str, ages: Iterable[timedelta]) -> None:
+    """Write timers that were canceled so long ago."""
+    await migrate_database(url)
+    with closing(PostgresStorage(url, pool_size=1)) as storage:
+        now = (await storage.beat(ALICE)).now
+        for age in ages:
+            timer = new_timer(created_at=now - age)
+            await storage.create([timer], now - age)
+            await storage.cancel(timer.id, now - age)
+
+
+def test_prune_deletes_what_ended_long_ago_and_asks_before(folder: Path) -> None:
+    service = PostgresServer(folder / "data")
+    url = trio.run(service.start)
+    try:
+        hours = (1, 11, 13, 40, 50)
+        trio.run(cancel_timers, url, [timedelta(hours=count) for count in hours])
+        prune = ("db", "prune", "--older-than")
+        code, out, _ = run(folder, *prune, "12h", "--dry-run")
+        assert code == 0
+        assert out.startswith("3 timers ended before 20")
+        with start(folder, *prune, "1d") as process:
+            out, _ = process.communicate("n\n", timeout=60)
+        assert process.returncode == 1
+        assert out.startswith("2 timers ended before ")
+        assert "Delete them?" in out
+        code, out, progress = run(folder, *prune, "1d", "--yes")
+        assert (code, out) == (0, "deleted 2 timers\n")
+        assert "deleting" in progress
+        assert run(folder, *prune, "12h", "--yes")[1] == "deleted 1 timers\n"
+        assert run(folder, *prune, "12h", "--yes")[1].startswith("0 timers ended before ")
+    finally:
+        trio.run(service.stop)
+
+
+@pytest.mark.parametrize("age", ["30", "0d", "-1d", "1.5d", "2w", "100000d", "d", "1d\n"])
+def test_age_that_is_none_is_refused(age: str) -> None:
+    refused = CliRunner().invoke(main, ["db", "prune", "--older-than", age])
+    assert refused.exit_code == 2
+    assert "such as 30d or 12h" in refused.output
+
+
+def test_prune_of_a_database_without_a_schema_says_what_to_do(folder: Path) -> None:
+    assert "timer-trio db migrate" in refusal(folder, "db", "prune", "--older-than", "1d")
 
 
 def test_listener_ends_quietly_on_ctrl_c(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from timer_trio.config import Settings
 from timer_trio.testing import API_KEY, START, Answer, Callback, TimerService, start_timer_service
 
 URL = "https://example.com/hook"
@@ -219,6 +220,29 @@ def test_waiting_for_callbacks_that_are_there_answers_at_once() -> None:
         assert list(await service.wait_callbacks(0)) == first
 
     on_virtual_time(script, lambda _: 200)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/x", "http://10.0.0.7/", "http://[::1]/"])
+def test_callback_may_name_any_address(url: str) -> None:
+    async def script(service: TimerService) -> None:
+        await create(service, callback_url=url)
+        (callback,) = await service.wait_callbacks(1)
+        assert callback.url == url
+
+    on_virtual_time(script, lambda _: 200)
+
+
+async def test_own_settings_bring_the_guard_of_the_deployed_service(
+    autojump_clock: MockClock,
+) -> None:
+    assert autojump_clock.autojump_threshold == 0
+    async with trio.open_nursery() as nursery:
+        service = await start_timer_service(nursery, settings=Settings())
+        wanted = {"delay": 60, "callback_url": "http://127.0.0.1:8000/"}
+        refused = await service.client.post("/timers", json=wanted)
+        assert refused.status_code == 400
+        assert "127.0.0.1, a loopback address" in refused.json()["message"]
+        nursery.cancel_scope.cancel()
 
 
 def test_service_is_healthy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import threading
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.receivers import (
+    HERE,
     OK,
     ClosesAfterEach,
     HangsUpOnSecond,
@@ -18,6 +20,7 @@ from tests.receivers import (
     Recorder,
     Stream,
     answers,
+    body_of,
     never_answers,
     open_files,
     read_request,
@@ -28,14 +31,14 @@ from tests.receivers import (
 )
 from timer_trio.transport import CallbackTransport, SendWithheld
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.resolver import Resolver
+from timer_trio.transport.resolver import Host, Resolver
 
 AT_MOST_ONCE = "at_most_once"
 
 
 async def test_request_arrives_as_written() -> None:
     recorder = Recorder()
-    async with receiver(recorder) as served, CallbackTransport() as transport:
+    async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
         sent = httpx.Request(
             "PUT",
             served.url("/a b?q=ü#gone"),
@@ -44,7 +47,7 @@ async def test_request_arrives_as_written() -> None:
             extensions={"may_send": yes},
         )
         response = await transport.handle_async_request(sent)
-    assert (response.status_code, response.content, response.request) == (200, b"ok", sent)
+    assert (response.status_code, await body_of(response), response.request) == (200, b"ok", sent)
     (received,) = recorder.requests
     head = (
         "PUT /a%20b?q=%C3%BC HTTP/1.1\r\n"
@@ -54,14 +57,14 @@ async def test_request_arrives_as_written() -> None:
 
 
 async def test_connection_carries_one_request_after_another() -> None:
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(5):
             await transport.handle_async_request(request_to(served.url()))
     assert served.connections == 1
 
 
 async def test_requests_at_once_get_a_connection_each_and_share_them_later() -> None:
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(2):
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
@@ -71,7 +74,7 @@ async def test_requests_at_once_get_a_connection_each_and_share_them_later() -> 
 
 async def test_connection_that_the_receiver_closed_while_idle_is_not_used() -> None:
     closing = ClosesAfterEach()
-    async with receiver(closing) as served, CallbackTransport() as transport:
+    async with receiver(closing) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(3):
             sent = request_to(served.url(), delivery=AT_MOST_ONCE)
             assert (await transport.handle_async_request(sent)).status_code == 200
@@ -81,7 +84,7 @@ async def test_connection_that_the_receiver_closed_while_idle_is_not_used() -> N
 
 async def test_at_least_once_is_sent_again_when_a_kept_connection_turns_out_closed() -> None:
     hanging_up = HangsUpOnSecond()
-    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(2):
             response = await transport.handle_async_request(request_to(served.url()))
             assert response.status_code == 200
@@ -96,7 +99,7 @@ async def test_at_least_once_is_sent_again_only_once() -> None:
             await stream.send_all(OK)
             await read_request(stream)
 
-    async with receiver(answers_first_ever) as served, CallbackTransport() as transport:
+    async with receiver(answers_first_ever) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
         with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
             await transport.handle_async_request(request_to(served.url()))
@@ -105,7 +108,7 @@ async def test_at_least_once_is_sent_again_only_once() -> None:
 
 async def test_at_most_once_is_never_sent_again() -> None:
     hanging_up = HangsUpOnSecond()
-    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
         with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
             await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
@@ -118,7 +121,7 @@ async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
             await read_request(stream)
             await stream.send_all(answer)
 
-    async with receiver(cuts_second) as served, CallbackTransport() as transport:
+    async with receiver(cuts_second) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
         with pytest.raises(httpx.ReadError, match="in the middle of its answer"):
             await transport.handle_async_request(request_to(served.url()))
@@ -128,7 +131,7 @@ async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
 async def test_at_most_once_passes_over_a_connection_idle_for_more_than_a_second(
     mock_clock: MockClock,
 ) -> None:
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for pause_s, connections in ((0.9, 1), (1.1, 2), (0, 2)):
             await transport.handle_async_request(request_to(served.url()))
             mock_clock.jump(pause_s)
@@ -137,7 +140,7 @@ async def test_at_most_once_passes_over_a_connection_idle_for_more_than_a_second
 
 
 async def test_each_use_makes_a_connection_fresh_again(mock_clock: MockClock) -> None:
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(3):
             await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
             mock_clock.jump(0.9)
@@ -146,7 +149,7 @@ async def test_each_use_makes_a_connection_fresh_again(mock_clock: MockClock) ->
 
 async def test_withheld_request_sends_nothing_and_keeps_the_connection() -> None:
     recorder = Recorder()
-    async with receiver(recorder) as served, CallbackTransport() as transport:
+    async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(2):
             with pytest.raises(SendWithheld):
                 await transport.handle_async_request(
@@ -157,7 +160,7 @@ async def test_withheld_request_sends_nothing_and_keeps_the_connection() -> None
 
 
 async def test_withheld_request_does_not_make_its_connection_fresh(mock_clock: MockClock) -> None:
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
         mock_clock.jump(1.5)
         with pytest.raises(SendWithheld):
@@ -169,7 +172,7 @@ async def test_withheld_request_does_not_make_its_connection_fresh(mock_clock: M
 async def test_request_that_may_have_arrived_is_not_called_withheld() -> None:
     hanging_up = HangsUpOnSecond()
     answers_of_fence = iter([True, False])
-    async with receiver(hanging_up) as served, CallbackTransport() as transport:
+    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
         fenced = request_to(served.url(), may_send=lambda: next(answers_of_fence))
         with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
@@ -192,7 +195,7 @@ async def test_no_other_task_runs_between_fence_and_first_byte(*, tls: bool) -> 
     server, client = tls_contexts(trustme.CA(), "127.0.0.1") if tls else (None, None)
     async with (
         receiver(leaves_second_unread, ssl_context=server) as served,
-        CallbackTransport(ssl_context=client) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         await transport.handle_async_request(request_to(served.url()))
         look = _LooksAfterStep(accepted[0].socket.fileno())
@@ -235,7 +238,7 @@ async def test_large_payload_arrives_whole() -> None:
     payload = bytes(range(256)) * 4096
     async with (
         receiver(recorder, ssl_context=server) as served,
-        CallbackTransport(ssl_context=client) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         await transport.handle_async_request(request_to(served.url(), content=payload))
     assert recorder.requests[0].body == payload
@@ -245,7 +248,7 @@ async def test_canceled_request_closes_its_connection() -> None:
     before = open_files()
     pool = Pool()
     async with receiver(never_answers) as served:
-        async with CallbackTransport(pool=pool) as transport:
+        async with CallbackTransport(guard=HERE, pool=pool) as transport:
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
                     sent = request_to(served.url(), content=b"x" * 10_000_000)
@@ -271,7 +274,9 @@ async def test_request_can_be_canceled_at_any_step(ips: list[str], *, before_ste
     steps = 0
     async with (
         receiver(answers(OK), ssl_context=server) as served,
-        CallbackTransport(pool=pool, ssl_context=client, resolver=resolver) as transport,
+        CallbackTransport(
+            guard=HERE, pool=pool, ssl_context=client, resolver=resolver
+        ) as transport,
     ):
         while not done:
             pool.close()
@@ -315,9 +320,38 @@ class _CancelsAt(trio.abc.Instrument):
             self._scope.cancel()
 
 
+async def test_name_that_hangs_delays_no_other_destination() -> None:
+    hung_up = threading.Event()
+
+    def look_up(host: str) -> tuple[Host, ...]:
+        if host == "hangs.example":
+            hung_up.wait(10)
+        return (("127.0.0.1", 0),)
+
+    async with (
+        receiver(answers(OK)) as served,
+        CallbackTransport(guard=HERE, resolver=Resolver(look_up)) as transport,
+        trio.open_nursery() as nursery,
+    ):
+        try:
+            for _ in range(50):
+                hanging = request_to(served.url(host="hangs.example"))
+                nursery.start_soon(transport.handle_async_request, hanging)
+            await wait_all_tasks_blocked()
+            with trio.fail_after(5):
+                for host in ("127.0.0.1", "127.1", "name.example", "other.example"):
+                    sent = request_to(served.url(host=host))
+                    assert (await transport.handle_async_request(sent)).status_code == 200
+            assert served.connections == 4
+            # Nor does it take a thread from what else works in threads.
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        finally:
+            hung_up.set()
+
+
 async def test_closed_transport_leaves_no_connection_open() -> None:
     before = open_files()
-    async with receiver(answers(OK)) as served, CallbackTransport() as transport:
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
     assert open_files() == before
 
@@ -327,7 +361,7 @@ async def test_idle_connections_close_even_if_no_request_comes(autojump_clock: M
     pool = Pool(max_idle_s=10)
     async with (
         receiver(answers(OK)) as served,
-        CallbackTransport(pool=pool) as transport,
+        CallbackTransport(guard=HERE, pool=pool) as transport,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.receivers import (
+    HERE,
     OK,
     Answering,
     Recorder,
@@ -18,6 +19,7 @@ from tests.receivers import (
     answers_and_half_closes,
     answers_and_resets,
     answers_unread,
+    body_of,
     closes_at_once,
     endless_body,
     endless_headers,
@@ -67,7 +69,7 @@ async def test_receiver_without_an_answer_costs_its_own_request(
     async with (
         receiver(answering) as served,
         receiver(answers(OK)) as healthy,
-        CallbackTransport(pool=pool) as transport,
+        CallbackTransport(guard=HERE, pool=pool) as transport,
     ):
         await transport.handle_async_request(request_to(healthy.url()))
         with pytest.raises(httpx.TransportError) as raised:
@@ -101,9 +103,9 @@ async def test_receiver_without_an_answer_costs_its_own_request(
 async def test_odd_answers_are_answers(answering: Answering, body: bytes, kept: int) -> None:
     before = open_files()
     pool = Pool()
-    async with receiver(answering) as served, CallbackTransport(pool=pool) as transport:
+    async with receiver(answering) as served, CallbackTransport(guard=HERE, pool=pool) as transport:
         response = await transport.handle_async_request(request_to(served.url()))
-        assert (response.status_code, response.content) == (200, body)
+        assert (response.status_code, await body_of(response)) == (200, body)
         assert all(isinstance(value, str) for value in response.headers.values())
         assert len(pool) == kept
     assert open_files() == before
@@ -114,7 +116,7 @@ async def test_refusal_before_the_request_was_read_is_an_answer() -> None:
     pool = Pool()
     async with (
         receiver(answers_unread(refusal)) as served,
-        CallbackTransport(pool=pool) as transport,
+        CallbackTransport(guard=HERE, pool=pool) as transport,
     ):
         sent = request_to(served.url(), content=b"x" * 50_000_000)
         assert (await transport.handle_async_request(sent)).status_code == 413
@@ -122,7 +124,7 @@ async def test_refusal_before_the_request_was_read_is_an_answer() -> None:
 
 
 async def test_request_that_breaks_on_its_way_is_told_in_words() -> None:
-    async with receiver(resets_after_head) as served, CallbackTransport() as transport:
+    async with receiver(resets_after_head) as served, CallbackTransport(guard=HERE) as transport:
         sent = request_to(served.url(), content=b"x" * 50_000_000)
         with pytest.raises(httpx.WriteError) as raised:
             await transport.handle_async_request(sent)
@@ -132,7 +134,10 @@ async def test_request_that_breaks_on_its_way_is_told_in_words() -> None:
 async def test_slow_answer_ends_with_the_callers_timeout(autojump_clock: MockClock) -> None:
     assert autojump_clock.autojump_threshold == 0
     before = open_files()
-    async with receiver(trickles(OK, interval_s=9)) as served, CallbackTransport() as transport:
+    async with (
+        receiver(trickles(OK, interval_s=9)) as served,
+        CallbackTransport(guard=HERE) as transport,
+    ):
         with trio.move_on_after(30) as timeout:
             await transport.handle_async_request(request_to(served.url()))
         assert timeout.cancelled_caught
@@ -143,7 +148,7 @@ async def test_refused_connection_is_told_in_words() -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
-        async with CallbackTransport() as transport:
+        async with CallbackTransport(guard=HERE) as transport:
             with pytest.raises(httpx.ConnectError) as raised:
                 await transport.handle_async_request(request_to(f"http://127.0.0.1:{port}/"))
     assert str(raised.value) == f"connection refused by 127.0.0.1:{port}"
@@ -194,14 +199,14 @@ async def test_address_that_does_not_answer_costs_a_head_start(autojump_clock: M
 async def test_url_that_leads_nowhere_is_a_transport_error(
     url: str, error: type[httpx.TransportError]
 ) -> None:
-    async with CallbackTransport() as transport:
+    async with CallbackTransport(guard=HERE) as transport:
         with pytest.raises(error):
             await transport.handle_async_request(request_to(url))
 
 
 async def test_line_break_in_a_header_sends_nothing() -> None:
     recorder = Recorder()
-    async with receiver(recorder) as served, CallbackTransport() as transport:
+    async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
         sent = request_to(served.url())
         sent.headers["X-A"] = "1\r\nX-B: 2"
         with pytest.raises(httpx.LocalProtocolError):
@@ -212,7 +217,7 @@ async def test_line_break_in_a_header_sends_nothing() -> None:
 def transport_to(*ips: str) -> CallbackTransport:
     """Make a transport that finds these addresses for every name."""
     hosts: tuple[Host, ...] = tuple((ip, 0) for ip in ips)
-    return CallbackTransport(resolver=Resolver(lambda _: hosts))
+    return CallbackTransport(guard=HERE, resolver=Resolver(lambda _: hosts))
 
 
 async def test_attempt_that_comes_second_closes_its_connection() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ import trio
 import trustme
 
 from tests.receivers import (
+    HERE,
     OK,
     Answering,
     Recorder,
@@ -16,6 +18,7 @@ from tests.receivers import (
     answers,
     answers_and_closes,
     answers_and_resets,
+    body_of,
     closes_at_once,
     open_files,
     read_request,
@@ -40,7 +43,7 @@ async def failure(
     before = open_files()
     async with (
         receiver(answering, ssl_context=server) as served,
-        CallbackTransport(ssl_context=client) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         url = f"https://127.0.0.1:{served.port}/"
         with pytest.raises(httpx.TransportError) as raised:
@@ -54,12 +57,12 @@ async def test_answers_come_over_one_connection() -> None:
     server, client = tls_contexts(trustme.CA(), "localhost")
     async with (
         receiver(recorder, ssl_context=server) as served,
-        CallbackTransport(ssl_context=client) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         for delivery in ("at_least_once", "at_most_once"):
             sent = request_to(served.url(host="localhost"), delivery=delivery)
             response = await transport.handle_async_request(sent)
-            assert (response.status_code, response.content) == (200, b"ok")
+            assert (response.status_code, await body_of(response)) == (200, b"ok")
     assert (len(recorder.requests), served.connections) == (2, 1)
 
 
@@ -74,7 +77,7 @@ async def test_name_of_the_url_is_asked_for() -> None:
     server.sni_callback = note
     async with (
         receiver(answers(OK), ssl_context=server) as served,
-        CallbackTransport(ssl_context=client, resolver=here) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client, resolver=here) as transport,
     ):
         await transport.handle_async_request(request_to(served.url(host="LOCALHOST.")))
     assert asked == ["localhost"]
@@ -84,7 +87,7 @@ async def test_own_context_asks_for_http_1_1_over_tls_1_2_and_trusts_no_stranger
     server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
     words = await failure(answers(OK), server=server, client=None)
     assert words == "certificate verify failed: unable to get local issuer certificate"
-    context = CallbackTransport()._ssl_context
+    context = CallbackTransport(guard=HERE)._ssl_context
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
@@ -169,7 +172,7 @@ async def test_bytes_behind_an_answer_end_the_connection() -> None:
 
         async with (
             receiver(says_more, ssl_context=server) as served,
-            CallbackTransport(ssl_context=client, pool=Pool()) as transport,
+            CallbackTransport(guard=HERE, ssl_context=client, pool=Pool()) as transport,
         ):
             for _ in range(2):
                 response = await transport.handle_async_request(request_to(served.url()))
@@ -190,11 +193,31 @@ async def test_record_behind_an_answer_ends_the_connection() -> None:
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
     async with (
         receiver(says_more_at_once, ssl_context=server) as served,
-        CallbackTransport(ssl_context=client) as transport,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         for _ in range(2):
             await transport.handle_async_request(request_to(served.url(), delivery="at_most_once"))
     assert served.connections == 2
+
+
+async def test_authority_of_the_operators_file_is_trusted_besides_the_public_ones(
+    tmp_path: Path,
+) -> None:
+    ours = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    ours.cert_pem.write_to_path(str(ca_file))
+    server, _ = tls_contexts(ours, "127.0.0.1")
+    stranger, _ = tls_contexts(trustme.CA(), "127.0.0.1")
+    async with (
+        receiver(answers(OK), ssl_context=server) as served,
+        receiver(answers(OK), ssl_context=stranger) as strange,
+        CallbackTransport(guard=HERE, ca_file=ca_file) as transport,
+    ):
+        assert (await transport.handle_async_request(request_to(served.url()))).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            await transport.handle_async_request(request_to(strange.url()))
+    trusted = transport._ssl_context.get_ca_certs()
+    assert len(trusted) == len(CallbackTransport()._ssl_context.get_ca_certs()) + 1 > 50
 
 
 async def test_receiver_hears_why_its_certificate_was_refused() -> None:
@@ -207,7 +230,10 @@ async def test_receiver_hears_why_its_certificate_was_refused() -> None:
         heard.append(raised.value.__cause__.reason)
 
     server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
-    async with receiver(listens, ssl_context=server) as served, CallbackTransport() as transport:
+    async with (
+        receiver(listens, ssl_context=server) as served,
+        CallbackTransport(guard=HERE) as transport,
+    ):
         with pytest.raises(httpx.ConnectError):
             await transport.handle_async_request(request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
@@ -224,7 +250,7 @@ async def test_receiver_hears_goodbye() -> None:
 
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
     async with receiver(listens_to_the_end, ssl_context=server) as served:
-        async with CallbackTransport(ssl_context=client) as transport:
+        async with CallbackTransport(guard=HERE, ssl_context=client) as transport:
             await transport.handle_async_request(request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
     assert heard == [b""]

@@ -15,7 +15,7 @@ import trio
 from tests.simulation.history import History, Trouble
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     Claim,
     Destination,
@@ -27,7 +27,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
+from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor, Storage
 
 T = TypeVar("T")
 
@@ -150,6 +150,9 @@ class FaultyStorage:
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         await self._ask("create", lambda: self._database.create(timers, now))
 
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await self._ask("create_many", lambda: self._database.create_many(timers, now))
+
     async def get(self, timer_id: TimerId) -> Timer:
         return await self._ask("get", lambda: self._database.get(timer_id))
 
@@ -190,6 +193,9 @@ class FaultyStorage:
             return await self._database.settle(settlements, now)
 
         return await self._ask("settle", settle)
+
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        return await self._ask("prune", lambda: self._database.prune(cutoff, after, limit))
 
     async def join(self, replica: ReplicaId, now: datetime) -> None:
         await self._ask("join", lambda: self._database.join(replica, now))

@@ -39,7 +39,7 @@ from timer_trio.domain.timer import (
 from timer_trio.storage import Beat, ClaimReply, ShardCursor
 from timer_trio.storage.memory import MemoryStorage, _Row, _summary
 
-TRIES = 100
+TRIES = 300
 Checker = Callable[[History], Iterator[str]]
 
 

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timer_trio.api.callback_fields import MAX_HEADERS, check_headers, check_url
+from timer_trio.api.requests import CREATE, UPDATE
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import destination_of
 
 
@@ -19,7 +21,7 @@ from timer_trio.domain.timer import destination_of
 )
 def test_every_accepted_url_can_be_sent_and_names_one_host(url: str) -> None:
     try:
-        check_url(url)
+        check_url(url, AddressGuard())
     except ValueError as error:
         assert str(error).startswith(("must", "is not"))  # noqa: PT017 - or it is accepted
         return
@@ -40,6 +42,13 @@ def test_every_accepted_header_can_be_sent_as_it_is(headers: dict[str, str]) -> 
     for name, value in headers.items():
         assert name.encode("ascii").isascii()
         assert not set(value) - {"\t"} - {chr(n) for n in range(0x20, 0x7F)}
+
+
+def test_url_is_never_read_without_the_operators_rules() -> None:
+    wanted = {"delay": 1, "callback_url": "https://example.com/"}
+    for adapter in (CREATE, UPDATE):
+        with pytest.raises(TypeError, match="rules"):
+            adapter.validate_python(wanted)
 
 
 def test_as_many_headers_as_allowed() -> None:

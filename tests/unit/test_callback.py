@@ -38,7 +38,7 @@ def may_send() -> bool:
 
 
 def sent(**changes: Unpack[SpecChange]) -> httpx.Request:
-    return request_of(claimed_timer(**changes), may_send)
+    return request_of(claimed_timer(**changes))
 
 
 class Receiver(httpx.AsyncBaseTransport):
@@ -78,7 +78,7 @@ def silent() -> Receiver:
 
 def test_request_carries_what_a_receiver_may_rely_on() -> None:
     timer = claimed_timer(attempt=2, execute_at=NOW + timedelta(milliseconds=1500))
-    request = request_of(timer, may_send)
+    request = request_of(timer)
     assert (request.method, str(request.url)) == ("POST", "https://example.com/hook")
     assert request.content == b'{"n": 1}'
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -133,7 +133,7 @@ def test_timers_own_user_agent_wins() -> None:
 @pytest.mark.parametrize("delivery", list(Delivery))
 def test_transport_learns_how_often_it_may_send(delivery: Delivery) -> None:
     request = sent(delivery=delivery)
-    assert request.extensions == {"delivery": delivery, "may_send": may_send}
+    assert request.extensions == {"delivery": delivery}
 
 
 # How it ends.
@@ -152,39 +152,38 @@ def test_transport_learns_how_often_it_may_send(delivery: Delivery) -> None:
 )
 async def test_answer_decides(status: int, outcome: CallbackOutcome) -> None:
     receiver = answering(status)
-    assert await call_back(receiver, claimed_timer(), may_send) == outcome
+    assert await call_back(receiver, sent(), may_send, trio.CancelScope()) == outcome
     assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError])
 async def test_no_answer_is_a_value_with_its_reason(kind: type[httpx.TransportError]) -> None:
-    outcome = await call_back(failing(kind("refused by 10.0.0.7:443")), claimed_timer(), may_send)
+    outcome = await call_back(
+        failing(kind("refused by 10.0.0.7:443")), sent(), may_send, trio.CancelScope()
+    )
     assert outcome == Unreachable("refused by 10.0.0.7:443")
 
 
 async def test_send_withheld_is_told_apart_from_a_failure() -> None:
-    outcome = await call_back(failing(SendWithheld("swept")), claimed_timer(), may_send)
+    outcome = await call_back(failing(SendWithheld("swept")), sent(), may_send, trio.CancelScope())
     assert outcome == Withheld()
 
 
-@pytest.mark.parametrize("timeout_s", [0.1, 30.0, 300.0])
-async def test_silence_ends_with_the_timers_own_timeout(
-    timeout_s: float, autojump_clock: MockClock
-) -> None:
+async def test_silence_ends_with_the_deadline(autojump_clock: MockClock) -> None:
     began = trio.current_time()
-    outcome = await call_back(silent(), claimed_timer(timeout_s=timeout_s), may_send)
+    outcome = await call_back(silent(), sent(), may_send, trio.CancelScope(deadline=began + 30))
     assert outcome == TimedOut()
-    assert trio.current_time() - began == pytest.approx(timeout_s)
+    assert trio.current_time() - began == pytest.approx(30)
     assert autojump_clock.autojump_threshold == 0
 
 
 async def test_error_of_our_own_is_no_outcome() -> None:
     with pytest.raises(KeyError):
-        await call_back(failing(KeyError("bug")), claimed_timer(), may_send)
+        await call_back(failing(KeyError("bug")), sent(), may_send, trio.CancelScope())
 
 
 async def test_cancellation_is_no_timeout() -> None:
     with trio.CancelScope() as stop:
         stop.cancel()
-        await call_back(silent(), claimed_timer(), may_send)
+        await call_back(silent(), sent(), may_send, trio.CancelScope())
     assert stop.cancelled_caught

@@ -4,12 +4,29 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import ValidationError
 
-from timer_trio.config import Settings, SettingsError, environment_name, load_settings
+from timer_trio.config import (
+    Settings,
+    SettingsError,
+    environment_name,
+    for_development,
+    load_settings,
+)
 
 KEY = "k3y-" * 8
 URL = "postgresql://user:pa55word@db.internal:5432/timers"
+
+
+REVOCATIONS = b"""\
+-----BEGIN X509 CRL-----
+MIGGMC8CAQEwCgYIKoZIzj0EAwIwABcNMjYwMTAxMDAwMDAwWhcNMjYwMTAyMDAw
+MDAwWjAKBggqhkjOPQQDAgNHADBEAiBQy3h6mEB5sCL+ZQ4+24qsEIn3vpmtHVyD
+fSkNLYtmfwIgJHUW07zc2TtNTx73Z8HklZSilSz1UeonqcakYaSe5ko=
+-----END X509 CRL-----
+"""
+BROKEN = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 def refusal(environ: dict[str, str], env_file: Path | None = None) -> str:
@@ -24,6 +41,7 @@ def test_empty_environment_has_the_documented_defaults() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
     assert (settings.loader_interval_s, settings.cache_window_s) == (30, 300)
     assert (settings.claim_ahead_s, settings.claim_reach_s) == (0.1, 0.2)
+    assert settings.retention_days is None
     assert settings.data_dir.is_absolute()
 
 
@@ -88,6 +106,9 @@ WRONG = [
     ("MAX_IN_FLIGHT", "0"),
     ("MAX_IN_FLIGHT_PER_DESTINATION", "many"),
     ("SHUTDOWN_GRACE", "-0.1"),
+    ("RETENTION_DAYS", "0"),
+    ("RETENTION_DAYS", "for ever"),
+    ("RETENTION_DAYS", "nan"),
     ("MAX_BODY_BYTES", "1"),
     ("DATABASE_POOL_SIZE", "0"),
 ]
@@ -157,6 +178,51 @@ def test_callback_allow_takes_networks_and_names() -> None:
         "hooks.internal",
         "localhost",
     )
+
+
+def test_ca_file_is_the_absolute_path_of_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({"CALLBACK_CA_FILE": "ca.pem"})
+    assert settings.callback_ca_file == tmp_path / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "holds none"),
+        (b"no PEM at all", "holds none"),
+        (trustme.CA().cert_pem.bytes() + BROKEN, "holds none, or a broken one"),
+        (trustme.CA().private_key_pem.bytes(), "holds none"),
+        (REVOCATIONS, "holds none"),
+    ],
+    ids=["missing", "empty", "text", "broken", "key", "revocations"],
+)
+def test_ca_file_without_a_certificate_is_refused_with_the_other_wrong_settings(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    port, ca_file = refusal({"PORT": "x", "CALLBACK_CA_FILE": str(path)}).splitlines()
+    assert port.startswith("PORT must be ")
+    assert ca_file.startswith("CALLBACK_CA_FILE must be the path of a file with certificates")
+    assert f": {path} {reason}" in ca_file
+
+
+def test_folder_is_no_ca_file(tmp_path: Path) -> None:
+    assert refusal({"CALLBACK_CA_FILE": str(tmp_path)}).endswith("cannot be read: Is a directory")
+
+
+def test_development_allows_this_machine_unless_told_otherwise() -> None:
+    dev = for_development(load_settings({}))
+    assert dev.callback_allow == (ip_network("127.0.0.0/8"), ip_network("::1"))
+    assert dev.model_copy(update={"callback_allow": ()}) == load_settings({})
+    told = load_settings({"CALLBACK_ALLOW": "hooks.internal"})
+    assert for_development(told) == told
 
 
 def test_fields_can_be_given_by_name() -> None:

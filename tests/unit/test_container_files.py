@@ -26,7 +26,15 @@ def test_example_names_every_setting_with_its_default() -> None:
     assert load_settings(values) == load_settings({})
     unset = {name for name, value in values.items() if not value}
     assert unset == {
-        *("API_KEY", "CALLBACK_ALLOW", "DATABASE_URL", "DATA_DIR", "LOG_FORMAT"),
+        *(
+            "API_KEY",
+            "CALLBACK_ALLOW",
+            "CALLBACK_CA_FILE",
+            "DATABASE_URL",
+            "DATA_DIR",
+            "LOG_FORMAT",
+            "RETENTION_DAYS",
+        ),
     }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.contract.timers import new_timer
 from timer_trio.domain.errors import (
+    CreatesUnknownError,
     CreateUnknownError,
     NotPendingError,
     StorageError,
@@ -31,6 +32,14 @@ def test_unknown_create_says_what_to_look_for() -> None:
     assert error.timer_id == timer_id
 
 
+def test_many_unknown_creates_are_counted_and_known_by_their_ids() -> None:
+    timer_ids = [new_timer().id, new_timer().id]
+    error = CreatesUnknownError(timer_ids)
+    assert "2 timers" in str(error)
+    assert error.timer_ids == timer_ids
+
+
 def test_unknown_create_counts_as_a_database_that_is_away() -> None:
     assert issubclass(CreateUnknownError, StorageUnavailableError)
+    assert issubclass(CreatesUnknownError, StorageUnavailableError)
     assert issubclass(StorageUnavailableError, StorageError)

@@ -11,17 +11,30 @@ from quart.typing import RouteCallable
 from quart_trio import QuartTrio
 
 from timer_trio.api.auth import KeyGuard
-from timer_trio.api.connection import Connection, RouteMap, origin_path
+from timer_trio.api.batch import BatchRoute, most_batch_bytes
+from timer_trio.api.connection import (
+    BODY_LIMITS,
+    STREAMED_BODIES,
+    Connection,
+    IdConverter,
+    RouteMap,
+    origin_path,
+)
 from timer_trio.api.context import ApiContext
 from timer_trio.api.docs import DocsRoutes
 from timer_trio.api.errors import refusal_of
 from timer_trio.api.health import HealthRoutes
+from timer_trio.api.imports import ImportRoute
 from timer_trio.api.metrics import MetricsRoute
 from timer_trio.api.openapi import openapi_document
+from timer_trio.api.requests import Rules
 from timer_trio.api.responses import refused
+from timer_trio.api.slices import Slices
 from timer_trio.api.timers import TimerRoutes
 
 BODY_TIMEOUT_S: Final = 30
+BATCH_PATH: Final = "/timers/batch"
+IMPORT_PATH: Final = "/timers/import"
 
 _log = structlog.get_logger()
 
@@ -47,8 +60,11 @@ def create_app(context: ApiContext) -> QuartTrio:
     """Assemble the API; it needs no lifespan, so it can be called in-process as well."""
     app = TimerApp("timer_trio", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
+    app.url_map.converters["default"] = IdConverter
     app.config["MAX_CONTENT_LENGTH"] = context.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config[BODY_LIMITS] = {BATCH_PATH: most_batch_bytes(context.max_body_bytes)}
+    app.config[STREAMED_BODIES] = frozenset({IMPORT_PATH})
     app.before_request(KeyGuard(context.api_key).check)
     app.register_error_handler(Exception, _answer)
     _add_routes(app, context)
@@ -56,11 +72,21 @@ def create_app(context: ApiContext) -> QuartTrio:
 
 
 def _add_routes(app: QuartTrio, context: ApiContext) -> None:
-    timers, health = TimerRoutes(context), HealthRoutes(context)
+    slices = Slices()
+    rules = Rules(
+        timeout_s=context.default_timeout_s,
+        misfire_grace_s=context.default_misfire_grace_s,
+        guard=context.guard,
+    )
+    timers, health = TimerRoutes(context, rules), HealthRoutes(context)
+    batch = BatchRoute(context, rules, slices)
+    importing = ImportRoute(context, rules, slices)
     docs = DocsRoutes(openapi_document(context))
     routes: tuple[tuple[str, str, RouteCallable], ...] = (
         ("POST", "/timers", timers.create),
         ("GET", "/timers", timers.list),
+        ("POST", BATCH_PATH, batch.create_batch),
+        ("POST", IMPORT_PATH, importing.run_import),
         ("GET", "/timers/<timer_id>", timers.get),
         ("PUT", "/timers/<timer_id>", timers.update),
         ("DELETE", "/timers/<timer_id>", timers.cancel),

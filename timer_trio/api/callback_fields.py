@@ -11,7 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from timer_trio.api.errors import shown
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import destination_of
+from timer_trio.transport.resolver import numeric
 
 MAX_URL_LENGTH: Final = 2_048
 MAX_HEADERS: Final = 50
@@ -45,13 +47,26 @@ _RESERVED: Final = frozenset(
 _OWN_PREFIXES: Final = ("webhook-", "x-timer-")
 
 
-@lru_cache(maxsize=1_024)  # a consumer has few callback URLs, and parsing one costs 40 µs
-def check_url(url: str) -> str:
-    """Return the URL as it is, if a callback can be sent there.
+def check_url(url: str, guard: AddressGuard) -> str:
+    """Return the URL as it is, if a callback can and may be sent there.
+
+    A name may still lead to an address that is refused: that shows when it is called.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot, or names an address that callbacks must not reach.
     """
+    host = _host_of(url)
+    for ip in _addresses_in(host):
+        if kind := guard.refusal(host, ip):
+            raise ValueError(
+                f"must not lead to {ip}, {kind}: to admit it, the operator adds {ip} to "
+                "CALLBACK_ALLOW"
+            )
+    return url
+
+
+@lru_cache(maxsize=1_024)  # a consumer has few callback URLs, and parsing one costs 40 µs
+def _host_of(url: str) -> str:
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"must be at most {MAX_URL_LENGTH:,} characters long")
     if _SPACE_OR_CONTROL.search(url):
@@ -65,7 +80,13 @@ def check_url(url: str) -> str:
     except (ValueError, httpx.InvalidURL):
         raise ValueError("is not a valid URL") from None
     _check_authority(parts, sent)
-    return url
+    return sent.raw_host.decode()
+
+
+@lru_cache(maxsize=1_024)  # likewise, and of fewer hosts
+def _addresses_in(host: str) -> tuple[str, ...]:
+    """Read a host that is an address itself, in whatever notation; none: it is a name."""
+    return tuple(ip for ip, _ in numeric(host.removesuffix(".")) or ())
 
 
 def _check_authority(parts: SplitResult, sent: httpx.URL) -> None:
@@ -107,14 +128,19 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _check_header(name: str, value: str) -> None:
+    if wrong := _fault_of(name, value):
+        raise ValueError(wrong.format(name=shown(name)))
+
+
+def _fault_of(name: str, value: str) -> str | None:
     if not _TOKEN.fullmatch(name):
-        raise ValueError("every name must be a token of letters, digits and !#$%&'*+-.^_`|~")
-    called = shown(name)
+        return "every name must be a token of letters, digits and !#$%&'*+-.^_`|~"
     if name.lower() in _RESERVED:
-        raise ValueError(f"{called} is set by the service and cannot be chosen")
+        return "{name} is set by the service and cannot be chosen"
     if name.lower().startswith(_OWN_PREFIXES):
-        raise ValueError(f"{called} is reserved: webhook-* and X-Timer-* are the service's own")
+        return "{name} is reserved: webhook-* and X-Timer-* are the service's own"
     if not _VALUE.fullmatch(value):
-        raise ValueError(f"{called} must hold only visible ASCII characters, spaces and tabs")
+        return "{name} must hold only visible ASCII characters, spaces and tabs"
     if value != value.strip(" \t"):
-        raise ValueError(f"{called} must not begin or end with a space or tab")
+        return "{name} must not begin or end with a space or tab"
+    return None

@@ -11,13 +11,47 @@ from quart import Request
 from quart.routing import QuartMap
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
 DROP_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 1.0
 """A stop waits so long for an answer's end at most: nothing of the answer itself is left then."""
+
+BODY_LIMITS: Final = "BODY_LIMITS"
+"""Of the app's configuration: bytes by path, where it is not MAX_CONTENT_LENGTH."""
+STREAMED_BODIES: Final = "STREAMED_BODIES"
+"""Of the app's configuration: the paths whose requests have a BodyStream as their body."""
+
+
+class BodyStream:
+    """A body that is read as it comes, however long: its sender waits for its reader."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[bytes](0)
+
+    async def receive(self) -> bytes:
+        """Wait for the next bytes; none: it has ended."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            return b""
+
+    def close(self) -> None:
+        """Want no more of it."""
+        self._receive.close()
+
+    async def feed(self, data: bytes) -> bool:
+        """Hand bytes to the reader; tells whether they were wanted."""
+        try:
+            await self._send.send(data)
+        except trio.BrokenResourceError:
+            return False
+        return True
+
+    def end(self) -> None:
+        self._send.close()
 
 
 class Connection(TrioASGIHTTPConnection):
@@ -30,19 +64,38 @@ class Connection(TrioASGIHTTPConnection):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._end_of_body = trio.Event()
+        self._stream: BodyStream | None = None
+        self._most_bytes: int = self.app.config["MAX_CONTENT_LENGTH"]
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        request = super()._create_request_from_scope(send)
+        if request.path in self.app.config[STREAMED_BODIES]:
+            self._stream = BodyStream()
+            request.body = self._stream  # type: ignore[assignment]  # its route reads it as such
+            self._most_bytes = 0
+        elif most := self.app.config[BODY_LIMITS].get(request.path):
+            self._most_bytes = request.max_content_length = most
+            request.body = request.body_class(request.content_length, most)
+        return request
 
     async def handle_messages(  # type: ignore[override]  # quart-trio's, too, adds the nursery
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
-        most = self.app.config["MAX_CONTENT_LENGTH"] + MAX_DROPPED_BYTES
         received = 0
         while (message := await receive())["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
-            request.body.append(body)
-            received += len(body)
-            if not more:
-                request.body.set_complete()
-            if not more or received > most:
+            if self._stream is None:
+                request.body.append(body)
+                received += len(body)
+                if not more:
+                    request.body.set_complete()
+            else:
+                # A server waits with what it has not read, so nothing piles up on the way.
+                if body and not await self._stream.feed(body):
+                    received += len(body)
+                if not more:
+                    self._stream.end()
+            if not more or received > self._most_bytes + MAX_DROPPED_BYTES:
                 self._end_of_body.set()
         nursery.cancel_scope.cancel()
 
@@ -53,6 +106,8 @@ class Connection(TrioASGIHTTPConnection):
             if message["type"] != "http.response.body" or message.get("more_body", False):
                 await send(message)
                 return
+            if self._stream is not None:
+                self._stream.close()
             if not self._end_of_body.is_set():
                 with trio.move_on_after(DROP_TIMEOUT_S):
                     await self._end_of_body.wait()
@@ -62,6 +117,16 @@ class Connection(TrioASGIHTTPConnection):
                 await send(message)
 
         await super().handle_request(nursery, request, send_when_read)
+
+
+class IdConverter(BaseConverter):
+    """Whatever stands for an id in a path, but not the last word of a route beside it.
+
+    Otherwise a wrong method there would be told that no timer has this id.
+    """
+
+    regex = r"(?!(?:batch|import)\Z)[^/]+"
+    part_isolating = True
 
 
 class RouteMap(QuartMap):

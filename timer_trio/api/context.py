@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import trio
 from prometheus_client import CollectorRegistry
 
 from timer_trio.clock import Clock
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.intake import Intake
 from timer_trio.storage import Storage
 
@@ -38,3 +40,6 @@ class ApiContext:
     max_body_bytes: int
     default_timeout_s: float
     default_misfire_grace_s: float
+    guard: AddressGuard
+    stopping: trio.Event = field(default_factory=trio.Event)
+    """Set once a stop has begun."""

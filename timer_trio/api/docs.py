@@ -12,6 +12,7 @@ from typing import Any, Final
 from quart import Response
 
 from timer_trio.api.auth import API_KEY_HEADER
+from timer_trio.api.bodies import JSON
 
 Json = Mapping[str, Any]
 
@@ -65,11 +66,12 @@ def _operation(document: Json, method: str, path: str, operation: Json) -> str:
     if operation.get("parameters"):
         rows = [_row(p["name"], p["schema"], p["description"]) for p in operation["parameters"]]
         parts.append(_table("Parameters", rows))
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    if content:
-        parts.append(_fields("Fields", document, content["schema"]))
-        parts.append(_prose(operation["requestBody"]["description"]))
-    parts.append(_curl(method, path, content.get("example"), is_open="security" in operation))
+    body = operation.get("requestBody", {"content": {}})
+    if fields := body["content"].get(JSON):
+        parts.append(_fields("Fields", document, fields["schema"]))
+    if body["content"]:
+        parts.append(_prose(body["description"]))
+    parts.append(_curl(method, path, body["content"], is_open="security" in operation))
     parts += _answers(document, operation["responses"])
     return f"<section>{''.join(parts)}</section>"
 
@@ -121,11 +123,13 @@ def _facts(schema: Json) -> Iterable[str]:
         yield from (words.format(part[key]) for key, words in _LIMITS.items() if key in part)
 
 
-def _curl(method: str, path: str, example: object, *, is_open: bool) -> str:
+def _curl(method: str, path: str, content: Json, *, is_open: bool) -> str:
     key = "" if is_open else f" -H '{API_KEY_HEADER}: …'"
     words = f"curl -X {method.upper()}{key} http://localhost:8080{path}"
-    if example is not None:
-        words += f" \\\n  -H 'Content-Type: application/json' \\\n  -d '{json.dumps(example)}'"
+    for media, described in content.items():
+        example = described["example"]
+        written = f"-d '{json.dumps(example)}'" if media == JSON else f"--data-binary '{example}'"
+        words += f" \\\n  -H 'Content-Type: {media}' \\\n  {written}"
     return f"<pre>{escape(words)}</pre>"
 
 

@@ -47,6 +47,13 @@ _TIMER_ID: Final[Json] = {
             "additionalProperties": False,
             "description": "Of a create whose outcome is not known: get it before posting again.",
         },
+        {
+            "type": "object",
+            "properties": {"ids": {"type": "array", "items": {"type": "string", "format": "uuid"}}},
+            "required": ["ids"],
+            "additionalProperties": False,
+            "description": "Of a batch whose outcome is not known: all exist if the first does.",
+        },
         {"type": "null"},
     ]
 }
@@ -91,13 +98,14 @@ def refusals() -> Json:
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: answer(
-            "The body is not sent as plain application/json in UTF-8.", invalid
+            "The body is not sent as what the route takes, plain and in UTF-8.", invalid
         ),
         HTTPStatus.INTERNAL_SERVER_ERROR: answer(
             "A fault of the service.", envelope(Code.INTERNAL, _NULL)
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: answer(
-            "The database cannot be reached, or the timer is being changed by somebody else.",
+            "The database cannot be reached, the timer is being changed by somebody else, or too "
+            "many imports are under way.",
             envelope(Code.INTERNAL, _TIMER_ID),
             "Retry-After",
         ),

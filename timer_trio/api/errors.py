@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from timer_trio.domain.errors import (
     ContentionError,
+    CreatesUnknownError,
     CreateUnknownError,
     RowRefusedError,
     StorageUnavailableError,
@@ -23,6 +24,7 @@ from timer_trio.domain.timer import Status
 MAX_ERRORS: Final = 100
 """Field errors in one answer: a body of nothing but mistakes must not cost more than it did."""
 _MAX_NAME: Final = 64
+REFUSED_BY_DATABASE: Final = "the database refuses a value of this timer"
 
 
 class Code(IntEnum):
@@ -74,6 +76,10 @@ class BodyTooLargeError(TimerTrioError):
         super().__init__(f"the body is too large (at most {most:,} bytes)")
 
 
+class BusyError(TimerTrioError):
+    """There is too much of this going on already."""
+
+
 class UnauthorizedError(TimerTrioError):
     """The API key is missing or wrong."""
 
@@ -100,8 +106,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case RowRefusedError():
-            words = "the database refuses a value of this timer"
-            return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, words)
+            return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, REFUSED_BY_DATABASE)
         case TimerNotFoundError() | UnreadableIdError():
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "no timer has this id")
         case UnsupportedMediaError():
@@ -113,7 +118,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
             return Refusal(
                 HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, str(error), headers=challenge
             )
-        case StorageUnavailableError() | ContentionError():
+        case StorageUnavailableError() | ContentionError() | BusyError():
             return _unavailable(error)
         case HTTPException():
             return _framework(error)
@@ -123,6 +128,8 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
 
 def shown(name: str) -> str:
     """Make a name that the consumer chose fit to be answered: short, and nothing unprintable."""
+    if len(name) <= _MAX_NAME and name.isprintable():
+        return name
     printable = "".join(c if c.isprintable() else "�" for c in name[:_MAX_NAME])
     return printable if len(name) <= _MAX_NAME else f"{printable}…"
 
@@ -132,11 +139,17 @@ def _invalid(errors: Sequence[FieldError]) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(errors[0]), {"errors": listed})
 
 
-def _unavailable(error: StorageUnavailableError | ContentionError) -> Refusal:
-    message, data = "the database cannot be reached; try again", None
-    if isinstance(error, CreateUnknownError):
+def _unavailable(error: StorageUnavailableError | ContentionError | BusyError) -> Refusal:
+    message = "the database cannot be reached; try again"
+    data: Mapping[str, object] | None = None
+    if isinstance(error, CreatesUnknownError):
+        data = {"ids": [str(timer_id) for timer_id in error.timer_ids]}
+        message = "it is not known whether the timers were created: all are there if the first is"
+    elif isinstance(error, CreateUnknownError):
         data = {"id": str(error.timer_id)}
         message = "it is not known whether the timer was created; get its id before posting again"
+    elif isinstance(error, BusyError):
+        message = str(error)
     elif isinstance(error, ContentionError):
         message = "the timer is being changed by somebody else; try again"
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, Code.INTERNAL, message, data, RETRY)

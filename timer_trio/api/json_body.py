@@ -21,32 +21,43 @@ MAX_DIGITS: Final = 4_300
 """Of an integer outside the payload: what Python converts by default, for it takes square time."""
 
 
-def parse_object(raw: bytes, *, verbatim: str) -> dict[str, object]:
+def parse_object(raw: bytes, *, verbatim: str, called: str = "the body") -> dict[str, object]:
     """Parse a JSON object strictly; the member named `verbatim` comes back as its JsonText.
 
     Duplicate keys are refused everywhere but inside the verbatim member, which is not ours to read.
+    `called` is what it is to its sender, for the words of an error.
 
     Raises:
         InvalidRequestError: it is not a JSON object in UTF-8, or holds what JSON cannot say.
     """
-    text = _decoded(raw)
-    _check_depth(text)
     try:
+        text = _decoded(raw)
+        _check_depth(text)
         return _members(text, verbatim)
     except JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise _invalid("", f"the body is not valid JSON: {error.msg} ({where})") from None
+        raise invalid("", f"{called} {syntax_fault(error)}") from None
+    except _UnreadableError as error:
+        raise invalid("", f"{called} {error}") from None
+
+
+class _UnreadableError(ValueError):
+    """The text as a whole is none that we read; the words go on after what it is called."""
+
+
+def syntax_fault(error: JSONDecodeError) -> str:
+    """Say in words what is no JSON, and where."""
+    return f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
 
 
 def _decoded(raw: bytes) -> str:
     if not raw.strip(b" \t\r\n"):
-        raise _invalid("", "the body is empty: send a JSON object")
+        raise _UnreadableError("is empty: send a JSON object")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise _invalid("", f"the body is not UTF-8 (byte {error.start})") from None
+        raise _UnreadableError(f"is not UTF-8 (byte {error.start})") from None
     if text.startswith("\ufeff"):
-        raise _invalid("", "the body begins with a byte order mark: send UTF-8 without it")
+        raise _UnreadableError("begins with a byte order mark: send UTF-8 without it")
     return text
 
 
@@ -64,7 +75,7 @@ def _check_depth(text: str) -> None:
         elif token[0] in {"]", "}"}:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise _invalid("", f"the body is nested too deep (at most {MAX_DEPTH} levels)")
+            raise _UnreadableError(f"is nested too deep (at most {MAX_DEPTH} levels)")
 
 
 class _RefusedValueError(ValueError):
@@ -107,25 +118,32 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
+# What almost every member has around its value, read in one step each.
+_PLAIN_NAME: Final = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+')
+_COMMA: Final = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
+
+
 def _members(text: str, verbatim: str) -> dict[str, object]:
-    at = _skip(text, 0)
+    at = skip_space(text, 0)
     if text[at : at + 1] != "{":
         raise _not_an_object(text, at)
     members: dict[str, object] = {}
     suspicious = _SUSPICIOUS.search(text) is not None
-    at = _skip(text, at + 1)
+    at = skip_space(text, at + 1)
     more = text[at : at + 1] != "}"
     while more:
-        name, at = _name(text, at)
+        if plain := _PLAIN_NAME.match(text, at):
+            name, start = plain[1], plain.end()
+        else:
+            name, at = member_name(text, at)
+            start = expect(text, at, ":")
         if name in members:
-            raise _invalid(shown(name), "appears twice")
-        start = _expect(text, at, ":")
+            raise invalid(shown(name), "appears twice")
         members[name], end = _value(text, start, name, verbatim, suspicious=suspicious)
-        at = _skip(text, end)
-        more = text[at : at + 1] == ","
-        if more:
-            at = _skip(text, at + 1)
-    _end(text, _expect(text, at, "}"))
+        comma = _COMMA.match(text, end)
+        more = comma is not None
+        at = comma.end() if comma else end
+    expect_end(text, expect(text, at, "}"))
     return members
 
 
@@ -138,7 +156,7 @@ def _value(
         if suspicious:
             _check_strings(value, allow_nul=passed_on)
     except _RefusedValueError as error:
-        raise _invalid(shown(name), str(error)) from None
+        raise invalid(shown(name), str(error)) from None
     return (JsonText(text[start:end]) if passed_on else value), end
 
 
@@ -163,38 +181,53 @@ def _strings(value: object) -> Iterator[str]:
         yield from _strings(list(value.values()))
 
 
-def _name(text: str, at: int) -> tuple[str, int]:
+def member_name(text: str, at: int) -> tuple[str, int]:
+    """Read the name of a member; tells where it ends.
+
+    Raises:
+        JSONDecodeError: there is none.
+    """
     if text[at : at + 1] != '"':
         raise JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
     name, end = _READ.raw_decode(text, at)
     return name, end
 
 
-def _not_an_object(text: str, at: int) -> InvalidRequestError:
+def _not_an_object(text: str, at: int) -> _UnreadableError:
     try:
         _, end = _CHECK.raw_decode(text, at)
-        _end(text, _skip(text, end))
+        expect_end(text, skip_space(text, end))
     except _RefusedValueError as error:
-        return _invalid("", f"the body is not valid JSON: {error}")
-    return _invalid("", "the body must be a JSON object")
+        return _UnreadableError(f"is not valid JSON: {error}")
+    return _UnreadableError("must be a JSON object")
 
 
-def _expect(text: str, at: int, mark: str) -> int:
-    at = _skip(text, at)
+def expect(text: str, at: int, mark: str) -> int:
+    """Step over a mark and the space around it.
+
+    Raises:
+        JSONDecodeError: something else stands there.
+    """
+    at = skip_space(text, at)
     if text[at : at + 1] != mark:
         raise JSONDecodeError(f"Expecting '{mark}'", text, at)
-    return _skip(text, at + 1)
+    return skip_space(text, at + 1)
 
 
-def _end(text: str, at: int) -> None:
+def expect_end(text: str, at: int) -> None:
+    """Make sure that nothing follows.
+
+    Raises:
+        JSONDecodeError: something does.
+    """
     if at != len(text):
         raise JSONDecodeError("Extra data", text, at)
 
 
-def _skip(text: str, at: int) -> int:
+def skip_space(text: str, at: int) -> int:
     space = _SPACE.match(text, at)
     return space.end() if space else at
 
 
-def _invalid(field: str, message: str) -> InvalidRequestError:
+def invalid(field: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(FieldError(field, message))

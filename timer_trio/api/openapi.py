@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from timer_trio import __version__
 from timer_trio.api.auth import API_KEY_HEADER
+from timer_trio.api.batch import BATCH
 from timer_trio.api.context import ApiContext
 from timer_trio.api.envelope_schema import answer, envelope, refusals
 from timer_trio.api.errors import MAX_ERRORS, Code
@@ -41,6 +42,7 @@ def openapi_document(context: ApiContext) -> Json:
     requests: list[tuple[str, _Mode, TypeAdapter[Any]]] = [
         ("createRequest", "validation", CREATE),
         ("updateRequest", "validation", UPDATE),
+        ("batchRequest", "validation", BATCH),
     ]
     answers: list[tuple[str, _Mode, TypeAdapter[Any]]] = [
         (operation.name, "serialization", operation.data)
@@ -74,6 +76,10 @@ def openapi_document(context: ApiContext) -> Json:
 
 def _add_rules(definitions: Json, context: ApiContext) -> None:
     """Write down what the types cannot say: defaults, and which fields exclude each other."""
+    definitions["ImportRequest"] = {
+        "type": "string",
+        "description": "Lines of JSON, each as CreateRequest.",
+    }
     create, update = definitions["CreateRequest"], definitions["UpdateRequest"]
     create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
     update["minProperties"] = 1
@@ -109,8 +115,8 @@ def _operation(operation: Operation, data: Json | None, context: ApiContext) -> 
         schema = {"$ref": f"#/components/schemas/{operation.body}"}
         written["requestBody"] = {
             "required": True,
-            "description": f"At most {context.max_body_bytes:,} bytes.",
-            "content": {"application/json": {"schema": schema, "example": operation.example}},
+            "description": operation.body_words.format(max_body_bytes=context.max_body_bytes),
+            "content": {operation.takes: {"schema": schema, "example": operation.example}},
         }
     if operation.is_open:
         written["security"] = []

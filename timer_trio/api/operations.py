@@ -10,9 +10,18 @@ from typing import Any, Final
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter
 
+from timer_trio.api.batch import MAX_BATCH_BYTES, MAX_TIMERS
+from timer_trio.api.bodies import JSON, NDJSON
 from timer_trio.api.health import HealthData, LiveData, ReadyData
+from timer_trio.api.importer import MAX_LINES
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
-from timer_trio.api.responses import CanceledData, PageData, SummaryData, WholeTimerData
+from timer_trio.api.responses import (
+    CanceledData,
+    PageData,
+    SummariesData,
+    SummaryData,
+    WholeTimerData,
+)
 from timer_trio.domain.query import Order, Sort, TimerQuery
 from timer_trio.domain.timer import Status
 
@@ -23,8 +32,9 @@ Json = dict[str, Any]
 class Operation:
     """One method of one path.
 
-    `data` is what its envelope carries, None where it answers with something else, of the type
-    `media`. `down_with_data`: its 503 carries the same. `refusals` are statuses.
+    `body` names the schema of what it takes, of the type `takes`. `data` is what its envelope
+    carries, None where it answers with something else, of the type `media`. `down_with_data`: its
+    503 carries the same. `refusals` are statuses.
     """
 
     method: str
@@ -40,7 +50,9 @@ class Operation:
     refusals: Sequence[int] = ()
     parameters: Sequence[Json] = ()
     body: str | None = None
-    example: Mapping[str, object] = field(default_factory=dict)
+    takes: str = JSON
+    body_words: str = "At most {max_body_bytes:,} bytes."
+    example: Mapping[str, object] | str = field(default_factory=dict)
     is_open: bool = False
     down_with_data: bool = False
     makes_a_timer: bool = False
@@ -128,6 +140,52 @@ OPERATIONS: Final[Sequence[Operation]] = (
             "callback_url": "https://example.com/hooks/reminder",
             "callback_payload": {"order": 4711},
         },
+    ),
+    Operation(
+        method="POST",
+        path="/timers/batch",
+        name="createTimers",
+        tag="timers",
+        summary="Create many timers",
+        description=f"Up to {MAX_TIMERS:,} of the same objects as for a single one: all are "
+        "created, or none. An error names its timer: `timers[17].callback_url`. A 503 with ids in "
+        "its data leaves open whether they exist: all do if the first does.",
+        answer="The new timers.",
+        data=TypeAdapter(SummariesData),
+        status=201,
+        refusals=(*_STORED, *_BODY),
+        body="BatchRequest",
+        body_words=f"At most {MAX_BATCH_BYTES:,} bytes, and {{max_body_bytes:,}} for each timer.",
+        example={"timers": [{"delay": 60, "callback_url": "https://example.com/hooks/reminder"}]},
+    ),
+    Operation(
+        method="POST",
+        path="/timers/import",
+        name="importTimers",
+        tag="timers",
+        summary="Import timers line by line",
+        description="""\
+Each line is such an object as creates a single timer; blank lines are skipped. What is wrong with \
+a line keeps out that line alone. The lines are written in order, some thousand in a transaction, \
+while the next ones are read, so that a body may be as long as it takes.
+
+The answer begins at once: a line of progress each second at most, `{"lines": 2000, "imported": \
+1998, "refused": 2}`, and at last the envelope, whose `data` has these counts and, as `errors`, \
+the first refused lines: `{"line": 17, "field": "callback_url", "message": "..."}`. A client may \
+read it when all is sent.
+
+If an import cannot go on (the database is away, the service stops, nothing comes for 30 s), the \
+code of the last line is not 0. Then `data.through_line` says up to which line all are imported or \
+refused: send those behind it again. `data.unknown` names lines whose transaction was not \
+answered, and the id of the first of their timers: if that one exists, all of these lines are \
+imported, otherwise none. What is imported stays, also when the client leaves in the middle.""",
+        answer="Progress, and at last the envelope.",
+        media=NDJSON,
+        refusals=(400, 401, 415, 503),
+        takes=NDJSON,
+        body="ImportRequest",
+        example='{"delay": "P1D", "callback_url": "https://example.com/hooks/reminder"}\n',
+        body_words=f"Up to {MAX_LINES:,} lines of at most {{max_body_bytes:,}} bytes each.",
     ),
     Operation(
         method="GET",

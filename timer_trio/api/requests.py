@@ -15,6 +15,7 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     with_config,
 )
@@ -30,6 +31,7 @@ from timer_trio.api.instants import (
     parse_delay,
     parse_instant,
 )
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerSpec
 
 VERBATIM: Final = "callback_payload"
@@ -42,11 +44,19 @@ MAX_MISFIRE_GRACE_S: Final = 10 * 365.25 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What a new timer has where the consumer asks for nothing."""
+class Rules:
+    """What the operator lays down: a new timer's defaults, and where callbacks may go."""
 
     timeout_s: float
     misfire_grace_s: float
+    guard: AddressGuard
+
+
+def _url(value: str, info: ValidationInfo) -> str:
+    if not isinstance(info.context, Rules):
+        # No ValueError, which would be the consumer's: who reads a URL must bring the rules.
+        raise TypeError("the operator's rules are missing")
+    return check_url(value, info.context.guard)
 
 
 def _headers(value: dict[str, str] | None) -> Mapping[str, str]:
@@ -85,9 +95,10 @@ Delay = Annotated[
 ]
 CallbackUrl = Annotated[
     str,
-    AfterValidator(check_url),
+    AfterValidator(_url),
     Field(
-        description="Where to call back: http:// or https://, without credentials.",
+        description="Where to call back: http:// or https://, without credentials. An address that "
+        "is not public is refused, unless the operator allows it.",
         examples=["https://example.com/hooks/reminder"],
         json_schema_extra={"format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
     ),
@@ -180,13 +191,13 @@ CREATE: Final = TypeAdapter(CreateRequest)
 UPDATE: Final = TypeAdapter(UpdateRequest)
 
 
-def read_spec(members: Mapping[str, object], now: datetime, defaults: Defaults) -> TimerSpec:
+def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> TimerSpec:
     """Read what a POST asks for that arrived at `now`.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
-    wanted = _validated(CREATE, members, _when_errors(members, required=True))
+    wanted = _validated(CREATE, members, rules, _when_errors(members, required=True))
     return TimerSpec(
         execute_at=_due_at(wanted, now),
         callback_url=wanted["callback_url"],
@@ -194,22 +205,22 @@ def read_spec(members: Mapping[str, object], now: datetime, defaults: Defaults) 
         callback_headers=wanted.get("callback_headers") or {},
         callback_payload=wanted.get("callback_payload"),
         metadata=wanted.get("metadata"),
-        timeout_s=wanted.get("timeout_seconds", defaults.timeout_s),
+        timeout_s=wanted.get("timeout_seconds", rules.timeout_s),
         delivery=wanted.get("delivery", Delivery.AT_LEAST_ONCE),
-        misfire_grace_s=wanted.get("misfire_grace_seconds", defaults.misfire_grace_s),
+        misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
     )
 
 
 _DOMAIN_NAMES: Final = {"timeout_seconds": "timeout_s", "misfire_grace_seconds": "misfire_grace_s"}
 
 
-def read_change(members: Mapping[str, object], now: datetime) -> SpecChange:
+def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> SpecChange:
     """Read what a PUT asks for that arrived at `now`.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
-    wanted = _validated(UPDATE, members, _when_errors(members, required=False))
+    wanted = _validated(UPDATE, members, rules, _when_errors(members, required=False))
     if not wanted:
         raise InvalidRequestError(FieldError("", "at least one field to change is required"))
     change: dict[str, Any] = {_DOMAIN_NAMES.get(n, n): value for n, value in wanted.items()}
@@ -237,11 +248,14 @@ def _when_errors(members: Mapping[str, object], *, required: bool) -> list[Field
 
 
 def _validated(
-    adapter: TypeAdapter[_Request], members: Mapping[str, object], others: list[FieldError]
+    adapter: TypeAdapter[_Request],
+    members: Mapping[str, object],
+    rules: Rules,
+    others: list[FieldError],
 ) -> _Request:
     errors = others
     try:
-        wanted = adapter.validate_python(members)
+        wanted = adapter.validate_python(members, context=rules)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         # A misspelled field explains a missing one, so it is named first.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, NotRequired
 
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from quart import Response
+from quart.wrappers.response import ResponseBody
 from typing_extensions import TypedDict
 
 from timer_trio.api.cursor import cursor_of
@@ -63,6 +64,11 @@ class CanceledData(TypedDict):
 
 
 @with_config(_EXACT)
+class SummariesData(TypedDict):
+    timers: Annotated[list[SummaryData], Field(description="In the order of the request.")]
+
+
+@with_config(_EXACT)
 class PageData(TypedDict):
     timers: list[SummaryData]
     limit: int
@@ -73,6 +79,12 @@ class PageData(TypedDict):
 
 def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
     return _enveloped(status, Code.SUCCESS, "success", json.dumps(data, ensure_ascii=False))
+
+
+def created_many(summaries: Sequence[str]) -> Response:
+    """Answer with the summaries of new timers, which are JSON already."""
+    data = f'{{"timers": [{", ".join(summaries)}]}}'
+    return _enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
 
 
 def whole_timer(timer: Timer) -> Response:
@@ -90,10 +102,20 @@ def refused(refusal: Refusal) -> Response:
     return response
 
 
-def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Response:
+def streamed(body: ResponseBody, media: str) -> Response:
+    """Answer with what comes bit by bit, however long it takes."""
+    response = Response(body, HTTPStatus.OK, _HEADERS, content_type=media)
+    response.timeout = None
+    return response
+
+
+def envelope(code: Code, message: str, data: str) -> bytes:
     words = json.dumps(message, ensure_ascii=False)
-    body = f'{{"code": {code:d}, "message": {words}, "data": {data}}}'
-    return Response(body.encode(), status, _HEADERS, content_type=_JSON)
+    return f'{{"code": {code:d}, "message": {words}, "data": {data}}}'.encode()
+
+
+def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Response:
+    return Response(envelope(code, message, data), status, _HEADERS, content_type=_JSON)
 
 
 def summary_data(timer: TimerSummary) -> SummaryData:

@@ -9,18 +9,13 @@ from typing import Final
 from uuid import UUID
 
 from quart import Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from timer_trio.api.bodies import json_body
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import (
-    BodyTooLargeError,
-    StatusForbidsError,
-    UnreadableIdError,
-    UnsupportedMediaError,
-)
+from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
 from timer_trio.api.json_body import parse_object
 from timer_trio.api.query import parse_query, refuse_parameters
-from timer_trio.api.requests import VERBATIM, Defaults, read_change, read_spec
+from timer_trio.api.requests import VERBATIM, Rules, read_change, read_spec
 from timer_trio.api.responses import page_data, success, summary_data, whole_timer
 from timer_trio.domain.errors import NotPendingError
 from timer_trio.domain.timer import TimerId
@@ -29,18 +24,16 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII
 
 
 class TimerRoutes:
-    def __init__(self, context: ApiContext) -> None:
+    def __init__(self, context: ApiContext, rules: Rules) -> None:
         self._storage = context.storage
         self._intake = context.intake
         self._clock = context.clock
-        self._defaults = Defaults(
-            timeout_s=context.default_timeout_s, misfire_grace_s=context.default_misfire_grace_s
-        )
+        self._rules = rules
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
 
     async def create(self) -> Response:
         arrived_at = self._clock.now()
-        spec = read_spec(await _members(), arrived_at, self._defaults)
+        spec = read_spec(await _members(), arrived_at, self._rules)
         summary = await self._intake.create(spec)
         response = success(summary_data(summary), HTTPStatus.CREATED)
         response.headers["Location"] = f"/timers/{summary.id}"
@@ -58,7 +51,7 @@ class TimerRoutes:
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
         known_id = _timer_id(timer_id)
-        change = read_change(await _members(), arrived_at)
+        change = read_change(await _members(), arrived_at, self._rules)
         try:
             summary = await self._intake.update(known_id, change)
         except NotPendingError as error:
@@ -81,19 +74,4 @@ def _timer_id(text: str) -> TimerId:
 
 
 async def _members() -> dict[str, object]:
-    refuse_parameters(request.query_string)
-    _check_media()
-    try:
-        body = await request.get_data(cache=True, as_text=False, parse_form_data=False)
-    except RequestEntityTooLarge:
-        raise BodyTooLargeError(request.max_content_length) from None
-    return parse_object(body, verbatim=VERBATIM)
-
-
-def _check_media() -> None:
-    if request.mimetype != "application/json":
-        raise UnsupportedMediaError("send the body with Content-Type: application/json")
-    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise UnsupportedMediaError("send the body in UTF-8")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaError("send the body without a Content-Encoding")
+    return parse_object(await json_body(), verbatim=VERBATIM)

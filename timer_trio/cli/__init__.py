@@ -1,8 +1,11 @@
 """The commands. Exit code 2: something to change is said on stderr; 1: the service crashed.
 
+An import exits with 1 where lines of its file were refused.
+
 - ``group``     what all commands share: version, settings, refusals in words
 - ``serve``     the service
 - ``listen``    a receiver to try it with
+- ``imports``   a file of timers, sent to the service
 - ``db``        the schema
 - ``database``  how ``db`` reaches the database
 """
@@ -13,6 +16,7 @@ import click
 
 from timer_trio.cli.db import db
 from timer_trio.cli.group import RefusingGroup, version
+from timer_trio.cli.imports import import_command
 from timer_trio.cli.listen import listen_command
 from timer_trio.cli.serve import serve
 
@@ -26,5 +30,5 @@ def main() -> None:
     """
 
 
-for command in (serve, listen_command, db):
+for command in (serve, listen_command, import_command, db):
     main.add_command(command)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 import click
 
 from timer_trio.cli.database import with_connection, with_database
 from timer_trio.cli.group import version
-from timer_trio.storage import migrate
+from timer_trio.config import StartRefusedError
+from timer_trio.storage import migrate, prune
+
+_UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
 
 @click.group()
@@ -54,6 +61,57 @@ def status() -> None:
     for state in with_connection(migrate.status):
         when = f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}" if state.applied_at else "missing"
         click.echo(f"{state.migration}  {when}")
+
+
+def _age(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:
+    # Five digits are enough: no database is older.
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([dh])", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is neither days nor hours, such as 30d or 12h")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+@db.command("prune")
+@click.option(
+    "--older-than",
+    "age",
+    callback=_age,
+    required=True,
+    help="How long ago they ended, at least: days or hours, such as 30d or 12h.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell how many there are.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@version
+def prune_command(age: timedelta, *, dry_run: bool, yes: bool) -> None:
+    """Delete timers that ended (completed, failed, canceled) long ago.
+
+    A running service is not held up.
+    """
+    count, cutoff = with_connection(partial(_count_ended, age=age))
+    found = f"{count} timers ended before {cutoff:%Y-%m-%d %H:%M:%S%z}"
+    if dry_run or not count:
+        click.echo(found)
+        return
+    if not yes:
+        click.confirm(f"{found}. Delete them?", abort=True)
+    deleted = with_connection(partial(_prune, cutoff=cutoff, expected=count))
+    click.echo(f"deleted {deleted} timers")
+
+
+def _count_ended(connection: migrate.Connection, age: timedelta) -> tuple[int, datetime]:
+    if not all(state.applied_at for state in migrate.status(connection)):
+        raise StartRefusedError("the database lacks a step of the schema: timer-trio db migrate")
+    cutoff = prune.cutoff_of(connection, age)
+    return prune.count_ended(connection, cutoff), cutoff
+
+
+def _prune(connection: migrate.Connection, cutoff: datetime, expected: int) -> int:
+    deleted = 0
+    with click.progressbar(length=expected, label="deleting", file=sys.stderr) as progress:
+        for count in prune.prune_all(connection, cutoff):
+            deleted += count
+            progress.update(count)
+    return deleted
 
 
 def _print_steps(verb: str, steps: Sequence[object], otherwise: str) -> None:

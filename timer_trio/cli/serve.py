@@ -9,6 +9,7 @@ import click
 import trio
 
 from timer_trio.cli.group import read_settings, version
+from timer_trio.config import for_development
 
 
 @click.command()
@@ -17,8 +18,14 @@ from timer_trio.cli.group import read_settings, version
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Hypercorn's own settings (TLS and so on), as TOML or Python.",
 )
+@click.option(
+    "--dev",
+    is_flag=True,
+    help="For development: callbacks may reach this machine (127.0.0.0/8, ::1), "
+    "unless CALLBACK_ALLOW is set.",
+)
 @version
-def serve(hypercorn_config: Path | None) -> None:
+def serve(hypercorn_config: Path | None, *, dev: bool) -> None:
     """Run the service until SIGTERM or SIGINT; it migrates the database first.
 
     Without DATABASE_URL it runs a PostgreSQL of its own under DATA_DIR.
@@ -26,5 +33,6 @@ def serve(hypercorn_config: Path | None) -> None:
     # The other commands need not wait for the libraries of the API.
     from timer_trio import supervisor  # noqa: PLC0415 - see above
 
-    run = partial(supervisor.serve, read_settings(), hypercorn_config=hypercorn_config)
+    settings = for_development(read_settings()) if dev else read_settings()
+    run = partial(supervisor.serve, settings, hypercorn_config=hypercorn_config)
     trio.run(run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from timer_trio.domain.timer import Status, TimerId
 
 
@@ -53,3 +55,11 @@ class CreateUnknownError(StorageUnavailableError):
     def __init__(self, timer_id: TimerId) -> None:
         super().__init__(f"it is not known whether timer {timer_id} was written")
         self.timer_id = timer_id
+
+
+class CreatesUnknownError(StorageUnavailableError):
+    """The write of many new timers was not answered in time: all may be there, or none."""
+
+    def __init__(self, timer_ids: Sequence[TimerId]) -> None:
+        super().__init__(f"it is not known whether {len(timer_ids)} timers were written")
+        self.timer_ids = timer_ids

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple, NewType, TypedDict
 from urllib.parse import urlsplit
@@ -165,6 +166,7 @@ class DueTimer(NamedTuple):
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
+@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs, and each is asked for many times
 def destination_of(url: str) -> Destination:
     """Name the destination of a valid callback URL.
 

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import structlog
 import trio
 
-from timer_trio.embedded.api_key import kept_api_key
+from timer_trio.embedded.api_key import kept_api_key, read_api_key
 from timer_trio.embedded.errors import DataDirHeldError, EmbeddedUnavailableError
 from timer_trio.embedded.folders import reachable_data_dir
 from timer_trio.embedded.server import PostgresServer, running_url
@@ -27,6 +27,7 @@ __all__ = [
     "embedded_postgres",
     "kept_api_key",
     "reachable_data_dir",
+    "read_api_key",
     "running_url",
 ]
 

@@ -21,9 +21,25 @@ def kept_api_key(data_dir: Path) -> SecretStr:
     try:
         if not path.exists():
             _make(path)
-        key = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise EmbeddedUnavailableError(f"the API key cannot be kept in {path}: {error}") from None
+    return read_api_key(data_dir)
+
+
+def read_api_key(data_dir: Path) -> SecretStr:
+    """Read the key in DATA_DIR.
+
+    Raises:
+        EmbeddedUnavailableError: it cannot be read.
+    """
+    path = data_dir / "api_key"
+    try:
+        key = path.read_text("ascii").strip()
+    except FileNotFoundError:
+        words = f"API_KEY is not set, and no service has made a key in {path} yet"
+        raise EmbeddedUnavailableError(words) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmbeddedUnavailableError(f"the API key cannot be read in {path}: {error}") from None
     if len(key) < 32:
         raise EmbeddedUnavailableError(f"{path} holds no key: remove it, and a new one is made")
     return SecretStr(key)

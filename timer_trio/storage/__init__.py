@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
@@ -51,6 +51,14 @@ class ClaimReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many timers a page of a prune deleted, and where the next page begins; None: no more."""
+
+    count: int
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """What one heartbeat read.
 
@@ -68,6 +76,15 @@ class Storage(Protocol):
 
         Raises:
             RowRefusedError: the database refuses one of them.
+        """
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        """Write many new timers that stay together, all or none; no `create` or claim waits for it.
+
+        The same call again changes nothing: they are all there if the first of them is.
+
+        Raises:
+            RowRefusedError: the database refuses one of them; nothing was written.
         """
 
     async def get(self, timer_id: TimerId) -> Timer:
@@ -134,6 +151,13 @@ class Storage(Protocol):
 
         Raises:
             RowRefusedError: the database refuses one of them; nothing was written.
+        """
+
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        """Delete what ended before `cutoff`, of the next `limit` timers in order of creation.
+
+        Looks at what was created before the cutoff, behind `after`. A row that somebody holds is
+        left out; while another replica is at it there is nothing to delete and no next page.
         """
 
     async def join(self, replica: ReplicaId, now: datetime) -> None:

@@ -51,6 +51,8 @@ class _Entry(Generic[Row, Reply]):
 class GroupCommit(Generic[Row, Reply]):
     """Queues rows, and writes what is queued with one call of `commit`.
 
+    The first row waits `linger_s` for others, unless there are `max_rows` sooner.
+
     `commit` must be repeatable with the same rows, since after a lost reply it is called again. A
     row that it refuses is found by halving and answered with the RowRefusedError alone. While the
     database is away the rows wait.
@@ -74,6 +76,7 @@ class GroupCommit(Generic[Row, Reply]):
         self._open = 0
         self._is_waiting = False
         self._filled = trio.Event()
+        self._full = trio.Event()
         self._emptied = trio.Event()
         self._emptied.set()
 
@@ -116,7 +119,8 @@ class GroupCommit(Generic[Row, Reply]):
         """Write what is queued, for ever. Several of these may run side by side."""
         while True:
             await self._filled.wait()
-            await trio.sleep(self._linger_s)
+            with trio.move_on_after(self._linger_s):
+                await self._full.wait()
             await self._write_some()
 
     async def wait_empty(self) -> None:
@@ -128,7 +132,7 @@ class GroupCommit(Generic[Row, Reply]):
             self._emptied = trio.Event()
         self._open += 1
         self._queue.append(entry)
-        self._filled.set()
+        self._note_filling()
 
     def _abandon(self, entry: _Entry[Row, Reply]) -> None:
         if not entry.closed:
@@ -146,9 +150,16 @@ class GroupCommit(Generic[Row, Reply]):
             entry = self._queue.popleft()
             if not entry.closed:
                 batch.append(entry)
-        if not self._queue:
-            self._filled = trio.Event()
+        self._filled = trio.Event()
+        self._full = trio.Event()
+        self._note_filling()
         return batch
+
+    def _note_filling(self) -> None:
+        if self._queue:
+            self._filled.set()
+        if len(self._queue) >= self._max_rows:
+            self._full.set()
 
     async def _write_some(self) -> None:
         batch = self._take()
@@ -171,8 +182,7 @@ class GroupCommit(Generic[Row, Reply]):
 
     def _put_back(self, batch: list[_Entry[Row, Reply]]) -> None:
         self._queue.extendleft(entry for entry in reversed(batch) if not entry.closed)
-        if self._queue:
-            self._filled.set()
+        self._note_filling()
 
     async def _write(self, batch: Sequence[_Entry[Row, Reply]]) -> None:
         # Who has left while its row was found to share a statement with a bad one stays out of it.

@@ -6,6 +6,7 @@ anything: canceled there, it has not happened.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,9 +22,10 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     SHARDS,
+    TRANSITIONS,
     Claim,
     ClaimedTimer,
     Destination,
@@ -38,7 +40,7 @@ from timer_trio.domain.timer import (
     destination_of,
     shard_of,
 )
-from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor
 from timer_trio.storage.matching import cut, page_of, select
 from timer_trio.storage.refusal import settlement_refusal, spec_refusal
 
@@ -65,11 +67,15 @@ class MemoryStorage:
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         await trio.lowlevel.checkpoint()
-        for timer in timers:
-            _refuse(spec_refusal(timer.spec))
-        for timer in timers:
-            if timer.id not in self._rows:
-                self._put(_new_row(timer, now))
+        self._create(timers, now)
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await trio.lowlevel.checkpoint()
+        if timers and timers[0].id in self._rows:
+            return
+        if any(timer.id in self._rows for timer in timers):
+            raise RowRefusedError("an id is there already")
+        self._create(timers, now)
 
     async def get(self, timer_id: TimerId) -> Timer:
         await trio.lowlevel.checkpoint()
@@ -149,6 +155,19 @@ class MemoryStorage:
             _refuse(settlement_refusal(settlement))
         return [self._settle(settlement, now) for settlement in settlements]
 
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        await trio.lowlevel.checkpoint()
+        page = self._next_created(cutoff, after, limit)
+        ended = [
+            timer for timer in page if not TRANSITIONS[timer.status] and timer.updated_at < cutoff
+        ]
+        for timer in ended:
+            del self._rows[timer.id]
+        is_full = len(page) == limit
+        return Pruned(
+            count=len(ended), next=Position(page[-1].created_at, page[-1].id) if is_full else None
+        )
+
     async def join(self, replica: ReplicaId, now: datetime) -> None:  # noqa: ARG002 - nobody reads when it joined
         await trio.lowlevel.checkpoint()
         self._counters.setdefault(replica, 0)
@@ -169,6 +188,13 @@ class MemoryStorage:
         self._counters.pop(replica, None)
         return len(held)
 
+    def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        for timer in timers:
+            _refuse(spec_refusal(timer.spec))
+        for timer in timers:
+            if timer.id not in self._rows:
+                self._put(_new_row(timer, now))
+
     def _row(self, timer_id: TimerId) -> _Row:
         row = self._rows.get(timer_id)
         if row is None:
@@ -184,6 +210,18 @@ class MemoryStorage:
         if row.due_at is not None:
             insort(due, (row.due_at, timer_id))
         self._rows[timer_id] = row
+
+    def _next_created(
+        self, before: datetime, after: Position | None, limit: int
+    ) -> Sequence[Timer]:
+        behind = (after.instant, after.id) if after else None
+        created = (
+            timer
+            for timer in (row.timer for row in self._rows.values())
+            if timer.created_at < before
+            and (behind is None or (timer.created_at, timer.id) > behind)
+        )
+        return heapq.nsmallest(limit, created, key=lambda timer: (timer.created_at, timer.id))
 
     def _behind(
         self, cursor: ShardCursor, until: datetime, skip: Collection[Destination]

@@ -6,16 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Self
 
+import psycopg
+import trio
 from psycopg.rows import DictRow, args_row
 
 from timer_trio.domain.errors import (
     NotPendingError,
     ReplicaGoneError,
+    RowRefusedError,
     StorageError,
     TimerNotFoundError,
 )
 from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
@@ -29,13 +32,16 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor
 from timer_trio.storage.connections import Connection, Connections, bounded
 from timer_trio.storage.listing import page_statement
 from timer_trio.storage.matching import page_of
+from timer_trio.storage.prune import prune_page
 from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.refusal import UNSTORABLE_TEXT
 from timer_trio.storage.rows import (
     claimed_of,
+    copy_line_of_new,
     json_of_change,
     json_of_new,
     json_of_settlements,
@@ -43,8 +49,12 @@ from timer_trio.storage.rows import (
     timer_of,
 )
 
-STAGE_CONNECTIONS: Final = 8
-"""Two each for create, load, claim and settle; most of the time one or two are open."""
+STAGE_CONNECTIONS: Final = 9
+"""Two each for create, load, claim and settle, one for prune; mostly one or two are open."""
+BULK_CONNECTIONS: Final = 2
+"""For batches and imports: what they take of the database's time, claims and creates wait for."""
+COPY_SLICE: Final = 50
+"""Timers written down in one go: half a millisecond, which no callback notices."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
 _STAGE_SESSION: Final = {
     "statement_timeout": "10s",
@@ -72,6 +82,7 @@ class PostgresStorage:
         self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
         self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
         self._api = self._connections(conninfo, pool_size, _API_SESSION)
+        self._bulk = self._connections(conninfo, BULK_CONNECTIONS, _API_SESSION)
 
     def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:
         return Connections(conninfo, size=size, settings=settings, on_connect=self._remember)
@@ -87,7 +98,7 @@ class PostgresStorage:
 
     def close(self) -> None:
         """Close all connections; waits for nothing."""
-        for connections in (self._api, self._stages, self._heartbeat):
+        for connections in (self._bulk, self._api, self._stages, self._heartbeat):
             connections.close()
 
     def durability_warnings(self) -> Sequence[str]:
@@ -103,6 +114,12 @@ class PostgresStorage:
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         await self._stages.fetch("create", {"timers": json_of_new(timers), "now": now})
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        lines = await _copy_lines(timers, now.isoformat())
+        if timers:
+            first = {"id": timers[0].id}
+            await self._bulk.run(lambda connection: _copy(connection, lines, first))
 
     async def get(self, timer_id: TimerId) -> Timer:
         row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
@@ -177,6 +194,11 @@ class PostgresStorage:
         places = {row["place"] for row in rows}
         return [place in places for place in range(len(settlements))]
 
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        return await self._stages.run(
+            lambda connection: prune_page(connection, cutoff, after, limit)
+        )
+
     async def join(self, replica: ReplicaId, now: datetime) -> None:
         await self._heartbeat.fetch("join", {"replica": replica, "now": now})
 
@@ -190,6 +212,28 @@ class PostgresStorage:
         return await self._heartbeat.run(
             lambda connection: _sweep(connection, replica, counter, now)
         )
+
+
+async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
+    parts: list[bytes] = []
+    for start in range(0, len(timers), COPY_SLICE):
+        lines = [copy_line_of_new(timer, now) for timer in timers[start : start + COPY_SLICE]]
+        try:
+            parts.append("".join(lines).encode())
+        except UnicodeEncodeError:
+            raise RowRefusedError(UNSTORABLE_TEXT) from None
+        await trio.lowlevel.checkpoint()
+    return b"".join(parts)
+
+
+def _copy(connection: Connection, lines: bytes, first: Mapping[str, object]) -> None:
+    try:
+        with connection.cursor() as cursor, cursor.copy(QUERIES["create_many"]) as copy:
+            copy.write(lines)
+    except psycopg.errors.UniqueViolation:
+        # Ours, from an earlier call whose reply was lost: they came in one transaction.
+        if not connection.execute(QUERIES["is_there"], first).fetchone():
+            raise
 
 
 def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[DueTimer]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 import certifi
 import httpx
 import trio
 
+from timer_trio.domain.addresses import AddressGuard
 from timer_trio.transport.answer import Answer
 from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.pool import Destination, Pool
-from timer_trio.transport.resolver import Resolver
+from timer_trio.transport.resolver import Address, Resolver
 from timer_trio.transport.streams import ByteStream, TcpStream, TlsStream
-from timer_trio.transport.wording import handshake_failure
+from timer_trio.transport.wording import handshake_failure, refused_addresses
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """What a callback's success needs of a body, and more than anybody reads of an error's."""
@@ -54,22 +56,28 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     connection opened for it or used within the last second; `at_least_once` (the default) goes out
     again if a connection that was kept turns out to be closed before any byte of an answer.
 
-    Bodies are not decoded and are cut at `max_body_bytes`. There is no timeout: the caller's cancel
-    scope is one.
+    A connection is opened to addresses that `guard` lets pass, and to no others; without one these
+    are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
+
+    Bodies are cut at `max_body_bytes`; `aiter_raw` has them as they came. There is no timeout: the
+    caller's cancel scope is one.
     """
 
     def __init__(
         self,
         *,
+        guard: AddressGuard | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_header_bytes: int = MAX_HEADER_BYTES,
         ssl_context: ssl.SSLContext | None = None,
+        ca_file: Path | None = None,
         resolver: Resolver | None = None,
         pool: Pool | None = None,
     ) -> None:
+        self._guard = guard or AddressGuard()
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
-        self._ssl_context = ssl_context or _public_web()
+        self._ssl_context = ssl_context or _public_web(ca_file)
         self._resolver = resolver or Resolver()
         self._pool = Pool() if pool is None else pool
 
@@ -140,15 +148,23 @@ class CallbackTransport(httpx.AsyncBaseTransport):
                 connection.close()
 
     async def _open(self, destination: Destination) -> Connection:
-        addresses = await self._resolver.resolve(destination.host, destination.port)
-        socket_stream, address = await connect(addresses)
-        stream = TcpStream(socket_stream)
+        found = await self._resolver.resolve(destination.host, destination.port)
+        # What was vetted is what is connected to: nobody asks for the name again.
+        connected, address = await connect(self._vetted(destination.host, found))
+        stream = TcpStream(connected)
         try:
             secured = await self._secured(stream, destination, str(address))
         except BaseException:
             stream.close()
             raise
         return Connection(secured, str(address))
+
+    def _vetted(self, host: str, addresses: Sequence[Address]) -> list[Address]:
+        refused = {a.ip: kind for a in addresses if (kind := self._guard.refusal(host, a.ip))}
+        vetted = [address for address in addresses if address.ip not in refused]
+        if not vetted:
+            raise httpx.ConnectError(refused_addresses(host, refused))
+        return vetted
 
     async def _secured(self, stream: TcpStream, destination: Destination, peer: str) -> ByteStream:
         if destination.scheme == "http":
@@ -157,7 +173,7 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         tls = TlsStream(stream, self._ssl_context, destination.host.rstrip("."))
         try:
             await tls.do_handshake()
-        except (trio.BrokenResourceError, ssl.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one
             tls.close()
             raise httpx.ConnectError(handshake_failure(error, peer)) from None
         return tls
@@ -166,8 +182,10 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         return Answer(max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes)
 
 
-def _public_web() -> ssl.SSLContext:
+def _public_web(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -192,16 +210,20 @@ def _destination(url: httpx.URL) -> Destination:
 
 
 def _message(request: httpx.Request) -> bytes:
-    """Write a request as it goes out; httpx has put Host and Content-Length among its headers."""
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%s: %s" % header for header in request.headers.raw]
-    if any(b"\r" in line or b"\n" in line for line in lines):
+    """Write a request as it goes out; Host and Content-Length are among its headers already."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers.raw]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") + head.count(b"\r") != 2 * (len(lines) - 1):
         raise httpx.LocalProtocolError("a line of the request holds a line break")
-    return b"\r\n".join([*lines, b"", request.content])
+    return b"%b\r\n\r\n%b" % (head, request.content)
 
 
 def _response(request: httpx.Request, answer: Answer) -> httpx.Response:
-    response = httpx.Response(answer.status, content=answer.body, request=request)
-    # Not given above: httpx would decode the body as they say, and trip over a lie.
-    response.headers = httpx.Headers(answer.headers)
-    return response
+    return httpx.Response(
+        answer.status,
+        headers=answer.headers,
+        # Given as content, httpx would decode it as the headers say, and trip over a lie.
+        stream=httpx.ByteStream(answer.body),
+        request=request,
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import httpx
@@ -15,8 +17,10 @@ from timer_trio.transport.wording import connect_failure
 HEAD_START_S: Final = 0.25
 """What one address gets before the next is tried beside it (RFC 8305)."""
 
+_SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
-async def connect(addresses: Sequence[Address]) -> tuple[trio.SocketStream, Address]:
+
+async def connect(addresses: Sequence[Address]) -> tuple[socket.socket, Address]:
     """Connect to one of some addresses, in their order but IPv6 and IPv4 by turns.
 
     Raises:
@@ -43,7 +47,7 @@ def by_turns(addresses: Sequence[Address]) -> list[Address]:
 
 class _Race:
     def __init__(self) -> None:
-        self.winner: tuple[trio.SocketStream, Address] | None = None
+        self.winner: tuple[socket.socket, Address] | None = None
         self.failures: list[str] = []
 
     async def run(self, addresses: Sequence[Address]) -> None:
@@ -59,7 +63,7 @@ class _Race:
 
     def close(self) -> None:
         if self.winner is not None:
-            self.winner[0].socket.close()
+            self.winner[0].close()
 
     async def _take_part(
         self, address: Address, ended: trio.Event, others: trio.CancelScope
@@ -71,28 +75,40 @@ class _Race:
 
     async def _attempt(self, address: Address) -> None:
         try:
-            stream = trio.SocketStream(await _connected(address))
+            connected = await _connected(address)
         except OSError as error:
             self.failures.append(connect_failure(error, str(address)))
             return
         if self.winner is None:
-            self.winner = stream, address
+            self.winner = connected, address
         else:
-            stream.socket.close()
+            connected.close()
 
 
-async def _connected(address: Address) -> trio.socket.SocketType:
+async def _connected(address: Address) -> socket.socket:
     family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
-    connecting = trio.socket.socket(family, socket.SOCK_STREAM)
+    connecting = socket.socket(family, socket.SOCK_STREAM)
     try:
-        await connecting.connect(_sockaddr(address))
+        connecting.setblocking(False)
+        # A request is a single write, and must not wait for the acknowledgement of the last one.
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        await _connect(connecting, _sockaddr(address))
     except BaseException:
         connecting.close()
         raise
     return connecting
 
 
-def _sockaddr(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+async def _connect(connecting: socket.socket, address: _SockAddr) -> None:
+    with suppress(BlockingIOError):
+        connecting.connect(address)
+        return
+    await trio.lowlevel.wait_writable(connecting)
+    if failed := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(failed, os.strerror(failed))
+
+
+def _sockaddr(address: Address) -> _SockAddr:
     if address.is_ipv6:
         return (address.ip, address.port, 0, address.scope)
     return (address.ip, address.port)

@@ -9,8 +9,6 @@ from timer_trio.transport.answer import Answer
 from timer_trio.transport.streams import ByteStream
 from timer_trio.transport.wording import loss
 
-_LOST = (trio.BrokenResourceError, OSError)  # ssl.SSLError is an OSError
-
 
 class Connection:
     """Carries one request at a time. `peer` is the address at its other end.
@@ -35,7 +33,7 @@ class Connection:
         failure: httpx.NetworkError | None = None
         try:
             await self._stream.send_all(request)
-        except _LOST as error:
+        except OSError as error:  # ssl.SSLError is one
             # A receiver that refuses a large request may have answered before it closed.
             failure = httpx.WriteError(loss(error, self.peer))
         while not answer.is_complete:
@@ -56,7 +54,7 @@ class Connection:
     async def _receive(self, failure: httpx.NetworkError | None) -> bytes:
         try:
             return await self._stream.receive_some()
-        except _LOST as error:
+        except OSError as error:
             raise failure or httpx.ReadError(loss(error, self.peer)) from None
 
     def _ended(self, answer: Answer) -> httpx.NetworkError:

@@ -12,8 +12,8 @@ from timer_trio.transport.connection import Connection
 MAX_IDLE_PER_DESTINATION: Final = 100
 """As many callbacks as one destination may have in flight: the next burst finds them all open."""
 
-MAX_IDLE: Final = 256
-"""A quarter of the usual 1,024 open files of a process."""
+MAX_IDLE: Final = 1_000
+"""As many callbacks as are in flight by default."""
 
 MAX_IDLE_S: Final = 30.0
 """Receivers keep an idle connection for 5 to 75 s; one that they closed costs a second try."""

@@ -84,7 +84,7 @@ class Resolver:
 
         Cancellation: the look-up goes on for the others that wait for it.
         """
-        found = _literal(host) or self._remembered(host)
+        found = numeric(host) or self._remembered(host)
         while found is None:
             found = await self._look_up(host)
         if isinstance(found, _Failure):
@@ -160,7 +160,8 @@ def look_up_host(host: str, *, flags: int = 0) -> tuple[Host, ...]:
     )
 
 
-def _literal(host: str) -> tuple[Host, ...] | None:
+def numeric(host: str) -> tuple[Host, ...] | None:
+    """Read a host that is an address in any notation that the system knows; asks nobody."""
     try:
         return look_up_host(host, flags=socket.AI_NUMERICHOST)
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 from timer_trio.domain.outcome import clean
@@ -31,18 +32,21 @@ def connect_failure(error: OSError, peer: str) -> str:
     return words.format(peer=peer, cause=_cause(error))
 
 
-def loss(error: BaseException, peer: str) -> str:
-    """Say how an open connection broke; trio's own errors name the cause behind them."""
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLError):
-        return clean(f"TLS with {peer} failed: {_tls_cause(cause)}")
-    if not isinstance(cause, OSError):
-        return f"connection to {peer} broke"
-    words = _LOSSES.get(cause.errno or 0, "connection to {peer} broke: {cause}")
-    return words.format(peer=peer, cause=_cause(cause))
+def refused_addresses(host: str, kinds: Mapping[str, str]) -> str:
+    """Say why none of a host's addresses may be reached: `kinds` tells what each of them is."""
+    each = "; ".join(f"{_named(ip, host)} refused: {kind}" for ip, kind in kinds.items())
+    return clean(f"{each}; CALLBACK_ALLOW can admit {'it' if len(kinds) == 1 else 'them'}")
 
 
-def handshake_failure(error: Exception, peer: str) -> str:
+def loss(error: OSError, peer: str) -> str:
+    """Say how an open connection broke."""
+    if isinstance(error, ssl.SSLError):
+        return clean(f"TLS with {peer} failed: {_tls_cause(error)}")
+    words = _LOSSES.get(error.errno or 0, "connection to {peer} broke: {cause}")
+    return words.format(peer=peer, cause=_cause(error))
+
+
+def handshake_failure(error: OSError, peer: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(f"certificate verify failed: {error.verify_message}")
     if isinstance(error, ssl.SSLEOFError):
@@ -62,3 +66,7 @@ def _tls_cause(error: ssl.SSLError) -> str:
 
 def _cause(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else clean(str(error))
+
+
+def _named(ip: str, host: str) -> str:
+    return ip if ip == host else f"{ip} ({host})"

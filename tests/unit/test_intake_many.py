@@ -1,0 +1,100 @@
+# ruff: noqa: ARG001 - pytest-trio finds the clock of a test among its arguments
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.contract.timers import NOW, due, new_timer
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import (
+    ContentionError,
+    CreatesUnknownError,
+    RowRefusedError,
+    StorageUnavailableError,
+)
+from timer_trio.domain.timer import DueTimer, NewTimer
+from timer_trio.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
+from timer_trio.metrics import Metrics
+from timer_trio.storage.memory import MemoryStorage
+
+
+class TroubledStorage(MemoryStorage):
+    """Commits, and then raises these one after the other."""
+
+    def __init__(self, *troubles: Exception) -> None:
+        super().__init__(lambda: NOW)
+        self.troubles = list(troubles)
+        self.committed = trio.Event()
+        self.commit_takes_s = 0.0
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await super().create_many(timers, now)
+        self.committed.set()
+        with trio.CancelScope(shield=True):  # as in a thread
+            await trio.sleep(self.commit_takes_s)
+        if self.troubles:
+            raise self.troubles.pop(0)
+
+
+class IntakeUnderTest:
+    def __init__(self, storage: MemoryStorage) -> None:
+        clock = Clock()
+        clock.take_reading(NOW)
+        self.offered: list[DueTimer] = []
+        self.intake = Intake(storage=storage, clock=clock, offer=self._offer, metrics=Metrics())
+
+    def _offer(self, timers: Iterable[DueTimer]) -> None:
+        self.offered += timers
+
+
+async def test_many_are_offered_to_the_cache_once_they_are_written() -> None:
+    storage = TroubledStorage()
+    under_test = IntakeUnderTest(storage)
+    timers = [new_timer() for _ in range(OFFER_SLICE * 2 + 1)]
+    await under_test.intake.create_all(timers)
+    assert [offered.id for offered in under_test.offered] == [timer.id for timer in timers]
+    assert len(await due(storage)) == len(timers)
+
+
+async def test_many_are_written_again_until_they_are_answered(autojump_clock: MockClock) -> None:
+    storage = TroubledStorage(StorageUnavailableError(), ContentionError())
+    under_test = IntakeUnderTest(storage)
+    timers = [new_timer(), new_timer()]
+    await under_test.intake.create_all(timers)
+    assert len(await due(storage)) == len(under_test.offered) == 2
+
+
+async def test_many_without_an_answer_are_unknown_and_offered(autojump_clock: MockClock) -> None:
+    storage = TroubledStorage(*[StorageUnavailableError()] * 1_000)
+    under_test = IntakeUnderTest(storage)
+    timers = [new_timer(), new_timer()]
+    with pytest.raises(CreatesUnknownError) as error:
+        await under_test.intake.create_all(timers)
+    assert error.value.timer_ids == [timer.id for timer in timers]
+    assert trio.current_time() == pytest.approx(CREATE_DEADLINE_S)
+    assert len(under_test.offered) == 2
+
+
+async def test_refused_ones_are_not_offered() -> None:
+    under_test = IntakeUnderTest(TroubledStorage(RowRefusedError()))
+    with pytest.raises(RowRefusedError):
+        await under_test.intake.create_all([new_timer()])
+    assert not under_test.offered
+
+
+async def test_who_leaves_while_many_are_written_leaves_them_offered(
+    autojump_clock: MockClock,
+) -> None:
+    storage = TroubledStorage()
+    storage.commit_takes_s = 1.0
+    under_test = IntakeUnderTest(storage)
+    timers = [new_timer() for _ in range(OFFER_SLICE * 2 + 1)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(under_test.intake.create_all, timers)
+        await storage.committed.wait()
+        nursery.cancel_scope.cancel()
+    assert len(under_test.offered) == len(timers)

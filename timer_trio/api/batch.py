@@ -1,0 +1,106 @@
+"""The route that creates many timers at once, all or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from quart import Response
+from typing_extensions import TypedDict
+
+from timer_trio.api.bodies import json_body
+from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
+from timer_trio.api.json_array import objects_in
+from timer_trio.api.json_body import parse_object
+from timer_trio.api.requests import VERBATIM, CreateRequest, Rules, read_spec
+from timer_trio.api.responses import created_many, summary_data
+from timer_trio.api.slices import Slices
+from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.timer import NewTimer
+from timer_trio.intake import new_summary
+
+MAX_TIMERS: Final = 1_000
+"""In one batch: a twentieth of a second's work, after which a consumer knows."""
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""8 KiB for each of a thousand timers: what a request may hold of the memory."""
+MEMBER: Final = "timers"
+_AROUND_ONE: Final = 1_024
+"""What may stand around a single timer, so that the greatest one still fits into a batch."""
+
+
+def most_batch_bytes(max_body_bytes: int) -> int:
+    """Say how great a batch may be where a single timer may have so many bytes."""
+    return max(MAX_BATCH_BYTES, max_body_bytes + _AROUND_ONE)
+
+
+@with_config(ConfigDict(extra="forbid"))
+class BatchRequest(TypedDict):
+    timers: Annotated[list[CreateRequest], Field(min_length=1, max_length=MAX_TIMERS)]
+
+
+BATCH: Final = TypeAdapter(BatchRequest)
+
+
+class BatchRoute:
+    def __init__(self, context: ApiContext, rules: Rules, slices: Slices) -> None:
+        self._intake = context.intake
+        self._clock = context.clock
+        self._most_bytes = context.max_body_bytes
+        self._rules = rules
+        self._slices = slices
+
+    async def create_batch(self) -> Response:
+        arrived_at = self._clock.now()
+        raw = await json_body()
+        read = await self._slices.collect(self._read(raw, arrived_at))
+        timers = [timer for timer in read if timer]
+        try:
+            await self._intake.create_all(timers)
+        except RowRefusedError:
+            words = "the database refuses a value of one of them; none was created"
+            raise InvalidRequestError(FieldError(MEMBER, words)) from None
+        return created_many(await self._slices.collect(_written(timers)))
+
+    def _read(self, raw: bytes, now: datetime) -> Iterator[NewTimer | None]:
+        """Yield the timers of a batch, None where one is refused.
+
+        Raises:
+            InvalidRequestError: when all is read, naming what is wrong with any of them.
+        """
+        errors: list[FieldError] = []
+        place = -1
+        for place, item in enumerate(objects_in(raw, MEMBER, self._most_bytes)):
+            if place == MAX_TIMERS or len(errors) >= MAX_ERRORS:
+                break
+            try:
+                spec = read_spec(_members(item), now, self._rules)
+            except InvalidRequestError as error:
+                errors += [_placed(each, place) for each in error.errors]
+                yield None
+            else:
+                yield self._intake.new_timer(spec, now)
+        if place == MAX_TIMERS:
+            words = f"must be at most {MAX_TIMERS:,} timers: send the others in another batch"
+            errors.insert(0, FieldError(MEMBER, words))
+        elif place < 0:
+            errors.append(FieldError(MEMBER, "must hold at least one timer"))
+        if errors:
+            raise InvalidRequestError(*errors)
+
+
+def _members(item: bytes) -> dict[str, object]:
+    return parse_object(item, verbatim=VERBATIM, called="the object")
+
+
+def _placed(error: FieldError, place: int) -> FieldError:
+    field = f"{MEMBER}[{place}]"
+    return FieldError(f"{field}.{error.field}" if error.field else field, error.message)
+
+
+def _written(timers: list[NewTimer]) -> Iterator[str]:
+    for timer in timers:
+        yield json.dumps(summary_data(new_summary(timer)), ensure_ascii=False)

@@ -1,0 +1,42 @@
+"""The bytes of a request's body, if its head says that it is what the route reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quart import request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from timer_trio.api.errors import BodyTooLargeError, UnsupportedMediaError
+from timer_trio.api.query import refuse_parameters
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+
+def check_head(media: str) -> None:
+    """Make sure that a request has no parameters, and a plain body of this type in UTF-8.
+
+    Raises:
+        InvalidRequestError, UnsupportedMediaError: it is otherwise.
+    """
+    refuse_parameters(request.query_string)
+    if request.mimetype != media:
+        raise UnsupportedMediaError(f"send the body with Content-Type: {media}")
+    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaError("send the body in UTF-8")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaError("send the body without a Content-Encoding")
+
+
+async def json_body() -> bytes:
+    """Read the whole body of a request.
+
+    Raises:
+        InvalidRequestError, UnsupportedMediaError, BodyTooLargeError: it is not JSON to read.
+    """
+    check_head(JSON)
+    try:
+        return await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    except RequestEntityTooLarge:
+        raise BodyTooLargeError(request.max_content_length) from None

@@ -1,0 +1,208 @@
+"""One import: lines to timers, written in chunks while the next lines are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import trio
+
+from timer_trio.api.connection import BodyStream
+from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
+from timer_trio.api.json_body import parse_object
+from timer_trio.api.lines import Line, Lines
+from timer_trio.api.requests import VERBATIM, Rules, read_spec
+from timer_trio.api.slices import Slices
+from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
+from timer_trio.domain.timer import NewTimer, TimerId
+
+MAX_LINES: Final = 1_000_000
+"""A minute's work: whoever has more begins anew, and knows how far he came."""
+CHUNK_LINES: Final = 2_000
+"""In one transaction: beyond it nothing gets faster, and more is in doubt if its reply is lost."""
+CHUNK_BYTES: Final = 1024 * 1024
+"""Of the lines that wait to be read; as timers they take a few times that."""
+PAUSE_S: Final = 1.0
+"""What came before its sender pauses for so long is written without waiting for more."""
+IDLE_S: Final = 30.0
+"""A sender from whom not a byte comes for so long is given up."""
+
+
+class LineError(NamedTuple):
+    line: int
+    field: str
+    message: str
+
+
+class _NumberedTimer(NamedTuple):
+    line: int
+    timer: NewTimer
+
+
+class Unknown(NamedTuple):
+    """The lines whose transaction was not answered: all are imported if `timer_id` is there."""
+
+    first_line: int
+    last_line: int
+    timer_id: TimerId
+
+
+class Ending(NamedTuple):
+    code: Code
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    read: Sequence[_NumberedTimer | LineError]
+    last_line: int
+
+
+COMPLETE: Final = Ending(Code.SUCCESS, "success")
+_TOO_MANY: Final = Ending(
+    Code.INVALID, f"an import has at most {MAX_LINES:,} lines: send the rest in another"
+)
+_IDLE: Final = Ending(
+    Code.INVALID, f"no byte came for {IDLE_S:g}s: send what follows through_line again"
+)
+_STOPPING: Final = Ending(Code.INTERNAL, "the service stops: send what follows through_line again")
+_AWAY: Final = Ending(
+    Code.INTERNAL,
+    "the database cannot be reached: send what follows through_line again, but the unknown lines "
+    "only if no timer has the id that stands with them",
+)
+BROKEN: Final = Ending(Code.INTERNAL, "internal error: send what follows through_line again")
+
+
+class Import:
+    """Reads lines from a stream, writes the timers in them, and counts.
+
+    At most one chunk is written, one waits and one is read, whatever the sender's speed.
+    """
+
+    def __init__(
+        self, stream: BodyStream, context: ApiContext, rules: Rules, slices: Slices
+    ) -> None:
+        self._stream = stream
+        self._intake = context.intake
+        self._clock = context.clock
+        self._stopping = context.stopping
+        self._rules = rules
+        self._slices = slices
+        self._source = Lines(context.max_body_bytes)
+        self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
+        self.lines = 0
+        """Lines read, blank ones not counted."""
+        self.imported = 0
+        self.refused = 0
+        self.errors: list[LineError] = []
+        """The first of the refused."""
+        self.through_line = 0
+        """The number of the last line up to which all are imported or refused for certain."""
+        self.unknown: Unknown | None = None
+        self.ending: Ending | None = None
+
+    async def run(self) -> None:
+        """Import until there is nothing more, or it cannot go on: `ending` says which.
+
+        Cancellation: what is being written is written to its end.
+        """
+        async with trio.open_nursery() as nursery:
+            send, receive = trio.open_memory_channel[_Chunk](0)
+            nursery.start_soon(self._read_all, send)
+            async with receive:
+                async for chunk in receive:
+                    await self._write(chunk)
+                    if self.unknown:
+                        nursery.cancel_scope.cancel()
+
+    async def _read_all(self, chunks: trio.MemorySendChannel[_Chunk]) -> None:
+        async with chunks:
+            while self.ending is None:
+                lines = await self._gather()
+                for start in range(0, len(lines), CHUNK_LINES):
+                    some = lines[start : start + CHUNK_LINES]
+                    read = await self._slices.collect(self._parse(some, self._clock.now()))
+                    await chunks.send(_Chunk(read, some[-1].number))
+
+    async def _gather(self) -> Sequence[Line]:
+        """Read lines until they fill a chunk, or their sender pauses, or `ending` is set."""
+        lines: list[Line] = []
+        size = 0
+        gives_up_at = trio.current_time() + IDLE_S
+        while self.ending is None and len(lines) < CHUNK_LINES and size < CHUNK_BYTES:
+            data: bytes | None = None
+            with trio.move_on_after(PAUSE_S):
+                data = await self._stream.receive()
+            if data:
+                size += len(data)
+                gives_up_at = trio.current_time() + IDLE_S
+                lines += self._source.feed(data)
+            elif data is not None:
+                lines += self._source.end()
+                self.ending = COMPLETE
+            elif lines:
+                break
+            self._look_for_an_end(gives_up_at)
+        kept = [line for line in lines if line.number <= MAX_LINES]
+        self.lines += len(kept)
+        return kept
+
+    def _look_for_an_end(self, gives_up_at: float) -> None:
+        if self._source.count > MAX_LINES:
+            self.ending = _TOO_MANY
+        elif self.ending is None and self._stopping.is_set():
+            self.ending = _STOPPING
+        elif self.ending is None and trio.current_time() >= gives_up_at:
+            self.ending = _IDLE
+
+    def _parse(self, lines: Sequence[Line], now: datetime) -> Iterator[_NumberedTimer | LineError]:
+        for number, raw in lines:
+            if raw is None:
+                yield LineError(number, "", self._too_large)
+                continue
+            try:
+                members = parse_object(raw, verbatim=VERBATIM, called="the line")
+                spec = read_spec(members, now, self._rules)
+            except InvalidRequestError as error:
+                first = error.errors[0]
+                yield LineError(number, first.field, first.message)
+            else:
+                yield _NumberedTimer(number, self._intake.new_timer(spec, now))
+
+    async def _write(self, chunk: _Chunk) -> None:
+        errors = [each for each in chunk.read if isinstance(each, LineError)]
+        timers = [each for each in chunk.read if isinstance(each, _NumberedTimer)]
+        through_line = chunk.last_line
+        if unknown := await self._write_part(timers, errors):
+            self.unknown, self.ending = unknown, _AWAY
+            through_line = unknown.first_line - 1
+        self._refuse([error for error in errors if error.line <= through_line])
+        self.through_line = through_line
+
+    async def _write_part(
+        self, part: Sequence[_NumberedTimer], errors: list[LineError]
+    ) -> Unknown | None:
+        """Write timers, and find those that the database refuses by halving."""
+        if not part:
+            return None
+        try:
+            await self._intake.create_all([each.timer for each in part])
+        except CreatesUnknownError:
+            return Unknown(part[0].line, part[-1].line, part[0].timer.id)
+        except RowRefusedError:
+            if len(part) == 1:
+                errors.append(LineError(part[0].line, "", REFUSED_BY_DATABASE))
+                return None
+            middle = len(part) // 2
+            before = await self._write_part(part[:middle], errors)
+            return before or await self._write_part(part[middle:], errors)
+        self.imported += len(part)
+        return None
+
+    def _refuse(self, errors: list[LineError]) -> None:
+        self.refused += len(errors)
+        self.errors += sorted(errors)[: MAX_ERRORS - len(self.errors)]

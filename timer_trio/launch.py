@@ -1,0 +1,72 @@
+"""The stage before the last: each claimed timer is started at its instant."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
+
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
+from timer_trio.fire import Firer, Firing
+
+MAX_STARTS: Final = 32
+"""Callbacks started at once: then answers have their turn, and their connections carry the next."""
+
+
+class Launcher:
+    """Sleeps until the next instant, and starts a task for each timer that is due then."""
+
+    def __init__(self, *, clock: Clock, firer: Firer) -> None:
+        self._clock = clock
+        self._firer = firer
+        self._stopping = False
+        self._changed = trio.Event()
+        self._waiting: list[tuple[datetime, int, Firing]] = []
+        self._order = 0
+
+    def stop(self) -> None:
+        """Begin no send any more: what has not been sent is given back."""
+        self._stopping = True
+        self._changed.set()
+        self._firer.stop()
+
+    def add(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> None:
+        """Take over a timer that `replica` has claimed, to be fired at its instant."""
+        firing = self._firer.prepare(timer, due, replica)
+        self._order += 1
+        heappush(self._waiting, (timer.spec.execute_at, self._order, firing))
+        if self._waiting[0][2] is firing:
+            self._changed.set()
+
+    async def run(self, callbacks: trio.Nursery) -> None:
+        """Start a task in `callbacks` for each timer at its instant, until `stop`.
+
+        Gives back what it has not started, also when cancelled.
+        """
+        try:
+            while not self._stopping:
+                self._changed = trio.Event()
+                self._start_due(callbacks)
+                await self._wait()
+        finally:
+            for _, _, firing in self._waiting:
+                self._firer.give_back(firing)
+            self._waiting.clear()
+
+    def _start_due(self, callbacks: trio.Nursery) -> None:
+        now = self._clock.now()
+        for _ in range(MAX_STARTS):
+            if not self._waiting or self._waiting[0][0] > now:
+                return
+            callbacks.start_soon(self._firer.fire, heappop(self._waiting)[2])
+
+    async def _wait(self) -> None:
+        wait_s = inf
+        if self._waiting:
+            wait_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
+        with trio.move_on_after(max(0.0, wait_s)):
+            await self._changed.wait()

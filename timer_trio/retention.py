@@ -1,0 +1,74 @@
+"""The stage that forgets: timers that ended long enough ago are deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.query import Position
+from timer_trio.metrics import Metrics
+from timer_trio.storage import Storage
+from timer_trio.storage.prune import PAGE_ROWS, pause_s
+
+FIRST_PASS_S: Final = 60.0
+"""After a start there are better things to do; yet who restarts every hour must prune as well."""
+
+INTERVAL_S: Final = 3600.0
+"""A pass reads all that was created before the cutoff, timers that wait for years included."""
+
+log = structlog.get_logger()
+
+
+class Retention:
+    """Deletes what ended more than `keep` ago, once an hour, with as many pauses as work.
+
+    Several replicas may do so at once; while one is at a page the others give their pass up.
+    """
+
+    def __init__(
+        self, *, storage: Storage, clock: Clock, metrics: Metrics, keep: timedelta
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._metrics = metrics
+        self._keep = keep
+        self._count = 0
+
+    async def run(self) -> NoReturn:
+        """Prune for ever; what an outage cuts short is left for the next hour."""
+        await trio.sleep(FIRST_PASS_S)
+        while True:
+            await self._pass()
+            await trio.sleep(INTERVAL_S)
+
+    async def _pass(self) -> None:
+        began = trio.current_time()
+        self._count = 0
+        cut_short = None
+        try:
+            await self._prune(self._clock.now() - self._keep)
+        except (StorageUnavailableError, ContentionError) as error:
+            cut_short = str(error)
+        log.info(
+            "pruned",
+            timers=self._count,
+            cut_short=cut_short,
+            duration_ms=round((trio.current_time() - began) * 1000, 1),
+        )
+
+    async def _prune(self, cutoff: datetime) -> None:
+        after: Position | None = None
+        while True:
+            began = trio.current_time()
+            pruned = await self._storage.prune(cutoff, after, PAGE_ROWS)
+            self._count += pruned.count
+            self._metrics.pruned.inc(pruned.count)
+            if pruned.next is None:
+                return
+            after = pruned.next
+            await trio.sleep(pause_s(trio.current_time() - began))

@@ -1,0 +1,103 @@
+"""Timers that ended long ago: counted, and deleted page by page.
+
+Plain functions over a connection in autocommit mode: the service calls them in a worker thread,
+the command `db prune` by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from timer_trio.domain.query import Position
+from timer_trio.domain.timer import TimerId
+from timer_trio.storage import Pruned
+from timer_trio.storage.queries import QUERIES
+
+PAGE_ROWS: Final = 1000
+"""What one statement looks at: some 10 ms of the database's time, little enough for a claim."""
+
+MIN_PAUSE_S: Final = 0.05
+
+# Any number that all replicas agree upon and nobody else is likely to.
+_TURN: Final = 0x5052554E45
+_START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
+
+Connection = psycopg.Connection[Any]
+
+
+def pause_s(page_s: float) -> float:
+    """Say how long to wait after a page that took `page_s`: half of the time is for others."""
+    return max(MIN_PAUSE_S, page_s)
+
+
+def cutoff_of(connection: Connection, age: timedelta) -> datetime:
+    """Tell what time it was `age` ago, by the database's clock."""
+    now: datetime = _only_row(connection, b"SELECT clock_timestamp() AS now", {})["now"]
+    return now - age
+
+
+def count_ended(connection: Connection, cutoff: datetime) -> int:
+    """Count what `prune_all` would delete."""
+    count: int = _only_row(connection, QUERIES["count_ended"], {"cutoff": cutoff})["ended"]
+    return count
+
+
+def prune_all(connection: Connection, cutoff: datetime) -> Iterator[int]:
+    """Delete what ended before the cutoff, beside whoever else may do so.
+
+    Yields after each page how many timers it deleted.
+    """
+    after: Position | None = None
+    while True:
+        began = time.monotonic()
+        pruned = _page(connection, cutoff, after, limit=PAGE_ROWS, turn=None)
+        yield pruned.count
+        if pruned.next is None:
+            return
+        after = pruned.next
+        time.sleep(pause_s(time.monotonic() - began))  # noqa: TID251 - nobody waits for a command
+
+
+def prune_page(
+    connection: Connection, cutoff: datetime, after: Position | None, limit: int
+) -> Pruned:
+    """Do what `Storage.prune` says."""
+    return _page(connection, cutoff, after, limit=limit, turn=_TURN)
+
+
+def _page(
+    connection: Connection,
+    cutoff: datetime,
+    after: Position | None,
+    *,
+    limit: int,
+    turn: int | None,
+) -> Pruned:
+    behind = after or _START
+    parameters = {
+        "turn": turn,
+        "cutoff": cutoff,
+        "instant": behind.instant,
+        "id": behind.id,
+        "limit": limit,
+    }
+    row = _only_row(connection, QUERIES["prune"], parameters)
+    is_full = row["looked_at"] == limit
+    return Pruned(
+        count=row["deleted"], next=Position(row["created_at"], row["id"]) if is_full else None
+    )
+
+
+def _only_row(
+    connection: Connection, query: bytes, parameters: Mapping[str, object]
+) -> dict[str, Any]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        (row,) = cursor.execute(query, parameters).fetchall()
+        return row
