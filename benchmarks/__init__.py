@@ -1,0 +1,1 @@
+"""How late timers come and what they cost: `python -m benchmarks`; see docs/performance.md."""

@@ -1,0 +1,165 @@
+"""One run of one contender: timers written, fired, received, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Final
+
+import psycopg
+
+from benchmarks.contender import Contender, Cost, Start
+from benchmarks.machine import sleep, time
+from benchmarks.programs import BenchmarkError
+from benchmarks.receiving import Receiving, Seen, receiver
+from benchmarks.timers import timers, write
+
+PATIENCE_S: Final = 60.0
+"""After the last instant: what is that late is lost."""
+SETTLE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How many timers, and when each is due, in seconds from the first."""
+
+    count: int
+    offset_s: Callable[[int], float]
+    destinations: int
+    lead_s: float
+    """From now to the first: so long it may take to write and to load them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    count: int
+    first_due_s: float
+    seen: Seen
+    cost: Cost
+    rss_bytes: int
+
+    @property
+    def worker_us(self) -> float:
+        return self.cost.worker_s / self.count * 1e6
+
+    @property
+    def database_us(self) -> float:
+        return self.cost.database_s / self.count * 1e6
+
+    @property
+    def transactions(self) -> float:
+        return self.cost.transactions / self.count
+
+    @property
+    def last_arrival_s(self) -> float:
+        return self.seen.last_s - self.first_due_s
+
+
+def steady(rate: int, seconds: float, destinations: int) -> Schedule:
+    return Schedule(
+        count=int(rate * seconds),
+        offset_s=lambda number: number / rate,
+        destinations=destinations,
+        lead_s=4 + rate * seconds / 10_000,
+    )
+
+
+def burst(count: int, destinations: int) -> Schedule:
+    return Schedule(
+        count=count,
+        offset_s=lambda _: 0.0,
+        destinations=destinations,
+        lead_s=5 + count / 5_000,
+    )
+
+
+def run(start: Start, schedule: Schedule) -> Run:
+    """Let a contender fire a schedule on a fresh database."""
+    with start() as contender, receiver(schedule.destinations) as far_end:
+        return fire(contender, far_end, schedule)
+
+
+def fire(contender: Contender, far_end: Receiving, schedule: Schedule) -> Run:
+    """Write a schedule's timers, and measure from then to their end.
+
+    A worker that reads them itself is measured from before: it may read while they are written.
+    """
+    began = contender.cost()
+    instants = write_schedule(contender, far_end, schedule)
+    written = contender.cost()
+    seen = await_all(contender, far_end, instants)
+    before = replace(written, worker_s=began.worker_s) if contender.reads_itself else written
+    cost = contender.cost() - before
+    return Run(schedule.count, instants[0], seen, cost, contender.rss_bytes())
+
+
+def write_schedule(contender: Contender, far_end: Receiving, schedule: Schedule) -> Sequence[float]:
+    """Write a schedule's timers, and answer with their instants in Unix seconds."""
+    first_s = time() + schedule.lead_s
+    instants = [first_s + schedule.offset_s(number) for number in range(schedule.count)]
+    write(contender.database_url, timers(instants, far_end.urls))
+    _pause_until_flushed()
+    contender.load()
+    if time() > first_s:
+        raise BenchmarkError("the timers were not written before the first was due")
+    return instants
+
+
+def await_all(contender: Contender, far_end: Receiving, instants: Sequence[float]) -> Seen:
+    """Return when the timers of these instants have arrived and are settled.
+
+    Raises:
+        BenchmarkError: one was lost, doubled, early, or not settled: the figures are worth nothing.
+    """
+    far_end.expect(len(instants), instants[-1] - time() + PATIENCE_S)
+    seen = far_end.report()
+    check(seen, len(instants))
+    _wait_completed(contender.database_url, instants)
+    return seen
+
+
+def in_turn(starts: Sequence[Start], schedule: Schedule, rounds: int) -> list[list[Run]]:
+    """Run several contenders one after the other, again and again, and answer with each one's runs.
+
+    The machine's speed drifts by more than the goals allow: by turns, it drifts for all of them.
+    """
+    turns = [[run(start, schedule) for start in starts] for _ in range(rounds)]
+    return [list(runs) for runs in zip(*turns, strict=True)]
+
+
+def mean_us(runs: Sequence[Run]) -> float:
+    """Tell the CPU time of the worker for a timer, over several runs."""
+    return fmean(each.worker_us for each in runs)
+
+
+def check(seen: Seen, count: int) -> None:
+    """Raise BenchmarkError if any of so many timers was lost, doubled or early."""
+    lost = count - seen.distinct
+    if lost or seen.doubles or seen.early:
+        raise BenchmarkError(
+            f"of {count} timers {lost} were lost, {seen.doubles} doubled, {seen.early} early"
+        )
+
+
+def _pause_until_flushed() -> None:
+    # A backend adds its transactions to the statistics a second after it did them.
+    sleep(1.1)
+
+
+def _wait_completed(database_url: str, instants: Sequence[float]) -> None:
+    give_up_s = time() + SETTLE_S
+    # An instant of the database has whole microseconds.
+    span = [datetime.fromtimestamp(at, UTC) for at in (instants[0] - 1e-3, instants[-1] + 1e-3)]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while time() < give_up_s:
+            row = connection.execute(
+                "SELECT count(*) FROM timers"
+                " WHERE execute_at BETWEEN %s AND %s AND status = 'completed' AND attempt = 1",
+                span,
+            ).fetchone()
+            if row is not None and row[0] >= len(instants):
+                return
+            sleep(0.2)
+    raise BenchmarkError(f"fewer than {len(instants)} timers are completed at their first attempt")

@@ -1,0 +1,124 @@
+"""The programs that a benchmark starts: each answers in lines, and is ended for certain."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from benchmarks.machine import monotonic
+
+PROJECT: Final = Path(__file__).parents[1]
+STOP_S: Final = 15.0
+"""For an orderly end; then it is killed."""
+
+
+class BenchmarkError(Exception):
+    """A run went wrong; the text says how, in words."""
+
+
+class Program:
+    """A running Python program that is spoken with in lines."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+        self._rest = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, line: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(line.encode() + b"\n")
+        stdin.flush()
+
+    def read_line(self, within_s: float) -> str:
+        """Return the next line that it prints.
+
+        Raises:
+            BenchmarkError: it ended, or none came in time.
+        """
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        give_up_s = monotonic() + within_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(fd, selectors.EVENT_READ)
+            chunks = [self._rest]
+            while b"\n" not in chunks[-1]:
+                if not selector.select(max(0.0, give_up_s - monotonic())):
+                    raise BenchmarkError(f"no answer within {within_s:g}s; {self._last_words()}")
+                chunks.append(os.read(fd, 1 << 20))
+                if not chunks[-1]:
+                    raise BenchmarkError(f"it ended; {self._last_words()}")
+        line, _, self._rest = b"".join(chunks).partition(b"\n")
+        return line.decode()
+
+    def wait_line(self, holding: str, within_s: float) -> str:
+        """Return the next line that holds these words."""
+        give_up_s = monotonic() + within_s
+        while holding not in (line := self.read_line(give_up_s - monotonic())):
+            pass
+        return line
+
+    def log_lines(self) -> list[str]:
+        """Return what it has logged so far."""
+        return self._log.read_text("utf-8").splitlines()
+
+    def stop(self) -> None:
+        """End it: by the end of its input, by SIGTERM, at last by force."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _last_words(self) -> str:
+        return "its last words: " + " | ".join(self.log_lines()[-5:])
+
+
+@contextmanager
+def running(
+    *arguments: str, folder: Path, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Program]:
+    """Run Python with these arguments until the block ends; its log goes into the folder.
+
+    It finds no settings but these: neither in the environment nor in a file `.env`.
+    """
+    log = folder / f"{arguments[1].rpartition('.')[2]}.log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    program = Program(process, log)
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="timer-trio-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # so that an account without root's rights can reach the database
+        yield folder

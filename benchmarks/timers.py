@@ -1,0 +1,62 @@
+"""The timers of a run, written straight into the database."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import trio
+
+from benchmarks.machine import time
+from timer_trio.domain.timer import (
+    SHARDS,
+    Delivery,
+    JsonText,
+    Method,
+    NewTimer,
+    TimerSpec,
+    new_timer_id,
+)
+from timer_trio.storage.postgres import PostgresStorage
+
+PAYLOAD: Final = '{"order": 4711}'
+_BATCH: Final = 1000
+
+
+def timers(due_s: Iterable[float], callback_urls: Sequence[str]) -> list[NewTimer]:
+    """Make a timer for each instant (Unix seconds), the destinations by turns."""
+    now = datetime.fromtimestamp(time(), UTC)
+    return [
+        NewTimer(
+            id=new_timer_id(now, random.randrange(SHARDS), secrets.randbits),  # noqa: S311 - a shard
+            created_at=now,
+            spec=_spec(datetime.fromtimestamp(due, UTC), callback_urls[n % len(callback_urls)]),
+        )
+        for n, due in enumerate(due_s)
+    ]
+
+
+def write(database_url: str, wanted: Sequence[NewTimer]) -> None:
+    async def create() -> None:
+        async with PostgresStorage(database_url, pool_size=1) as storage:
+            for start in range(0, len(wanted), _BATCH):
+                await storage.create(wanted[start : start + _BATCH], wanted[0].created_at)
+
+    trio.run(create)
+
+
+def _spec(execute_at: datetime, callback_url: str) -> TimerSpec:
+    return TimerSpec(
+        execute_at=execute_at,
+        callback_url=callback_url,
+        callback_method=Method.POST,
+        callback_headers={},
+        callback_payload=JsonText(PAYLOAD),
+        metadata=None,
+        timeout_s=30,
+        delivery=Delivery.AT_LEAST_ONCE,
+        misfire_grace_s=300,
+    )
