@@ -50,7 +50,7 @@ class Line:
 
 
 _VERDICTS: Final = {None: "", True: "reached", False: "MISSED"}
-_ROW: Final = "{:<11} {:<54} {:>10} {:<4} {:<10} {}"
+_ROW: Final = "{:<11} {:<50} {:>10} {:<4} {:<10} {}"
 HEAD: Final = _ROW.format("benchmark", "figure", "value", "", "goal", "")
 
 

@@ -24,14 +24,14 @@ class Launcher:
         self._clock = clock
         self._firer = firer
         self._stopping = False
-        self._changed = trio.Event()
+        self._nap = trio.CancelScope()
         self._waiting: list[tuple[datetime, int, Firing]] = []
         self._order = 0
 
     def stop(self) -> None:
         """Begin no send any more: what has not been sent is given back."""
         self._stopping = True
-        self._changed.set()
+        self._nap.cancel()
         self._firer.stop()
 
     def add(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> None:
@@ -40,7 +40,7 @@ class Launcher:
         self._order += 1
         heappush(self._waiting, (timer.spec.execute_at, self._order, firing))
         if self._waiting[0][2] is firing:
-            self._changed.set()
+            self._nap.cancel()
 
     async def run(self, callbacks: trio.Nursery) -> None:
         """Start a task in `callbacks` for each timer at its instant, until `stop`.
@@ -49,9 +49,8 @@ class Launcher:
         """
         try:
             while not self._stopping:
-                self._changed = trio.Event()
                 self._start_due(callbacks)
-                await self._wait()
+                await self._take_nap()
         finally:
             for _, _, firing in self._waiting:
                 self._firer.give_back(firing)
@@ -64,9 +63,10 @@ class Launcher:
                 return
             callbacks.start_soon(self._firer.fire, heappop(self._waiting)[2])
 
-    async def _wait(self) -> None:
-        wait_s = inf
+    async def _take_nap(self) -> None:
+        nap_s = inf
         if self._waiting:
-            wait_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
-        with trio.move_on_after(max(0.0, wait_s)):
-            await self._changed.wait()
+            nap_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
+        self._nap = trio.CancelScope(deadline=trio.current_time() + nap_s)
+        with self._nap:
+            await trio.sleep_forever()

@@ -69,10 +69,13 @@ def parse_delay(value: object) -> timedelta:
     Raises:
         ValueError: it is neither, is negative, or is too long.
     """
+    seconds: int | Fraction
     match value:
         case bool():
             raise ValueError("must be a number of seconds or an ISO 8601 duration")
-        case int() | float():
+        case int():
+            seconds = value
+        case float():
             seconds = Fraction(value)
         case str():
             seconds = _duration_s(value)
@@ -85,15 +88,19 @@ def parse_delay(value: object) -> timedelta:
     return timedelta(microseconds=round(seconds * 1_000_000))
 
 
-def _duration_s(text: str) -> Fraction:
+def _duration_s(text: str) -> int | Fraction:
     if _CALENDAR_UNIT.match(text):
         raise ValueError("years and months have no fixed length: use weeks, days or smaller units")
     found = _ISO_8601.fullmatch(text)
-    parts = [part for part in found.groups() if part] if found else []
-    if found is None or any("." in p or "," in p for p in parts[:-1]):
+    groups = zip(found.groups(), _UNITS_S, strict=True) if found else ()
+    given = [(number, unit_s) for number, unit_s in groups if number]
+    if not given or not all(number.isdecimal() for number, _ in given[:-1]):
         raise ValueError("must be an ISO 8601 duration such as PT5M or P1DT1H30M")
-    counts = (Fraction((part or "0").replace(",", ".")) for part in found.groups())
-    return sum((n * unit for n, unit in zip(counts, _UNITS_S, strict=True)), Fraction(0))
+    return sum(_exactly(number) * unit_s for number, unit_s in given)
+
+
+def _exactly(number: str) -> int | Fraction:
+    return int(number) if number.isdecimal() else Fraction(number.replace(",", "."))
 
 
 def due_at(wanted: datetime | timedelta, now: datetime) -> datetime:

@@ -190,8 +190,9 @@ def shard_of(timer_id: TimerId) -> int:
 def new_timer_id(now: datetime, shard: int, random_bits: Callable[[int], int]) -> TimerId:
     """Make a UUIDv7 (RFC 9562, section 5.7) of the instant `now` that belongs to `shard`."""
     unix_ms = int(now.timestamp() * 1000)
-    head = unix_ms << 80 | 0x7 << 76 | random_bits(12) << 64
-    tail = 0b10 << 62 | random_bits(54) << 8 | shard
+    chosen = random_bits(66)  # at once: each call asks the system
+    head = unix_ms << 80 | 0x7 << 76 | chosen >> 54 << 64
+    tail = 0b10 << 62 | (chosen & (1 << 54) - 1) << 8 | shard
     return TimerId(UUID(int=head | tail))
 
 
