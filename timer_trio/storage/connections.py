@@ -101,7 +101,7 @@ class Connections:
     async def fetch(self, query: str, parameters: Mapping[str, object]) -> list[DictRow]:
         """Run one of queries.sql in a transaction of its own; as `run` otherwise."""
         return await self.run(
-            lambda connection: _rows(connection.execute(QUERIES[query], parameters))
+            lambda connection: _rows(connection.execute(QUERIES[query], parameters, binary=True))
         )
 
     def close(self) -> None:

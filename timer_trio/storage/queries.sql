@@ -101,7 +101,7 @@ FROM asked;
 -- Reads the next page of each shard. One index scan a shard: an ANY(shards) with an ORDER BY would
 -- sort the whole window for each page.
 SELECT t.due_at, t.id, t.destination
-FROM unnest(%(shards)s::smallint[], %(instants)s::timestamptz[], %(ids)s::uuid[])
+FROM unnest(%(shards)s::smallint[], %(instants)s::timestamptz[], %(ids)b::uuid[])
     AS behind (shard, due_at, id)
 CROSS JOIN LATERAL (
     SELECT due_at, id, destination
@@ -130,7 +130,7 @@ asked AS (
         t.shard, t.id, t.due_at, t.destination, t.claim,
         t.claim = %(claim)s AND t.claimed_by = me.id AS is_ours
     FROM me
-    CROSS JOIN unnest(%(ids)s::uuid[]) AS a (id)
+    CROSS JOIN unnest(%(ids)b::uuid[]) AS a (id)
     JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
     ORDER BY t.shard, t.id
     FOR NO KEY UPDATE OF t
