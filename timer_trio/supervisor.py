@@ -27,10 +27,13 @@ from timer_trio.server import Server
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.transport import CallbackTransport
+from timer_trio.transport.pool import MAX_IDLE, Pool
 from timer_trio.welcome import welcome
 
 OPEN_FILES: Final = 16_384
 """Callbacks in flight at their highest setting, idle connections, clients, and some to spare."""
+IDLE_SHARE: Final = 4
+"""Idle connections may take a quarter of the open files, so that others can still be opened."""
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Callbacks in flight are up to a million objects and no garbage: under Python's own thresholds a
 burst of 10,000 spends a third of its CPU time on looking at them again and again."""
@@ -54,7 +57,7 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
         StartRefusedError: it cannot run in this environment.
         OutcomesLostError: it stopped, and the database did not take the last outcomes.
     """
-    _allow_open_files()
+    open_files = _allow_open_files()
     _collect_garbage_seldom()
     server = Server(settings, hypercorn_config)
     guard = AddressGuard(settings.callback_allow)
@@ -62,7 +65,11 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
         _signals() as signals,
         _database(settings) as database,
         PostgresStorage(database.url, pool_size=settings.database_pool_size) as storage,
-        CallbackTransport(guard=guard, ca_file=settings.callback_ca_file) as transport,
+        CallbackTransport(
+            guard=guard,
+            ca_file=settings.callback_ca_file,
+            pool=Pool(max_idle=min(MAX_IDLE, open_files // IDLE_SHARE)),
+        ) as transport,
     ):
         replica = Replica(
             settings,
@@ -85,11 +92,13 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
         log.info("stopped")
 
 
-def _allow_open_files() -> None:
+def _allow_open_files() -> int:
     """Use what the system lets us have: a callback in flight and an idle connection take one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    allowed = max(soft, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def _collect_garbage_seldom() -> None:
