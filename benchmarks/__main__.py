@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import backlog, burst, idle, intake, memory, slow, soak, steady
+from benchmarks import backlog, burst, idle, intake, memory, slow, soak, steady, wake
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
@@ -24,6 +24,7 @@ QUICK: Final[Mapping[str, Measure]] = {
     burst.NAME: burst.measure,
     intake.NAME: intake.measure,
     memory.NAME: memory.measure,
+    wake.NAME: wake.measure,
 }
 FULL: Final[Mapping[str, Measure]] = {
     **QUICK,
