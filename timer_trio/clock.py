@@ -16,7 +16,7 @@ READINGS: Final = 16
 """The best of the last 16 heartbeats: rides out slow replies, and follows the clock's drift."""
 
 STEP_BACK_S: Final = 1.0
-"""A reading that lies further back is no slow reply: the database's clock was set."""
+"""A reading that lies further back, however old it may be: the database's clock was set."""
 
 
 class ClockUnsetError(StorageUnavailableError):
@@ -37,13 +37,15 @@ class Clock:
         self.elapsed: Final = elapsed or _seconds_since_boot
         """Seconds on a clock that counts suspend, where there is one, for the fence."""
 
-    def take_reading(self, database_now: datetime) -> float:
+    def take_reading(self, database_now: datetime, asked_s: float) -> float:
         """Learn the database's time from a reply that has just arrived.
 
-        Returns the seconds by which it stepped back, 0.0 if it did not.
+        `asked_s` is trio's time at which the question was sent: a reply that was long on its way is
+        no clock set back. Returns the seconds by which it was set back at least, 0.0 if it was not.
         """
-        offset_s = database_now.timestamp() - trio.current_time()
-        step_back_s = 0.0 if self._offset_s is None else self._offset_s - offset_s
+        read_s = database_now.timestamp()
+        offset_s, greatest_offset_s = read_s - trio.current_time(), read_s - asked_s
+        step_back_s = 0.0 if self._offset_s is None else self._offset_s - greatest_offset_s
         stepped = step_back_s > STEP_BACK_S
         if stepped:
             self._offsets.clear()

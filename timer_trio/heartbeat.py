@@ -127,8 +127,9 @@ class Heartbeat:
         await self._sweep(self._watch.observe(others, self._clock.elapsed()))
 
     async def _read(self) -> Beat:
+        asked_s = trio.current_time()
         beat = await self._storage.beat(self.replica)
-        if step_back_s := self._clock.take_reading(beat.now):
+        if step_back_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped_back", seconds=round(step_back_s, 3))
         return beat
 

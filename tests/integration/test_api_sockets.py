@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import trio
+import trio.testing
+from quart.wrappers.request import Body
 
 from tests.api_under_test import API_KEY, MAX_BODY_BYTES, WANTED, ApiUnderTest, served_api
 
@@ -153,6 +155,27 @@ async def test_a_refused_body_is_answered_at_once_and_read_to_its_end(
             await stream.send_all(b"x" * size)
         await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await answer_head(stream)).startswith(b"HTTP/1.1 200")
+
+
+async def test_body_of_a_stranger_is_not_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = 0
+    append = Body.append
+
+    def counted(body: Body, data: bytes) -> None:
+        nonlocal kept
+        kept += len(data)
+        append(body, data)
+
+    monkeypatch.setattr(Body, "append", counted)
+    sent = b"POST /timers/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
+    async with await server.connect() as stream:
+        await stream.send_all(sent)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await stream.send_all(b" " * 8_000_000)
+        assert (await answer_head(stream)).startswith(b"HTTP/1.1 401 ")
+    assert kept < 100_000
 
 
 async def test_an_endless_body_is_cut_off(server: Server) -> None:

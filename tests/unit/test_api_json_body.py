@@ -109,3 +109,9 @@ def test_an_integer_of_any_size_passes_through_in_linear_time() -> None:
     digits = "9" * 240_000
     members = parse_object(f'{{"payload": {digits}}}'.encode(), verbatim="payload")
     assert members == {"payload": digits}
+
+
+def test_a_key_that_comes_twice_is_found_among_very_many() -> None:
+    keys = ", ".join(f'"{number}": 1' for number in (*range(300_000), 299_999))
+    with pytest.raises(InvalidRequestError, match="the key '299999' appears twice"):
+        parse_object(f'{{"metadata": {{{keys}}}}}'.encode(), verbatim="payload")

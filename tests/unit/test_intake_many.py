@@ -43,7 +43,7 @@ class TroubledStorage(MemoryStorage):
 class IntakeUnderTest:
     def __init__(self, storage: MemoryStorage) -> None:
         clock = Clock()
-        clock.take_reading(NOW)
+        clock.take_reading(NOW, trio.current_time())
         self.offered: list[DueTimer] = []
         self.intake = Intake(storage=storage, clock=clock, offer=self._offer, metrics=Metrics())
 

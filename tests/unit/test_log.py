@@ -99,3 +99,20 @@ def test_traceback_shows_no_values(fmt: LogFormat) -> None:
         logging.getLogger("library").exception("crashed too")
     assert stream.getvalue().count("Traceback") == 2
     assert secret not in stream.getvalue()
+
+
+class Deserted(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("fmt", ["json", "console"])
+def test_line_that_nobody_can_read_stops_nobody(fmt: LogFormat) -> None:
+    configure("info", fmt, Deserted())
+    structlog.get_logger().info("fired")
+    logging.getLogger("somebody").warning("else")

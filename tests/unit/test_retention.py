@@ -61,7 +61,7 @@ class Running:
         self.database = Database(virtual)
         self.metrics = Metrics()
         clock = Clock(elapsed=trio.current_time)
-        clock.take_reading(self.database._now())
+        clock.take_reading(self.database._now(), trio.current_time())
         self.retention = Retention(
             storage=self.database, clock=clock, metrics=self.metrics, keep=KEEP
         )

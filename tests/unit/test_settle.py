@@ -84,7 +84,7 @@ class Bench:
 @asynccontextmanager
 async def open_bench(virtual: MockClock) -> AsyncIterator[Bench]:
     clock, database, metrics = Clock(virtual.current_time), Database(), Metrics()
-    clock.take_reading(NOW)
+    clock.take_reading(NOW, trio.current_time())
     bench = Bench(database, Settler(storage=database, clock=clock, metrics=metrics), metrics)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.settler.run)

@@ -64,6 +64,8 @@ class Connection(TrioASGIHTTPConnection):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._end_of_body = trio.Event()
+        self._is_answered = False
+        self._is_cut = False
         self._stream: BodyStream | None = None
         self._most_bytes: int = self.app.config["MAX_CONTENT_LENGTH"]
 
@@ -85,7 +87,9 @@ class Connection(TrioASGIHTTPConnection):
         while (message := await receive())["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
             if self._stream is None:
-                request.body.append(body)
+                # Who is refused by the head alone must not fill the memory with the rest.
+                if not self._is_answered:
+                    request.body.append(body)
                 received += len(body)
                 if not more:
                     request.body.set_complete()
@@ -103,8 +107,9 @@ class Connection(TrioASGIHTTPConnection):
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
     ) -> None:
         async def send_when_read(message: ASGISendEvent) -> None:
+            self._is_answered = True
             if message["type"] != "http.response.body" or message.get("more_body", False):
-                await send(message)
+                await self._send(send, message)
                 return
             if self._stream is not None:
                 self._stream.close()
@@ -114,9 +119,18 @@ class Connection(TrioASGIHTTPConnection):
             # The end of the answer brings a disconnect, which cancels this task: unshielded, the
             # server would not come to close the socket.
             with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-                await send(message)
+                await self._send(send, message)
 
         await super().handle_request(nursery, request, send_when_read)
+
+    async def _send(self, send: ASGISendCallable, message: ASGISendEvent) -> None:
+        if self._is_cut:
+            return
+        try:
+            await send(message)
+        except trio.BusyResourceError:
+            # The server closes a connection that its client has half closed, whoever writes to it.
+            self._is_cut = True
 
 
 class IdConverter(BaseConverter):

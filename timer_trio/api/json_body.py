@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import JSONDecodeError, JSONDecoder
 from typing import Final, NoReturn
@@ -85,8 +86,8 @@ class _RefusedValueError(ValueError):
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise _RefusedValueError(f"the key {shown(twice)!r} appears twice")
     return members
 
