@@ -32,10 +32,6 @@ from timer_trio.welcome import welcome
 
 OPEN_FILES: Final = 16_384
 """Callbacks in flight at their highest setting, idle connections, clients, and some to spare."""
-SWITCH_INTERVAL_S: Final = 0.0005
-"""So long a thread waits for the interpreter at most. Under Python's own 5 ms an event loop that
-takes long bodies in slices of a millisecond kept heartbeats and claims waiting for seconds: it lets
-go of the interpreter after each slice, but has it back before they wake."""
 IDLE_SHARE: Final = 4
 """Idle connections may take a quarter of the open files, so that others can still be opened."""
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -63,7 +59,6 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
     """
     open_files = _allow_open_files()
     _collect_garbage_seldom()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     server = Server(settings, hypercorn_config)
     guard = AddressGuard(settings.callback_allow)
     async with (
