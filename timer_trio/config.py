@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -34,8 +35,9 @@ LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 LogFormat = Literal["console", "json"]
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# The last label has a letter, so that a mistyped address does not pass for a name.
-_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?=[0-9_-]*[a-z]){_LABEL}")
+# The last label is no number, hexadecimal or other, so that no address passes for a name.
+_LAST_LABEL: Final = rf"(?!0x[0-9a-f]*$)(?=[0-9_-]*[a-z]){_LABEL}"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LAST_LABEL}")
 # What a header can carry without quoting; 32 characters are too many to guess.
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
 
@@ -109,13 +111,22 @@ def _split(value: object) -> object:
 
 
 def _allowed_destination(entry: str) -> AllowedDestination:
-    try:
+    with suppress(ValueError):
         return ip_network(entry)
-    except ValueError:
-        name = entry.lower().removesuffix(".")
-        if not _HOST_NAME.fullmatch(name):
-            raise ValueError(f"{entry!r} is neither") from None
-        return name
+    name = entry.lower().removesuffix(".")
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(_why_neither(entry))
+    return name
+
+
+def _why_neither(entry: str) -> str:
+    with suppress(ValueError):
+        return (
+            f"{entry!r} names a host in a network: did you mean {ip_network(entry, strict=False)}"
+        )
+    if "*" in entry:
+        return f"{entry!r} has a wildcard: name each host, or the network"
+    return f"{entry!r} is neither"
 
 
 class Settings(BaseModel, frozen=True):

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 import trio
 
 from timer_trio.clock import Clock
-from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError
+from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
 from timer_trio.domain.timer import (
     SHARDS,
     DueTimer,
@@ -86,14 +86,20 @@ class Intake:
         Cancellation: what is being written is written to its end, and offered.
         """
         now, began = self._clock.now(), trio.current_time()
-        answered = False
-        with trio.move_on_after(CREATE_DEADLINE_S):
-            await repeat_until_answered(lambda: self._storage.create_many(timers, now))
-            answered = True
-        # Nobody else knows of near ones until the loader's next look. What is not there after all
-        # does no harm in the cache.
-        with trio.CancelScope(shield=True):
-            await self._offer_all(timers)
+        answered = refused = False
+        try:
+            with trio.move_on_after(CREATE_DEADLINE_S):
+                await repeat_until_answered(lambda: self._storage.create_many(timers, now))
+                answered = True
+        except RowRefusedError:
+            refused = True
+            raise
+        finally:
+            # Nobody else knows of near ones until the loader's next look. What is not there after
+            # all does no harm in the cache.
+            if not refused:
+                with trio.CancelScope(shield=True):
+                    await self._offer_all(timers)
         if not answered:
             raise CreatesUnknownError([timer.id for timer in timers])
         self._metrics.flushed("create_many", len(timers), trio.current_time() - began)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.api_under_test import MAX_BODY_BYTES, WANTED, ApiUnderTest, running_api
+from tests.api_under_test import MAX_BODY_BYTES, START, WANTED, ApiUnderTest, running_api
 from tests.bad_inputs import BAD_INPUTS
 from timer_trio.api import importer
 from timer_trio.api.importer import CHUNK_LINES, IDLE_S, PAUSE_S
@@ -73,7 +73,7 @@ async def test_bad_lines_are_refused_by_number_and_no_others(api: ApiUnderTest) 
     assert answer["data"] == data(
         3,
         (3, "callback_url", "is required"),
-        (5, "", "the line is not valid JSON: Expecting value (line 1, column 1)"),
+        (5, "", "the line is not valid JSON: Expecting value (column 1)"),
         (6, "callback_url", "must begin with http:// or https://"),
     )
     assert answer["code"] == 0
@@ -217,6 +217,38 @@ async def test_stop_of_the_service_ends_an_import_with_how_far_it_came(
     assert len(progress) <= 6
 
 
+async def test_times_count_from_the_arrival_of_the_request(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    soon = json.dumps({**WANTED, "delay": 5}).encode() + b"\n"
+    url = WANTED["callback_url"]
+    at = (START + timedelta(seconds=7)).isoformat()
+    past = (START - timedelta(seconds=1)).isoformat()
+    instants = [json.dumps({"execute_at": x, "callback_url": url}).encode() for x in (at, past)]
+
+    async def send_slowly() -> AsyncIterator[bytes]:
+        yield soon
+        await trio.sleep(2 * PAUSE_S)
+        api.clock.advance(10)
+        yield soon + b"\n".join(instants)
+
+    answer = (await import_lines(api, send_slowly()))[-1]
+    assert answer["data"] == data(3, (4, "execute_at", "lies in the past"))
+    timers = (await api.client.get("/timers?sort=created_at&order=asc")).json()["data"]["timers"]
+    due = [datetime.fromisoformat(timer["execute_at"]) - START for timer in timers]
+    assert sorted(each.total_seconds() for each in due) == [5, 5, 7]
+    made = [datetime.fromisoformat(timer["created_at"]) - START for timer in timers]
+    assert sorted(each.total_seconds() for each in made) == [0, 10, 10]
+
+
+async def test_progress_tells_through_which_line_it_came(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    content = pieces(GOOD + b"\n\nx\n", 3 * PAUSE_S, GOOD)
+    *progress, _ = await import_lines(api, content)
+    assert progress[-1] == {"lines": 2, "imported": 1, "refused": 1, "through_line": 3}
+
+
 async def test_silent_client_is_given_up(api: ApiUnderTest, autojump_clock: MockClock) -> None:
     began = trio.current_time()
     content = pieces(GOOD + b"\n", IDLE_S - 5, GOOD + b"\n", b"{", float("inf"))
@@ -260,6 +292,26 @@ async def test_only_some_imports_run_at_once(api: ApiUnderTest, autojump_clock: 
         assert "imports are under way" in answer.json()["message"]
     assert (await import_lines(api, GOOD))[-1]["data"] == data(1)
     assert await total(api) == MAX_IMPORTS + 1
+
+
+async def test_one_import_too_many_does_not_wait_in_silence(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    answers: list[dict[str, Any]] = []
+
+    async def send() -> None:
+        content = pieces(GOOD, 5.0)
+        answer = await api.client.post("/timers/import", content=content, headers=NDJSON)
+        answers.append(json.loads(answer.text.splitlines()[-1]))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_IMPORTS + 1):
+            nursery.start_soon(send)
+    assert sorted(answer["code"] for answer in answers) == [0] * MAX_IMPORTS + [1]
+    (busy,) = [answer["message"] for answer in answers if answer["code"]]
+    assert "imports are under way" in busy
+    assert await total(api) == MAX_IMPORTS
+    assert (await import_lines(api, GOOD))[-1]["code"] == 0
 
 
 async def test_import_does_not_begin_without_a_database(api: ApiUnderTest) -> None:

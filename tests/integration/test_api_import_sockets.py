@@ -111,7 +111,7 @@ async def test_answer_comes_while_the_client_still_sends(server: Server) -> None
         await stream.send_all(GOOD)
         with trio.fail_after(PATIENCE_S):
             read = b""
-            while b'{"lines": 1, "imported": 1, "refused": 0}\n' not in read:
+            while b'{"lines": 1, "imported": 1, "refused": 0, "through_line": 1}\n' not in read:
                 read += await stream.receive_some()
         await stream.send_all(GOOD)
         assert b'"code": 0' in await answer_of(stream)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from timer_trio.cli.imports import BLOCK_BYTES
 
 KEY = "k3y-" * 8
 PROJECT = Path(__file__).parents[2]
@@ -92,6 +95,7 @@ FAILED = (
     '"refused": 1, "errors": [{"line": 3, "field": "delay", "message": "is wrong"}], '
     '"through_line": 6, "unknown": {"first_line": 7, "last_line": 9, "id": "the-id"}}}'
 )
+PROGRESS = '{"lines": 2000, "imported": 1230, "refused": 4, "through_line": 1234}'
 REFUSED = '{"code": 4, "message": "the API key is wrong", "data": null}'
 
 
@@ -104,8 +108,9 @@ REFUSED = '{"code": 4, "message": "the API key is wrong", "data": null}'
         ('200 OK\r\n\r\n{"lines": 1, "imported": 0, "refused": 0}\n', ["before it was whole"]),
         ("200 OK\r\nContent-Length: 99\r\n\r\n{", ["no answer", "some of the lines"]),
         ("hello", ["no answer from the service"]),
+        (f"200 OK\r\nContent-Length: 999\r\n\r\n{PROGRESS}\n", ["broke", "lines up to 1,234 are"]),
     ],
-    ids=["away", "unauthorized", "stranger", "cut short", "cut off", "no HTTP"],
+    ids=["away", "unauthorized", "stranger", "cut short", "cut off", "no HTTP", "broken"],
 )
 def test_import_that_fails_says_why(tmp_path: Path, answer: str, words: list[str]) -> None:
     head = "" if answer == "hello" else "HTTP/1.1 "
@@ -114,3 +119,131 @@ def test_import_that_fails_says_why(tmp_path: Path, answer: str, words: list[str
     assert code == 2
     for each in words:
         assert each in err
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '"nope"',
+        "[]",
+        "1",
+        "null",
+        "<html>",
+        '{"code":0}',
+        '{"code":0,"data":null}',
+        '{"code":"0","message":5,"data":{"imported":1}}',
+    ],
+)
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_answer_of_something_else_is_told_in_words(tmp_path: Path, body: str, status: str) -> None:
+    with answering(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}") as url:
+        code, out, err = run(tmp_path, "-", "--url", url, API_KEY=KEY)
+    assert (code, out) == (2, "")
+    assert "it is no timer service" in err
+    assert "imported" not in err
+
+
+def test_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m timer_trio import - <&-', sys.executable],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "standard input is closed" in done.stderr
+
+
+class Importing:
+    """An import that is under way, and the service at its other end, by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "timer_trio", "import", "-", "--url", url],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "API_KEY": KEY},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.received = b""
+
+    def send_lines(self, count: int) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(LINE.encode() * count)
+        self.process.stdin.flush()
+
+    def accept(self) -> None:
+        self._listener.settimeout(60)
+        self.connection, _ = self._listener.accept()
+        self.connection.settimeout(60)
+
+    def receive(self, ending: bytes) -> None:
+        while not self.received.endswith(ending):
+            part = self.connection.recv(65_536)
+            assert part, self.received[-300:]
+            self.received += part
+
+    def ended(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=60)
+        assert b"Traceback" not in err
+        return self.process.returncode, err.decode()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        self.connection.close()
+        self._listener.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 9999\r\n\r\n"
+BLOCK_LINES = BLOCK_BYTES // len(LINE) + 1
+
+
+@pytest.fixture
+def importing(tmp_path: Path) -> Iterator[Importing]:
+    started = Importing(tmp_path)
+    started.send_lines(BLOCK_LINES)
+    started.accept()
+    # The block, with the line end that follows it on its way.
+    started.receive(LINE.encode() + b"\r\n")
+    yield started
+    started.close()
+
+
+def test_ctrl_c_sends_no_more_and_tells_how_far_it_came(importing: Importing) -> None:
+    importing.send_lines(3)
+    importing.process.send_signal(signal.SIGINT)
+    importing.receive(b"\r\n0\r\n\r\n")
+    assert importing.received.count(LINE.encode()) == BLOCK_LINES
+    counts = f'"lines": {BLOCK_LINES}, "imported": {BLOCK_LINES}, "refused": 0, "errors": []'
+    end = f'{{"code": 0, "message": "success", "data": {{{counts}}}}}\n'.encode()
+    importing.connection.sendall(HEAD.replace(b"9999", b"%d" % len(end)) + end)
+    code, err = importing.ended()
+    assert code == 2
+    assert f"lines up to {BLOCK_LINES:,} are imported or refused" in err
+
+
+def test_second_ctrl_c_does_not_wait_for_the_service(importing: Importing) -> None:
+    importing.process.send_signal(signal.SIGINT)
+    importing.receive(b"\r\n0\r\n\r\n")
+    importing.process.send_signal(signal.SIGINT)
+    code, err = importing.ended()
+    assert code == 2
+    assert "stopped: some of the lines may be imported" in err
+
+
+def test_progress_before_a_connection_broke_is_told(importing: Importing) -> None:
+    importing.connection.sendall(HEAD + PROGRESS.encode() + b"\n")
+    importing.connection.close()
+    with suppress(BrokenPipeError):
+        importing.send_lines(BLOCK_LINES * 9)
+    code, err = importing.ended()
+    assert code == 2
+    assert "lines up to 1,234 are imported or refused" in err

@@ -60,3 +60,14 @@ def test_all_headers_together_have_a_limit() -> None:
     check_headers({"a": "x" * 4_000, "b": "x" * 4_190})
     with pytest.raises(ValueError, match="8,192 bytes"):
         check_headers({"a": "x" * 4_000, "b": "x" * 4_191})
+
+
+@pytest.mark.parametrize("host", ["[2606:4700::ABCD]", "[2606:4700::abcd]", "EXAMPLE.com"])
+def test_case_of_a_host_does_not_matter(host: str) -> None:
+    assert check_url(f"http://{host}/", AddressGuard()) == f"http://{host}/"
+
+
+@pytest.mark.parametrize("host", ["xn--n3h.net", "xn--a", "xn--localhost-"])
+def test_host_that_only_looks_encoded_is_told_in_plain_words(host: str) -> None:
+    with pytest.raises(ValueError, match="must name a valid host"):
+        check_url(f"http://{host}/", AddressGuard())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,16 +16,16 @@ def cut(*parts: bytes, most_bytes: int = 100) -> list[Line]:
 
 
 @given(
-    text=st.text("ab \r\n", max_size=60).map(str.encode),
+    text=st.text("ab \t\r\n", max_size=60).map(str.encode),
     cuts=st.lists(st.integers(0, 60), max_size=5).map(sorted),
 )
 def test_lines_are_the_same_however_they_come(text: bytes, cuts: list[int]) -> None:
     starts, ends = [0, *cuts], [*cuts, len(text)]
     parts = [text[start:end] for start, end in zip(starts, ends, strict=True)]
     expected = [
-        Line(number, line.strip(b" \r"))
+        Line(number, line.strip(b" \t\r"))
         for number, line in enumerate(text.split(b"\n"), 1)
-        if line.strip(b" \r")
+        if line.strip(b" \t\r")
     ]
     assert cut(*parts) == expected
 
@@ -49,3 +51,19 @@ def test_a_long_line_is_not_kept() -> None:
     for _ in range(1_000):
         assert list(lines.feed(b"x" * 1_000)) == []
     assert len(lines._rest) <= 10
+
+
+@given(text=st.text("a \r\n", max_size=30).map(str.encode), most_bytes=st.integers(0, 4))
+def test_what_is_too_long_is_the_same_however_it_comes(text: bytes, most_bytes: int) -> None:
+    single = [text[at : at + 1] for at in range(len(text))]
+    assert cut(text, most_bytes=most_bytes) == cut(*single, most_bytes=most_bytes)
+
+
+def test_blank_lines_cost_nearly_nothing() -> None:
+    lines = Lines(262_144)
+    blank = b" \r\n\n" * 16_384
+    began = time.process_time()
+    for _ in range(100):
+        assert list(lines.feed(blank)) == []
+    assert (time.process_time() - began) / 100 < 0.005
+    assert lines.count == 3_276_800

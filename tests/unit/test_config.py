@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -95,6 +96,9 @@ WRONG = [
     ("CALLBACK_ALLOW", "10.0.0.0/33"),
     ("CALLBACK_ALLOW", "10.1.0.0/8"),
     ("CALLBACK_ALLOW", "300.1.1.1"),
+    ("CALLBACK_ALLOW", "0x7f000001"),
+    ("CALLBACK_ALLOW", "127.0x1"),
+    ("CALLBACK_ALLOW", "*.example.com"),
     ("CALLBACK_ALLOW", "hooks.internal,http://x"),
     ("LOADER_INTERVAL", "0"),
     ("CACHE_WINDOW", "nan"),
@@ -229,3 +233,16 @@ def test_fields_can_be_given_by_name() -> None:
     settings = Settings(port=0, claim_ahead_s=0.2, data_dir=Path("here"))
     assert settings.data_dir == Path.cwd() / "here"
     assert settings.claim_ahead_s == 0.2
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("10.0.0.1/8", "did you mean 10.0.0.0/8"),
+        ("*.example.com", "name each host"),
+        ("300.1.1.1", "'300.1.1.1' is neither"),
+    ],
+)
+def test_entry_of_callback_allow_is_refused_with_what_may_be_meant(entry: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        load_settings({"CALLBACK_ALLOW": entry})

@@ -98,3 +98,17 @@ def test_zone_changes_nothing() -> None:
 @pytest.mark.parametrize("ip", ["", "localhost", "127.1", "1.1.1.1.", "::g"])
 def test_what_is_no_address_is_refused(ip: str) -> None:
     assert AddressGuard().refusal("hooks.example", ip) == "not an IP address"
+
+
+def test_mapped_address_counts_as_its_ipv4_address_alone() -> None:
+    assert AddressGuard([ip_network("::/0")]).admits("::1")
+    assert not AddressGuard([ip_network("::/0")]).admits("::ffff:127.0.0.1")
+    assert not AddressGuard([ip_network("::/1")]).admits("::ffff:127.0.0.1")
+
+
+@pytest.mark.parametrize("network", ["::ffff:10.0.0.7/128", "::ffff:10.0.0.0/104"])
+def test_mapped_network_counts_as_its_ipv4_network(network: str) -> None:
+    guard = AddressGuard([ip_network(network)])
+    assert guard.admits("10.0.0.7")
+    assert guard.admits("::ffff:10.0.0.7")
+    assert not guard.admits("127.0.0.1")

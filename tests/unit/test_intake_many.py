@@ -19,6 +19,7 @@ from timer_trio.domain.errors import (
 from timer_trio.domain.timer import DueTimer, NewTimer
 from timer_trio.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
 from timer_trio.metrics import Metrics
+from timer_trio.storage.group_commit import RETRY_PAUSE_S
 from timer_trio.storage.memory import MemoryStorage
 
 
@@ -97,4 +98,16 @@ async def test_who_leaves_while_many_are_written_leaves_them_offered(
         nursery.start_soon(under_test.intake.create_all, timers)
         await storage.committed.wait()
         nursery.cancel_scope.cancel()
+    assert len(under_test.offered) == len(timers)
+
+
+async def test_who_leaves_between_two_tries_leaves_what_may_be_written_offered(
+    autojump_clock: MockClock,
+) -> None:
+    storage = TroubledStorage(*[StorageUnavailableError()] * 1_000)
+    under_test = IntakeUnderTest(storage)
+    timers = [new_timer() for _ in range(OFFER_SLICE * 2 + 1)]
+    with trio.move_on_after(RETRY_PAUSE_S / 2) as leaving:
+        await under_test.intake.create_all(timers)
+    assert leaving.cancelled_caught
     assert len(under_test.offered) == len(timers)

@@ -92,12 +92,16 @@ def _addresses_in(host: str) -> tuple[str, ...]:
 def _check_authority(parts: SplitResult, sent: httpx.URL) -> None:
     if "@" in parts.netloc:
         raise ValueError("must not hold credentials: send them in callback_headers")
-    if not parts.hostname or not sent.host:
+    try:
+        host = sent.host.lower()
+    except ValueError:  # what begins with xn-- and is no encoded name
+        raise ValueError("must name a valid host") from None
+    if not parts.hostname or not host:
         raise ValueError("must name a host")
     if "%" in parts.netloc:
         raise ValueError("must name its host plainly, without zone or escapes")
     # Two readers that see two hosts are how an address guard is walked around.
-    if parts.hostname != sent.host or not _is_host(sent.raw_host.decode()):
+    if parts.hostname != host or not _is_host(sent.raw_host.decode()):
         raise ValueError("must name a valid host")
     if parts.port == 0:
         raise ValueError("must not name port 0")

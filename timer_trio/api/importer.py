@@ -74,13 +74,15 @@ _AWAY: Final = Ending(
     "the database cannot be reached: send what follows through_line again, but the unknown lines "
     "only if no timer has the id that stands with them",
 )
+BUSY: Final = Ending(Code.INTERNAL, "too many imports are under way: try again when one has ended")
 BROKEN: Final = Ending(Code.INTERNAL, "internal error: send what follows through_line again")
 
 
 class Import:
     """Reads lines from a stream, writes the timers in them, and counts.
 
-    At most one chunk is written, one waits and one is read, whatever the sender's speed.
+    Times are judged as of its making, when the request arrives. At most one chunk is written, one
+    waits and one is read, whatever the sender's speed.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Import:
         self._stream = stream
         self._intake = context.intake
         self._clock = context.clock
+        # A long import must not refuse what fell due while it ran.
+        self._arrived_at = context.clock.now()
         self._stopping = context.stopping
         self._rules = rules
         self._slices = slices
@@ -140,7 +144,7 @@ class Import:
             if data:
                 size += len(data)
                 gives_up_at = trio.current_time() + IDLE_S
-                lines += self._source.feed(data)
+                lines += await self._slices.collect(self._source.feed(data))
             elif data is not None:
                 lines += self._source.end()
                 self.ending = COMPLETE
@@ -166,7 +170,7 @@ class Import:
                 continue
             try:
                 members = parse_object(raw, verbatim=VERBATIM, called="the line")
-                spec = read_spec(members, now, self._rules)
+                spec = read_spec(members, self._arrived_at, self._rules)
             except InvalidRequestError as error:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)

@@ -17,7 +17,7 @@ from timer_trio.api.bodies import NDJSON, check_head
 from timer_trio.api.connection import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import BusyError, Code
-from timer_trio.api.importer import BROKEN, Ending, Import
+from timer_trio.api.importer import BROKEN, BUSY, Ending, Import
 from timer_trio.api.requests import Rules
 from timer_trio.api.responses import envelope, streamed
 from timer_trio.api.slices import Slices
@@ -84,15 +84,15 @@ class ImportBody(ResponseBody):
         with trio.move_on_after(PROGRESS_S):
             await self._ended.wait()
         if not self._ended.is_set():
-            return json.dumps(self._counts).encode() + b"\n"
+            progress = {**self._counts, "through_line": self._import.through_line}
+            return json.dumps(progress).encode() + b"\n"
         self._is_told = True
         ending = self._import.ending or BROKEN
         return envelope(ending.code, ending.message, json.dumps(self._result(ending))) + b"\n"
 
     async def _run(self) -> None:
         try:
-            async with self._limiter:
-                await self._import.run()
+            await self._import_if_free()
         except Exception:
             log.exception("import failed")
             self._import.ending = BROKEN
@@ -103,6 +103,19 @@ class ImportBody(ResponseBody):
                 "imported", ending=ending.message if ending else "disconnected", **self._counts
             )
         self._ended.set()
+
+    async def _import_if_free(self) -> None:
+        # Others may have come in since the route looked. It cannot take the place itself: who
+        # leaves before the answer begins would keep it for ever.
+        try:
+            self._limiter.acquire_nowait()
+        except trio.WouldBlock:
+            self._import.ending = BUSY
+            return
+        try:
+            await self._import.run()
+        finally:
+            self._limiter.release()
 
     @property
     def _counts(self) -> Mapping[str, int]:

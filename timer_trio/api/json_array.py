@@ -1,7 +1,7 @@
 """From the bytes of a body to the objects of its one array, each for `json_body` to read alone.
 
-Only the structure around the objects is read here, lazily: so a great body costs the event loop no
-more in one go than a small one does.
+Only the structure around the objects is read here, lazily: in one go the event loop pays for a copy
+of the body, and then for one object at a time with the space around it.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ class _UnreadableError(ValueError):
 
 def syntax_fault(error: JSONDecodeError) -> str:
     """Say in words what is no JSON, and where."""
-    return f"is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+    line = f"line {error.lineno}, " if "\n" in error.doc else ""
+    return f"is not valid JSON: {error.msg} ({line}column {error.colno})"
 
 
 def _decoded(raw: bytes) -> str:

@@ -170,15 +170,18 @@ a line keeps out that line alone. The lines are written in order, some thousand 
 while the next ones are read, so that a body may be as long as it takes.
 
 The answer begins at once: a line of progress each second at most, `{"lines": 2000, "imported": \
-1998, "refused": 2}`, and at last the envelope, whose `data` has these counts and, as `errors`, \
-the first refused lines: `{"line": 17, "field": "callback_url", "message": "..."}`. A client may \
-read it when all is sent.
+1998, "refused": 2, "through_line": 2000}`, and at last the envelope, whose `data` has the three \
+counts and, as `errors`, the first refused lines: `{"line": 17, "field": "callback_url", \
+"message": "..."}`. A client may read it when all is sent. Times are \
+judged as of the arrival of the request: what falls due while it runs is imported, and fires at \
+once.
 
 If an import cannot go on (the database is away, the service stops, nothing comes for 30 s), the \
-code of the last line is not 0. Then `data.through_line` says up to which line all are imported or \
-refused: send those behind it again. `data.unknown` names lines whose transaction was not \
-answered, and the id of the first of their timers: if that one exists, all of these lines are \
-imported, otherwise none. What is imported stays, also when the client leaves in the middle.""",
+code of the last line is not 0. Then `data.through_line`, as in the progress, says up to \
+which line all are imported or refused: send those behind it again. `data.unknown` names lines \
+whose transaction was not answered, and the id of the first of their timers: if that one exists, \
+all of these lines are imported, otherwise none. What is imported stays, also \
+when the client leaves in the middle.""",
         answer="Progress, and at last the envelope.",
         media=NDJSON,
         refusals=(400, 401, 415, 503),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, BinaryIO, Final
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
+from typing import Any, BinaryIO, Final, NotRequired
 
 import click
 import httpx
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from timer_trio.cli.group import read_settings, version
 from timer_trio.config import Settings, StartRefusedError
@@ -27,16 +30,142 @@ _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
 )
+_STRANGER: Final = "it is no timer service"
 
 _Bar = AbstractContextManager[Any]
+
+
+class _LineError(TypedDict):
+    line: int
+    field: str
+    message: str
+
+
+class _Unknown(TypedDict):
+    first_line: int
+    last_line: int
+    id: str
+
+
+class _Progress(TypedDict):
+    imported: int
+    refused: int
+    through_line: NotRequired[int]
+
+
+class _Counts(_Progress):
+    errors: list[_LineError]
+    unknown: NotRequired[_Unknown | None]
+
+
+class _Result(TypedDict):
+    code: int
+    message: NotRequired[str]
+    data: _Counts
+
+
+class _Refusal(TypedDict):
+    message: str
+
+
+_PROGRESS: Final = TypeAdapter(_Progress)
+_RESULT: Final = TypeAdapter(_Result)
+_REFUSAL: Final = TypeAdapter(_Refusal)
 
 
 class ImportFailedError(StartRefusedError):
     """The service did not take the file, or not to its end."""
 
 
+class _Input(click.File):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-" and sys.stdin is None:
+            self.fail("standard input is closed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Stop:
+    """The user's wish to end: the first Ctrl-C ends the sending, the second everything."""
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self.is_reading = False
+        """From the file, which may take for ever: there it interrupts."""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGINT, self._take)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        again, self.is_wanted = self.is_wanted, True
+        if again or self.is_reading:
+            raise KeyboardInterrupt
+
+
+class _Sending:
+    """What goes to the service, and how much of it that service is known to have taken."""
+
+    def __init__(self, file: BinaryIO, bar: Any, stop: _Stop) -> None:
+        self._file = file
+        self._bar = bar
+        self._stop = stop
+        self._lines = 0
+        self.through_line = 0
+        """Up to this line all are imported or refused for certain."""
+        self.is_known = False
+        """Whether it was an import that answered."""
+        self.was_stopped = False
+
+    def blocks(self) -> Iterator[bytes]:
+        """Whole lines, so that the service has read no part of one when the user stops."""
+        while lines := self._read():
+            block = b"".join(lines)
+            yield block
+            self._lines += len(lines)
+            if self._bar is not None:
+                self._bar.update(len(block))
+
+    def _read(self) -> list[bytes]:
+        lines: list[bytes] = []
+        try:
+            self._stop.is_reading = True
+            if not self._stop.is_wanted:
+                lines = self._file.readlines(BLOCK_BYTES)
+        except KeyboardInterrupt:
+            lines = []
+        finally:
+            self._stop.is_reading = False
+        self.was_stopped = self._stop.is_wanted
+        return [] if self.was_stopped else lines
+
+    def take_progress(self, line: str) -> None:
+        try:
+            progress = _PROGRESS.validate_json(line)
+        except ValidationError:
+            return
+        self.is_known = True
+        self.through_line = progress.get("through_line", 0)
+
+    def take_end(self, result: _Result) -> None:
+        sent_through = self._lines if result["code"] == 0 else 0
+        self.through_line = result["data"].get("through_line", sent_through)
+
+    def words(self) -> str:
+        """Say what is to be sent again."""
+        if not self.through_line:
+            return "some of the lines may be imported"
+        return (
+            f"lines up to {self.through_line:,} are imported or refused, and some behind them may "
+            "be imported; send what follows again"
+        )
+
+
 @click.command("import")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=_Input("rb"))
 @click.option(
     "--url",
     envvar="TIMER_TRIO_URL",
@@ -49,23 +178,37 @@ def import_command(context: click.Context, file: BinaryIO, url: str | None) -> N
     """Import timers from FILE, one JSON object a line as for POST /timers; - is standard input.
 
     The key is API_KEY, or what the service keeps in DATA_DIR. Lines that are refused are told on
-    stderr, and the others imported. Exit code 0: all are in; 1: some were refused; 2: the service
-    cannot be reached or did not take them all.
+    stderr, and the others imported. Ctrl-C sends no more, and tells how far it came; a second one
+    does not wait for that.
+
+    Exit code 0: all are in; 1: some were refused; 2: the service cannot be reached, did not take
+    them all, or was kept from it by Ctrl-C or a broken connection.
     """
     settings = read_settings()
     # It would tell of each request, among the words for a person.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    result = _import(file, url or _url(settings), _key(settings))
-    counts = result["data"]
+    stop = _Stop()
+    with stop.listening(), _progress(file) as bar:
+        sending = _Sending(file, bar, stop)
+        result = _import(sending, url or _url(settings), _key(settings))
+    _tell(result["data"])
+    if result["code"] != 0:
+        raise ImportFailedError(_interrupted(result))
+    if sending.was_stopped:
+        through_line = f"{sending.through_line:,}"
+        raise ImportFailedError(
+            f"stopped: lines up to {through_line} are imported or refused; send what follows again"
+        )
+    context.exit(1 if result["data"]["refused"] else 0)
+
+
+def _tell(counts: _Counts) -> None:
     for error in counts["errors"]:
         field = f"{error['field']}: " if error["field"] else ""
         click.echo(f"line {error['line']}: {field}{error['message']}", err=True)
     if (untold := counts["refused"] - len(counts["errors"])) > 0:
         click.echo(f"and {untold:,} more", err=True)
     click.echo(f"{counts['imported']:,} imported, {counts['refused']:,} refused")
-    if result["code"] != 0:
-        raise ImportFailedError(_interrupted(result))
-    context.exit(1 if counts["refused"] else 0)
 
 
 def _url(settings: Settings) -> str:
@@ -78,52 +221,68 @@ def _key(settings: Settings) -> str:
     return key.get_secret_value()
 
 
-def _import(file: BinaryIO, url: str, key: str) -> dict[str, Any]:
+def _import(sending: _Sending, url: str, key: str) -> _Result:
     """Send a file; answers with the envelope that its import ended with."""
     headers = {"X-API-Key": key, "Content-Type": "application/x-ndjson"}
     timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (
-            _progress(file) as bar,
             httpx.Client(timeout=timeout, trust_env=False) as client,
             client.stream(
                 "POST",
                 f"{url.rstrip('/')}/timers/import",
                 headers=headers,
-                content=_blocks(file, bar),
+                content=sending.blocks(),
             ) as answer,
         ):
-            return _result(answer)
+            return _result(answer, sending)
+    except KeyboardInterrupt:
+        raise ImportFailedError(f"stopped: {sending.words()}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         words = f"no answer from the service at {url}: {reason}"
+        if sending.is_known:
+            words = f"the connection to the service at {url} broke: {reason}"
         if not isinstance(error, _NOT_SENT):
-            words += "; some of the lines may be imported"
+            words += f"; {sending.words()}"
         raise ImportFailedError(words) from error
 
 
-def _result(answer: httpx.Response) -> dict[str, Any]:
+def _result(answer: httpx.Response, sending: _Sending) -> _Result:
+    if answer.status_code != httpx.codes.OK:
+        raise ImportFailedError(
+            f"the service answered {answer.status_code}: {_refusal(answer.read())}"
+        )
+    sending.is_known = answer.headers.get("Content-Type") == "application/x-ndjson"
     last = ""
     for line in answer.iter_lines():
+        sending.take_progress(line)
         last = line or last
     try:
-        result: dict[str, Any] = json.loads(last)
-    except ValueError:
-        result = {}
-    if answer.status_code != httpx.codes.OK:
-        words = result.get("message", "it is no timer service")
-        raise ImportFailedError(f"the service answered {answer.status_code}: {words}")
-    if "code" not in result:
-        raise ImportFailedError(
-            "the service ended the answer before it was whole: some of the lines may be imported"
-        )
+        result = _RESULT.validate_json(last)
+    except ValidationError:
+        words = f"what answered 200 did not import: {_STRANGER}"
+        if sending.is_known:
+            words = f"the service ended the answer before it was whole: {sending.words()}"
+        raise ImportFailedError(words) from None
+    sending.take_end(result)
     return result
 
 
-def _interrupted(result: dict[str, Any]) -> str:
+def _refusal(body: bytes) -> str:
+    try:
+        return _REFUSAL.validate_json(body)["message"]
+    except ValidationError:
+        return _STRANGER
+
+
+def _interrupted(result: _Result) -> str:
     counts = result["data"]
-    words = f"not all was imported: {result['message']} (through_line is {counts['through_line']:,}"
-    if unknown := counts["unknown"]:
+    words = (
+        f"not all was imported: {result.get('message', '')} "
+        f"(through_line is {counts.get('through_line', 0):,}"
+    )
+    if unknown := counts.get("unknown"):
         lines = f"{unknown['first_line']:,} to {unknown['last_line']:,}"
         words += f"; unknown are the lines {lines}, with the id {unknown['id']}"
     return f"{words})"
@@ -136,10 +295,3 @@ def _progress(file: BinaryIO) -> _Bar:
     size = file.seek(0, 2)
     file.seek(0)
     return click.progressbar(length=size, label="importing", file=sys.stderr)
-
-
-def _blocks(file: BinaryIO, bar: Any) -> Iterator[bytes]:
-    while block := file.read(BLOCK_BYTES):
-        yield block
-        if bar is not None:
-            bar.update(len(block))

@@ -1,9 +1,10 @@
 """Which addresses a callback may reach: public ones, and what the operator allows besides.
 
-What is refused are the IANA special-purpose address registries (`iana-ipv4-special-registry`,
-`iana-ipv6-special-registry`), multicast, all of IPv6 that is not global unicast, and the addresses
-at which clouds tell machines their secrets. They are written down here, and not asked of
-`ipaddress.is_global`, whose answers differ between releases of Python.
+What is refused are the networks of the IANA special-purpose address registries
+(`iana-ipv4-special-registry`, `iana-ipv6-special-registry`) but the few of them that are globally
+reachable, multicast, all of IPv6 that is not global unicast, and the addresses at which clouds tell
+machines their secrets. They are written down here, and not asked of `ipaddress.is_global`, whose
+answers differ between releases of Python.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ LOOPBACK: Final[tuple[AllowedDestination, ...]] = (ip_network("127.0.0.0/8"), ip
 
 _KEPT_VERDICTS: Final = 4_096
 """Callbacks go to few addresses, and looking one up among the networks takes 20 µs or more."""
+
+_MAPPED_BITS: Final = 96
+"""What stands before the IPv4 address in an IPv4-mapped one."""
 
 # The first that holds an address says what it is, so the narrower ones come first.
 _KINDS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -62,14 +66,14 @@ class AddressGuard:
     """Says which addresses a callback must not reach, whatever notation or name led to them.
 
     A name in `allowed` admits whatever it resolves to, a network the addresses in it. An
-    IPv4-mapped IPv6 address counts as its IPv4 address as well; one that a NAT64 or a 6to4 relay
-    would turn into an IPv4 address does not.
+    IPv4-mapped IPv6 address or network counts as IPv4 alone; one that a NAT64 or a 6to4 relay would
+    turn into an IPv4 address does not.
     """
 
     def __init__(self, allowed: Iterable[AllowedDestination] = ()) -> None:
         entries = tuple(allowed)
         self._names = frozenset(entry for entry in entries if isinstance(entry, str))
-        self._networks = tuple(entry for entry in entries if not isinstance(entry, str))
+        self._networks = [_unmapped(entry) for entry in entries if not isinstance(entry, str)]
         self._refused_kind = lru_cache(_KEPT_VERDICTS)(self._judge)
 
     def refusal(self, host: str, ip: str) -> str | None:
@@ -90,8 +94,8 @@ class AddressGuard:
         return None if kind and self._allows(address) else kind
 
     def _allows(self, address: IpAddress) -> bool:
-        forms = _forms_of(address)
-        return any(form in network for network in self._networks for form in forms)
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in self._networks)
 
 
 def kind_of(address: IpAddress) -> str | None:
@@ -99,6 +103,8 @@ def kind_of(address: IpAddress) -> str | None:
     return next((kind for network, kind in _REFUSED if address in network), None)
 
 
-def _forms_of(address: IpAddress) -> tuple[IpAddress, ...]:
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (address,) if mapped is None else (address, mapped)
+def _unmapped(network: IpNetwork) -> IpNetwork:
+    mapped = network[0].ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
