@@ -172,6 +172,9 @@ def test_prune_deletes_what_ended_long_ago_and_asks_before(folder: Path) -> None
         assert process.returncode == 1
         assert out.startswith("2 timers ended before ")
         assert "Delete them?" in out
+        with start(folder, *prune, "1d") as process:
+            _, err = process.communicate("", timeout=60)
+        assert (process.returncode, "--yes" in err) == (2, True)
         code, out, progress = run(folder, *prune, "1d", "--yes")
         assert (code, out) == (0, "deleted 2 timers\n")
         assert "deleting" in progress

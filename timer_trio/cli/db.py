@@ -92,10 +92,17 @@ def prune_command(age: timedelta, *, dry_run: bool, yes: bool) -> None:
     if dry_run or not count:
         click.echo(found)
         return
-    if not yes:
-        click.confirm(f"{found}. Delete them?", abort=True)
+    if not yes and not _confirmed(f"{found}. Delete them?"):
+        raise click.Abort
     deleted = with_connection(partial(_prune, cutoff=cutoff, expected=count))
     click.echo(f"deleted {deleted} timers")
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question)
+    except click.Abort:  # the end of the input, as when no terminal is there
+        raise StartRefusedError("nobody answered: add --yes to delete without asking") from None
 
 
 def _count_ended(connection: migrate.Connection, age: timedelta) -> tuple[int, datetime]:
