@@ -85,7 +85,17 @@ CREATE INDEX timers_metadata ON timers USING gin (metadata jsonb_path_ops)
 CREATE TABLE replicas (
     id uuid PRIMARY KEY,
     counter bigint NOT NULL DEFAULT 0,
-    started_at timestamptz NOT NULL
+    started_at timestamptz NOT NULL,
+    -- It owns no shard any more: it is about to stop.
+    leaving boolean NOT NULL DEFAULT false,
+    host text NOT NULL DEFAULT '',
+    pid integer NOT NULL DEFAULT 0,
+    version text NOT NULL DEFAULT '',
+    -- As of the last heartbeat. Nothing is decided by these.
+    beaten_at timestamptz,
+    in_flight integer NOT NULL DEFAULT 0,
+    cached integer NOT NULL DEFAULT 0,
+    clock_offset_s double precision
 );
 
 -- Which of these files have been applied, and what they said.

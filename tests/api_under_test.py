@@ -18,6 +18,7 @@ from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
 from timer_trio.intake import Intake
 from timer_trio.metrics import Metrics
@@ -68,7 +69,12 @@ class ApiUnderTest:
         self.stopping = trio.Event()
         metrics = Metrics()
         self.intake = Intake(
-            storage=self.storage, clock=self.clock, offer=lambda _: None, metrics=metrics
+            storage=self.storage,
+            clock=self.clock,
+            offer=lambda _: None,
+            metrics=metrics,
+            shards=Shards(),
+            window_s=300,
         )
         self.app = create_app(
             ApiContext(

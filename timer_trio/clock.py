@@ -34,6 +34,8 @@ class Clock:
     def __init__(self, elapsed: Callable[[], float] | None = None) -> None:
         self._offsets: deque[float] = deque(maxlen=READINGS)
         self._offset_s: float | None = None
+        self.machine_offset_s: float | None = None
+        """By how much the machine's wall clock is ahead of the database's at most; for people."""
         self.elapsed: Final = elapsed or _seconds_since_boot
         """Seconds on a clock that counts suspend, where there is one, for the fence."""
 
@@ -44,6 +46,7 @@ class Clock:
         no clock set back. Returns the seconds by which it was set back at least, 0.0 if it was not.
         """
         read_s = database_now.timestamp()
+        self.machine_offset_s = time.time() - read_s  # noqa: TID251 - nothing is decided by it
         offset_s, greatest_offset_s = read_s - trio.current_time(), read_s - asked_s
         step_back_s = 0.0 if self._offset_s is None else self._offset_s - greatest_offset_s
         stepped = step_back_s > STEP_BACK_S

@@ -143,6 +143,9 @@ class Settings(BaseModel, frozen=True):
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
         default=None, description="a URL such as postgresql://user:password@host:5432/name"
     )
+    listen_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default=None, description="a URL such as postgresql://user:password@host:5432/name"
+    )
     api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
         default=None, description="at least 32 letters, digits or signs, without spaces"
     )
@@ -212,6 +215,11 @@ _RULES: Final = (
         frozenset({"DATABASE_URL", "API_KEY"}),
         lambda settings: settings.database_url is None or settings.api_key is not None,
         "API_KEY is required with DATABASE_URL: at least 32 letters, digits or signs",
+    ),
+    _Rule(
+        frozenset({"LISTEN_URL", "DATABASE_URL"}),
+        lambda settings: settings.listen_url is None or settings.database_url is not None,
+        "LISTEN_URL is of use only beside a DATABASE_URL",
     ),
     _Rule(
         frozenset({"CLAIM_REACH", "CLAIM_AHEAD"}),

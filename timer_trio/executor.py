@@ -16,6 +16,7 @@ from timer_trio.domain.arm import Armed, Plan, arm
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.outcome import Settlement, judge, unreadable
+from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId
 from timer_trio.heartbeat import Heartbeat
@@ -59,6 +60,7 @@ class Executor:
         settler: Settler,
         launcher: Launcher,
         metrics: Metrics,
+        shards: Shards,
         ahead_s: float,
         reach_s: float,
         on_hungry: Callable[[], None],
@@ -72,6 +74,7 @@ class Executor:
         self._settler = settler
         self._launcher = launcher
         self._metrics = metrics
+        self._shards = shards
         self._ahead_s = ahead_s
         self._reach_s = reach_s
         self._on_hungry = on_hungry
@@ -85,8 +88,16 @@ class Executor:
         metrics.cached.set_function(lambda: len(cache))
         metrics.oldest_overdue_s.set_function(self._oldest_overdue_s)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing is left to be claimed or started."""
+        return self._cache.is_drained and self._launcher.is_empty
+
     def offer(self, timers: Iterable[DueTimer]) -> None:
-        """Put timers into the cache, and look at once whether one of them comes first now."""
+        """Put timers into the cache, and look at once whether one of them comes first now.
+
+        Those of other replicas' shards are left to them.
+        """
         self._note(timers, self._cache.put)
 
     def offer_readings(self, timers: Iterable[DueTimer]) -> None:
@@ -204,7 +215,8 @@ class Executor:
     def _note(self, timers: Iterable[DueTimer], put: Callable[[DueTimer], None]) -> None:
         before = self._cache.peek()
         for timer in timers:
-            put(timer)
+            if self._shards.owns(timer.id):
+                put(timer)
         if self._cache.peek() != before:
             self.wake()
 

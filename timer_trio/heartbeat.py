@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final, NoReturn
 
@@ -12,7 +12,7 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.membership import LeaseTimes, Watch
+from timer_trio.domain.membership import Identity, LeaseTimes, Vitals, Watch
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.metrics import Metrics
 from timer_trio.storage import Beat, Storage
@@ -29,7 +29,9 @@ class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
     `on_held` is called whenever the lease is held again after it was not; `on_freed` when a replica
-    was swept or has left, which makes timers claimable that this one may not know of.
+    was swept or has ended, which makes timers claimable that this one may not know of; `on_members`
+    with this replica and all that own shards, after each look at who lives. `vitals` and
+    `identity` are told to whoever asks which replicas there are.
     """
 
     def __init__(
@@ -41,16 +43,24 @@ class Heartbeat:
         times: LeaseTimes,
         on_held: Callable[[], None],
         on_freed: Callable[[], None],
+        on_members: Callable[[ReplicaId, Collection[ReplicaId]], None],
+        vitals: Callable[[], Vitals] = Vitals,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._on_held = on_held
         self._on_freed = on_freed
+        self._on_members = on_members
+        self._vitals = vitals
+        self._identity = identity
         self._new_id = new_id
         self._times = times
         self._watch = Watch(times.dead_after_s)
         self._others: AbstractSet[ReplicaId] = frozenset()
+        self._owners: AbstractSet[ReplicaId] = frozenset()
+        self._is_leaving = False
         self._confirmed_s = float("-inf")
         self._is_answered = False
         self.replica = ReplicaId(new_id())
@@ -87,7 +97,8 @@ class Heartbeat:
         if alone:
             # Whatever their counters say: a last beat of the dead may still be on its way.
             await self._sweep(dict.fromkeys(beat.counters))
-        await self._enter()
+            beat = await self._read()
+        await self._enter(beat)
 
     async def run(self) -> NoReturn:
         """Beat once a second, for ever."""
@@ -102,6 +113,16 @@ class Heartbeat:
                 await trio.sleep_until(began + self._times.beat_interval_s)
 
     async def leave(self) -> None:
+        """Own no shard any more; others that live will take them over.
+
+        Raises:
+            StorageUnavailableError, ContentionError: call it again.
+        """
+        self._is_leaving = True
+        self._tell_members()
+        await self._storage.leave(self.replica)
+
+    async def end(self) -> None:
         """Delete this replica's row; what it still claims becomes claimable.
 
         Raises:
@@ -116,28 +137,42 @@ class Heartbeat:
         if self.replica not in beat.counters:
             log.warning("swept_by_another_replica", replica=str(self.replica))
             self.replica = ReplicaId(self._new_id())
-            await self._enter()
+            await self._enter(beat)
             self._on_freed()
             return
         self._confirm(sent_s)
+        self._owners = beat.counters.keys() - beat.leaving
+        self._tell_members()
         others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
         if self._others - others.keys():
             self._on_freed()
         self._others = others.keys()
-        await self._sweep(self._watch.observe(others, self._clock.elapsed()))
+        try:
+            await self._sweep(self._watch.observe(others, self._clock.elapsed()))
+        except ContentionError as error:
+            # Another one sweeps it just now. Our own beat was taken all the same.
+            log.debug("sweep_put_off", reason=str(error))
 
     async def _read(self) -> Beat:
         asked_s = trio.current_time()
-        beat = await self._storage.beat(self.replica)
+        beat = await self._storage.beat(self.replica, self._vitals())
         if step_back_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped_back", seconds=round(step_back_s, 3))
         return beat
 
-    async def _enter(self) -> None:
+    async def _enter(self, beat: Beat) -> None:
         sent_s = self._clock.elapsed()
-        await self._storage.join(self.replica, self._clock.now())
+        await self._storage.join(self.replica, self._clock.now(), self._identity)
+        if self._is_leaving:
+            await self._storage.leave(self.replica)
         log.info("joined", replica=str(self.replica))
         self._confirm(sent_s)
+        self._owners = beat.counters.keys() - beat.leaving
+        self._tell_members()
+
+    def _tell_members(self) -> None:
+        own = set() if self._is_leaving else {self.replica}
+        self._on_members(self.replica, self._owners - {self.replica} | own)
 
     def _confirm(self, sent_s: float) -> None:
         was_held = self.is_held
@@ -157,8 +192,9 @@ class Heartbeat:
     async def _sweep(self, dead: Mapping[ReplicaId, int | None]) -> None:
         for replica, counter in dead.items():
             freed = await self._storage.sweep(replica, counter, self._clock.now())
-            log.warning("swept_dead_replica", replica=str(replica), freed=freed)
-            self._on_freed()
+            if freed is not None:
+                log.warning("swept_dead_replica", replica=str(replica), freed=freed)
+                self._on_freed()
 
     def _age_s(self) -> float:
         return self._clock.elapsed() - self._confirmed_s

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
 import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
+from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
-    SHARDS,
     DueTimer,
     NewTimer,
     SpecChange,
@@ -37,7 +37,7 @@ OFFER_SLICE: Final = 100
 
 
 class Intake:
-    """Writes what consumers ask for, and offers it to the cache once it has committed."""
+    """Writes what consumers ask for, and offers it to whoever fires it once it has committed."""
 
     def __init__(
         self,
@@ -46,12 +46,16 @@ class Intake:
         clock: Clock,
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
+        shards: Shards,
+        window_s: float,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._offer = offer
         self._metrics = metrics
+        self._shards = shards
+        self._window = timedelta(seconds=window_s)
         self._random_bits = random_bits
         self._creates = GroupCommit("create", self._commit, metrics, max_rows=MAX_CREATES)
 
@@ -72,8 +76,11 @@ class Intake:
         raise CreateUnknownError(timer.id)
 
     def new_timer(self, spec: TimerSpec, now: datetime) -> NewTimer:
-        """Give a timer its id; nothing is written yet."""
-        shard = self._random_bits(8) % SHARDS
+        """Give a timer its id; nothing is written yet.
+
+        A near one gets a shard of our own: nobody else need hear of it.
+        """
+        shard = self._shards.choose(self._random_bits, own=spec.execute_at < now + self._window)
         return NewTimer(id=new_timer_id(now, shard, self._random_bits), created_at=now, spec=spec)
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -13,15 +15,20 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.timer import SHARDS, DueTimer, TimerId, shard_of
+from timer_trio.domain.shards import HANDOVER_S, Shards
+from timer_trio.domain.timer import Destination, DueTimer, TimerId, shard_of
 from timer_trio.executor import Executor
 from timer_trio.storage import ShardCursor, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
-PER_SHARD: Final = 16
-"""Rows of one shard in one page: 4,096 in all, which the event loop takes in within 15 ms."""
+PAGE_ROWS: Final = 4_096
+"""In one page: what the event loop takes in within 15 ms."""
 NEAR_EDGE_INTERVALS: Final = 2
 """What is due within two intervals is read again, so that nothing stays unseen for long."""
+DEAF_INTERVAL_S: Final = 1.0
+"""Between two looks while hints of other replicas do not arrive."""
+LET_GO_SLICE: Final = 1_000
+"""Entries looked at in one go when shards were lost: a millisecond."""
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOWEST_ID: Final = TimerId(UUID(int=0))
@@ -29,8 +36,22 @@ _LOWEST_ID: Final = TimerId(UUID(int=0))
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Wants:
+    """What a pass is asked for: the near edge, the whole window, all of some shards."""
+
+    near: bool = False
+    window: bool = False
+    shards: set[int] = field(default_factory=set)
+
+    def add(self, other: _Wants) -> None:
+        self.near |= other.near
+        self.window |= other.window
+        self.shards |= other.shards
+
+
 class Loader:
-    """Reads the window every `interval_s`, and at once when somebody calls `wake`."""
+    """Reads the window of this replica's shards, and at once when somebody asks for it."""
 
     def __init__(
         self,
@@ -38,6 +59,7 @@ class Loader:
         storage: Storage,
         clock: Clock,
         cache: Cache,
+        shards: Shards,
         executor: Executor,
         interval_s: float,
         window_s: float,
@@ -45,38 +67,72 @@ class Loader:
         self._storage = storage
         self._clock = clock
         self._cache = cache
+        self._shards = shards
         self._executor = executor
         self._interval_s = interval_s
         self._window = timedelta(seconds=window_s)
-        self._near_edge = timedelta(seconds=NEAR_EDGE_INTERVALS * interval_s)
+        self._is_deaf = False
         self._wanted = trio.Event()
+        self._looked_s = -inf
+        self._wants = _Wants(window=True)
 
     def wake(self) -> None:
-        """Ask for a pass right now."""
+        """Ask for a look at the near edge right now."""
+        self._wants.near = True
         self._wanted.set()
+
+    def read_anew(self) -> None:
+        """Ask for the whole window: the shards are other ones now, or hints may have been lost."""
+        self._wants.window = True
+        self._wanted.set()
+
+    def look_at(self, shards: Collection[int]) -> None:
+        """Ask for all that is in the window of some shards."""
+        self._wants.shards.update(shards)
+        self._wanted.set()
+
+    def look_every_second(self) -> None:
+        """Hear that hints do not arrive: what others move near must be looked for."""
+        self._is_deaf = True
+        self._wanted.set()
+
+    def look_at_intervals(self) -> None:
+        """Hear that hints arrive from now on; some may have been lost before."""
+        self._is_deaf = False
+        self.read_anew()
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Load for ever; started once the first pass is through."""
         is_started = False
-        self.wake()
+        self._wanted.set()
         while True:
-            with trio.move_on_after(self._interval_s):
+            with trio.move_on_after(self._pause_s):
                 await self._wanted.wait()
             self._wanted = trio.Event()
             if not await self._load():
-                self.wake()
+                self._wanted.set()
                 await trio.sleep(RETRY_PAUSE_S)
             elif not is_started:
                 is_started = True
                 task_status.started()
 
+    @property
+    def _pause_s(self) -> float:
+        return min(self._interval_s, DEAF_INTERVAL_S) if self._must_look_often else self._interval_s
+
+    @property
+    def _must_look_often(self) -> bool:
+        return self._is_deaf and self._shards.has_others
+
     async def _load(self) -> bool:
-        began = trio.current_time()
+        began_s = trio.current_time()
+        wants, self._wants = self._wants, _Wants()
         try:
-            rows = await self._read_window()
+            rows = await self._pass(wants)
         except (StorageUnavailableError, ContentionError) as error:
+            self._wants.add(wants)
             log.debug("load_failed", reason=str(error))
             return False
         log.debug(
@@ -84,27 +140,53 @@ class Loader:
             rows=rows,
             cached=len(self._cache),
             until=self._cache.horizon.isoformat(),
-            duration_ms=round((trio.current_time() - began) * 1000, 1),
+            duration_ms=round((trio.current_time() - began_s) * 1000, 1),
         )
         return True
 
-    async def _read_window(self) -> int:
-        until = self._begin(self._clock.now())
-        left_out = self._cache.reopen_drained_lanes()
-        cursors = [ShardCursor(shard, _START, _LOWEST_ID) for shard in range(SHARDS)]
+    async def _pass(self, wants: _Wants) -> int:
+        now, rows = self._clock.now(), 0
+        if wants.window:
+            await self._let_go(now)
+        is_due = trio.current_time() >= self._looked_s + self._interval_s
+        if wants.near or wants.window or is_due:
+            self._looked_s = trio.current_time()
+            until = self._begin(now, anew=wants.window)
+            rows += await self._read(self._shards.own, until, self._cache.reopen_drained_lanes())
+        elif not wants.shards:
+            until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S)
+            rows += await self._read(self._shards.own, until, self._cache.cut_off)
+        if wants.shards:
+            own = self._shards.own.intersection(wants.shards)
+            rows += await self._read(own, self._cache.horizon, self._cache.cut_off)
+        return rows
+
+    async def _let_go(self, now: datetime) -> None:
+        """Forget what other replicas fire now, but for what they may not have found yet."""
+        after = now + timedelta(seconds=HANDOVER_S)
+        keys = self._cache.keys()
+        for start in range(0, len(keys), LET_GO_SLICE):
+            self._cache.let_go(keys[start : start + LET_GO_SLICE], self._shards.own, after)
+            await trio.lowlevel.checkpoint()
+
+    async def _read(
+        self, shards: Collection[int], until: datetime, left_out: Collection[Destination]
+    ) -> int:
+        cursors = [ShardCursor(shard, _START, _LOWEST_ID) for shard in sorted(shards)]
+        per_shard = PAGE_ROWS // max(1, len(cursors))
         rows = 0
         while cursors:
-            page = await self._storage.load(cursors, until, PER_SHARD, left_out)
+            page = await self._storage.load(cursors, until, per_shard, left_out)
             self._executor.offer_readings(page)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.
             until = min(until, self._cache.horizon)
-            cursors = next_cursors(page, PER_SHARD)
+            cursors = next_cursors(page, per_shard)
         return rows
 
-    def _begin(self, now: datetime) -> datetime:
-        near_edge = now + self._near_edge
-        if self._cache.is_hungry or self._cache.horizon <= near_edge:
+    def _begin(self, now: datetime, *, anew: bool) -> datetime:
+        near_edge = now + timedelta(seconds=NEAR_EDGE_INTERVALS * self._interval_s)
+        if anew or self._cache.is_hungry or self._cache.horizon <= near_edge:
             self._cache.open_until(now + self._window)
             return now + self._window
         return near_edge

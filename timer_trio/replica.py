@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -20,12 +20,14 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.membership import Identity, LeaseTimes, Vitals
+from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.slots import Slots
-from timer_trio.domain.timer import Destination, DueTimer
+from timer_trio.domain.timer import Destination, DueTimer, ReplicaId
 from timer_trio.executor import Executor
 from timer_trio.fire import Firer
 from timer_trio.heartbeat import RETRY_INTERVAL_S, Heartbeat
+from timer_trio.hints import DEAF_WARNING, Hints
 from timer_trio.intake import Intake
 from timer_trio.launch import Launcher
 from timer_trio.loader import Loader
@@ -38,9 +40,10 @@ from timer_trio.storage.group_commit import repeat_until_answered
 
 LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
+DRAIN_POLL_S: Final = 0.02
 
 Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
-"""A server that ends by itself once the event is set and its last request is answered."""
+"""A server that takes no more requests once the event is set, and ends with its last answer."""
 
 log = structlog.get_logger()
 
@@ -68,6 +71,7 @@ class Replica:
         prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         warnings: Callable[[], Sequence[str]] = tuple,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
+        identity: Identity = Identity(),  # noqa: B008 - frozen
         random_bits: Callable[[int], int] = secrets.randbits,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
@@ -78,10 +82,12 @@ class Replica:
         self._warnings = warnings
         self._alone = alone
         self._stopping = trio.Event()
+        self._closing = trio.Event()
         self._hurried = trio.Event()
         self._has_joined = False
         self._loaded = trio.Event()
         self._metrics = metrics = Metrics()
+        self._shards = shards = Shards()
         cache = Cache(settings.cache_max_timers)
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
         self._heartbeat = Heartbeat(
@@ -89,8 +95,13 @@ class Replica:
             clock=clock,
             metrics=metrics,
             times=lease,
-            on_held=self._wake_executor,
+            on_held=self._resume,
             on_freed=self._wake_loader,
+            on_members=self._divide,
+            vitals=lambda: Vitals(
+                in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
+            ),
+            identity=identity,
             new_id=new_id,
         )
         self._recorder = Recorder(metrics)
@@ -115,6 +126,7 @@ class Replica:
             settler=self._settler,
             launcher=Launcher(clock=clock, firer=firer),
             metrics=metrics,
+            shards=shards,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
             on_hungry=self._wake_loader,
@@ -124,18 +136,28 @@ class Replica:
             storage=storage,
             clock=clock,
             cache=cache,
+            shards=shards,
             executor=self._executor,
             interval_s=settings.loader_interval_s,
+            window_s=settings.cache_window_s,
+        )
+        self._hints = Hints(
+            storage=storage,
+            clock=clock,
+            shards=shards,
+            executor=self._executor,
+            loader=self._loader,
             window_s=settings.cache_window_s,
         )
         self._intake = Intake(
             storage=storage,
             clock=clock,
-            offer=self._executor.offer,
+            offer=self._hints.offer,
             metrics=metrics,
+            shards=shards,
+            window_s=settings.cache_window_s,
             random_bits=random_bits,
         )
-
         self._retention = _retention(settings.retention_days, storage, clock, metrics)
 
     @property
@@ -149,8 +171,8 @@ class Replica:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the operator of the database should know."""
-        return self._warnings()
+        """What weakens the promises, in words for an operator."""
+        return [*self._warnings(), *([DEAF_WARNING] if self._hints.is_deaf else [])]
 
     async def wait_loaded(self) -> None:
         """Return when the first load is done."""
@@ -175,11 +197,10 @@ class Replica:
         )
 
     def stop(self) -> None:
-        """Stop in order; called again, wait no longer for callbacks in flight."""
+        """Stop in order; called again, wait no longer for others or for callbacks in flight."""
         if self._stopping.is_set():
             self._hurried.set()
         self._stopping.set()
-        self._executor.stop()
 
     async def run(
         self,
@@ -201,18 +222,26 @@ class Replica:
             writers.start_soon(self._limit_grace)
             async with trio.open_nursery() as servers:
                 if serve is not None:
-                    await servers.start(serve, self._stopping)
+                    await servers.start(serve, self._closing)
                 async with _ended_by(self._stopping):
                     await self._join()
                     self._has_joined = True
                 if self._has_joined:
                     await self._work(task_status)
+                self._closing.set()
             writers.cancel_scope.cancel()
 
     # The parts know each other through these, whichever of them was made first.
 
-    def _wake_executor(self) -> None:
+    def _resume(self) -> None:
         self._executor.wake()
+        # Hints were missed if the database was away.
+        self._loader.read_anew()
+
+    def _divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+        if self._shards.divide(replica, members):
+            log.info("shards", own=len(self._shards.own), replicas=len(members))
+            self._loader.read_anew()
 
     def _wake_loader(self) -> None:
         self._loader.wake()
@@ -221,24 +250,43 @@ class Replica:
         self._executor.slot_freed(destination)
 
     def _offer_again(self, due: DueTimer) -> None:
-        self._executor.offer([due])
+        self._hints.offer([due])
 
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as stages:
             stages.start_soon(self._heartbeat.run)
+            stages.start_soon(self._hints.tell_forever)
+            stages.start_soon(self._hints.listen_forever)
             async with _ended_by(self._stopping):
                 await stages.start(self._loader.run)
                 self._loaded.set()
             task_status.started()
             if self._retention is not None:
                 stages.start_soon(self._retention.run)
+            stages.start_soon(self._hand_over)
             await self._executor.run()
             give_up_s = trio.current_time() + LAST_WRITES_S
             with trio.move_on_at(give_up_s):
                 await self._settler.wait_empty()
-            # No beat may find the row gone after the leave: it would write a new one.
+                await self._hints.tell()
+            # No beat may find the row gone after the end: it would write a new one.
             stages.cancel_scope.cancel()
-        await self._leave(give_up_s)
+        await self._end(give_up_s)
+
+    async def _hand_over(self) -> None:
+        """When a stop begins, let others take the shards over, and fire what they cannot yet.
+
+        Meanwhile requests are served: who sends them has not heard of the stop yet either.
+        """
+        await self._stopping.wait()
+        with trio.move_on_after(min(HANDOVER_S, self._settings.shutdown_grace_s)):
+            async with _ended_by(self._hurried):
+                if self._shards.has_others:
+                    await repeat_until_answered(self._heartbeat.leave)
+                    while not self._executor.is_drained:  # noqa: ASYNC110 - one event would be many
+                        await trio.sleep(DRAIN_POLL_S)
+        self._closing.set()
+        self._executor.stop()
 
     async def _join(self) -> None:
         is_waiting = False
@@ -260,9 +308,9 @@ class Replica:
             await self._hurried.wait()
         self._executor.interrupt()
 
-    async def _leave(self, give_up_s: float) -> None:
+    async def _end(self, give_up_s: float) -> None:
         with trio.move_on_at(give_up_s) as leaving:
-            await repeat_until_answered(self._heartbeat.leave)
+            await repeat_until_answered(self._heartbeat.end)
         if leaving.cancelled_caught:
             log.warning("left_without_notice", reason="the database is away")
         if lost := len(self._settler):

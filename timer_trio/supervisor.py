@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +23,7 @@ from timer_trio import __version__
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.membership import Identity
 from timer_trio.embedded import embedded_postgres, kept_api_key
 from timer_trio.replica import Replica
 from timer_trio.server import Server
@@ -64,7 +67,11 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
     async with (
         _signals() as signals,
         _database(settings) as database,
-        PostgresStorage(database.url, pool_size=settings.database_pool_size) as storage,
+        PostgresStorage(
+            database.url,
+            pool_size=settings.database_pool_size,
+            listen_url=settings.listen_url.get_secret_value() if settings.listen_url else None,
+        ) as storage,
         CallbackTransport(
             guard=guard,
             ca_file=settings.callback_ca_file,
@@ -79,6 +86,7 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
             alone=database.is_ours,
             prepare=partial(migrate_database, database.url),
             warnings=storage.durability_warnings,
+            identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
         )
         signals.handler = replica.stop
         app = replica.create_app(database.api_key.get_secret_value())

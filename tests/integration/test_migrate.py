@@ -23,8 +23,8 @@ from timer_trio.storage.steps import Migration, load_migrations
 
 Connection = psycopg.Connection[Any]
 
-SECOND = Migration(2, "notes", "CREATE TABLE notes (n integer)", "DROP TABLE notes")
-BROKEN = Migration(3, "broken", "CREATE TABLE half (n integer); SELECT 1/0", "DROP TABLE half")
+NOTES = Migration(9001, "notes", "CREATE TABLE notes (n integer)", "DROP TABLE notes")
+BROKEN = Migration(9002, "broken", "CREATE TABLE half (n integer); SELECT 1/0", "DROP TABLE half")
 
 # What a schema consists of, as the server prints it.
 CATALOG = """
@@ -98,21 +98,21 @@ def test_reverting_all_leaves_nothing_behind(
 def test_reverting_takes_back_the_newest_step_first(
     connection: Connection, steps: Sequence[Migration]
 ) -> None:
-    both = [*steps, SECOND]
+    both = [*steps, NOTES]
     migrate(connection, both)
-    assert list(revert(connection, 1, both)) == [SECOND]
+    assert list(revert(connection, 1, both)) == [NOTES]
     assert [state.migration for state in status(connection, both) if not state.applied_at] == [
-        SECOND
+        NOTES
     ]
 
 
 def test_a_failing_step_leaves_no_trace_and_the_ones_before_it(
     connection: Connection, steps: Sequence[Migration]
 ) -> None:
-    with pytest.raises(MigrationError, match=r"0003 broken failed.*division by zero"):
-        migrate(connection, [*steps, SECOND, BROKEN])
+    with pytest.raises(MigrationError, match=r"9002 broken failed.*division by zero"):
+        migrate(connection, [*steps, NOTES, BROKEN])
     assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
-    assert [state.applied_at is not None for state in status(connection, [*steps, SECOND])] == [
+    assert [state.applied_at is not None for state in status(connection, [*steps, NOTES])] == [
         True
     ] * (len(steps) + 1)
 
@@ -127,7 +127,7 @@ def test_a_step_that_was_changed_afterwards_is_refused(
 
 
 def test_a_newer_database_is_refused(connection: Connection, steps: Sequence[Migration]) -> None:
-    migrate(connection, [*steps, SECOND])
+    migrate(connection, [*steps, NOTES])
     for attempt in (migrate, revert, status):
         with pytest.raises(MigrationError, match=r"newer than this version.*notes"):
             attempt(connection)

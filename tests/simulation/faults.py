@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from random import Random
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import outcome
 import trio
 
 from tests.simulation.history import History, Trouble
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
@@ -27,7 +28,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor, Storage
+from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor, Storage
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ POISON: Final = "poison"
 ONE_CALL_RECOVERY_S: Final = 0.3
 """A call that failed is made again after a quarter of a second at most."""
 OUTAGE_RECOVERY_S: Final = 2.0
+BREAK_NOTICED_S: Final = 0.5
+"""So long a broken connection may seem sound to who only listens."""
 
 
 class Fault(StrEnum):
@@ -60,13 +63,15 @@ class Weather:
     """What goes wrong in a world, and when.
 
     `rates` are the shares of calls that fail in each way, `nth` names single calls of the first
-    process, counted from 0; a statement takes up to `delay_s` each way.
+    process, counted from 0; a statement takes up to `delay_s` each way. Of the hints a share of
+    `lost_hints` is lost to each who listens.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict)
     nth: Mapping[int, Fault] = field(default_factory=dict)
     outages: Sequence[Away] = ()
     delay_s: float = 0.01
+    lost_hints: float = 0.0
     healed: bool = False
 
     def is_away(self, process: str, now_s: float) -> bool:
@@ -197,14 +202,57 @@ class FaultyStorage:
     async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
         return await self._ask("prune", lambda: self._database.prune(cutoff, after, limit))
 
-    async def join(self, replica: ReplicaId, now: datetime) -> None:
-        await self._ask("join", lambda: self._database.join(replica, now))
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
+        await self._ask("join", lambda: self._database.join(replica, now, identity))
 
-    async def beat(self, replica: ReplicaId) -> Beat:
-        return await self._ask("beat", lambda: self._database.beat(replica))
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
+        return await self._ask("beat", lambda: self._database.beat(replica, vitals))
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+    async def leave(self, replica: ReplicaId) -> None:
+        await self._ask("leave", lambda: self._database.leave(replica))
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
         return await self._ask("sweep", lambda: self._database.sweep(replica, counter, now))
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        return await self._ask("replicas", self._database.replicas)
+
+    async def hint(self, timers: Sequence[DueTimer]) -> None:
+        await self._ask("hint", lambda: self._database.hint(timers))
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        """Hear what is said while the database can be reached, a little later; some is lost."""
+        async with trio.open_nursery() as nursery:
+
+            def hear(hint: Hint) -> None:
+                nursery.start_soon(self._deliver, hint, on_hint)
+
+            nursery.start_soon(self._break_off_when_away, nursery.cancel_scope)
+            await self._database.listen(on_listening, hear)
+        raise StorageUnavailableError("the connection broke")
+
+    async def _deliver(self, hint: Hint, on_hint: Callable[[Hint], None]) -> None:
+        if self._random.random() < self._weather.lost_hints:
+            return
+        await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
+        await self._thread.thawed()
+        on_hint(hint)
+
+    async def _break_off_when_away(self, listening: trio.CancelScope) -> None:
+        while not self._weather.is_away(self._process, trio.current_time()):  # noqa: ASYNC110 - virtual
+            await trio.sleep(BREAK_NOTICED_S)
+        listening.cancel()
 
     async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
         fault = self._weather.fault(len(self.calls), self._random)

@@ -22,7 +22,7 @@ from tests.simulation.checkers import (
 from tests.simulation.history import History
 from tests.simulation.plots import Plot, random_history
 from tests.simulation.world import Build
-from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
@@ -49,9 +49,13 @@ def assert_found_out(checker: Checker, plot: Plot, build: Build | None = None) -
 
 
 class FastClock(MemoryStorage):
-    async def beat(self, replica: ReplicaId) -> Beat:
-        beat = await super().beat(replica)
-        return Beat(now=beat.now + timedelta(milliseconds=30), counters=beat.counters)
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
+        beat = await super().beat(replica, vitals)
+        return replace(beat, now=beat.now + timedelta(milliseconds=30))
 
 
 class ForgetfulLoad(MemoryStorage):

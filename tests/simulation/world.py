@@ -296,9 +296,9 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
     """Make the database, and note when it declares a living process dead."""
 
     class Watched(storage):  # type: ignore[valid-type,misc]
-        async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+        async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
             was_there = replica in self._counters
-            freed: int = await super().sweep(replica, counter, now)
+            freed: int | None = await super().sweep(replica, counter, now)
             if was_there and replica not in self._counters:
                 world.lose(world.names[replica])
             return freed

@@ -32,6 +32,7 @@ def test_example_names_every_setting_with_its_default() -> None:
             "CALLBACK_CA_FILE",
             "DATABASE_URL",
             "DATA_DIR",
+            "LISTEN_URL",
             "LOG_FORMAT",
             "RETENTION_DAYS",
         ),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.metrics import Metrics
@@ -36,10 +36,14 @@ class Database(MemoryStorage):
     def tell(self) -> datetime:
         return START + timedelta(seconds=trio.current_time()) - self.stepped
 
-    async def beat(self, replica: ReplicaId) -> Beat:
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
         if self.error is not None:
             raise self.error("no")
-        beat = await super().beat(replica)
+        beat = await super().beat(replica, vitals)
         await trio.sleep(self.reply_s)
         self.beats += 1
         return beat
@@ -56,6 +60,7 @@ class Running:
         self.clock = Clock(elapsed=trio.current_time)
         self.held = 0
         self.freed = 0
+        self.members: Collection[ReplicaId] = ()
         ids = count(1)
         self.heartbeat = Heartbeat(
             storage=self.database,
@@ -64,6 +69,7 @@ class Running:
             times=LeaseTimes(),
             on_held=self._on_held,
             on_freed=self._on_freed,
+            on_members=self._on_members,
             new_id=lambda: UUID(int=next(ids)),
         )
 
@@ -72,6 +78,10 @@ class Running:
 
     def _on_freed(self) -> None:
         self.freed += 1
+
+    def _on_members(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+        assert replica == self.heartbeat.replica
+        self.members = members
 
 
 def beating(
@@ -267,12 +277,12 @@ def test_step_back_of_the_databases_clock_is_taken_at_once() -> None:
     beating(script)
 
 
-def test_replica_that_leaves_takes_its_row_along_and_sends_no_more() -> None:
+def test_replica_that_ends_takes_its_row_along_and_sends_no_more() -> None:
     async def main() -> None:
         running = Running()
         await running.heartbeat.join(alone=False)
         assert running.heartbeat.is_held
-        await running.heartbeat.leave()
+        await running.heartbeat.end()
         assert not running.heartbeat.is_held
         assert not running.database.has(running.heartbeat.replica)
 

@@ -16,6 +16,7 @@ from timer_trio.domain.errors import (
     RowRefusedError,
     StorageUnavailableError,
 )
+from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer
 from timer_trio.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
 from timer_trio.metrics import Metrics
@@ -46,7 +47,14 @@ class IntakeUnderTest:
         clock = Clock()
         clock.take_reading(NOW, trio.current_time())
         self.offered: list[DueTimer] = []
-        self.intake = Intake(storage=storage, clock=clock, offer=self._offer, metrics=Metrics())
+        self.intake = Intake(
+            storage=storage,
+            clock=clock,
+            offer=self._offer,
+            metrics=Metrics(),
+            shards=Shards(),
+            window_s=300,
+        )
 
     def _offer(self, timers: Iterable[DueTimer]) -> None:
         self.offered += timers

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
+import trio
 from quart import Response, request
 from quart.typing import RouteCallable
 from quart_trio import QuartTrio
@@ -67,6 +68,7 @@ def create_app(context: ApiContext) -> QuartTrio:
     app.config[STREAMED_BODIES] = frozenset({IMPORT_PATH})
     app.before_request(KeyGuard(context.api_key).check)
     app.register_error_handler(Exception, _answer)
+    app.after_request(_PartingWord(context.stopping).say)
     _add_routes(app, context)
     return app
 
@@ -100,6 +102,18 @@ def _add_routes(app: QuartTrio, context: ApiContext) -> None:
     )
     for method, path, route in routes:
         app.add_url_rule(path, view_func=route, methods=[method])
+
+
+class _PartingWord:
+    """Asks each client for another connection next time, once a stop has begun."""
+
+    def __init__(self, stopping: trio.Event) -> None:
+        self._stopping = stopping
+
+    async def say(self, response: Response) -> Response:
+        if self._stopping.is_set():
+            response.headers["Connection"] = "close"
+        return response
 
 
 async def _answer(error: Exception) -> Response:

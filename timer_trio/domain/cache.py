@@ -13,14 +13,14 @@ An entry takes about 200 bytes: a tuple of numbers rather than a datetime and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from typing import Final
 from uuid import UUID
 
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import SHARDS, Destination, DueTimer, TimerId
 
 LANE_SHARE: Final = 8
 """One destination may take an eighth of the cache, so that its backlog leaves room for others."""
@@ -30,6 +30,8 @@ HUNGRY_SHARE: Final = 0.5
 """Below it, what was left out is worth reading again."""
 
 _NEVER: Final = float("inf")
+_SHARD: Final = SHARDS - 1
+"""The bits of an id that name its shard."""
 _STALE_ALLOWED: Final = 16
 """Stale entries that a heap may always hold: rebuilding a small heap gains nothing."""
 
@@ -70,6 +72,11 @@ class Cache:
         return len(self._entries)
 
     @property
+    def is_drained(self) -> bool:
+        """Whether it holds nothing, and nothing taken from it waits to be reported."""
+        return not self._entries and not self._taken
+
+    @property
     def horizon(self) -> datetime:
         """Up to where the cache is complete, but for the lanes that are cut off."""
         return datetime.fromtimestamp(self._horizon_s, UTC)
@@ -78,6 +85,11 @@ class Cache:
     def first_due_s(self) -> float | None:
         """The first due time in Unix seconds, lanes set aside included; looks at every lane."""
         return min((lane.heap[0][0] for lane in self._lanes.values() if lane.live), default=None)
+
+    @property
+    def cut_off(self) -> list[Destination]:
+        """Name the destinations whose lanes are cut off: what lies beyond has no room now."""
+        return list(self._cut)
 
     @property
     def is_hungry(self) -> bool:
@@ -97,7 +109,7 @@ class Cache:
             lane.cutoff_s = _NEVER
             del self._cut[lane.destination]
             self._drop_if_empty(lane)
-        return list(self._cut)
+        return self.cut_off
 
     def put(self, timer: DueTimer) -> None:
         """Take note of a timer, or of its new time; what lies beyond the horizon is left out."""
@@ -162,6 +174,18 @@ class Cache:
     def done(self, timer_id: TimerId) -> DueTimer | None:
         """Hear that the claim of a taken timer has been answered; tells what was put meanwhile."""
         return self._taken.pop(timer_id.int, None)
+
+    def keys(self) -> list[int]:
+        """List what `let_go` takes; a copy, since it may be worked through bit by bit."""
+        return list(self._entries)
+
+    def let_go(self, keys: Iterable[int], shards: Container[int], after: datetime) -> None:
+        """Forget those of some entries that are in none of the `shards` and due later."""
+        after_s = after.timestamp()
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is not None and entry[0] > after_s and key & _SHARD not in shards:
+                self._forget(entry)
 
     def _add(self, due_s: float, key: int, destination: Destination) -> None:
         lane = self._lanes.setdefault(destination, _Lane(destination))

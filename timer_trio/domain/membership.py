@@ -1,11 +1,49 @@
-"""Which other replicas are dead, judged by their counters alone: no two clocks are compared."""
+"""Which replicas there are, and which of the others are dead.
+
+That is judged by their counters alone: no two clocks are compared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from timer_trio.domain.timer import ReplicaId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which process a replica is, for people to read."""
+
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a replica tells of itself with each heartbeat, for people to read.
+
+    `clock_offset_s`: by how much its machine's wall clock is ahead of the database's, at most; None
+    as long as it does not know.
+    """
+
+    in_flight: int = 0
+    cached: int = 0
+    clock_offset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRecord:
+    """A replica's row. `beaten_at`: when the database took its last heartbeat; None: none yet."""
+
+    id: ReplicaId
+    identity: Identity
+    vitals: Vitals
+    started_at: datetime
+    beaten_at: datetime | None
+    is_leaving: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

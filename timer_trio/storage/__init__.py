@@ -7,11 +7,14 @@ not have happened, and ContentionError, after which it has not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
+from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
@@ -63,11 +66,24 @@ class Beat:
     """What one heartbeat read.
 
     `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
-    own one included unless it is gone.
+    own one included unless it is gone; `leaving` names those of them that own no shard any more.
     """
 
     now: datetime
     counters: Mapping[ReplicaId, int]
+    leaving: AbstractSet[ReplicaId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """What somebody has moved near: these timers, and whatever else is due soon in these shards."""
+
+    timers: Sequence[DueTimer] = ()
+    shards: AbstractSet[int] = frozenset()
+
+
+class DeafError(StorageUnavailableError):
+    """What is hinted does not arrive: the database is there, and something in between."""
 
 
 class Storage(Protocol):
@@ -160,15 +176,43 @@ class Storage(Protocol):
         left out; while another replica is at it there is nothing to delete and no next page.
         """
 
-    async def join(self, replica: ReplicaId, now: datetime) -> None:
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
         """Write this replica's row; one that is there already stays as it is."""
 
-    async def beat(self, replica: ReplicaId) -> Beat:
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
         """Raise this replica's counter, and read everybody's and the clock."""
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+    async def leave(self, replica: ReplicaId) -> None:
+        """Say that this replica owns no shard any more; it goes on beating."""
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
         """Free the claims of a replica and delete its row; answers how many claims were freed.
 
         The freed timers stay executing, due at `now`. With a `counter`, only if the row still
-        carries it; a replica that leaves sweeps itself with None.
+        carries it, else the answer is None; a replica that ends sweeps itself without one.
+        """
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        """Read the rows of all replicas, in the order in which they started."""
+
+    async def hint(self, timers: Sequence[DueTimer]) -> None:
+        """Tell all who listen of timers that have moved near."""
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        """Call `on_hint` for each hint; `on_listening` once, when none can be missed any more.
+
+        Raises:
+            StorageUnavailableError: nothing can be heard any more.
+            DeafError: nothing ever could.
         """

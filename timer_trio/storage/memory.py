@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NoReturn
 
 import trio
 
@@ -21,6 +22,7 @@ from timer_trio.domain.errors import (
     RowRefusedError,
     TimerNotFoundError,
 )
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
@@ -40,7 +42,8 @@ from timer_trio.domain.timer import (
     destination_of,
     shard_of,
 )
-from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor
+from timer_trio.storage.hints import hint_of, payload_of
 from timer_trio.storage.matching import cut, page_of, select
 from timer_trio.storage.refusal import settlement_refusal, spec_refusal
 
@@ -64,6 +67,8 @@ class MemoryStorage:
         self._rows: dict[TimerId, _Row] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
         self._counters: dict[ReplicaId, int] = {}
+        self._replicas: dict[ReplicaId, ReplicaRecord] = {}
+        self._listening: list[Callable[[Hint], None]] = []
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         await trio.lowlevel.checkpoint()
@@ -168,25 +173,74 @@ class MemoryStorage:
             count=len(ended), next=Position(page[-1].created_at, page[-1].id) if is_full else None
         )
 
-    async def join(self, replica: ReplicaId, now: datetime) -> None:  # noqa: ARG002 - nobody reads when it joined
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
         await trio.lowlevel.checkpoint()
-        self._counters.setdefault(replica, 0)
+        if replica not in self._replicas:
+            self._replicas[replica] = ReplicaRecord(
+                id=replica,
+                identity=identity,
+                vitals=Vitals(),
+                started_at=now,
+                beaten_at=None,
+                is_leaving=False,
+            )
+            self._counters[replica] = 0
 
-    async def beat(self, replica: ReplicaId) -> Beat:
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
         await trio.lowlevel.checkpoint()
+        now = self._now()
         if replica in self._counters:
             self._counters[replica] += 1
-        return Beat(now=self._now(), counters=dict(self._counters))
+            record = self._replicas[replica]
+            self._replicas[replica] = replace(record, vitals=vitals, beaten_at=now)
+        leaving = frozenset(each.id for each in self._replicas.values() if each.is_leaving)
+        return Beat(now=now, counters=dict(self._counters), leaving=leaving)
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
+    async def leave(self, replica: ReplicaId) -> None:
+        await trio.lowlevel.checkpoint()
+        if replica in self._replicas:
+            self._replicas[replica] = replace(self._replicas[replica], is_leaving=True)
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
         await trio.lowlevel.checkpoint()
         if counter is not None and self._counters.get(replica) != counter:
-            return 0
+            return None
         held = [row for row in self._rows.values() if row.claimed_by == replica]
         for row in held:
             self._put(replace(row, claimed_by=None, due_at=now))
         self._counters.pop(replica, None)
+        self._replicas.pop(replica, None)
         return len(held)
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        await trio.lowlevel.checkpoint()
+        return sorted(self._replicas.values(), key=lambda record: (record.started_at, record.id))
+
+    async def hint(self, timers: Sequence[DueTimer]) -> None:
+        await trio.lowlevel.checkpoint()
+        hint = hint_of(payload_of(timers))
+        for on_hint in tuple(self._listening):
+            on_hint(hint)
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        await trio.lowlevel.checkpoint()
+        self._listening.append(on_hint)
+        on_listening()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._listening.remove(on_hint)
 
     def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         for timer in timers:

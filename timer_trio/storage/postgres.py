@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 import psycopg
 import trio
@@ -17,6 +17,7 @@ from timer_trio.domain.errors import (
     StorageError,
     TimerNotFoundError,
 )
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
@@ -32,8 +33,10 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, Pruned, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor
 from timer_trio.storage.connections import Connection, Connections, bounded
+from timer_trio.storage.hints import payload_of
+from timer_trio.storage.listener import Listener
 from timer_trio.storage.listing import page_statement
 from timer_trio.storage.matching import page_of
 from timer_trio.storage.prune import prune_page
@@ -45,12 +48,13 @@ from timer_trio.storage.rows import (
     json_of_change,
     json_of_new,
     json_of_settlements,
+    record_of,
     summary_of,
     timer_of,
 )
 
-STAGE_CONNECTIONS: Final = 9
-"""Two each for create, load, claim and settle, one for prune; mostly one or two are open."""
+STAGE_CONNECTIONS: Final = 10
+"""Two each for create, load, claim and settle, one each for prune and hint; few are mostly open."""
 BULK_CONNECTIONS: Final = 2
 """For batches and imports: what they take of the database's time, claims and creates wait for."""
 COPY_SLICE: Final = 50
@@ -71,18 +75,20 @@ class PostgresStorage:
     """A Storage in one PostgreSQL database, which it reaches when it is first asked for something.
 
     The heartbeat, the stages and the API have connections of their own: none can starve another.
+    `listen_url` leads to the same database for whoever listens, past a pooler that forgets him.
 
     Raises:
-        ValueError: `database_url` is no connection string.
+        ValueError: a URL is no connection string.
     """
 
-    def __init__(self, database_url: str, *, pool_size: int) -> None:
+    def __init__(self, database_url: str, *, pool_size: int, listen_url: str | None = None) -> None:
         self._session: DictRow = {}
         conninfo = bounded(database_url)
         self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
         self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
         self._api = self._connections(conninfo, pool_size, _API_SESSION)
         self._bulk = self._connections(conninfo, BULK_CONNECTIONS, _API_SESSION)
+        self._listener = Listener(bounded(listen_url or database_url), self._say)
 
     def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:
         return Connections(conninfo, size=size, settings=settings, on_connect=self._remember)
@@ -199,19 +205,53 @@ class PostgresStorage:
             lambda connection: prune_page(connection, cutoff, after, limit)
         )
 
-    async def join(self, replica: ReplicaId, now: datetime) -> None:
-        await self._heartbeat.fetch("join", {"replica": replica, "now": now})
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
+        facts = {"host": identity.host, "pid": identity.pid, "version": identity.version}
+        await self._heartbeat.fetch("join", {"replica": replica, "now": now, **facts})
 
-    async def beat(self, replica: ReplicaId) -> Beat:
-        (row,) = await self._heartbeat.fetch("beat", {"replica": replica})
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
+        parameters = {
+            "replica": replica,
+            "in_flight": vitals.in_flight,
+            "cached": vitals.cached,
+            "clock_offset_s": vitals.clock_offset_s,
+        }
+        (row,) = await self._heartbeat.fetch("beat", parameters)
         return Beat(
-            now=row["now"], counters=dict(zip(row["replicas"], row["counters"], strict=True))
+            now=row["now"],
+            counters=dict(zip(row["replicas"], row["counters"], strict=True)),
+            leaving=frozenset(row["leaving"]),
         )
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int:
-        return await self._heartbeat.run(
-            lambda connection: _sweep(connection, replica, counter, now)
-        )
+    async def leave(self, replica: ReplicaId) -> None:
+        await self._heartbeat.fetch("leave", {"replica": replica})
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+        parameters = {"replica": replica, "counter": counter, "now": now}
+        return await self._heartbeat.run(lambda connection: _sweep(connection, parameters))
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        return [record_of(row) for row in await self._api.fetch("replicas", {})]
+
+    async def hint(self, timers: Sequence[DueTimer]) -> None:
+        await self._say(payload_of(timers))
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        await self._listener.run(on_listening, on_hint)
+
+    async def _say(self, payload: str) -> None:
+        await self._stages.fetch("hint", {"hint": payload})
 
 
 async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
@@ -242,16 +282,16 @@ def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[
         return cursor.execute(QUERIES["load"], parameters).fetchall()
 
 
-def _sweep(connection: Connection, replica: ReplicaId, counter: int | None, now: datetime) -> int:
-    parameters = {"replica": replica, "counter": counter, "now": now}
-    with connection.transaction():
-        found = connection.execute(QUERIES["sweep_lock"], parameters).fetchone()
-        # A replica that takes its leave is freed even of claims that outlived its row.
-        if not found and counter is not None:
-            return 0
-        freed = connection.execute(QUERIES["sweep_free"], parameters).rowcount
-        connection.execute(QUERIES["sweep_delete"], parameters)
-        return freed
+def _sweep(connection: Connection, parameters: Mapping[str, object]) -> int | None:
+    # Many statements go in one message only if their values stand in them.
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(QUERIES["sweep"], parameters)
+        cursor.nextset()
+        freed = cursor.rowcount
+        cursor.nextset()
+        was_there = cursor.rowcount > 0
+    # A replica that ends is freed even of claims that outlived its row.
+    return freed if was_there or parameters["counter"] is None else None
 
 
 def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:

@@ -270,36 +270,59 @@ WHERE
     AND updated_at < %(cutoff)s;
 
 -- name: join
-INSERT INTO replicas (id, started_at) VALUES (%(replica)s, %(now)s)
+INSERT INTO replicas (id, started_at, host, pid, version)
+VALUES (%(replica)s, %(now)s, %(host)s, %(pid)s, %(version)s)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: beat
 -- The clock is read last: a reading counts as of the arrival of the answer.
 WITH own AS (
-    UPDATE replicas SET counter = counter + 1 WHERE id = %(replica)s
-    RETURNING id, counter
+    UPDATE replicas
+    SET
+        counter = counter + 1,
+        beaten_at = clock_timestamp(),
+        in_flight = %(in_flight)s,
+        cached = %(cached)s,
+        clock_offset_s = %(clock_offset_s)s
+    WHERE id = %(replica)s
+    RETURNING id, counter, leaving
 ),
 everybody AS (
-    SELECT id, counter FROM own
+    SELECT id, counter, leaving FROM own
     UNION ALL
-    SELECT id, counter FROM replicas WHERE id <> %(replica)s
+    SELECT id, counter, leaving FROM replicas WHERE id <> %(replica)s
 )
 SELECT
     coalesce(array_agg(id), '{}') AS replicas,
     coalesce(array_agg(counter), '{}') AS counters,
+    coalesce(array_agg(id) FILTER (WHERE leaving), '{}') AS leaving,
     clock_timestamp() AS now
 FROM everybody;
 
--- name: sweep_lock
--- First of three in one transaction: from here on the replica claims nothing any more.
+-- name: leave
+UPDATE replicas SET leaving = true WHERE id = %(replica)s;
+
+-- name: replicas
+SELECT
+    id, host, pid, version, in_flight, cached, clock_offset_s, started_at, beaten_at, leaving
+FROM replicas
+ORDER BY started_at, id;
+
+-- name: sweep
+-- Three statements in one message, and so one transaction that needs nobody's word to end: who is
+-- frozen in the middle of it holds no lock. The first waits for claims under way, and lets no more
+-- in; the second, with a snapshot of its own, sees what they took.
 SELECT id FROM replicas
 WHERE id = %(replica)s AND (%(counter)s::bigint IS NULL OR counter = %(counter)s)
 FOR UPDATE;
-
--- name: sweep_free
--- Second: a statement of its own sees what was claimed while we waited for the lock.
 WITH held AS (
-    SELECT shard, id FROM timers WHERE claimed_by = %(replica)s
+    SELECT shard, id FROM timers
+    WHERE
+        claimed_by = %(replica)s
+        AND (
+            %(counter)s::bigint IS NULL
+            OR EXISTS (SELECT FROM replicas WHERE id = %(replica)s AND counter = %(counter)s)
+        )
     ORDER BY shard, id
     FOR NO KEY UPDATE
 )
@@ -307,6 +330,8 @@ UPDATE timers AS t
 SET claimed_by = NULL, due_at = %(now)s
 FROM held
 WHERE t.shard = held.shard AND t.id = held.id;
+DELETE FROM replicas
+WHERE id = %(replica)s AND (%(counter)s::bigint IS NULL OR counter = %(counter)s);
 
--- name: sweep_delete
-DELETE FROM replicas WHERE id = %(replica)s;
+-- name: hint
+SELECT pg_notify('timer_trio', %(hint)s);

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.timer import (
     Claim,
@@ -15,6 +16,7 @@ from timer_trio.domain.timer import (
     JsonText,
     Method,
     NewTimer,
+    ReplicaId,
     SpecChange,
     Status,
     Timer,
@@ -149,6 +151,21 @@ def summary_of(row: Row) -> TimerSummary:
         callback_url=row["callback_url"],
         status=Status(row["status"]),
         executed_at=row["executed_at"],
+    )
+
+
+def record_of(row: Row) -> ReplicaRecord:
+    return ReplicaRecord(
+        id=ReplicaId(row["id"]),
+        identity=Identity(host=row["host"], pid=row["pid"], version=row["version"]),
+        vitals=Vitals(
+            in_flight=row["in_flight"],
+            cached=row["cached"],
+            clock_offset_s=row["clock_offset_s"],
+        ),
+        started_at=row["started_at"],
+        beaten_at=row["beaten_at"],
+        is_leaving=row["leaving"],
     )
 
 

@@ -1,0 +1,9 @@
+ALTER TABLE replicas
+    DROP COLUMN leaving,
+    DROP COLUMN host,
+    DROP COLUMN pid,
+    DROP COLUMN version,
+    DROP COLUMN beaten_at,
+    DROP COLUMN in_flight,
+    DROP COLUMN cached,
+    DROP COLUMN clock_offset_s;

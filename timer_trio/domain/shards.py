@@ -1,0 +1,72 @@
+"""Which replica a shard belongs to: rendezvous hashing (Thaler and Ravishankar, 1998).
+
+Each replica gives every shard a weight that follows from its id alone, and a shard belongs to the
+replica that gives it the greatest. So all who know the same members agree without a word, and one
+that comes or goes moves its own shards and no others: about one Nth of them among N replicas.
+
+Ownership makes work cheap, no more: two who believe to own a shard both claim, and one of them
+gets each timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from hashlib import shake_128
+from struct import Struct
+from typing import Final
+
+from timer_trio.domain.timer import SHARDS, ReplicaId, TimerId, shard_of
+
+HANDOVER_S: Final = 3.0
+"""What a lost shard has due within it is still fired by the one who has lost it: the new owner has
+noticed at its next heartbeat, a second later, and read what is due."""
+
+_WEIGHTS: Final = Struct(f">{SHARDS}Q")
+_EVERY_SHARD: Final = frozenset(range(SHARDS))
+
+
+def owners(members: Collection[ReplicaId]) -> list[ReplicaId]:
+    """Name the owner of each shard; there must be a member."""
+    ranked = [(_weights(member), member) for member in members]
+    return [
+        max((weights[shard], member) for weights, member in ranked)[1] for shard in range(SHARDS)
+    ]
+
+
+@lru_cache(maxsize=1_024)  # of each replica once, not at every change of another
+def _weights(replica: ReplicaId) -> tuple[int, ...]:
+    return _WEIGHTS.unpack(shake_128(replica.bytes).digest(_WEIGHTS.size))
+
+
+class Shards:
+    """What one replica knows of who owns what. At first, alone, it owns every shard."""
+
+    def __init__(self) -> None:
+        self.own = _EVERY_SHARD
+        self.has_others = False
+        """Whether somebody else owns shards too, or all of them."""
+        self._members: frozenset[ReplicaId] | None = None
+        self._choices = tuple(self.own)
+
+    def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> bool:
+        """Hear which replicas own shards; `replica` is this one. Tells whether that has changed."""
+        known = frozenset(members)
+        if known == self._members:
+            return False
+        self._members = known
+        self.has_others = bool(known - {replica})
+        divided = owners(known) if known else []
+        self._choices = tuple(n for n, owner in enumerate(divided) if owner == replica)
+        self.own = frozenset(self._choices)
+        return True
+
+    def owns(self, timer_id: TimerId) -> bool:
+        """Tell whether a timer is in a shard of this replica's own."""
+        return shard_of(timer_id) in self.own
+
+    def choose(self, random_bits: Callable[[int], int], *, own: bool) -> int:
+        """Choose the shard of a new timer: any, or one of this replica's own, if it has some."""
+        if own and self._choices:
+            return self._choices[random_bits(32) % len(self._choices)]
+        return random_bits(8) % SHARDS

@@ -1,0 +1,124 @@
+"""What falls due in a shard of another replica: its owner is told, and we hear what others tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final, NoReturn
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.shards import Shards
+from timer_trio.domain.timer import DueTimer
+from timer_trio.executor import Executor
+from timer_trio.loader import Loader
+from timer_trio.storage import DeafError, Hint, Storage
+
+RETRY_S: Final = 1.0
+"""Between two tries to listen while the database is away."""
+DEAF_RETRY_S: Final = 30.0
+"""Where it is there and nothing arrives: a pooler in between does not go away by itself."""
+
+DEAF_WARNING: Final = (
+    "this replica does not hear of timers that others move near, and looks for them every second:"
+    " is a pooler in transaction mode in between? LISTEN_URL can lead past it"
+)
+
+log = structlog.get_logger()
+
+
+class Hints:
+    """Offers near timers to whoever owns them: to our own executor, or by a hint.
+
+    A hint that is lost costs its timer one interval of the loader at most, so none is repeated.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        shards: Shards,
+        executor: Executor,
+        loader: Loader,
+        window_s: float,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._shards = shards
+        self._executor = executor
+        self._loader = loader
+        self._window = timedelta(seconds=window_s)
+        self._waiting: list[DueTimer] = []
+        self._queued = trio.Event()
+        self._is_listening = False
+        self._was_deaf = False
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether hints have been found not to arrive."""
+        return self._was_deaf and not self._is_listening
+
+    def offer(self, timers: Iterable[DueTimer]) -> None:
+        """Hand on timers that were created, moved or given back."""
+        offered = list(timers)
+        self._executor.offer(offered)
+        if self._shards.has_others:
+            self._queue(offered)
+
+    def _queue(self, timers: Iterable[DueTimer]) -> None:
+        window_end = self._clock.now() + self._window
+        foreign = [
+            timer
+            for timer in timers
+            if timer.due_at < window_end and not self._shards.owns(timer.id)
+        ]
+        if foreign:
+            self._waiting += foreign
+            self._queued.set()
+
+    async def tell_forever(self) -> NoReturn:
+        """Send what waits, as soon as something does."""
+        while True:
+            await self._queued.wait()
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Send what waits, all of it in one hint: what comes meanwhile is in the next."""
+        self._queued = trio.Event()
+        told, self._waiting = self._waiting, []
+        if not told:
+            return
+        try:
+            await self._storage.hint(told)
+        except (StorageUnavailableError, ContentionError) as error:
+            log.debug("hint_lost", timers=len(told), reason=str(error))
+
+    async def listen_forever(self) -> NoReturn:
+        """Take note of what others tell."""
+        while True:
+            try:
+                await self._storage.listen(self._on_listening, self._on_hint)
+            except (StorageUnavailableError, ContentionError) as error:
+                await self._stay_deaf(error)
+
+    async def _stay_deaf(self, error: Exception) -> None:
+        if self._is_listening or not self._was_deaf:
+            log.warning("hints_not_heard", reason=str(error))
+        self._is_listening, self._was_deaf = False, True
+        self._loader.look_every_second()
+        await trio.sleep(DEAF_RETRY_S if isinstance(error, DeafError) else RETRY_S)
+
+    def _on_listening(self) -> None:
+        log.info("hints_heard")
+        self._is_listening = True
+        self._loader.look_at_intervals()
+
+    def _on_hint(self, hint: Hint) -> None:
+        # As a reading: two that cross on their way must not leave the later time behind.
+        self._executor.offer_readings(hint.timers)
+        if near := hint.shards & self._shards.own:
+            self._loader.look_at(near)

@@ -1,0 +1,52 @@
+"""Hints as they travel: the payload of a NOTIFY, which holds less than 8,000 bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from timer_trio.domain.timer import SHARDS, Destination, DueTimer, TimerId, shard_of
+from timer_trio.storage import Hint
+
+CHANNEL: Final = "timer_trio"
+MAX_BYTES: Final = 7_999
+EVERYWHERE: Final = Hint(shards=frozenset(range(SHARDS)))
+"""What somebody has to say whom we do not understand, a later version maybe: look yourself."""
+
+_SHARDS_BYTES: Final = 5 * SHARDS
+"""What the numbers of all shards may take."""
+
+
+def payload_of(timers: Sequence[DueTimer]) -> str:
+    """Write a hint: the timers themselves, or where there is no room the shards to look at."""
+    written: list[tuple[str, float, str]] = []
+    shards: set[int] = set()
+    room = MAX_BYTES - _SHARDS_BYTES
+    for due_at, timer_id, destination in timers:
+        entry = (timer_id.hex, due_at.timestamp(), destination)
+        room -= len(json.dumps(entry)) + 2
+        if room > 0:
+            written.append(entry)
+        else:
+            shards.add(shard_of(timer_id))
+    return json.dumps({"timers": written, "shards": sorted(shards)})
+
+
+def hint_of(payload: str) -> Hint:
+    """Read a hint, whoever wrote it."""
+    with suppress(ValueError, KeyError, TypeError, OverflowError):
+        read = json.loads(payload)
+        return Hint(
+            timers=[_due(*entry) for entry in read["timers"]],
+            shards=frozenset(map(int, read["shards"])) & EVERYWHERE.shards,
+        )
+    return EVERYWHERE
+
+
+def _due(timer_id: str, due_s: float, destination: str) -> DueTimer:
+    due_at = datetime.fromtimestamp(due_s, UTC)
+    return DueTimer(due_at, TimerId(UUID(hex=timer_id)), Destination(str(destination)))
