@@ -88,21 +88,17 @@ class Executor:
         metrics.cached.set_function(lambda: len(cache))
         metrics.oldest_overdue_s.set_function(self._oldest_overdue_s)
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether nothing is left to be claimed or started."""
-        return self._cache.is_drained and self._launcher.is_empty
-
     def offer(self, timers: Iterable[DueTimer]) -> None:
-        """Put timers into the cache, and look at once whether one of them comes first now.
-
-        Those of other replicas' shards are left to them.
-        """
+        """Put timers into the cache, and look at once whether one of them comes first now."""
         self._note(timers, self._cache.put)
 
     def offer_readings(self, timers: Iterable[DueTimer]) -> None:
-        """Offer what a statement has read: offers made since it was sent may be newer."""
-        self._note(timers, self._cache.put_reading)
+        """Offer what a statement has read: offers made since it was sent may be newer.
+
+        What is in other replicas' shards is left to them.
+        """
+        own = (timer for timer in timers if self._shards.owns(timer.id))
+        self._note(own, self._cache.put_reading)
 
     def wake(self) -> None:
         """Look again at what is to be claimed."""
@@ -215,8 +211,7 @@ class Executor:
     def _note(self, timers: Iterable[DueTimer], put: Callable[[DueTimer], None]) -> None:
         before = self._cache.peek()
         for timer in timers:
-            if self._shards.owns(timer.id):
-                put(timer)
+            put(timer)
         if self._cache.peek() != before:
             self.wake()
 

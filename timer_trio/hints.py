@@ -11,7 +11,7 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.shards import Shards
+from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.timer import DueTimer
 from timer_trio.executor import Executor
 from timer_trio.loader import Loader
@@ -26,6 +26,8 @@ DEAF_WARNING: Final = (
     "this replica does not hear of timers that others move near, and looks for them every second:"
     " is a pooler in transaction mode in between? LISTEN_URL can lead past it"
 )
+
+_HANDOVER: Final = timedelta(seconds=HANDOVER_S)
 
 log = structlog.get_logger()
 
@@ -64,20 +66,19 @@ class Hints:
 
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Hand on timers that were created, moved or given back."""
-        offered = list(timers)
-        self._executor.offer(offered)
-        if self._shards.has_others:
-            self._queue(offered)
-
-    def _queue(self, timers: Iterable[DueTimer]) -> None:
-        window_end = self._clock.now() + self._window
-        foreign = [
-            timer
-            for timer in timers
-            if timer.due_at < window_end and not self._shards.owns(timer.id)
-        ]
-        if foreign:
-            self._waiting += foreign
+        if not self._shards.has_others:
+            self._executor.offer(timers)
+            return
+        now = self._clock.now()
+        soon, window_end = now + _HANDOVER, now + self._window
+        for timer in timers:
+            is_ours = self._shards.owns(timer.id)
+            if is_ours or timer.due_at < soon:
+                # Who shall fire a foreign one may not have noticed yet that it is the owner.
+                self._executor.offer([timer])
+            if not is_ours and timer.due_at < window_end:
+                self._waiting.append(timer)
+        if self._waiting:
             self._queued.set()
 
     async def tell_forever(self) -> NoReturn:

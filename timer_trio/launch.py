@@ -28,11 +28,6 @@ class Launcher:
         self._waiting: list[tuple[datetime, int, Firing]] = []
         self._order = 0
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether every timer has been started."""
-        return not self._waiting
-
     def stop(self) -> None:
         """Begin no send any more: what has not been sent is given back."""
         self._stopping = True

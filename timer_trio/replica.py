@@ -40,7 +40,8 @@ from timer_trio.storage.group_commit import repeat_until_answered
 
 LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
-DRAIN_POLL_S: Final = 0.02
+LEAVE_S: Final = HANDOVER_S + 0.5
+"""How long a replica leaves: what is due at the end of the hand-over is sent by then."""
 
 Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
 """A server that takes no more requests once the event is set, and ends with its last answer."""
@@ -219,6 +220,7 @@ class Replica:
             writers.start_soon(self._settler.run)
             writers.start_soon(self._recorder.run)
             writers.start_soon(self._intake.run)
+            writers.start_soon(self._hints.tell_forever)
             writers.start_soon(self._limit_grace)
             async with trio.open_nursery() as servers:
                 if serve is not None:
@@ -229,6 +231,8 @@ class Replica:
                 if self._has_joined:
                     await self._work(task_status)
                 self._closing.set()
+            with trio.move_on_after(LAST_WRITES_S):
+                await self._hints.tell()
             writers.cancel_scope.cancel()
 
     # The parts know each other through these, whichever of them was made first.
@@ -255,7 +259,6 @@ class Replica:
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as stages:
             stages.start_soon(self._heartbeat.run)
-            stages.start_soon(self._hints.tell_forever)
             stages.start_soon(self._hints.listen_forever)
             async with _ended_by(self._stopping):
                 await stages.start(self._loader.run)
@@ -268,7 +271,6 @@ class Replica:
             give_up_s = trio.current_time() + LAST_WRITES_S
             with trio.move_on_at(give_up_s):
                 await self._settler.wait_empty()
-                await self._hints.tell()
             # No beat may find the row gone after the end: it would write a new one.
             stages.cancel_scope.cancel()
         await self._end(give_up_s)
@@ -279,12 +281,11 @@ class Replica:
         Meanwhile requests are served: who sends them has not heard of the stop yet either.
         """
         await self._stopping.wait()
-        with trio.move_on_after(min(HANDOVER_S, self._settings.shutdown_grace_s)):
-            async with _ended_by(self._hurried):
-                if self._shards.has_others:
+        if self._shards.has_others:
+            with trio.move_on_after(min(LEAVE_S, self._settings.shutdown_grace_s)):
+                async with _ended_by(self._hurried):
                     await repeat_until_answered(self._heartbeat.leave)
-                    while not self._executor.is_drained:  # noqa: ASYNC110 - one event would be many
-                        await trio.sleep(DRAIN_POLL_S)
+                    await trio.sleep(LEAVE_S)
         self._closing.set()
         self._executor.stop()
 

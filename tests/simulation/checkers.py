@@ -16,7 +16,7 @@ ROUNDING_S: Final = 2e-6
 PUNCTUAL_S: Final = 0.15
 """The modelled delays: a create, a claim and a connection, each there and back."""
 HINT_LOST_S: Final = 10.0
-"""A change whose reply was lost gives no hint: the loader finds it within one interval."""
+"""A change whose reply or hint was lost: the loader finds it within one interval."""
 SETTLING_S: Final = 0.3
 """An answer is written within the linger of a group and one call."""
 
@@ -35,7 +35,7 @@ def hardly_late(history: History) -> Iterator[str]:
     for story in history.stories:
         if story.row is None or story.row.status is Status.CANCELED or not is_brief(story):
             continue
-        due_s = expected_s(story, story.row)
+        due_s = expected_s(history, story, story.row)
         latest_s = latest(history, due_s)
         fired_s = first_fired_s(story, story.row)
         if fired_s is None or fired_s > latest_s:
@@ -184,10 +184,10 @@ def wish_of(story: Story, row: Timer) -> Wish:
     )
 
 
-def expected_s(story: Story, row: Timer) -> float:
+def expected_s(history: History, story: Story, row: Timer) -> float:
     wish = wish_of(story, row)
     known_s = wish.answered_s
-    if wish.verdict is Verdict.UNKNOWN:
+    if wish.verdict is Verdict.UNKNOWN or row.id in history.unhinted:
         known_s += HINT_LOST_S
     return max(second(row.spec.execute_at), known_s)
 
@@ -235,7 +235,7 @@ def _failed_truly(history: History, story: Story, row: Timer) -> Iterator[str]:
         else:
             over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
             lost = any(history.was_lost(send.process, send.sent_s) for send in story.sends)
-            in_time = latest(history, expected_s(story, row)) < over_s
+            in_time = latest(history, expected_s(history, story, row)) < over_s
             if is_brief(story) and in_time and not lost:
                 yield f"{story.number} was missed without need: {words}"
     elif words.startswith("outcome unknown"):

@@ -227,7 +227,11 @@ class FaultyStorage:
         return await self._ask("replicas", self._database.replicas)
 
     async def hint(self, timers: Sequence[DueTimer]) -> None:
-        await self._ask("hint", lambda: self._database.hint(timers))
+        try:
+            await self._ask("hint", lambda: self._database.hint(timers))
+        except (StorageUnavailableError, ContentionError):
+            self._history.unhinted.update(timer.id for timer in timers)
+            raise
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
@@ -244,6 +248,7 @@ class FaultyStorage:
 
     async def _deliver(self, hint: Hint, on_hint: Callable[[Hint], None]) -> None:
         if self._random.random() < self._weather.lost_hints:
+            self._history.unhinted.update(timer.id for timer in hint.timers)
             return
         await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
         await self._thread.thawed()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from timer_trio.domain.timer import Status, Timer, TimerSpec
+from timer_trio.domain.timer import Status, Timer, TimerId, TimerSpec
 
 
 class Asked(StrEnum):
@@ -100,6 +100,8 @@ class History:
     troubles: list[Trouble] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     """What a process still held when it had nothing to do any more."""
+    unhinted: set[TimerId] = field(default_factory=set)
+    """Timers of which somebody was told in vain: the hint was lost on its way."""
 
     def was_lost(self, process: str, since_s: float, until_s: float = float("inf")) -> bool:
         """Tell whether a process died, or was declared dead, in a span of time."""

@@ -18,12 +18,14 @@ from timer_trio.domain.timer import Delivery
 SPAN_S: Final = 40.0
 """In which consumers act and things go wrong."""
 TIMERS: Final = 40
+FLEET: Final = 5
+"""The most replicas that a fleet begins with."""
 STOP_NOTICED_S: Final = 1.3
 """What a leaving replica gave back is picked up at the others' next heartbeat."""
 
 
 class Plot(StrEnum):
-    """The one great thing that goes wrong in a history."""
+    """The one great thing that goes wrong in a history; in a fleet many do, one after the other."""
 
     CALM = "calm"
     CRASH = "crash"
@@ -33,6 +35,7 @@ class Plot(StrEnum):
     TWO_REPLICAS = "one-of-two-dies"
     ROLLING = "one-of-two-stops"
     PARTITION = "one-of-two-is-cut-off"
+    FLEET = "fleet"
 
 
 def random_history(seed: int, plot: Plot, build: Build | None = None) -> History:
@@ -54,16 +57,25 @@ def _weather(random: Random, plot: Plot, began_s: float) -> Weather:
     rates: dict[Fault, float] = {}
     if random.random() < 0.5:
         rates = {fault: random.choice([0.0, 0.01, 0.05]) for fault in Fault}
+    lost_hints = random.choice([0.0, 0.0, 0.3])
     ended_s = began_s + random.choice([0.3, 2.0, 5.0, random.uniform(0.1, 60.0)])
     outages = {
         Plot.OUTAGE: [Away(began_s=began_s, ended_s=ended_s)],
         Plot.PARTITION: [Away(began_s=began_s, ended_s=ended_s, process="process 0")],
     }
+    if plot is Plot.FLEET and random.random() < 0.5:
+        victim = random.choice([None, *(f"process {number}" for number in range(FLEET))])
+        outages[plot] = [Away(began_s=began_s, ended_s=ended_s, process=victim)]
     delay_s = random.choice([0.001, 0.01])
-    return Weather(rates=rates, outages=outages.get(plot, []), delay_s=delay_s)
+    return Weather(
+        rates=rates, outages=outages.get(plot, []), delay_s=delay_s, lost_hints=lost_hints
+    )
 
 
 async def _play(world: World, plot: Plot, climax_s: float) -> None:
+    if plot is Plot.FLEET:
+        await _play_fleet(world)
+        return
     first = await world.start_process(alone=plot is not Plot.PARTITION)
     if plot in {Plot.TWO_REPLICAS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
         await first.replica.wait_loaded()
@@ -84,6 +96,29 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
             world.trouble("a stop", began_s, recovery_s=STOP_NOTICED_S)
         case Plot.CALM | Plot.OUTAGE | Plot.PARTITION:
             pass
+
+
+async def _play_fleet(world: World) -> None:
+    """Let replicas come and go for a while, and at least one that is fit be there all the time."""
+    for _ in range(world.random.randint(2, FLEET)):
+        await world.start_process(alone=False)
+    async with trio.open_nursery() as nursery:
+        while trio.current_time() < SPAN_S:
+            await trio.sleep(world.random.choice([0.3, 1.0, world.random.uniform(0.0, 10.0)]))
+            fit = [process for process in world.processes if process.is_fit]
+            if len(fit) < 2:
+                await world.start_process(alone=False)
+                continue
+            one = world.random.choice(fit)
+            match world.random.choice(["kill", "stop", "stop", "freeze", "join"]):
+                case "kill":
+                    _die(world, one)
+                case "stop":
+                    nursery.start_soon(one.stop)
+                case "freeze":
+                    nursery.start_soon(_freeze, world, one)
+                case _:
+                    await world.start_process(alone=False)
 
 
 def _die(world: World, process: Process) -> None:

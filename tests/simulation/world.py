@@ -35,6 +35,7 @@ ENDS: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 TAKEOVER_S: Final = 6.0
 """What a dead process held or should have fired fires elsewhere within this time."""
 ANSWERED_WITHIN_S: Final = 0.05
+FORESIGHT_S: Final = 60.0
 SETTLED_WITHIN_S: Final = 120.0
 """From the last trouble to the last outcome: the longest timeout, and an idle loader's pass."""
 
@@ -61,7 +62,9 @@ class Process:
         self._thread = Thread()
         self._life = trio.CancelScope()
         self._requests: dict[trio.CancelScope, None] = {}
-        self.stopping = False
+        self.is_closed = False
+        self.is_leaving = False
+        self.is_frozen = False
         self.ended = trio.Event()
         self.storage = FaultyStorage(
             world.database,
@@ -88,7 +91,19 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        return not self._thread.is_dead and not self.stopping
+        """Whether it takes requests."""
+        return not self._thread.is_dead and not self.is_closed
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether nothing is known that could keep it from its work within the next minute."""
+        world, now_s = self._world, trio.current_time()
+        is_cut_off = any(
+            away.began_s < now_s + FORESIGHT_S and away.ended_s > now_s - FORESIGHT_S
+            for away in world.weather.outages
+            if away.process in {None, self.name}
+        )
+        return self.is_alive and not (self.is_leaving or self.is_frozen or is_cut_off)
 
     @property
     def held(self) -> dict[str, float]:
@@ -126,21 +141,24 @@ class Process:
 
     async def stop(self) -> None:
         """End it as SIGTERM does; callbacks that outlast the grace are lost."""
-        self.stopping = True
+        self.is_leaving = True
         self.replica.stop()
         await self.ended.wait()
         self._world.lose(self.name)
 
     async def freeze(self, seconds: float) -> None:
         """Let nothing pass to or from it for a while, as SIGSTOP does."""
+        self.is_frozen = True
         self._thread.freeze()
         await trio.sleep(seconds)
         self._thread.thaw()
+        self.is_frozen = False
 
-    async def _serve(self, stopping: trio.Event, task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(self, closing: trio.Event, task_status: trio.TaskStatus[None]) -> None:
         """Answer the requests under way before the replica stops, as a server does."""
         task_status.started()
-        await stopping.wait()
+        await closing.wait()
+        self.is_closed = True
         while self._requests:  # noqa: ASYNC110 - virtual time costs nothing
             await trio.sleep(ANSWERED_WITHIN_S)
 

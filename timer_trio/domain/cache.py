@@ -72,11 +72,6 @@ class Cache:
         return len(self._entries)
 
     @property
-    def is_drained(self) -> bool:
-        """Whether it holds nothing, and nothing taken from it waits to be reported."""
-        return not self._entries and not self._taken
-
-    @property
     def horizon(self) -> datetime:
         """Up to where the cache is complete, but for the lanes that are cut off."""
         return datetime.fromtimestamp(self._horizon_s, UTC)
