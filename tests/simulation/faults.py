@@ -28,7 +28,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor, Storage
+from timer_trio.storage import Beat, ClaimReply, DeafError, Hint, Pruned, ShardCursor, Storage
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Weather:
 
     `rates` are the shares of calls that fail in each way, `nth` names single calls of the first
     process, counted from 0; a statement takes up to `delay_s` each way. Of the hints a share of
-    `lost_hints` is lost to each who listens.
+    `lost_hints` is lost to each who listens; where it is `deaf`, none ever arrives, and all know.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class Weather:
     outages: Sequence[Away] = ()
     delay_s: float = 0.01
     lost_hints: float = 0.0
+    deaf: bool = False
     healed: bool = False
 
     def is_away(self, process: str, now_s: float) -> bool:
@@ -237,6 +238,9 @@ class FaultyStorage:
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
         """Hear what is said while the database can be reached, a little later; some is lost."""
+        if self._weather.deaf:
+            await trio.sleep(self._weather.delay_s)
+            raise DeafError("what is notified does not arrive")
         async with trio.open_nursery() as nursery:
 
             def hear(hint: Hint) -> None:

@@ -20,8 +20,6 @@ SPAN_S: Final = 40.0
 TIMERS: Final = 40
 FLEET: Final = 5
 """The most replicas that a fleet begins with."""
-STOP_NOTICED_S: Final = 1.3
-"""What a leaving replica gave back is picked up at the others' next heartbeat."""
 
 
 class Plot(StrEnum):
@@ -91,9 +89,7 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
         case Plot.TWO_REPLICAS:
             _die(world, first)
         case Plot.ROLLING:
-            began_s = trio.current_time()
             await first.stop()
-            world.trouble("a stop", began_s, recovery_s=STOP_NOTICED_S)
         case Plot.CALM | Plot.OUTAGE | Plot.PARTITION:
             pass
 

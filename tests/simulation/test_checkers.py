@@ -22,6 +22,7 @@ from tests.simulation.checkers import (
 from tests.simulation.history import History
 from tests.simulation.plots import Plot, random_history
 from tests.simulation.world import Build
+from timer_trio import loader, replica
 from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.slots import Slots
@@ -197,6 +198,7 @@ class OptimisticSettle(MemoryStorage):
         (LosingSettle, nothing_lost, Plot.CALM),
         (WordlessSettle, nothing_lost, Plot.CALM),
         (GreedyClaim, sent_once, Plot.TWO_REPLICAS),
+        (GreedyClaim, sent_once, Plot.FLEET),
         (CarelessSettle, sent_once, Plot.FREEZE),
         (OptimisticSettle, outcome_is_true, Plot.CALM),
     ],
@@ -225,6 +227,16 @@ def test_slow_sweep_is_found_out() -> None:
 def test_sweep_before_the_fence_is_found_out() -> None:
     build = Build(lease=LeaseTimes(fence_s=6.0, dead_after_s=2.1))
     assert_found_out(sent_once, Plot.FREEZE, build)
+
+
+def test_missing_hand_over_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "LEAVE_S", 0.0)
+    assert_found_out(hardly_late, Plot.ROLLING)
+
+
+def test_shards_let_go_too_soon_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "HANDOVER_S", 0.0)
+    assert_found_out(hardly_late, Plot.ROLLING)
 
 
 def test_slot_that_is_never_released_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

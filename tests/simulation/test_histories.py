@@ -1,7 +1,6 @@
 """Random histories, each out of its seed, held against all promises.
 
-A failure says how to run its history again; a great SIMULATION_HISTORIES, or another
-SIMULATION_SEED to begin with, looks for new ones.
+A failure says how to run its history again; `make soak` looks for new ones.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.checkers import broken_promises
+from tests.simulation.conftest import Verdict
 from tests.simulation.plots import Plot, random_history
 
 FIRST_SEED: Final = int(os.environ.get("SIMULATION_SEED", "1"))
@@ -27,12 +26,9 @@ SEEDS: Final = [
 
 
 @pytest.mark.parametrize(("seed", "plot"), SEEDS)
-def test_promises_hold(seed: int, plot: Plot) -> None:
-    broken = broken_promises(random_history(seed, plot))
-    again = (
-        f"SIMULATION_SEED={seed} SIMULATION_HISTORIES=1 pytest tests/simulation -k '{seed}-{plot}'"
-    )
-    assert not broken, f"once more: {again}"
+def test_promises_hold(seed: int, plot: Plot, verdict: Verdict) -> None:
+    again = f"make soak SEED={seed} HISTORIES=1 ARGS='-k {seed}-{plot}'"
+    assert not verdict(seed, plot), f"once more: {again}"
 
 
 def test_same_seed_gives_the_same_history() -> None:
