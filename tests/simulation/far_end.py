@@ -71,7 +71,7 @@ class FarEnd(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("connection refused by 192.0.2.3:80")
         status = await self._answer(temper)
         send.status = status
-        await self._thread.thawed()
+        await self._thread.pass_point("callback answered")
         return httpx.Response(status)
 
     async def _connect(self, temper: Temper) -> None:
@@ -80,7 +80,7 @@ class FarEnd(httpx.AsyncBaseTransport):
             await trio.sleep_forever()
         if temper is Temper.REFUSED:
             raise httpx.ConnectError("connection refused by 192.0.2.1:80")
-        await self._thread.thawed()
+        await self._thread.pass_point("callback connected")
 
     def _begin(self, request: httpx.Request) -> Send:
         payload = json.loads(request.content)

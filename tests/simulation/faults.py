@@ -96,9 +96,13 @@ class Weather:
 
 
 class Thread:
-    """Waits for statements to their end, as a thread does; a death ends the waiting, not them."""
+    """Waits for statements to their end, as a thread does; a death ends the waiting, not them.
 
-    def __init__(self) -> None:
+    `on_point` hears of each point that its process passes on the way to somebody else and back.
+    """
+
+    def __init__(self, on_point: Callable[[str], None] = lambda _: None) -> None:
+        self._on_point = on_point
         self._waiting: dict[trio.CancelScope, None] = {}
         self.is_dead = False
         self._thawed = trio.Event()
@@ -121,10 +125,16 @@ class Thread:
             scope.shield = False
 
     def freeze(self) -> None:
-        self._thawed = trio.Event()
+        if self._thawed.is_set():
+            self._thawed = trio.Event()
 
     def thaw(self) -> None:
         self._thawed.set()
+
+    async def pass_point(self, name: str) -> None:
+        """Go on, unless the process is frozen or freezes right here."""
+        self._on_point(name)
+        await self.thawed()
 
     async def thawed(self) -> None:
         await self._thawed.wait()
@@ -271,7 +281,7 @@ class FaultyStorage:
 
         async def statement() -> None:
             answers.append(await outcome.acapture(self._statement, verb, call, fault))
-            await self._thread.thawed()
+            await self._thread.pass_point(f"{verb} answered")
             answered.set()
 
         if not self._thread.is_dead:
@@ -282,7 +292,7 @@ class FaultyStorage:
     async def _statement(
         self, verb: str, call: Callable[[], Awaitable[T]], fault: Fault | None
     ) -> T:
-        await self._thread.thawed()
+        await self._thread.pass_point(f"{verb} asked")
         await self._travel()
         if fault is not None:
             now_s = trio.current_time()

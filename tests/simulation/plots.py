@@ -139,9 +139,7 @@ async def _restart(world: World, first: Process) -> None:
 
 
 async def _freeze(world: World, first: Process) -> None:
-    began_s = trio.current_time()
     await first.freeze(world.random.choice([0.5, 2.9, 4.5, 7.0, 9.0, 20.0]))
-    world.trouble("a freeze", began_s, recovery_s=2.0)
 
 
 async def _consume(world: World, climax_s: float) -> None:

@@ -6,7 +6,7 @@ tasks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -51,6 +51,8 @@ class Build:
     settings: Settings = field(default_factory=lambda: Settings(loader_interval_s=10))
     lease: LeaseTimes = field(default_factory=LeaseTimes)
     storage: type[MemoryStorage] = MemoryStorage
+    freezes: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    """For how many seconds a process freezes at which of its points, by name and number."""
 
 
 class Process:
@@ -59,7 +61,9 @@ class Process:
     def __init__(self, world: World, *, alone: bool) -> None:
         self.name = f"process {len(world.processes)}"
         self._world = world
-        self._thread = Thread()
+        self._thread = Thread(self._pass_point)
+        self.points: list[str] = []
+        """What it has passed on its way to the database and to receivers, and back."""
         self._life = trio.CancelScope()
         self._requests: dict[trio.CancelScope, None] = {}
         self.is_closed = False
@@ -148,11 +152,20 @@ class Process:
 
     async def freeze(self, seconds: float) -> None:
         """Let nothing pass to or from it for a while, as SIGSTOP does."""
+        began_s = trio.current_time()
         self.is_frozen = True
         self._thread.freeze()
         await trio.sleep(seconds)
         self._thread.thaw()
         self.is_frozen = False
+        self._world.trouble("a freeze", began_s, recovery_s=OUTAGE_RECOVERY_S)
+
+    def _pass_point(self, name: str) -> None:
+        here = (self.name, len(self.points))
+        self.points.append(name)
+        if here in self._world.build.freezes:
+            self._thread.freeze()
+            self._world.nursery.start_soon(self.freeze, self._world.build.freezes[here])
 
     async def _serve(self, closing: trio.Event, task_status: trio.TaskStatus[None]) -> None:
         """Answer the requests under way before the replica stops, as a server does."""
