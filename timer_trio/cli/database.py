@@ -26,7 +26,7 @@ def with_connection(action: Callable[[migrate.Connection], T]) -> T:
     """
 
     def connect_and_act(url: str) -> T:
-        with psycopg.connect(bounded(url), autocommit=True) as connection:
+        with psycopg.connect(bounded(url), autocommit=True, prepare_threshold=None) as connection:
             return action(connection)
 
     return with_database(connect_and_act)

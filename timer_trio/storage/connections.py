@@ -43,6 +43,8 @@ _SESSION: Final = {
     # Under any other a statement that waited for a row would fail, and not see its newest version.
     "default_transaction_isolation": "read committed",
     "lock_timeout": "1s",
+    # A consumer who counts millions of timers waits no longer than this.
+    "statement_timeout": "10s",
     # Whoever is stopped in the middle of a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": "2s",
     # Planning and compiling would each cost more than most of these statements.
@@ -68,6 +70,9 @@ class Connections:
 
     None is kept that the server has closed, so that the first use after a restart of the database
     finds a new one. `settings` are a session's own; `on_connect` gets what a new session reads.
+
+    Behind a pooler a session may be shared with others from one transaction to the next: then
+    nothing is prepared, and no setting made that is not good for all of them.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class Connections:
         on_connect: Callable[[DictRow], None],
     ) -> None:
         self._conninfo = conninfo
-        self._settings = {**_SESSION, **settings}
+        self._settings = settings
         self._on_connect = on_connect
         self._limiter = trio.CapacityLimiter(size)
         self._idle: deque[Connection] = deque()
@@ -148,14 +153,21 @@ class Connections:
         connection = psycopg.connect(
             self._conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=0
         )
-        settings = {"names": [*self._settings], "values": [*self._settings.values()]}
         try:
-            session = connection.execute(QUERIES["session"], settings, prepare=False).fetchone()
+            session = self._settle_in(connection)
         except BaseException:
             connection.close()
             raise
-        self._on_connect(session or {})
+        self._on_connect(session)
         return connection
+
+    def _settle_in(self, connection: Connection) -> DictRow:
+        own = _is_own(connection)
+        if not own:
+            connection.prepare_threshold = None
+        settings = {**_SESSION, **(self._settings if own else {})}
+        named = {"names": [*settings], "values": [*settings.values()]}
+        return connection.execute(QUERIES["session"], named, prepare=False).fetchone() or {}
 
     def _drop_idle(self) -> None:
         with suppress(IndexError):  # another thread may take the last one meanwhile
@@ -165,6 +177,12 @@ class Connections:
 
 def _rows(cursor: psycopg.Cursor[DictRow]) -> list[DictRow]:
     return cursor.fetchall() if cursor.description else []
+
+
+def _is_own(connection: Connection) -> bool:
+    """Tell whether the server itself is at the other end: a pooler greets in its own name."""
+    row = connection.execute(QUERIES["backend"], prepare=False).fetchone()
+    return row is not None and row["pid"] == connection.info.backend_pid
 
 
 def _has_word(connection: Connection) -> bool:

@@ -62,7 +62,9 @@ async def migrate_database(database_url: str) -> None:
 
 def _migrate_database(database_url: str) -> None:
     try:
-        with psycopg.connect(bounded(database_url), autocommit=True) as connection:
+        with psycopg.connect(
+            bounded(database_url), autocommit=True, prepare_threshold=None
+        ) as connection:
             # A thread cannot be cut short while it waits for others.
             connection.execute("SET lock_timeout = '1s'")
             for migration in migrate(connection):
@@ -83,12 +85,7 @@ def migrate(
     """
     known = load_migrations() if migrations is None else migrations
     _check_server(connection)
-    with _locked(connection):
-        applied = _checked(connection, known)
-        missing = [migration for migration in known if migration.version not in applied]
-        for migration in missing:
-            _take(connection, migration)
-    return missing
+    return list(iter(lambda: _take_next(connection, known), None))
 
 
 def revert(
@@ -100,12 +97,8 @@ def revert(
         MigrationError: it cannot be done, and why.
     """
     known = load_migrations() if migrations is None else migrations
-    with _locked(connection):
-        applied = _checked(connection, known)
-        taken = [migration for migration in reversed(known) if migration.version in applied]
-        for migration in taken[:steps]:
-            _take_back(connection, migration)
-    return taken[:steps]
+    taken_back = (_take_last_back(connection, known) for _ in range(steps))
+    return [migration for migration in taken_back if migration]
 
 
 def status(
@@ -165,15 +158,30 @@ def _check_server(connection: Connection) -> None:
         )
 
 
+def _take_next(connection: Connection, known: Sequence[Migration]) -> Migration | None:
+    with _locked(connection):
+        applied = _checked(connection, known)
+        missing = (migration for migration in known if migration.version not in applied)
+        if migration := next(missing, None):
+            _take(connection, migration)
+        return migration
+
+
+def _take_last_back(connection: Connection, known: Sequence[Migration]) -> Migration | None:
+    with _locked(connection):
+        applied = _checked(connection, known)
+        taken = (migration for migration in reversed(known) if migration.version in applied)
+        if migration := next(taken, None):
+            _take_back(connection, migration)
+        return migration
+
+
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
-    """Keep other processes from migrating; the lock goes with the connection if that breaks."""
-    connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-    try:
+    """Keep other processes from migrating, for one transaction, which no pooler divides."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         yield
-    finally:
-        if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 def _checked(connection: Connection, known: Sequence[Migration]) -> Mapping[int, _Applied]:
@@ -215,7 +223,7 @@ def _has_table(connection: Connection, name: str) -> bool:
 
 
 def _take(connection: Connection, migration: Migration) -> None:
-    with _explained(migration), connection.transaction():
+    with _explained(migration):
         connection.execute(migration.up.encode(), prepare=False)
         connection.execute(
             "INSERT INTO timer_trio_migrations (version, name, checksum) VALUES (%s, %s, %s)",
@@ -224,7 +232,7 @@ def _take(connection: Connection, migration: Migration) -> None:
 
 
 def _take_back(connection: Connection, migration: Migration) -> None:
-    with _explained(migration), connection.transaction():
+    with _explained(migration):
         # Before its SQL: that of the first step drops this very table.
         connection.execute(
             "DELETE FROM timer_trio_migrations WHERE version = %s", [migration.version]

@@ -60,13 +60,8 @@ BULK_CONNECTIONS: Final = 2
 COPY_SLICE: Final = 50
 """Timers written down in one go: half a millisecond, which no callback notices."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
-_STAGE_SESSION: Final = {
-    "statement_timeout": "10s",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-}
-# A consumer who counts millions of timers waits no longer than this.
-_API_SESSION: Final = {"statement_timeout": "10s"}
+_STAGE_SESSION: Final = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
+_API_SESSION: Final[Mapping[str, str]] = {}
 # After it the fence is down anyway.
 _HEARTBEAT_SESSION: Final = {"statement_timeout": "3s"}
 

@@ -13,6 +13,9 @@ SELECT
     current_setting('synchronous_commit') AS synchronous_commit
 FROM unnest(%(names)s::text[], %(values)s::text[]) AS s (name, value);
 
+-- name: backend
+SELECT pg_backend_pid() AS pid;
+
 -- name: create
 -- Writes a batch of new timers, sent as one JSON text: half the cost of fifteen arrays.
 INSERT INTO timers (
