@@ -34,8 +34,14 @@ ASYNC_RULES := ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC111,ASYNC112,AS
 bench: $(VENV)/.run ## Measure lateness and cost in 15 minutes; ARGS=--quick in two, ARGS=steady just that
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/.run ## Watch 15 minutes of steady work for anything that grows
-	@$(BIN)/python -m benchmarks soak-15min
+# How many histories of each kind, of several replicas thirty times as many; the seed of the first.
+HISTORIES ?= 100
+SEED ?= $(shell date +%s)
+
+soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from SEED on, for a broken promise
+	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
+	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
+		$(BIN)/python -m pytest -q -x tests/simulation/test_histories.py --timeout=0 $(ARGS)
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt

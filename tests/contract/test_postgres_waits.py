@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -216,6 +218,43 @@ async def test_a_sweep_sees_what_was_claimed_while_it_waited(
         await waiting(observer)
         other.commit()
     assert freed == [1]
+    assert await due(postgres) == [timer_id]
+
+
+async def test_a_sweep_ends_without_another_word_of_who_began_it(
+    postgres: PostgresStorage,
+    other: Connection,
+    observer: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So who is frozen in the middle of it holds no lock."""
+    timer_id = await created(postgres)
+    await claimed(postgres, timer_id)
+    used: list[socket.socket] = []
+    connect = postgres._heartbeat._connect
+
+    def noted() -> Any:
+        connection = connect()
+        used.append(socket.socket(fileno=os.dup(connection.fileno())))
+        return connection
+
+    monkeypatch.setattr(postgres._heartbeat, "_connect", noted)
+    postgres._heartbeat._drop_idle()
+    other.execute("SELECT FROM replicas WHERE id = %s FOR KEY SHARE", [ALICE])
+
+    async def sweep() -> None:
+        with pytest.raises(StorageUnavailableError):
+            await postgres.sweep(ALICE, None, SOON)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweep)
+        await waiting(observer)
+        used[0].shutdown(socket.SHUT_RDWR)
+        used[0].close()
+        other.commit()
+    with trio.fail_after(5):
+        while observer.execute("SELECT FROM replicas").fetchall():  # noqa: ASYNC110 - as above
+            await trio.sleep(0.002)
     assert await due(postgres) == [timer_id]
 
 

@@ -236,3 +236,12 @@ async def test_the_docs_load_nothing_from_elsewhere(api: ApiUnderTest) -> None:
     style = await api.client.get("/docs/style.css")
     assert style.headers["content-type"] == "text/css; charset=utf-8"
     assert "http" not in style.text
+
+
+async def test_once_a_stop_has_begun_clients_are_asked_for_another_connection(
+    api: ApiUnderTest,
+) -> None:
+    assert "connection" not in (await api.client.get("/health")).headers
+    api.stopping.set()
+    for path in ("/health", "/timers", "/nowhere"):
+        assert (await api.client.get(path)).headers["connection"] == "close"

@@ -9,6 +9,7 @@ from tests.simulation.consumers import Consumer
 from tests.simulation.faults import Weather
 from tests.simulation.world import Build, World, run_world
 from timer_trio.config import Settings
+from timer_trio.domain.membership import LeaseTimes
 from timer_trio.domain.timer import Status
 
 DAY_S = 86_400.0
@@ -25,7 +26,9 @@ def test_a_day_of_timers_fires_on_time() -> None:
         await trio.sleep_until(DAY_S)
         await world.settled()
 
-    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=Settings()))
+    # With a heartbeat every minute: a lone process has nobody to be swept by.
+    lease = LeaseTimes(beat_interval_s=60.0, fence_s=180.0, dead_after_s=234.0)
+    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=Settings(), lease=lease))
     assert not broken_promises(history)
     ends = [story.row.status for story in history.stories if story.row]
     assert ends == [Status.COMPLETED] * TIMERS

@@ -481,3 +481,43 @@ def test_first_due_time_counts_lanes_set_aside() -> None:
     cache.peek()
     cache.set_aside()
     assert cache.first_due_s == NOW_S + 10.0
+
+
+# Shards that are lost.
+
+
+def test_lost_shard_is_let_go_but_for_what_is_due_at_once() -> None:
+    cache = open_cache()
+    ours, soon, later = due(0x107, 50.0), due(0x208, 3.0), due(0x308, 3.1)
+    for timer in (ours, soon, later):
+        cache.put(timer)
+    cache.let_go(cache.keys(), {7}, NOW + seconds(3))
+    assert list(drained(cache)) == [soon, ours]
+
+
+def test_shard_that_is_let_go_makes_room_and_can_come_back() -> None:
+    cache = open_cache()
+    timers = [due(number, 10.0 + number) for number in range(256, 512)]
+    for timer in timers:
+        cache.put(timer)
+    cache.let_go(cache.keys(), (), NOW)
+    assert len(cache) == 0
+    cache.put(timers[3])
+    assert list(drained(cache)) == [timers[3]]
+
+
+def test_entry_that_has_gone_meanwhile_is_let_go_of_in_peace() -> None:
+    cache = open_cache()
+    cache.put(due(1, 10.0))
+    keys = cache.keys()
+    cache.take()
+    cache.let_go(keys, (), NOW)
+    assert len(cache) == 0
+
+
+def test_destinations_that_are_cut_off_are_named() -> None:
+    cache = open_cache(max_timers=80)
+    assert cache.cut_off == []
+    for number in range(80 // LANE_SHARE + 1):
+        cache.put(due(number, number))
+    assert cache.cut_off == [A]

@@ -30,6 +30,7 @@ class Database(MemoryStorage):
         super().__init__(self.tell)
         self.stepped = timedelta(0)
         self.error: type[Exception] | None = None
+        self.sweep_error: type[Exception] | None = None
         self.reply_s = 0.0
         self.beats = 0
 
@@ -47,6 +48,11 @@ class Database(MemoryStorage):
         await trio.sleep(self.reply_s)
         self.beats += 1
         return beat
+
+    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+        if self.sweep_error is not None:
+            raise self.sweep_error("no")
+        return await super().sweep(replica, counter, now)
 
     def has(self, replica: ReplicaId) -> bool:
         return replica in self._counters
@@ -275,6 +281,62 @@ def test_step_back_of_the_databases_clock_is_taken_at_once() -> None:
         assert abs(running.database.tell() - running.clock.now()) < timedelta(milliseconds=1)
 
     beating(script)
+
+
+def test_members_are_all_that_do_not_leave() -> None:
+    async def script(running: Running) -> None:
+        replica = running.heartbeat.replica
+        assert set(running.members) == {replica, OTHER}
+        await running.database.leave(OTHER)
+        await trio.sleep(1.0)
+        assert set(running.members) == {replica}
+
+    beating(script, with_other=True)
+
+
+def test_who_leaves_is_no_member_any_more_and_goes_on_beating() -> None:
+    async def script(running: Running) -> None:
+        await running.heartbeat.leave()
+        assert set(running.members) == {OTHER}
+        beats = running.database.beats
+        await trio.sleep(2.5)
+        assert running.database.beats > beats + 1
+        assert running.heartbeat.is_held
+        assert set(running.members) == {OTHER}
+
+    beating(script, with_other=True)
+
+
+def test_who_leaves_and_is_swept_comes_back_leaving() -> None:
+    async def script(running: Running) -> None:
+        await running.heartbeat.leave()
+        await running.database.sweep(running.heartbeat.replica, None, START)
+        await trio.sleep(1.5)
+        (record,) = await running.database.replicas()
+        assert (record.id, record.is_leaving) == (running.heartbeat.replica, True)
+
+    beating(script)
+
+
+def test_who_sweeps_all_at_the_start_is_the_only_member() -> None:
+    async def script(running: Running) -> None:
+        await trio.lowlevel.checkpoint()
+        assert set(running.members) == {running.heartbeat.replica}
+
+    beating(script, with_other=True, alone=True)
+
+
+def test_sweep_that_must_wait_is_no_missed_beat() -> None:
+    async def script(running: Running) -> None:
+        running.database.sweep_error = ContentionError
+        await trio.sleep(6.5)
+        assert running.heartbeat.is_connected
+        assert running.database.has(OTHER)
+        running.database.sweep_error = None
+        await trio.sleep(1.0)
+        assert not running.database.has(OTHER)
+
+    beating(script, with_other=True)
 
 
 def test_replica_that_ends_takes_its_row_along_and_sends_no_more() -> None:
