@@ -82,6 +82,18 @@ class Weather:
             if away.process in {None, process}
         )
 
+    def next_away_s(self, process: str) -> float:
+        """When the database is next out of a process's reach, from now on."""
+        now_s = trio.current_time()
+        return min(
+            (
+                max(away.began_s, now_s)
+                for away in self.outages
+                if away.process in {None, process} and away.ended_s > now_s
+            ),
+            default=float("inf"),
+        )
+
     def fault(self, call: int, random: Random) -> Fault | None:
         if call in self.nth:
             return self.nth[call]
@@ -269,8 +281,7 @@ class FaultyStorage:
         on_hint(hint)
 
     async def _break_off_when_away(self, listening: trio.CancelScope) -> None:
-        while not self._weather.is_away(self._process, trio.current_time()):  # noqa: ASYNC110 - virtual
-            await trio.sleep(BREAK_NOTICED_S)
+        await trio.sleep_until(self._weather.next_away_s(self._process) + BREAK_NOTICED_S)
         listening.cancel()
 
     async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
