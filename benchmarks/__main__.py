@@ -10,7 +10,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import backlog, burst, idle, intake, memory, slow, soak, steady, wake
+from benchmarks import (
+    backlog,
+    burst,
+    idle,
+    intake,
+    memory,
+    scaling,
+    slow,
+    soak,
+    steady,
+    wake,
+)
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
@@ -32,6 +43,7 @@ FULL: Final[Mapping[str, Measure]] = {
     idle.NAME: idle.measure,
     backlog.NAME: backlog.measure,
     soak.NAME: soak.measure,
+    scaling.NAME: scaling.measure,
 }
 ALL: Final[Mapping[str, Measure]] = {
     **FULL,

@@ -19,13 +19,13 @@ NAME: Final = "burst"
 COUNT: Final = 10_000
 DESTINATIONS: Final = 256
 
-_LIMITS: Final = {"MAX_IN_FLIGHT": "10000", "MAX_IN_FLIGHT_PER_DESTINATION": "10000"}
+LIMITS: Final = {"MAX_IN_FLIGHT": "10000", "MAX_IN_FLIGHT_PER_DESTINATION": "10000"}
 
 
 def measure(size: Size) -> Iterator[Line]:
     rounds = 1 if size is Size.QUICK else 3
     schedule = burst(COUNT, DESTINATIONS)
-    barest, served = in_turn((floor, partial(service, _LIMITS)), schedule, rounds)
+    barest, served = in_turn((floor, partial(service, LIMITS)), schedule, rounds)
     yield from lines(NAME, barest, served)
     last_s = max(each.last_arrival_s for each in served)
     yield Line(NAME, "last arrival", last_s, "s", at_most=2.2)

@@ -10,7 +10,7 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.machine import cpu_s, family_cpu_s, rss_bytes
+from benchmarks.machine import children, cpu_s, family_cpu_s, rss_bytes
 from benchmarks.programs import BenchmarkError, Program, running, temporary_folder
 from timer_trio.embedded import running_url
 from timer_trio.embedded.folders import cluster_dir
@@ -33,17 +33,19 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a contender and its database have spent so far."""
+    """What a contender, all its worker processes, and its database have spent so far."""
 
     worker_s: float
     database_s: float
     transactions: int
+    wal_bytes: int
 
     def __sub__(self, earlier: Cost) -> Cost:
         return Cost(
             self.worker_s - earlier.worker_s,
             self.database_s - earlier.database_s,
             self.transactions - earlier.transactions,
+            self.wal_bytes - earlier.wal_bytes,
         )
 
 
@@ -74,11 +76,17 @@ class Contender:
     def cost(self) -> Cost:
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(
-                "SELECT xact_commit + xact_rollback FROM pg_stat_database"
-                " WHERE datname = current_database()"
+                "SELECT xact_commit + xact_rollback,"
+                " (pg_current_wal_insert_lsn() - '0/0')::bigint"
+                " FROM pg_stat_database WHERE datname = current_database()"
             ).fetchone()
         assert row is not None
-        return Cost(cpu_s(self.pid), family_cpu_s(self._postmaster_pid), row[0])
+        return Cost(self._worker_s(), family_cpu_s(self._postmaster_pid), *row)
+
+    def _worker_s(self) -> float:
+        """Its own, and that of the worker processes that it has started."""
+        workers = [pid for pid in children(self.pid) if pid != self._postmaster_pid]
+        return cpu_s(self.pid) + sum(map(cpu_s, workers))
 
     def rss_bytes(self) -> int:
         return rss_bytes(self.pid)

@@ -53,6 +53,10 @@ class Run:
         return self.cost.transactions / self.count
 
     @property
+    def wal_bytes(self) -> float:
+        return self.cost.wal_bytes / self.count
+
+    @property
     def last_arrival_s(self) -> float:
         return self.seen.last_s - self.first_due_s
 

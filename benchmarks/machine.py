@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep, time  # noqa: TID251 - a benchmark watches from outside
 
-__all__ = ["cpu_s", "family_cpu_s", "monotonic", "peak_rss_bytes", "rss_bytes", "sleep", "time"]
+__all__ = [
+    "children",
+    "cpu_s",
+    "family_cpu_s",
+    "monotonic",
+    "peak_rss_bytes",
+    "rss_bytes",
+    "sleep",
+    "time",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
@@ -21,6 +30,11 @@ def cpu_s(pid: int) -> float:
 def family_cpu_s(parent: int) -> float:
     """User and system time of a process, and of its children, living and dead."""
     return sum(_times(parent)) + sum(map(cpu_s, _children(parent)))
+
+
+def children(parent: int) -> list[int]:
+    """Name the processes that another one has started and that live."""
+    return list(_children(parent))
 
 
 def rss_bytes(pid: int) -> int:
