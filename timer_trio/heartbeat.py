@@ -105,7 +105,8 @@ class Heartbeat:
         while True:
             began = trio.current_time()
             try:
-                await self._beat()
+                if await self._beat():
+                    continue
             except (StorageUnavailableError, ContentionError) as error:
                 self._miss(error)
                 await trio.sleep(RETRY_INTERVAL_S)
@@ -131,7 +132,8 @@ class Heartbeat:
         self.distrust(self.replica)
         await self._storage.sweep(self.replica, None, self._clock.now())
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """Beat, and look at the others; tells whether to look again at once: one was dead."""
         sent_s = self._clock.elapsed()
         beat = await self._read()
         if self.replica not in beat.counters:
@@ -139,7 +141,7 @@ class Heartbeat:
             self.replica = ReplicaId(self._new_id())
             await self._enter(beat)
             self._on_freed()
-            return
+            return False
         self._confirm(sent_s)
         self._owners = beat.counters.keys() - beat.leaving
         self._tell_members()
@@ -147,11 +149,14 @@ class Heartbeat:
         if self._others - others.keys():
             self._on_freed()
         self._others = others.keys()
+        dead = self._watch.observe(others, self._clock.elapsed())
         try:
-            await self._sweep(self._watch.observe(others, self._clock.elapsed()))
+            await self._sweep(dead)
         except ContentionError as error:
             # Another one sweeps it just now. Our own beat was taken all the same.
             log.debug("sweep_put_off", reason=str(error))
+            return False
+        return bool(dead)
 
     async def _read(self) -> Beat:
         asked_s = trio.current_time()

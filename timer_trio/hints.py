@@ -71,13 +71,15 @@ class Hints:
             return
         now = self._clock.now()
         soon, window_end = now + _HANDOVER, now + self._window
+        ours: list[DueTimer] = []
         for timer in timers:
             is_ours = self._shards.owns(timer.id)
             if is_ours or timer.due_at < soon:
                 # Who shall fire a foreign one may not have noticed yet that it is the owner.
-                self._executor.offer([timer])
+                ours.append(timer)
             if not is_ours and timer.due_at < window_end:
                 self._waiting.append(timer)
+        self._executor.offer(ours)
         if self._waiting:
             self._queued.set()
 

@@ -294,6 +294,15 @@ def test_members_are_all_that_do_not_leave() -> None:
     beating(script, with_other=True)
 
 
+def test_members_are_told_as_soon_as_one_is_swept() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(4.1)
+        assert not running.database.has(OTHER)
+        assert set(running.members) == {running.heartbeat.replica}
+
+    beating(script, with_other=True)
+
+
 def test_who_leaves_is_no_member_any_more_and_goes_on_beating() -> None:
     async def script(running: Running) -> None:
         await running.heartbeat.leave()
