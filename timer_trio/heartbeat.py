@@ -95,8 +95,7 @@ class Heartbeat:
         """
         beat = await self._read()
         if alone:
-            # Whatever their counters say: a last beat of the dead may still be on its way.
-            await self._sweep(dict.fromkeys(beat.counters))
+            await sweep_predecessors(self._storage, beat)
             beat = await self._read()
         await self._enter(beat)
 
@@ -203,3 +202,15 @@ class Heartbeat:
 
     def _age_s(self) -> float:
         return self._clock.elapsed() - self._confirmed_s
+
+
+async def sweep_predecessors(storage: Storage, beat: Beat) -> None:
+    """Free what all the replicas of this beat claim, and delete them: none of them can be alive.
+
+    Raises:
+        StorageUnavailableError, ContentionError: call it again.
+    """
+    for replica in beat.counters:
+        # Whatever its counter says: a last beat of the dead may still be on its way.
+        freed = await storage.sweep(replica, None, beat.now)
+        log.warning("swept_dead_replica", replica=str(replica), freed=freed)
