@@ -18,13 +18,17 @@ import trio
 from timer_trio.embedded.api_key import kept_api_key, read_api_key
 from timer_trio.embedded.errors import DataDirHeldError, EmbeddedUnavailableError
 from timer_trio.embedded.folders import reachable_data_dir
+from timer_trio.embedded.lock import WorkersLock
+from timer_trio.embedded.process import exit_code
 from timer_trio.embedded.server import PostgresServer, running_url
 
 __all__ = [
     "DataDirHeldError",
     "EmbeddedUnavailableError",
     "PostgresServer",
+    "WorkersLock",
     "embedded_postgres",
+    "exit_code",
     "kept_api_key",
     "reachable_data_dir",
     "read_api_key",

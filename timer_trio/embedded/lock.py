@@ -1,4 +1,4 @@
-"""One process to a DATA_DIR: a file lock, which the kernel frees whatever ends its holder."""
+"""One service to a DATA_DIR: file locks, which the kernel frees whatever ends their holders."""
 
 from __future__ import annotations
 
@@ -40,3 +40,26 @@ class DataDirLock:
         since = datetime.fromtimestamp(int(os.fstat(self._fd).st_mtime), UTC)
         holder = f"process {os.getpid()} on {socket.gethostname()} since {since:%Y-%m-%dT%H:%M:%SZ}"
         os.pwrite(self._fd, f"{holder}\n".encode(), 0)
+
+
+class WorkersLock:
+    """Shared by a service and its workers, which inherit `file`: they may outlive it for a while.
+
+    `is_alone`: there are none of an earlier service. Take it while you hold the other lock.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        # Not inherited by PostgreSQL.
+        self.file = os.open(data_dir / "lock.workers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.is_alone = self._is_free()
+        fcntl.flock(self.file, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        os.close(self.file)
+
+    def _is_free(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
