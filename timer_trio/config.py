@@ -155,6 +155,7 @@ class Settings(BaseModel, frozen=True):
         description="the address or name to listen on, such as 127.0.0.1, 0.0.0.0 or ::",
     )
     port: int = _count(8080, 0, 65535)
+    workers: int = _count(1, 1, 64, "of processes ")
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", description="trace, debug, info, warn or error"
     )
@@ -266,6 +267,26 @@ def for_development(settings: Settings) -> Settings:
     if settings.callback_allow:
         return settings
     return settings.model_copy(update={"callback_allow": LOOPBACK})
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Write the settings as the variables that `load_settings` reads as the same settings."""
+    return {
+        environment_name(field): _written(getattr(settings, field))
+        for field in Settings.model_fields
+    }
+
+
+def _written(value: object) -> str:
+    match value:
+        case None:
+            return ""  # counts as unset
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
 
 
 def _read_env_file(env_file: Path | None) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ An import exits with 1 where lines of its file were refused.
 
 - ``group``     what all commands share: version, settings, refusals in words
 - ``serve``     the service
+- ``worker``    one of its processes, if it has several
 - ``listen``    a receiver to try it with
 - ``imports``   a file of timers, sent to the service
 - ``db``        the schema
@@ -19,6 +20,7 @@ from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
 from timer_trio.cli.listen import listen_command
 from timer_trio.cli.serve import serve
+from timer_trio.cli.worker import worker
 
 
 @click.group(cls=RefusingGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (serve, listen_command, import_command, db):
+for command in (serve, worker, listen_command, import_command, db):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +20,18 @@ from timer_trio.config import for_development
     help="Hypercorn's own settings (TLS and so on), as TOML or Python.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that share the port, each a replica; more than WORKERS says, or less.",
+)
+@click.option(
     "--dev",
     is_flag=True,
     help="For development: callbacks may reach this machine (127.0.0.0/8, ::1), "
     "unless CALLBACK_ALLOW is set.",
 )
 @version
-def serve(hypercorn_config: Path | None, *, dev: bool) -> None:
+def serve(hypercorn_config: Path | None, workers: int | None, *, dev: bool) -> None:
     """Run the service until SIGTERM or SIGINT; it migrates the database first.
 
     Without DATABASE_URL it runs a PostgreSQL of its own under DATA_DIR.
@@ -34,5 +40,8 @@ def serve(hypercorn_config: Path | None, *, dev: bool) -> None:
     from timer_trio import supervisor  # noqa: PLC0415 - see above
 
     settings = for_development(read_settings()) if dev else read_settings()
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
     run = partial(supervisor.serve, settings, hypercorn_config=hypercorn_config)
-    trio.run(run)
+    if not trio.run(run):
+        sys.exit(1)

@@ -1,0 +1,41 @@
+"""One of several processes of the service; `serve` runs this command, nobody else."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from timer_trio.cli.group import read_settings
+
+
+@click.command(hidden=True)
+@click.option("--lifeline", type=int, required=True)
+@click.option("--main", type=int, multiple=True, required=True)
+@click.option("--insecure", type=int, multiple=True)
+@click.option("--quic", type=int, multiple=True)
+@click.option("--hypercorn-config", type=click.Path(path_type=Path))
+def worker(
+    lifeline: int,
+    main: tuple[int, ...],
+    insecure: tuple[int, ...],
+    quic: tuple[int, ...],
+    hypercorn_config: Path | None,
+) -> None:
+    """Work for the process that has started this one, on files that it has opened."""
+    # As for the service.
+    from timer_trio.lifeline import Lifeline  # noqa: PLC0415 - see above
+    from timer_trio.server import Listening  # noqa: PLC0415 - see above
+    from timer_trio.worker import work  # noqa: PLC0415 - see above
+
+    run = partial(
+        work,
+        read_settings(),
+        hypercorn_config=hypercorn_config,
+        listening=Listening(main=main, insecure=insecure, quic=quic),
+        parent=Lifeline(socket.socket(fileno=lifeline)),
+    )
+    trio.run(run)

@@ -1,0 +1,74 @@
+"""The worker's side of more than one process: a replica that obeys the process that started it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from timer_trio.config import Settings
+from timer_trio.lifeline import READY, Lifeline
+from timer_trio.process import heard_signals, replica_on, run_replica, use_system
+from timer_trio.server import Listening, Server
+
+log = structlog.get_logger()
+
+
+async def work(
+    settings: Settings, *, hypercorn_config: Path | None, listening: Listening, parent: Lifeline
+) -> None:
+    """Serve on sockets of the parent until it says stop, or has ended.
+
+    The settings name its database and the key.
+
+    Raises:
+        StartRefusedError: it cannot run in this environment.
+        OutcomesLostError: it stopped, and the database did not take the last outcomes.
+    """
+    if settings.database_url is None or settings.api_key is None:
+        raise AssertionError("the parent names its database and the key")
+    open_files = use_system()
+    server = Server(settings, hypercorn_config, listening)
+    url = settings.database_url.get_secret_value()
+    async with (
+        heard_signals() as signals,
+        replica_on(url, settings, open_files=open_files, alone=False) as replica,
+        trio.open_nursery() as nursery,
+    ):
+        stop = _Stop(replica.stop)
+        signals.handler = stop.begin
+        nursery.start_soon(_obey, parent, stop)
+        await run_replica(replica, server, settings.api_key, partial(parent.say, READY))
+        nursery.cancel_scope.cancel()
+
+
+class _Stop:
+    """Whoever begins it, the parent alone hurries it.
+
+    A signal to all processes of a service reaches a worker twice, by itself and by the parent.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._has_begun = False
+
+    def begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._stop()
+
+    def hurry(self) -> None:
+        self._stop()
+
+
+async def _obey(parent: Lifeline, stop: _Stop) -> None:
+    if await parent.hear():
+        stop.begin()
+        while await parent.hear():
+            stop.hurry()
+    # Its database may have gone with it, so the rest is short.
+    log.warning("parent_ended")
+    stop.begin()

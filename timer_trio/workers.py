@@ -1,0 +1,217 @@
+"""The parent's side of more than one process: it starts the workers and keeps them running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+import trio
+
+from timer_trio.config import Settings, StartRefusedError, environment_of
+from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.timer import ReplicaId
+from timer_trio.embedded import exit_code
+from timer_trio.heartbeat import sweep_predecessors
+from timer_trio.lifeline import READY, STOP, Lifeline
+from timer_trio.server import Listening
+from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.postgres import PostgresStorage
+
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+LONG_LIFE_S: Final = 30.0
+"""What ends a worker that has lived for so long is no trouble of its start."""
+REFUSED: Final = 2
+"""A worker exits with it where a person has to change something."""
+_ENDED_WELL: Final = {0, -signal.SIGTERM}
+"""A signal ends a worker that has not begun; later it is a request to stop in order."""
+
+log = structlog.get_logger()
+
+
+async def prepare_database(url: str, *, alone: bool) -> None:
+    """Migrate, once for all workers, and if nobody else can be alive free what the dead claim.
+
+    While the database is away there is nothing to do: the workers wait for it, and see to both.
+
+    Raises:
+        MigrationError: the database cannot be brought to the schema.
+    """
+    try:
+        await migrate_database(url)
+        if alone:
+            async with PostgresStorage(url, pool_size=1) as storage:
+                await sweep_predecessors(storage, await storage.beat(ReplicaId(uuid4())))
+    except (StorageUnavailableError, ContentionError) as error:
+        log.warning("waiting_for_database", reason=str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a worker is started. The settings name the database and the key.
+
+    `keep` are files that it holds open and does nothing with.
+    """
+
+    settings: Settings
+    hypercorn_config: Path | None
+    listening: Listening
+    keep: Sequence[int]
+
+    def __call__(self, number: int) -> Worker:
+        """Start one, in a process group of its own: Ctrl-C in the terminal is for the parent.
+
+        Call it in the main thread.
+
+        Raises:
+            OSError: the system has no room for it now.
+        """
+        # The packets of one HTTP/3 connection must not come to different processes.
+        listening = self.listening if number == 1 else replace(self.listening, quic=())
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(  # noqa: S603 - our own command, no words of a consumer
+                    [*_program(), *self._options(listening, theirs.fileno())],
+                    env=os.environ | environment_of(self.settings),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), *listening.files, *self.keep),
+                    process_group=0,
+                )
+        except OSError:
+            ours.close()
+            raise
+        return Worker(process, Lifeline(ours))
+
+    def _options(self, listening: Listening, lifeline: int) -> list[str]:
+        options = ["--lifeline", str(lifeline)]
+        for name, files in (
+            ("--main", listening.main),
+            ("--insecure", listening.insecure),
+            ("--quic", listening.quic),
+        ):
+            for file in files:
+                options += [name, str(file)]
+        if self.hypercorn_config is not None:
+            options += ["--hypercorn-config", str(self.hypercorn_config)]
+        return options
+
+
+def _program() -> list[str]:
+    # Where this process does not look for modules in the current folder, no worker may.
+    safe = [] if str(Path.cwd()) in sys.path else ["-P"]
+    return [sys.executable, *safe, "-m", "timer_trio", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process, and the line to it: closed, it stops in order."""
+
+    process: subprocess.Popen[bytes]
+    lifeline: Lifeline
+
+
+class Workers:
+    """As many workers as there should be, each with a number from 1.
+
+    `on_ready` is called when the first of them works, `on_stop` when they are told to stop.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[int], Worker],
+        *,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._start = start
+        self._on_ready = on_ready
+        self._on_stop = on_stop
+        self._lifelines: set[Lifeline] = set()
+        self._stopping = trio.Event()
+        self._is_ready = False
+        self._is_refused = False
+        self._is_well = True
+
+    async def run(self, count: int) -> bool:
+        """Keep so many running until `stop`; answers whether they ended well then.
+
+        Raises:
+            StartRefusedError: one of them has said why it cannot run.
+        """
+        async with trio.open_nursery() as nursery:
+            for number in range(1, count + 1):
+                nursery.start_soon(self._keep_running, number)
+        if self._is_refused:
+            raise StartRefusedError("the workers cannot run: see above")
+        return self._is_well
+
+    def stop(self) -> None:
+        """Let all stop in order; called again, hurry them."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._on_stop()
+        for lifeline in self._lifelines:
+            lifeline.say(STOP)
+
+    async def _keep_running(self, number: int) -> None:
+        pause_s = 0.0
+        while not self._stopping.is_set():
+            began = trio.current_time()
+            code = await self._run_one(number)
+            if self._stopping.is_set():
+                self._is_well &= code in _ENDED_WELL
+            elif code == REFUSED:
+                self._is_refused = True
+                self.stop()
+            else:
+                pause_s = next_pause_s(pause_s, trio.current_time() - began)
+                log.error("worker_ended", worker=number, code=code, restart_in_s=pause_s)
+                with trio.move_on_after(pause_s):
+                    await self._stopping.wait()
+
+    async def _run_one(self, number: int) -> int | None:
+        """Run a worker to its end; answers with its exit code, None: it was not to be started."""
+        try:
+            worker = self._start(number)
+        except OSError as error:
+            log.error("worker_not_started", worker=number, reason=str(error))  # noqa: TRY400 - the words say it all
+            return None
+        log.info("worker_started", worker=number, pid=worker.process.pid)
+        self._lifelines.add(worker.lifeline)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear, number, worker.lifeline)
+                code = await exit_code(worker.process)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._lifelines.remove(worker.lifeline)
+            worker.lifeline.close()
+            with trio.CancelScope(shield=True):
+                # The database must not go before its last outcomes are written.
+                await exit_code(worker.process)
+        return code
+
+    async def _hear(self, number: int, lifeline: Lifeline) -> None:
+        if await lifeline.hear() != READY:
+            return
+        log.info("worker_ready", worker=number)
+        if not self._is_ready:
+            self._is_ready = True
+            self._on_ready()
+
+
+def next_pause_s(last_s: float, lived_s: float) -> float:
+    """Say how long to wait before a worker is started again; `last_s`: how long it was last."""
+    if lived_s >= LONG_LIFE_S:
+        return FIRST_PAUSE_S
+    return min(max(2 * last_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
