@@ -8,6 +8,7 @@ The package in the order of the flow:
 - ``loader``, ``executor``, ``callback``, ``settle``   the stages of a timer's life
 - ``heartbeat``   this replica's lease: beat, fence, sweep
 - ``supervisor``  the root nursery, on one screen
+- ``workers``     several processes under a parent
 - ``testing``     a service on a virtual clock for anybody's tests
 """
 

@@ -12,6 +12,7 @@ from timer_trio.config import (
     Settings,
     SettingsError,
     environment_name,
+    environment_of,
     for_development,
     load_settings,
 )
@@ -39,7 +40,7 @@ def refusal(environ: dict[str, str], env_file: Path | None = None) -> str:
 def test_empty_environment_has_the_documented_defaults() -> None:
     settings = load_settings({})
     assert settings.database_url is None
-    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8080, 1)
     assert (settings.loader_interval_s, settings.cache_window_s) == (30, 300)
     assert (settings.claim_ahead_s, settings.claim_reach_s) == (0.1, 0.2)
     assert settings.retention_days is None
@@ -91,6 +92,9 @@ WRONG = [
     ("HOST", "a host"),
     ("PORT", "65536"),
     ("PORT", "80.5"),
+    ("WORKERS", "0"),
+    ("WORKERS", "65"),
+    ("WORKERS", "1.5"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),
     ("CALLBACK_ALLOW", "10.0.0.0/33"),
@@ -227,6 +231,22 @@ def test_development_allows_this_machine_unless_told_otherwise() -> None:
     assert dev.model_copy(update={"callback_allow": ()}) == load_settings({})
     told = load_settings({"CALLBACK_ALLOW": "hooks.internal"})
     assert for_development(told) == told
+
+
+def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    (tmp_path / ".env").write_text("PORT=1\nLOG_FORMAT=xml\nRETENTION_DAYS=0\n")
+    given = {
+        "DATABASE_URL": URL,
+        "API_KEY": KEY,
+        "CALLBACK_ALLOW": "10.0.0.0/8,::1,hooks.internal",
+        "CALLBACK_CA_FILE": str(tmp_path / "ca.pem"),
+        "CLAIM_AHEAD": "0.07",
+        "RETENTION_DAYS": "0.5",
+        "WORKERS": "4",
+    }
+    for settings in (load_settings({}), for_development(load_settings(given))):
+        assert load_settings(environment_of(settings), tmp_path / ".env") == settings
 
 
 def test_fields_can_be_given_by_name() -> None:
