@@ -42,6 +42,7 @@ LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
 LEAVE_S: Final = HANDOVER_S + 0.5
 """How long a replica leaves: what is due at the end of the hand-over is sent by then."""
+LEAVE_POLL_S: Final = 0.05
 
 Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
 """A server that takes no more requests once the event is set, and ends with its last answer."""
@@ -281,13 +282,20 @@ class Replica:
         Meanwhile requests are served: who sends them has not heard of the stop yet either.
         """
         await self._stopping.wait()
-        if self._shards.has_others:
+        if self._can_be_replaced:
             with trio.move_on_after(min(LEAVE_S, self._settings.shutdown_grace_s)):
-                async with _ended_by(self._hurried):
-                    await repeat_until_answered(self._heartbeat.leave)
-                    await trio.sleep(LEAVE_S)
+                async with _ended_by(self._hurried), trio.open_nursery() as nursery:
+                    nursery.start_soon(repeat_until_answered, self._heartbeat.leave)
+                    while self._can_be_replaced:  # noqa: ASYNC110 - as each heartbeat tells
+                        await trio.sleep(LEAVE_POLL_S)
+                    nursery.cancel_scope.cancel()
         self._closing.set()
         self._executor.stop()
+
+    @property
+    def _can_be_replaced(self) -> bool:
+        """Whether others are there that do not leave as well, as far as the database tells."""
+        return self._shards.has_others and self._heartbeat.is_connected
 
     async def _join(self) -> None:
         is_waiting = False
