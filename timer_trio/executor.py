@@ -32,6 +32,8 @@ MAX_CLAIMS: Final = 500
 """Timers in one claim: 14-20 ms, after which the first of many can be sent."""
 CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
+LAST_CLAIMS_S: Final = 3.0
+"""How long a stop waits for claims to be answered: after it nothing of them might be sent."""
 
 log = structlog.get_logger()
 
@@ -126,6 +128,7 @@ class Executor:
                 async with trio.open_nursery() as claims:
                     task_status.started()
                     await self._arm(claims)
+                    claims.cancel_scope.deadline = trio.current_time() + LAST_CLAIMS_S
                 self._launcher.stop()
 
     async def _arm(self, claims: trio.Nursery) -> None:

@@ -19,8 +19,8 @@ from timer_trio.embedded.postmaster import live_postmaster
 TWO = ("--workers", "2")
 LEAD_S = 1.0
 TAKEOVER_S = 6.0
-ORPHANED_S = 10.0
-"""Far below what a worker waits for callbacks (30 s), above what it waits for a database (5 s)."""
+ORPHANED_S = 15.0
+"""Far below what a worker waits for callbacks (30 s), above what it waits for a database (9 s)."""
 QUEUED = 20
 ALIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -155,3 +155,14 @@ def test_stop_ends_the_wait_for_a_database() -> None:
         assert await stop_took_s(process) < 0.5
 
     run_world(1, Weather(outages=[Away(began_s=0.0, ended_s=60.0)]), script)
+
+
+def test_claim_that_is_not_answered_holds_up_no_stop() -> None:
+    async def script(world: World, process: Process) -> None:
+        consumer = Consumer(world)
+        await consumer.create(in_s=0.15)
+        await trio.sleep_until(3.0)
+        assert row_of(world, consumer).status is Status.PENDING
+        assert await stop_took_s(process) < GRACE_S
+
+    world_with(script, Weather(outages=[Away(began_s=0.06, ended_s=60.0)]))
