@@ -90,7 +90,8 @@ class Floor:
 
     async def load(self) -> Sequence[tuple[float, UUID]]:
         now = datetime.fromtimestamp(time(), UTC)
-        await self._execute("join", {"replica": self._replica, "now": now})
+        nobody = {"host": "", "pid": 0, "version": ""}
+        await self._execute("join", {"replica": self._replica, "now": now, **nobody})
         rows = await self._connections.run(
             lambda connection: connection.execute(
                 "SELECT due_at, id FROM timers ORDER BY due_at, id"
