@@ -83,13 +83,37 @@ async def test_name_of_the_url_is_asked_for() -> None:
     assert asked == ["localhost"]
 
 
-async def test_own_context_asks_for_http_1_1_over_tls_1_2_and_trusts_no_stranger() -> None:
+async def test_own_context_asks_for_tls_1_2_and_trusts_no_stranger() -> None:
     server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
     words = await failure(answers(OK), server=server, client=None)
     assert words == "certificate verify failed: unable to get local issuer certificate"
     context = CallbackTransport(guard=HERE)._ssl_context
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+async def test_own_context_agrees_upon_http_1_1_with_a_server_that_would_rather_speak_another(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    server, _ = tls_contexts(authority, "127.0.0.1")
+    server.set_alpn_protocols(["h2", "http/1.1"])
+    agreed: list[str | None] = []
+
+    async def notes_protocol(stream: Stream) -> None:
+        await read_request(stream)
+        assert isinstance(stream, trio.SSLStream)
+        agreed.append(stream.selected_alpn_protocol())
+        await stream.send_all(OK)
+
+    async with (
+        receiver(notes_protocol, ssl_context=server) as served,
+        CallbackTransport(guard=HERE, ca_file=ca_file) as transport,
+    ):
+        await transport.handle_async_request(request_to(served.url()))
+    assert agreed == ["http/1.1"]
 
 
 async def test_certificate_for_another_name_is_refused() -> None:
