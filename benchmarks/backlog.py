@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,11 +16,12 @@ from statistics import fmean
 from typing import Final
 
 from benchmarks.contender import START_S, Contender, service, starting
+from benchmarks.figures import cost_lines, late_lines, sum_of
 from benchmarks.filling import fill
-from benchmarks.firing import fire, steady
+from benchmarks.firing import Run, fire, steady
 from benchmarks.machine import monotonic, sleep
 from benchmarks.programs import BenchmarkError, temporary_folder
-from benchmarks.receiving import Seen, receiver, together
+from benchmarks.receiving import receiver, together
 from benchmarks.report import Line, Size
 
 NAME: Final = "backlog"
@@ -61,25 +62,26 @@ def _measure(name: str, count: int, *, rounds: int, seconds: float) -> Iterator[
         empty = stack.enter_context(service(debug))
         full = stack.enter_context(service(debug, data_dir))
         schedule = steady(RATE, seconds, DESTINATIONS)
-        seen = [
-            [fire(contender, far_end, schedule).seen for contender in (empty, full)]
+        runs = [
+            [fire(contender, far_end, schedule) for contender in (empty, full)]
             for _ in range(rounds)
         ]
-        bare, late = (together(reports) for reports in zip(*seen, strict=True))
-        yield from _beside(name, bare, late)
+        yield from _beside(name, *zip(*runs, strict=True))
         yield Line(name, "memory of the worker", full.rss_bytes() / 1e6, "MB", at_most=150)
         yield Line(name, "memory of the worker, empty table", empty.rss_bytes() / 1e6, "MB")
         yield Line(name, "a look of the loader", _look_ms(full), "ms")
         yield Line(name, "a look of the loader, empty table", _look_ms(empty), "ms")
 
 
-def _beside(name: str, bare: Seen, late: Seen) -> Iterator[Line]:
-    yield Line(name, f"late at {RATE}/s, p50, empty table", bare.late_ms(0.5), "ms")
-    yield Line(name, f"late at {RATE}/s, p50", late.late_ms(0.5), "ms")
+def _beside(name: str, empty: Sequence[Run], full: Sequence[Run]) -> Iterator[Line]:
+    for where, runs in ((", empty table", empty), ("", full)):
+        cost = sum_of([each.cost for each in runs])
+        yield from cost_lines(name, cost, sum(each.count for each in runs), where=where)
+        seen = together([each.seen for each in runs])
+        yield from late_lines(name, seen, late=f"late at {RATE}/s", where=where)
+    bare, late = (together([each.seen for each in runs]) for runs in (empty, full))
     ratio = late.late_ms(0.5) / bare.late_ms(0.5)
     yield Line(name, "late, p50, times the empty table's", ratio, at_most=1.2)
-    yield Line(name, f"late at {RATE}/s, p99, empty table", bare.late_ms(0.99), "ms")
-    yield Line(name, f"late at {RATE}/s, p99", late.late_ms(0.99), "ms")
 
 
 def _start_s(folder: Path, data_dir: Path) -> tuple[float, float]:

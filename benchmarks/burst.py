@@ -11,7 +11,9 @@ from functools import partial
 from typing import Final
 
 from benchmarks.contender import floor, service
+from benchmarks.figures import late_lines
 from benchmarks.firing import burst, in_turn, run
+from benchmarks.receiving import together
 from benchmarks.report import Line, Size
 from benchmarks.steady import lines
 
@@ -27,6 +29,9 @@ def measure(size: Size) -> Iterator[Line]:
     schedule = burst(COUNT, DESTINATIONS)
     barest, served = in_turn((floor, partial(service, LIMITS)), schedule, rounds)
     yield from lines(NAME, barest, served)
+    transactions = max(each.transactions for each in served)
+    yield Line(NAME, "database transactions a timer", transactions)
+    yield from late_lines(NAME, together([each.seen for each in served]))
     last_s = max(each.last_arrival_s for each in served)
     yield Line(NAME, "last arrival", last_s, "s", at_most=2.2)
     yield Line(NAME, "last arrival, floor", max(each.last_arrival_s for each in barest), "s")

@@ -16,6 +16,7 @@ import psycopg
 
 from benchmarks.client import Load, load, request_bytes
 from benchmarks.contender import API_KEY, Contender, service
+from benchmarks.figures import cost_lines
 from benchmarks.machine import cpu_s, monotonic
 from benchmarks.programs import BenchmarkError, running, temporary_folder
 from benchmarks.report import Line, Size
@@ -70,9 +71,7 @@ def _single(contender: Contender, echo: _Echo, rounds: int, seconds: float) -> I
     yield Line(NAME, "single create, p50", creates[-1].latency_ms(0.5), "ms")
     yield Line(NAME, "single create, p99", creates[-1].latency_ms(0.99), "ms")
     yield Line(NAME, "CPU an echo", echo_s / echo_count * 1e6, "us")
-    yield Line(NAME, "worker CPU a single create", cost.worker_s / count * 1e6, "us")
-    yield Line(NAME, "database CPU a single create", cost.database_s / count * 1e6, "us")
-    yield Line(NAME, "transactions a single create", cost.transactions / count)
+    yield from cost_lines(NAME, cost, count, of="a single create")
 
 
 def _batch(contender: Contender, seconds: float) -> Iterator[Line]:
@@ -85,8 +84,7 @@ def _batch(contender: Contender, seconds: float) -> Iterator[Line]:
     _check_durable(contender, rows + count)
     yield Line(NAME, "batch creates", batches.rate * BATCH, "/s", at_least=10_000)
     yield Line(NAME, "a batch of 1,000, p99", batches.latency_ms(0.99), "ms")
-    yield Line(NAME, "worker CPU a timer, batch", cost.worker_s / count * 1e6, "us")
-    yield Line(NAME, "database CPU a timer, batch", cost.database_s / count * 1e6, "us")
+    yield from cost_lines(NAME, cost, count, where=", batch")
 
 
 def _import(contender: Contender, lines: int) -> Iterator[Line]:
@@ -97,8 +95,7 @@ def _import(contender: Contender, lines: int) -> Iterator[Line]:
         raise BenchmarkError(f"not all lines were imported: {answer}")
     _check_durable(contender, rows + lines)
     yield Line(NAME, "import", lines / seconds, "/s", at_least=15_000)
-    yield Line(NAME, "worker CPU a timer, import", cost.worker_s / lines * 1e6, "us")
-    yield Line(NAME, "database CPU a timer, import", cost.database_s / lines * 1e6, "us")
+    yield from cost_lines(NAME, cost, lines, where=", import")
     yield Line(NAME, "memory of the worker after it", contender.rss_bytes() / 1e6, "MB")
 
 

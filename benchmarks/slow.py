@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from statistics import fmean
 from typing import Final, NamedTuple
 
-from benchmarks.contender import Contender, service
+from benchmarks.contender import Contender, Cost, service
+from benchmarks.figures import cost_lines, late_lines, sum_of
 from benchmarks.firing import await_all, steady, write_schedule
 from benchmarks.machine import sleep, time
 from benchmarks.receiving import Receiving, Seen, receiver, together
@@ -26,9 +26,10 @@ WARM_UP_S: Final = 2.0
 
 
 class _Window(NamedTuple):
-    """What each callback cost while all connections were open, and what came in the whole run."""
+    """What was spent while all connections were open, and what came in the whole run."""
 
-    worker_us: float
+    cost: Cost
+    fired: int
     seen: Seen
 
 
@@ -43,14 +44,14 @@ def measure(size: Size) -> Iterator[Line]:
         for _ in range(rounds):
             few.append(_fire(contender, quick, FEW / RATE, seconds))
             many.append(_fire(contender, slow, MANY / RATE, seconds))
-    few_us, many_us = (fmean(each.worker_us for each in windows) for windows in (few, many))
-    yield Line(NAME, f"worker CPU a callback, {FEW} connections", few_us, "us")
-    yield Line(NAME, f"worker CPU a callback, {MANY} connections", many_us, "us")
-    yield Line(NAME, f"{MANY} connections, times {FEW}", many_us / few_us, at_most=1.3)
+    few_s, many_s = (sum(each.cost.worker_s for each in windows) for windows in (few, many))
+    yield Line(NAME, f"{MANY} connections, times {FEW}", many_s / few_s, at_most=1.3)
     # They would come seconds late if a limit kept them from being open at once.
-    for count, windows in ((FEW, few), (MANY, many)):
-        late = together([each.seen for each in windows])
-        yield Line(NAME, f"late, p99, {count} connections", late.late_ms(0.99), "ms")
+    for connections, windows in ((FEW, few), (MANY, many)):
+        where = f", {connections} connections"
+        cost, fired = sum_of([each.cost for each in windows]), sum(each.fired for each in windows)
+        yield from cost_lines(NAME, cost, fired, of="a callback", where=where)
+        yield from late_lines(NAME, together([each.seen for each in windows]), where=where)
 
 
 def _fire(
@@ -63,4 +64,4 @@ def _fire(
     sleep(seconds)
     cost = contender.cost() - before
     seen = await_all(contender, far_end, instants)
-    return _Window(cost.worker_s / (RATE * seconds) * 1e6, seen)
+    return _Window(cost, int(RATE * seconds), seen)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from benchmarks.contender import API_KEY, Contender, service
+from benchmarks.figures import cost_lines, late_lines
 from benchmarks.firing import check
 from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
@@ -73,12 +74,8 @@ def _soak(
         late = together(work.reports)
     count = late.distinct
     yield Line(name, "timers created and fired", count)
-    yield Line(name, "worker CPU a timer, its create included", cost.worker_s / count * 1e6, "us")
-    yield Line(name, "database CPU a timer", cost.database_s / count * 1e6, "us")
-    yield Line(name, "database transactions a timer", cost.transactions / count)
-    yield Line(name, "late, p50", late.late_ms(0.5), "ms")
-    yield Line(name, "late, p99", late.late_ms(0.99), "ms")
-    yield Line(name, "late, max", late.late_ms(1), "ms")
+    yield from cost_lines(name, cost, count, of="a timer, its create included")
+    yield from late_lines(name, late)
     for what, sizes in (
         ("table", [each.table_bytes for each in work.samples]),
         ("indexes", [each.index_bytes for each in work.samples]),

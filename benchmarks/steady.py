@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.contender import Contender, floor, service
+from benchmarks.figures import late_lines
 from benchmarks.firing import Run, fire, in_turn, mean_us, steady
 from benchmarks.receiving import Receiving, receiver, together
 from benchmarks.report import Line, Size
@@ -29,10 +30,7 @@ def measure(size: Size) -> Iterator[Line]:
     transactions = max(each.transactions for each in served)
     yield Line(NAME, "database transactions a timer", transactions, at_most=0.05)
     late = together([each.seen for each in served])
-    yield Line(NAME, "late, p50", late.late_ms(0.5), "ms", at_most=2)
-    yield Line(NAME, "late, p90", late.late_ms(0.9), "ms")
-    yield Line(NAME, "late, p99", late.late_ms(0.99), "ms", at_most=10)
-    yield Line(NAME, "late, max", late.late_ms(1), "ms")
+    yield from late_lines(NAME, late, at_most={"p50": 2, "p99": 10})
     late = together([each.seen for each in barest])
     yield Line(NAME, "late, p99, floor", late.late_ms(0.99), "ms")
     yield Line(NAME, "memory of the worker", served[-1].rss_bytes / 1e6, "MB")
