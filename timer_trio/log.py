@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import suppress
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -30,29 +30,26 @@ def configure(level: LogLevel, fmt: LogFormat | None, stream: TextIO) -> None:
     structlog.configure(
         processors=_processors(fmt, colors=stream.isatty()),
         wrapper_class=_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Writer(cast("TextIO", _Steadfast(stream))),
+        logger_factory=lambda *_: _Writer(stream),
     )
     logging.basicConfig(handlers=[_IntoStructlog()], level=_LEVELS[level], force=True)
 
 
-class _Steadfast:
-    """A stream whose other end may go away: what cannot be written is lost, and stops nobody."""
+class _Writer:
+    """Writes lines to a stream whose other end may go away.
+
+    What cannot be written is lost, and stops nobody.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
+    def msg(self, message: str) -> None:
         with suppress(OSError, ValueError):  # a closed file is a ValueError
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
+            self._stream.write(message + "\n")
             self._stream.flush()
 
-
-class _Writer(structlog.WriteLogger):
-    def trace(self, message: str) -> None:
-        self.msg(message)
+    trace = debug = info = warning = error = critical = msg
 
 
 def _bound_logger(level: int) -> type[structlog.typing.FilteringBoundLogger]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Final, NamedTuple, NoReturn
 
@@ -65,11 +66,12 @@ class Recorder:
 def _write(records: list[Record], metrics: Metrics) -> None:
     # Bound once: what get_logger returns makes a logger anew for each line.
     info = log.bind().info
+    for name, count in Counter(record.outcome.name for record in records).items():
+        metrics.fired.labels(name).inc(count)
     for record in records:
         timer, outcome = record.timer, record.outcome
         late_s = (record.sent_at - timer.expected_at).total_seconds()
         metrics.lateness_s.observe(late_s)
-        metrics.fired.labels(outcome.name).inc()
         info(
             "fired",
             timer_id=str(timer.id),
