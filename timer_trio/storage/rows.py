@@ -193,6 +193,8 @@ def _checked_url(url: str) -> str:
 
 
 def _headers_of(text: str) -> Mapping[str, str]:
+    if text == "{}":  # mostly, and the parser would take as long as the rest of the row
+        return {}
     headers = _json_of(text, "callback_headers")
     if not all(isinstance(value, str) for value in headers.values()):
         raise ValueError("its callback_headers hold something else than text")
