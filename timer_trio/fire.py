@@ -36,6 +36,7 @@ from timer_trio.heartbeat import Heartbeat
 from timer_trio.metrics import Metrics
 from timer_trio.record import Record, Recorder
 from timer_trio.settle import Settler
+from timer_trio.transport import write_down
 
 log = structlog.get_logger()
 
@@ -94,6 +95,7 @@ class Firer:
         request = None
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
             request = request_of(timer)
+            write_down(request)
         return Firing(timer, due, replica, request)
 
     def give_back(self, firing: Firing) -> None:

@@ -29,7 +29,7 @@ from tests.receivers import (
     tls_contexts,
     yes,
 )
-from timer_trio.transport import CallbackTransport, SendWithheld
+from timer_trio.transport import CallbackTransport, SendWithheld, write_down
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Host, Resolver
 
@@ -54,6 +54,23 @@ async def test_request_arrives_as_written() -> None:
         f"Host: 127.0.0.1:{served.port}\r\nX-B: 2\r\nx-a: 1\r\nX-B: 3\r\nContent-Length: 7"
     )
     assert received == Received(head.encode(), b"payload")
+
+
+async def test_request_goes_out_as_it_was_written_down() -> None:
+    recorder = Recorder()
+    async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
+        sent = request_to(served.url(), content=b"kept")
+        write_down(sent)
+        sent.headers["X-Late"] = "too late"
+        await transport.handle_async_request(sent)
+    (received,) = recorder.requests
+    assert (received.header(b"x-late"), received.body) == ([], b"kept")
+
+
+def test_request_that_cannot_be_sent_is_not_written_down() -> None:
+    sent = request_to("ftp://127.0.0.1/")
+    with pytest.raises(httpx.UnsupportedProtocol):
+        write_down(sent)
 
 
 async def test_connection_carries_one_request_after_another() -> None:

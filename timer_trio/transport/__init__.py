@@ -10,6 +10,6 @@
 - ``wording``     failures as sentences
 """
 
-from timer_trio.transport.client import CallbackTransport, SendWithheld
+from timer_trio.transport.client import CallbackTransport, SendWithheld, write_down
 
-__all__ = ["CallbackTransport", "SendWithheld"]
+__all__ = ["CallbackTransport", "SendWithheld", "write_down"]

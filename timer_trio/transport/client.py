@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import certifi
 import httpx
@@ -38,12 +37,17 @@ class SendWithheld(httpx.TransportError):
     """Nothing was sent, since `may_send` said no."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What is to go out, where to, and on which terms."""
+class _Letter(NamedTuple):
+    """What is to go out, and where to."""
 
     destination: Destination
     message: bytes
+
+
+class _Order(NamedTuple):
+    """A letter, and on which terms it goes out."""
+
+    letter: _Letter
     may_send: Callable[[], bool]
     is_once: bool
 
@@ -54,7 +58,8 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     Each request carries two extensions. `may_send`, a function, is called right before the first
     byte goes out, with no checkpoint in between. `delivery`: `at_most_once` goes out once, on a
     connection opened for it or used within the last second; `at_least_once` (the default) goes out
-    again if a connection that was kept turns out to be closed before any byte of an answer.
+    again if a connection that was kept turns out to be closed before any byte of an answer. A
+    request that `write_down` was given goes out as it was then.
 
     A connection is opened to addresses that `guard` lets pass, and to no others; without one these
     are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
@@ -92,7 +97,7 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         """
         order = _order(request)
         within_s = FRESH_S if order.is_once else self._pool.max_idle_s
-        kept = self._pool.take(order.destination, within_s=within_s)
+        kept = self._pool.take(order.letter.destination, within_s=within_s)
         if kept is None:
             answer = await self._send_on_fresh(order)
         else:
@@ -128,22 +133,22 @@ class CallbackTransport(httpx.AsyncBaseTransport):
             raise lost from None
 
     async def _send_on_fresh(self, order: _Order) -> Answer:
-        connection = await self._open(order.destination)
+        connection = await self._open(order.letter.destination)
         answer = self._new_answer()
         await self._exchange(order, connection, answer)
         return answer
 
     async def _exchange(self, order: _Order, connection: Connection, answer: Answer) -> None:
         if not order.may_send():
-            self._pool.put(order.destination, connection)
+            self._pool.put(order.letter.destination, connection)
             raise SendWithheld("this replica may not send any more")
         # No checkpoint here: what was true above still is when the first byte goes out.
         is_reusable = False
         try:
-            is_reusable = await connection.exchange(order.message, answer)
+            is_reusable = await connection.exchange(order.letter.message, answer)
         finally:
             if is_reusable:
-                self._pool.put(order.destination, connection)
+                self._pool.put(order.letter.destination, connection)
             else:
                 connection.close()
 
@@ -191,13 +196,25 @@ def _public_web(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+def write_down(request: httpx.Request) -> None:
+    """Do what can be done before a request is sent; from now on its URL and headers are fixed.
+
+    Raises:
+        httpx.TransportError: it cannot be sent.
+    """
+    request.extensions["letter"] = _letter(request)
+
+
 def _order(request: httpx.Request) -> _Order:
     return _Order(
-        destination=_destination(request.url),
-        message=_message(request),
+        letter=request.extensions.get("letter") or _letter(request),
         may_send=request.extensions["may_send"],
         is_once=request.extensions.get("delivery") == "at_most_once",
     )
+
+
+def _letter(request: httpx.Request) -> _Letter:
+    return _Letter(_destination(request.url), _message(request))
 
 
 def _destination(url: httpx.URL) -> Destination:
