@@ -18,6 +18,10 @@ LINGER_S: Final = 0.05
 the moment of its callback, and do not delay the next one."""
 MAX_LINES: Final = 50
 """Written in one go: a millisecond."""
+BUSY_S: Final = 0.003
+"""Turns of all other tasks that take longer are a burst's: its callbacks go before its lines."""
+MAX_WAITING: Final = 10_000
+"""Beyond it lines are written whatever else there is to do: each takes a kilobyte of memory."""
 
 log = structlog.get_logger()
 
@@ -59,8 +63,18 @@ class Recorder:
         while self._records:
             some, self._records = self._records[:MAX_LINES], self._records[MAX_LINES:]
             _write(some, self._metrics)
-            await trio.lowlevel.checkpoint()
+            await self._wait_turn()
         self._noted = trio.Event()
+
+    async def _wait_turn(self) -> None:
+        """Let all others run, again and again while they have much to do."""
+        busy_s = BUSY_S
+        while busy_s >= BUSY_S:
+            began_s = trio.current_time()
+            # Tasks run in any order: only from here to the turn after next has each of them run.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            busy_s = trio.current_time() - began_s if len(self._records) < MAX_WAITING else 0.0
 
 
 def _write(records: list[Record], metrics: Metrics) -> None:

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from tests.contract.timers import FIRST, NOW, spec
+from timer_trio.domain.outcome import Delivered, TimedOut
+from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
+from timer_trio.metrics import Metrics
+from timer_trio.record import BUSY_S, LINGER_S, MAX_LINES, MAX_WAITING, Record, Recorder
+
+TURNS: Final = 20
+
+
+def fired(outcome: Delivered | TimedOut = Delivered(204)) -> Record:  # noqa: B008 - frozen
+    timer = ClaimedTimer(
+        id=TimerId(UUID(int=7)), claim=FIRST, attempt=1, requested_at=NOW, spec=spec(execute_at=NOW)
+    )
+    sent_at = NOW + timedelta(milliseconds=1.5)
+    ended_at = sent_at + timedelta(milliseconds=30)
+    return Record(timer, Destination("https://example.com:443"), outcome, None, sent_at, ended_at)
+
+
+@asynccontextmanager
+async def running(recorder: Recorder) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(recorder.run)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def turns(clock: MockClock, each_s: float) -> None:
+    """Let others run a few times, as if each time something else took so long."""
+    for _ in range(TURNS):
+        clock.jump(each_s)
+        await trio.lowlevel.checkpoint()
+
+
+async def test_firing_is_one_line_and_is_counted(mock_clock: MockClock) -> None:
+    metrics = Metrics()
+    recorder = Recorder(metrics)
+    with capture_logs() as lines:
+        async with running(recorder):
+            recorder.note(fired())
+            recorder.note(fired(TimedOut()))
+            await turns(mock_clock, LINGER_S)
+    delivered, timed_out = lines
+    assert (delivered["event"], delivered["outcome"], delivered["status"]) == (
+        "fired",
+        "delivered",
+        204,
+    )
+    assert (delivered["late_ms"], delivered["duration_ms"]) == (1.5, 30)
+    assert (timed_out["outcome"], timed_out["status"]) == ("timed_out", None)
+    for outcome in ("delivered", "timed_out"):
+        count = metrics.registry.get_sample_value("timer_trio_fired_total", {"outcome": outcome})
+        assert count == 1
+    assert metrics.registry.get_sample_value("timer_trio_lateness_seconds_count") == 2
+
+
+async def test_lines_wait_while_others_have_much_to_do(mock_clock: MockClock) -> None:
+    recorder = Recorder(Metrics())
+    with capture_logs() as lines:
+        async with running(recorder):
+            for _ in range(3 * MAX_LINES):
+                recorder.note(fired())
+            await turns(mock_clock, LINGER_S)
+            assert len(lines) == MAX_LINES
+            await turns(mock_clock, BUSY_S / 2)
+            assert len(lines) == 3 * MAX_LINES
+
+
+async def test_only_so_many_lines_wait(mock_clock: MockClock) -> None:
+    recorder = Recorder(Metrics())
+    with capture_logs() as lines:
+        async with running(recorder):
+            for _ in range(MAX_WAITING + 3 * MAX_LINES):
+                recorder.note(fired())
+            await turns(mock_clock, LINGER_S)
+            assert MAX_LINES < len(lines) <= 4 * MAX_LINES
+
+
+@pytest.mark.parametrize("count", [1, 3 * MAX_LINES])
+async def test_what_waits_is_written_at_the_end(count: int) -> None:
+    recorder = Recorder(Metrics())
+    with capture_logs() as lines:
+        async with running(recorder):
+            for _ in range(count):
+                recorder.note(fired())
+            await trio.lowlevel.checkpoint()
+            assert not lines
+    assert len(lines) == count
