@@ -94,11 +94,14 @@ def _read(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        return Config.from_pyfile(path) if path.suffix == ".py" else Config.from_toml(path)
+        config = Config.from_pyfile(path) if path.suffix == ".py" else Config.from_toml(path)
+        # A certificate that cannot be used is told now, by the process that a person looks at.
+        config.create_ssl_context()
     except Exception as error:
         raise StartRefusedError(
             f"the hypercorn settings in {path} are of no use: {error}"
         ) from error
+    return config
 
 
 def _bind(config: Config, listening: Listening) -> None:
