@@ -48,6 +48,7 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
     """
     open_files = use_system()
     server = Server(settings, hypercorn_config)
+    is_well = True  # also if a signal comes while it starts
     async with heard_signals() as signals, _database(settings) as database:
         service = _Service(settings, database, server, signals)
         if settings.workers == 1:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 import trio
 
 from tests.acceptance.client import read_answer
+from tests.acceptance.processes import PATIENCE_S, running
 from tests.acceptance.receiver import ReceiverProcess
-from tests.acceptance.service import API_KEY, Service, service
+from tests.acceptance.service import API_KEY, SERVE, Service, service
+from timer_trio.embedded.folders import cluster_dir
+from timer_trio.embedded.postmaster import live_postmaster
 
 PROMPT_S = 3.0
 """Far below what a stop waits for callbacks (30 s), and above what a busy machine adds."""
@@ -61,6 +65,18 @@ async def test_second_signal_hurries_and_what_is_in_doubt_is_told(
     assert timer["status"] == "failed"
     assert timer["last_error"].startswith("outcome unknown: the service stopped")
     assert receiver.times_fired[once] == 1
+
+
+async def test_signal_that_comes_while_the_database_starts_ends_all_in_order(folder: Path) -> None:
+    data_dir = folder / "data"
+    environ = {"DATA_DIR": str(data_dir), "PORT": "0"}
+    async with running(*SERVE, environ=environ) as starting:
+        with trio.fail_after(PATIENCE_S):
+            while not (data_dir / "lock").exists():  # noqa: ASYNC110 - a probe
+                await trio.sleep(0.01)
+        starting.send_signal(signal.SIGTERM)
+        assert await starting.wait_ended() == 0, starting.err
+    assert live_postmaster(cluster_dir(data_dir)) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
