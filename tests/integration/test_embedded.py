@@ -28,7 +28,7 @@ from timer_trio.embedded import (
     running_url,
 )
 from timer_trio.embedded.account import Account
-from timer_trio.embedded.lock import DataDirLock
+from timer_trio.embedded.lock import DataDirLock, WorkersLock
 from timer_trio.embedded.postmaster import live_postmaster
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -339,3 +339,18 @@ def test_emptied_key_is_refused(data_dir: Path) -> None:
     (data_dir / "api_key").touch()
     with pytest.raises(EmbeddedUnavailableError, match="holds no key"):
         kept_api_key(data_dir)
+
+
+def test_lock_of_workers_tells_while_one_of_an_earlier_service_lives(tmp_path: Path) -> None:
+    first = WorkersLock(tmp_path)
+    with subprocess.Popen(["/bin/sleep", "60"], pass_fds=[first.file]) as worker:
+        first.close()
+        second = WorkersLock(tmp_path)
+        worker.kill()
+    third = WorkersLock(tmp_path)
+    second.close()
+    third.close()
+    fourth = WorkersLock(tmp_path)
+    fourth.close()
+    alone = [lock.is_alone for lock in (first, second, third, fourth)]
+    assert alone == [True, False, False, True]

@@ -22,7 +22,7 @@ from timer_trio.config import for_development
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes that share the port, each a replica; more than WORKERS says, or less.",
+    help="Processes that share the port, each a replica of its own; wins over WORKERS.",
 )
 @click.option(
     "--dev",
