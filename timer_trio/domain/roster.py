@@ -1,0 +1,51 @@
+"""The replicas as people see them.
+
+Nothing is decided by it: whether a replica is dead, the others judge by its counter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from timer_trio.domain.membership import ReplicaRecord
+from timer_trio.domain.shards import owners
+
+SILENT_AFTER: Final = timedelta(seconds=4)
+"""Four heartbeats: from then on the others sweep a replica, if there are any."""
+
+
+class ReplicaStatus(StrEnum):
+    ALIVE = "alive"
+    LEAVING = "leaving"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterEntry:
+    record: ReplicaRecord
+    status: ReplicaStatus
+    shards: int
+
+
+def roster(records: Sequence[ReplicaRecord], now: datetime) -> Sequence[RosterEntry]:
+    """Say of each replica how it is and how many shards it owns, in the order of the records.
+
+    A silent one owns its shards until it is swept, one that leaves owns none.
+    """
+    members = [record.id for record in records if not record.is_leaving]
+    shares = Counter(owners(members) if members else ())
+    return [
+        RosterEntry(record=record, status=_status(record, now), shards=shares[record.id])
+        for record in records
+    ]
+
+
+def _status(record: ReplicaRecord, now: datetime) -> ReplicaStatus:
+    if now - (record.beaten_at or record.started_at) > SILENT_AFTER:
+        return ReplicaStatus.SILENT
+    return ReplicaStatus.LEAVING if record.is_leaving else ReplicaStatus.ALIVE
