@@ -40,6 +40,7 @@ class HealthOnDemand:
     database_connected: bool = True
     ready: bool = True
     warnings: list[str] = field(default_factory=list)
+    replica_id: ReplicaId = _REPLICA
 
 
 class HandClock(Clock):

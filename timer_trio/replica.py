@@ -176,6 +176,11 @@ class Replica:
         """What weakens the promises, in words for an operator."""
         return [*self._warnings(), *([DEAF_WARNING] if self._hints.is_deaf else [])]
 
+    @property
+    def replica_id(self) -> ReplicaId:
+        """Which replica this is; another one once it has joined anew."""
+        return self._heartbeat.replica
+
     async def wait_loaded(self) -> None:
         """Return when the first load is done."""
         await self._loaded.wait()

@@ -61,7 +61,7 @@ class Service:
     async def assert_degraded(self) -> None:
         """Claim that the service lives, and refuses work as long as the database is away."""
         assert (await self.consumer.ask("GET", "/health/live")).status == 200
-        for path in ("/health", "/health/ready", "/timers"):
+        for path in ("/health", "/health/ready", "/timers", "/replicas"):
             answer = await self.consumer.ask("GET", path)
             assert (path, answer.status, answer.body["code"]) == (path, 503, 1)
             assert "retry-after" in answer.headers

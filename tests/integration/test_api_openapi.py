@@ -11,6 +11,7 @@ import trio
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from tests.api_under_test import WANTED, ApiUnderTest, running_api
+from tests.contract.timers import ALICE
 from timer_trio.api import connection
 from timer_trio.api.batch import MAX_BATCH_BYTES
 from timer_trio.domain.errors import (
@@ -18,6 +19,7 @@ from timer_trio.domain.errors import (
     CreateUnknownError,
     StorageUnavailableError,
 )
+from timer_trio.domain.membership import Vitals
 from timer_trio.domain.timer import TimerId
 
 JSON = {"Content-Type": "application/json"}
@@ -166,7 +168,7 @@ class Walk:
 
     async def _broken(self, method: str, path: str, error: Exception) -> httpx.Response:
         with self._monkeypatch.context() as patch:
-            for verb in ("get", "list", "cancel"):
+            for verb in ("get", "list", "cancel", "replicas"):
                 patch.setattr(self._api.storage, verb, _failing(error))
             for verb in ("create", "create_all", "update"):
                 patch.setattr(self._api.intake, verb, _failing(error))
@@ -206,6 +208,10 @@ async def test_rarer_answers_are_documented_too(
     of = {operation["operationId"]: operation for _, _, operation in operations(document)}
     api.health.warnings.append("fsync is off")
     check(document, of["getHealth"], await api.client.get("/health"))
+    await api.storage.join(ALICE, api.clock.now())
+    check(document, of["listReplicas"], await api.client.get("/replicas"))
+    await api.storage.beat(ALICE, Vitals(clock_offset_s=0.1))
+    check(document, of["listReplicas"], await api.client.get("/replicas"))
     created = await api.create(callback_payload=[1], metadata={"a": 1})
     await api.create()
     page = await api.client.get("/timers?limit=1")

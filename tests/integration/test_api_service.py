@@ -43,13 +43,13 @@ async def test_what_is_open_needs_no_key(api: ApiUnderTest) -> None:
 
 
 async def test_the_right_key_opens_everything(api: ApiUnderTest) -> None:
-    for path in ("/timers", "/metrics", *OPEN):
+    for path in ("/timers", "/replicas", "/metrics", *OPEN):
         assert (await api.client.get(path)).status_code == 200
 
 
 async def test_without_a_key_nobody_learns_which_routes_exist(api: ApiUnderTest) -> None:
     del api.client.headers["X-API-Key"]
-    answers = [await api.client.get(path) for path in ("/timers", "/nope", ONE)]
+    answers = [await api.client.get(path) for path in ("/timers", "/replicas", "/nope", ONE)]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.text for answer in answers}) == 1
     assert answers[0].json()["code"] == 4
@@ -121,8 +121,8 @@ async def test_metrics_are_prometheus_text(api: ApiUnderTest) -> None:
 async def test_failures_of_the_storage_are_told_without_its_words(
     api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: int
 ) -> None:
-    for part, verb in ((api.storage, "get"), (api.storage, "list"), (api.storage, "cancel")):
-        monkeypatch.setattr(part, verb, failing(error))
+    for verb in ("get", "list", "cancel", "replicas"):
+        monkeypatch.setattr(api.storage, verb, failing(error))
     monkeypatch.setattr(api.intake, "create", failing(error))
     monkeypatch.setattr(api.intake, "update", failing(error))
     with capture_logs() as logs:
@@ -132,6 +132,7 @@ async def test_failures_of_the_storage_are_told_without_its_words(
             await api.client.get(ONE),
             await api.client.get("/timers"),
             await api.client.delete(ONE),
+            await api.client.get("/replicas"),
         ]
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (status, code)

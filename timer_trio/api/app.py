@@ -28,6 +28,7 @@ from timer_trio.api.health import HealthRoutes
 from timer_trio.api.imports import ImportRoute
 from timer_trio.api.metrics import MetricsRoute
 from timer_trio.api.openapi import openapi_document
+from timer_trio.api.replicas import ReplicasRoute
 from timer_trio.api.requests import Rules
 from timer_trio.api.responses import refused
 from timer_trio.api.slices import Slices
@@ -92,6 +93,7 @@ def _add_routes(app: QuartTrio, context: ApiContext) -> None:
         ("GET", "/timers/<timer_id>", timers.get),
         ("PUT", "/timers/<timer_id>", timers.update),
         ("DELETE", "/timers/<timer_id>", timers.cancel),
+        ("GET", "/replicas", ReplicasRoute(context).list_replicas),
         ("GET", "/health", health.health),
         ("GET", "/health/live", health.live),
         ("GET", "/health/ready", health.ready),

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake import Intake
 from timer_trio.storage import Storage
 
@@ -27,6 +28,10 @@ class Health(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """What weakens the promises, in words for an operator."""
+
+    @property
+    def replica_id(self) -> ReplicaId:
+        """Which replica this is; another one once it has joined anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,11 @@ def _answers(document: Json, responses: Json) -> Iterable[str]:
     for status, answer in described.items():
         schema = answer["content"].get("application/json", {}).get("schema", {})
         if status.startswith("2") and "properties" in schema:
-            yield _fields("Data", document, schema["properties"]["data"])
+            data = schema["properties"]["data"]
+            yield _fields("Data", document, data)
+            for name, field in _resolved(document, data)["properties"].items():
+                if "$ref" in field.get("items", ()):
+                    yield _fields(f"Each of <code>{name}</code>", document, field["items"])
 
 
 def _fields(title: str, document: Json, schema: Json) -> str:

@@ -15,6 +15,7 @@ from timer_trio.api.bodies import JSON, NDJSON
 from timer_trio.api.health import HealthData, LiveData, ReadyData
 from timer_trio.api.importer import MAX_LINES
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
+from timer_trio.api.replicas import ReplicasData
 from timer_trio.api.responses import (
     CanceledData,
     PageData,
@@ -243,6 +244,19 @@ when the client leaves in the middle.""",
         data=TypeAdapter(CanceledData),
         refusals=_ONE,
         parameters=(_ID,),
+    ),
+    Operation(
+        method="GET",
+        path="/replicas",
+        name="listReplicas",
+        tag="operation",
+        summary="Which replicas are there?",
+        description="The processes that share the database and divide the timers among them. One "
+        "that has stopped is not listed; one that has died is silent until another takes over what "
+        "it owned.",
+        answer="The replicas.",
+        data=TypeAdapter(ReplicasData),
+        refusals=_STORED,
     ),
     Operation(
         method="GET",

@@ -1,0 +1,108 @@
+"""Which replicas there are and how they do, for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, with_config
+from quart import Response, request
+from typing_extensions import TypedDict
+
+from timer_trio.api.context import ApiContext
+from timer_trio.api.query import refuse_parameters
+from timer_trio.api.responses import Id, Instant, success, utc
+from timer_trio.domain.roster import ReplicaStatus, RosterEntry, roster
+from timer_trio.domain.timer import SHARDS, ReplicaId
+
+_EXACT: Final = ConfigDict(extra="forbid")
+_OFFSET_DIGITS: Final = 3
+"""Milliseconds: the way of an answer from the database is in it, too."""
+
+
+@with_config(_EXACT)
+class ReplicaData(TypedDict):
+    id: Annotated[Id, Field(description="A new one after each start.")]
+    host: Annotated[str, Field(description="Empty if it did not tell.")]
+    pid: Annotated[int, Field(description="Its process on that host; 0 if it did not tell.", ge=0)]
+    version: Annotated[str, Field(description="Of the service; empty if it did not tell.")]
+    started_at: Instant
+    status: Annotated[
+        ReplicaStatus,
+        Field(
+            description="alive; leaving: it stops, and others take over what it owned; silent: no "
+            "heartbeat for four seconds."
+        ),
+    ]
+    shards: Annotated[
+        int,
+        Field(
+            description=f"How many of the {SHARDS} shards of the timers it owns; a silent one "
+            "keeps its own until the others take over.",
+            ge=0,
+            le=SHARDS,
+        ),
+    ]
+    in_flight: Annotated[
+        int,
+        Field(description="Timers claimed and not yet answered, as of its last heartbeat.", ge=0),
+    ]
+    cached: Annotated[
+        int, Field(description="Timers in its memory, as of its last heartbeat.", ge=0)
+    ]
+    heartbeat_at: Annotated[
+        Instant | None,
+        Field(description="When the database took its last heartbeat; null: none yet."),
+    ]
+    clock_offset_seconds: Annotated[
+        float | None,
+        Field(
+            description="By how much its machine's clock is ahead of the database's, at most; "
+            "null: not known. Timers do not depend on it."
+        ),
+    ]
+    is_this_one: Annotated[bool, Field(description="Whether it is the one that answers.")]
+
+
+@with_config(_EXACT)
+class ReplicasData(TypedDict):
+    timestamp: Annotated[Instant, Field(description="As of when, by the database's clock.")]
+    replicas: Annotated[list[ReplicaData], Field(description="In the order of their start.")]
+
+
+class ReplicasRoute:
+    def __init__(self, context: ApiContext) -> None:
+        self._storage = context.storage
+        self._clock = context.clock
+        self._health = context.health
+
+    async def list_replicas(self) -> Response:
+        refuse_parameters(request.query_string)
+        # Of before the rows are read: an answer that takes its time makes nobody silent.
+        now = self._clock.now()
+        entries = roster(await self._storage.replicas(), now)
+        this_one = self._health.replica_id
+        data: ReplicasData = {
+            "timestamp": utc(now),
+            "replicas": [_replica_data(entry, this_one) for entry in entries],
+        }
+        return success(data)
+
+
+def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
+    record, identity, vitals = entry.record, entry.record.identity, entry.record.vitals
+    offset_s = vitals.clock_offset_s
+    return {
+        "id": str(record.id),
+        "host": identity.host,
+        "pid": identity.pid,
+        "version": identity.version,
+        "started_at": utc(record.started_at),
+        "status": entry.status,
+        "shards": entry.shards,
+        "in_flight": vitals.in_flight,
+        "cached": vitals.cached,
+        "heartbeat_at": None if record.beaten_at is None else utc(record.beaten_at),
+        # What is added makes a -0.0 of the rounding 0.0.
+        "clock_offset_seconds": None if offset_s is None else round(offset_s, _OFFSET_DIGITS) + 0.0,
+        "is_this_one": record.id == this_one,
+    }
