@@ -69,7 +69,7 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
 
 
 DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune"]
-COMMANDS = ["", "serve", "listen", "db", *DB_COMMANDS]
+COMMANDS = ["", "serve", "listen", "import", "replicas", "db", *DB_COMMANDS]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

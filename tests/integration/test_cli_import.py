@@ -7,17 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.one_answer import one_answer
 from timer_trio.cli.imports import BLOCK_BYTES
 
 KEY = "k3y-" * 8
 PROJECT = Path(__file__).parents[2]
+LONG = f"http://{'a' * 64}.example/"
 LINE = '{"delay": 60, "callback_url": "https://example.com/"}\n'
 
 
@@ -39,23 +40,9 @@ def run(folder: Path, *arguments: str, given: str = LINE, **environ: str) -> tup
 
 @contextmanager
 def answering(answer: str) -> Iterator[str]:
-    """Answer one request with this; yields the URL."""
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            received = b""
-            while not received.endswith(b"0\r\n\r\n"):
-                received += connection.recv(65_536)
-            requests.append(received)
-            connection.sendall(answer.encode())
-
-    requests: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(10)
+    """Answer one import with this; yields the URL."""
+    with one_answer(answer, b"0\r\n\r\n") as (url, requests):
+        yield url
     assert f"x-api-key: {KEY}" in requests[0].decode().lower()
     assert LINE in requests[0].decode()
 
@@ -71,7 +58,7 @@ def test_service_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert err.startswith("no answer from the service at http://127.0.0.1:1: ")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://[", "http://a b"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://[", "http://a b", LONG])
 def test_url_that_is_none_is_told(tmp_path: Path, url: str) -> None:
     assert run(tmp_path, "-", "--url", url, API_KEY=KEY)[0] == 2
 

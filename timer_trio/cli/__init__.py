@@ -7,6 +7,8 @@ An import exits with 1 where lines of its file were refused.
 - ``worker``    one of its processes, if it has several
 - ``listen``    a receiver to try it with
 - ``imports``   a file of timers, sent to the service
+- ``replicas``  which processes share the database, asked of the service
+- ``service``   how ``import`` and ``replicas`` reach the service
 - ``db``        the schema
 - ``database``  how ``db`` reaches the database
 """
@@ -19,6 +21,7 @@ from timer_trio.cli.db import db
 from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
 from timer_trio.cli.listen import listen_command
+from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.serve import serve
 from timer_trio.cli.worker import worker
 
@@ -32,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (serve, worker, listen_command, import_command, db):
+for command in (serve, worker, listen_command, import_command, replicas_command, db):
     main.add_command(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,22 +14,29 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from timer_trio.cli.group import read_settings, version
-from timer_trio.config import Settings, StartRefusedError
-from timer_trio.embedded import read_api_key
+from timer_trio.cli.group import version
+from timer_trio.cli.service import (
+    NO_ANSWER,
+    STRANGER,
+    Service,
+    named_service,
+    reason_of,
+    refused,
+    url_option,
+)
+from timer_trio.config import StartRefusedError
 
 BLOCK_BYTES: Final = 64 * 1024
-CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 60.0
 """A service that works tells how far it is every second."""
 
 _NOT_SENT: Final = (
     httpx.InvalidURL,
+    UnicodeError,
     httpx.UnsupportedProtocol,
     httpx.ConnectError,
     httpx.ConnectTimeout,
 )
-_STRANGER: Final = "it is no timer service"
 
 _Bar = AbstractContextManager[Any]
 
@@ -64,13 +70,8 @@ class _Result(TypedDict):
     data: _Counts
 
 
-class _Refusal(TypedDict):
-    message: str
-
-
 _PROGRESS: Final = TypeAdapter(_Progress)
 _RESULT: Final = TypeAdapter(_Result)
-_REFUSAL: Final = TypeAdapter(_Refusal)
 
 
 class ImportFailedError(StartRefusedError):
@@ -166,12 +167,7 @@ class _Sending:
 
 @click.command("import")
 @click.argument("file", type=_Input("rb"))
-@click.option(
-    "--url",
-    envvar="TIMER_TRIO_URL",
-    show_envvar=True,
-    help="Where the service listens; by default at HOST and PORT of the settings.",
-)
+@url_option
 @version
 @click.pass_context
 def import_command(context: click.Context, file: BinaryIO, url: str | None) -> None:
@@ -184,13 +180,11 @@ def import_command(context: click.Context, file: BinaryIO, url: str | None) -> N
     Exit code 0: all are in; 1: some were refused; 2: the service cannot be reached, did not take
     them all, or was kept from it by Ctrl-C or a broken connection.
     """
-    settings = read_settings()
-    # It would tell of each request, among the words for a person.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    service = named_service(url)
     stop = _Stop()
     with stop.listening(), _progress(file) as bar:
         sending = _Sending(file, bar, stop)
-        result = _import(sending, url or _url(settings), _key(settings))
+        result = _import(sending, service)
     _tell(result["data"])
     if result["code"] != 0:
         raise ImportFailedError(_interrupted(result))
@@ -211,38 +205,25 @@ def _tell(counts: _Counts) -> None:
     click.echo(f"{counts['imported']:,} imported, {counts['refused']:,} refused")
 
 
-def _url(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - where to reach it
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def _key(settings: Settings) -> str:
-    key = settings.api_key or read_api_key(settings.data_dir)
-    return key.get_secret_value()
-
-
-def _import(sending: _Sending, url: str, key: str) -> _Result:
+def _import(sending: _Sending, service: Service) -> _Result:
     """Send a file; answers with the envelope that its import ended with."""
-    headers = {"X-API-Key": key, "Content-Type": "application/x-ndjson"}
-    timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (
-            httpx.Client(timeout=timeout, trust_env=False) as client,
+            service.client(ANSWER_TIMEOUT_S) as client,
             client.stream(
                 "POST",
-                f"{url.rstrip('/')}/timers/import",
-                headers=headers,
+                service.at("/timers/import"),
+                headers={"Content-Type": "application/x-ndjson"},
                 content=sending.blocks(),
             ) as answer,
         ):
             return _result(answer, sending)
     except KeyboardInterrupt:
         raise ImportFailedError(f"stopped: {sending.words()}") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
-        words = f"no answer from the service at {url}: {reason}"
+    except NO_ANSWER as error:
+        words = service.no_answer(error)
         if sending.is_known:
-            words = f"the connection to the service at {url} broke: {reason}"
+            words = f"the connection to the service at {service.url} broke: {reason_of(error)}"
         if not isinstance(error, _NOT_SENT):
             words += f"; {sending.words()}"
         raise ImportFailedError(words) from error
@@ -250,9 +231,7 @@ def _import(sending: _Sending, url: str, key: str) -> _Result:
 
 def _result(answer: httpx.Response, sending: _Sending) -> _Result:
     if answer.status_code != httpx.codes.OK:
-        raise ImportFailedError(
-            f"the service answered {answer.status_code}: {_refusal(answer.read())}"
-        )
+        raise ImportFailedError(refused(answer.status_code, answer.read()))
     sending.is_known = answer.headers.get("Content-Type") == "application/x-ndjson"
     last = ""
     for line in answer.iter_lines():
@@ -261,19 +240,12 @@ def _result(answer: httpx.Response, sending: _Sending) -> _Result:
     try:
         result = _RESULT.validate_json(last)
     except ValidationError:
-        words = f"what answered 200 did not import: {_STRANGER}"
+        words = f"what answered 200 did not import: {STRANGER}"
         if sending.is_known:
             words = f"the service ended the answer before it was whole: {sending.words()}"
         raise ImportFailedError(words) from None
     sending.take_end(result)
     return result
-
-
-def _refusal(body: bytes) -> str:
-    try:
-        return _REFUSAL.validate_json(body)["message"]
-    except ValidationError:
-        return _STRANGER
 
 
 def _interrupted(result: _Result) -> str:
