@@ -6,6 +6,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+PATIENCE_S: Final = 60
+"""Nobody may ever ask: a test must end all the same."""
 
 
 @contextmanager
@@ -15,15 +19,19 @@ def one_answer(answer: str, request_ends: bytes) -> Iterator[tuple[str, list[byt
     def serve() -> None:
         connection, _ = listener.accept()
         with connection:
+            connection.settimeout(PATIENCE_S)
             received = b""
             while not received.endswith(request_ends):
-                received += connection.recv(65_536)
+                part = connection.recv(65_536)
+                assert part, received
+                received += part
             requests.append(received)
             connection.sendall(answer.encode())
 
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
+        listener.settimeout(PATIENCE_S)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
         thread.join(10)

@@ -43,7 +43,7 @@ def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
 def refusal(folder: Path, answer: str) -> str:
     """What is said to an answer other than the one that is hoped for."""
     with one_answer(answer, b"\r\n\r\n") as (url, requests):
-        code, out, err = run(folder, "--url", url)
+        code, out, err = run(folder, "--url", url + "/")
     assert requests[0].startswith(b"GET /replicas HTTP/1.1\r\n")
     assert f"x-api-key: {API_KEY}" in requests[0].decode().lower()
     assert (code, out) == (2, "")
@@ -64,7 +64,7 @@ async def populate(api: ApiUnderTest) -> None:
 async def test_table_shows_what_the_service_tells(tmp_path: Path) -> None:
     async with served_api() as (api, url):
         await populate(api)
-        ask = partial(run, tmp_path, "--url", url + "/")
+        ask = partial(run, tmp_path, "--url", url)
         code, out, err = await trio.to_thread.run_sync(ask)  # noqa: TID251 - the API must run
     assert (code, err) == (0, "")
     _, bob, alice = out.splitlines()
