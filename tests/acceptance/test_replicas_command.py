@@ -46,6 +46,10 @@ async def seen(
     return found
 
 
+def all_have_beaten(found: dict[int, Replica]) -> bool:
+    return all(each["heartbeat_at"] for each in found.values())
+
+
 async def test_two_services_are_seen_by_either_and_divide_the_shards(
     service_database: str, folder: Path
 ) -> None:
@@ -53,7 +57,7 @@ async def test_two_services_are_seen_by_either_and_divide_the_shards(
     async with replica() as first, replica() as second:
         pids = [first.program.pid, second.program.pid]
         for asking in (first, second):
-            found = await replicas(asking, folder)
+            found = await seen(asking, folder, all_have_beaten)
             assert list(found) == pids
             assert sum(each["shards"] for each in found.values()) == SHARDS
             assert min(each["shards"] for each in found.values()) > 0

@@ -62,7 +62,7 @@ async def pooler(database_url: str) -> AsyncIterator[str]:
 
     async with trio.open_nursery() as nursery:
         (listening,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listening])
+        await nursery.start(trio.serve_listeners, serve, [listening])
         here = {"host": "127.0.0.1", "port": listening.socket.getsockname()[1]}
         plain = {"sslmode": "disable", "gssencmode": "disable"}
         yield make_conninfo(database_url, **here, **plain)

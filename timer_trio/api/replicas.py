@@ -21,11 +21,11 @@ _OFFSET_DIGITS: Final = 3
 
 @with_config(_EXACT)
 class ReplicaData(TypedDict):
-    id: Annotated[Id, Field(description="A new one after each start.")]
+    id: Annotated[Id, Field(description="A new one whenever it joins.")]
     host: Annotated[str, Field(description="Empty if it did not tell.")]
     pid: Annotated[int, Field(description="Its process on that host; 0 if it did not tell.", ge=0)]
     version: Annotated[str, Field(description="Of the service; empty if it did not tell.")]
-    started_at: Instant
+    started_at: Annotated[Instant, Field(description="When it joined under this id.")]
     status: Annotated[
         ReplicaStatus,
         Field(

@@ -30,6 +30,7 @@ ANSWER_TIMEOUT_S: Final = 20.0
 """A service that cannot reach its database says so before."""
 
 _NO_SUCH_ROUTE: Final = 3
+"""The code in a timer service's own 404; other servers have none."""
 _HEADINGS: Final = (
     "  status",
     "host:pid",

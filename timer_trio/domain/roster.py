@@ -16,7 +16,7 @@ from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.shards import owners
 
 SILENT_AFTER: Final = timedelta(seconds=4)
-"""Four heartbeats: from then on the others sweep a replica, if there are any."""
+"""Four heartbeats: at about that time the others sweep a replica, if there are any."""
 
 
 class ReplicaStatus(StrEnum):
