@@ -59,7 +59,6 @@ class Heartbeat:
         self._times = times
         self._watch = Watch(times.dead_after_s)
         self._others: AbstractSet[ReplicaId] = frozenset()
-        self._owners: AbstractSet[ReplicaId] = frozenset()
         self._is_leaving = False
         self._confirmed_s = float("-inf")
         self._is_answered = False
@@ -113,14 +112,14 @@ class Heartbeat:
                 await trio.sleep_until(began + self._times.beat_interval_s)
 
     async def leave(self) -> None:
-        """Own no shard any more; others that live will take them over.
+        """Own no shard any more, and look who will take them over.
 
         Raises:
             StorageUnavailableError, ContentionError: call it again.
         """
         self._is_leaving = True
-        self._tell_members()
         await self._storage.leave(self.replica)
+        self._note_members(await self._read())
 
     async def end(self) -> None:
         """Delete this replica's row; what it still claims becomes claimable.
@@ -142,8 +141,7 @@ class Heartbeat:
             self._on_freed()
             return False
         self._confirm(sent_s)
-        self._owners = beat.counters.keys() - beat.leaving
-        self._tell_members()
+        self._note_members(beat)
         others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
         if self._others - others.keys():
             self._on_freed()
@@ -171,12 +169,11 @@ class Heartbeat:
             await self._storage.leave(self.replica)
         log.info("joined", replica=str(self.replica))
         self._confirm(sent_s)
-        self._owners = beat.counters.keys() - beat.leaving
-        self._tell_members()
+        self._note_members(beat)
 
-    def _tell_members(self) -> None:
-        own = set() if self._is_leaving else {self.replica}
-        self._on_members(self.replica, self._owners - {self.replica} | own)
+    def _note_members(self, beat: Beat) -> None:
+        others = beat.counters.keys() - beat.leaving - {self.replica}
+        self._on_members(self.replica, others if self._is_leaving else {*others, self.replica})
 
     def _confirm(self, sent_s: float) -> None:
         was_held = self.is_held

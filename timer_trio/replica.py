@@ -287,15 +287,23 @@ class Replica:
         Meanwhile requests are served: who sends them has not heard of the stop yet either.
         """
         await self._stopping.wait()
-        if self._can_be_replaced:
-            with trio.move_on_after(min(LEAVE_S, self._settings.shutdown_grace_s)):
-                async with _ended_by(self._hurried), trio.open_nursery() as nursery:
-                    nursery.start_soon(repeat_until_answered, self._heartbeat.leave)
-                    while self._can_be_replaced:  # noqa: ASYNC110 - as each heartbeat tells
-                        await trio.sleep(LEAVE_POLL_S)
-                    nursery.cancel_scope.cancel()
+        with trio.move_on_after(min(LEAVE_S, self._settings.shutdown_grace_s)):
+            async with _ended_by(self._hurried):
+                await self._leave()
+                while self._can_be_replaced:  # noqa: ASYNC110 - as each heartbeat tells
+                    await trio.sleep(LEAVE_POLL_S)
         self._closing.set()
         self._executor.stop()
+
+    async def _leave(self) -> None:
+        """Tell the others, and learn whether there are any, unless the database is away."""
+        while self._heartbeat.is_connected:
+            try:
+                await self._heartbeat.leave()
+            except (StorageUnavailableError, ContentionError):
+                await trio.sleep(RETRY_INTERVAL_S)
+            else:
+                return
 
     @property
     def _can_be_replaced(self) -> bool:

@@ -47,8 +47,15 @@ def test_one_of_fifty_that_leaves_moves_its_own_shards_alone() -> None:
         assert moved == {shard for shard in range(SHARDS) if before[shard] == leaver}
 
 
-def test_replica_owns_everything_until_it_hears_of_others() -> None:
+def test_replica_owns_nothing_until_it_knows_who_is_there() -> None:
     shards = Shards()
+    assert shards.own == set()
+    assert shards.has_others
+
+
+def test_replica_that_is_alone_owns_everything() -> None:
+    shards = Shards()
+    shards.divide(ALICE, {ALICE})
     assert shards.own == set(range(SHARDS))
     assert not shards.has_others
 

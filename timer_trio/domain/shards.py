@@ -23,7 +23,6 @@ HANDOVER_S: Final = 3.0
 noticed at its next heartbeat, a second later, and read what is due."""
 
 _WEIGHTS: Final = Struct(f">{SHARDS}Q")
-_EVERY_SHARD: Final = frozenset(range(SHARDS))
 
 
 def owners(members: Collection[ReplicaId]) -> list[ReplicaId]:
@@ -40,14 +39,14 @@ def _weights(replica: ReplicaId) -> tuple[int, ...]:
 
 
 class Shards:
-    """What one replica knows of who owns what. At first, alone, it owns every shard."""
+    """What one replica knows of who owns what. At first it knows of nobody, and owns nothing."""
 
     def __init__(self) -> None:
-        self.own = _EVERY_SHARD
-        self.has_others = False
-        """Whether somebody else owns shards too, or all of them."""
+        self.own: frozenset[int] = frozenset()
+        self.has_others = True
+        """Whether somebody else owns shards too, or all of them, for all that is known."""
         self._members: frozenset[ReplicaId] | None = None
-        self._choices = tuple(self.own)
+        self._choices: tuple[int, ...] = ()
 
     def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> bool:
         """Hear which replicas own shards; `replica` is this one. Tells whether that has changed."""
