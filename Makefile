@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-strip-extras --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak lock
+.PHONY: help setup run test check bench soak chaos lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
 		$(BIN)/python -m pytest -q -x tests/simulation/test_histories.py --timeout=0 $(ARGS)
+
+chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in ten minutes; ARGS='kill stop' just those
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +21,10 @@ FRESH_S: Final = 2.0
 
 class NoAnswerError(Exception):
     """The connection ended before an answer was whole: nobody knows what became of the request."""
+
+
+class NotSentError(NoAnswerError):
+    """There was no connection to be had: the request can be made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +87,22 @@ class Consumer:
         """Make a request.
 
         Raises:
+            NotSentError: nothing listens there.
             NoAnswerError: the service went away meanwhile.
         """
         with trio.fail_after(PATIENCE_S):
             try:
                 stream = await self._connection()
+            except OSError as error:
+                raise NotSentError(f"{method} {path}") from error
+            try:
                 answer = await self._exchange(stream, self._request(method, path, body))
             except (OSError, trio.BrokenResourceError) as error:
                 raise NoAnswerError(f"{method} {path}") from error
-        self._idle.append((trio.current_time(), stream))
+        if answer.headers.get("connection", "").lower() == "close":
+            stream.socket.close()
+        else:
+            self._idle.append((trio.current_time(), stream))
         return answer
 
     async def _exchange(self, stream: trio.SocketStream, request: bytes) -> Answer:
@@ -108,7 +120,7 @@ class Consumer:
     async def _connection(self) -> trio.SocketStream:
         while self._idle:
             used_at, stream = self._idle.pop()
-            if trio.current_time() - used_at < FRESH_S:
+            if trio.current_time() - used_at < FRESH_S and not has_word(stream):
                 return stream
             stream.socket.close()
         return await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -120,6 +132,13 @@ class Consumer:
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         return head.encode() + content
+
+
+def has_word(stream: trio.SocketStream) -> bool:
+    """Tell whether the service has said something unasked: as good as always goodbye."""
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def instant(in_s: float) -> str:

@@ -29,9 +29,16 @@ class Arrival:
         return self.headers["x-timer-id"]
 
     @property
+    def attempt(self) -> int:
+        return int(self.headers["x-timer-attempt"])
+
+    @property
+    def scheduled_s(self) -> float:
+        return datetime.fromisoformat(self.headers["x-timer-scheduled-at"]).timestamp()
+
+    @property
     def late_ms(self) -> float:
-        scheduled_at = datetime.fromisoformat(self.headers["x-timer-scheduled-at"])
-        return (self.at - scheduled_at.timestamp()) * 1000
+        return (self.at - self.scheduled_s) * 1000
 
 
 class ReceiverProcess:
@@ -40,12 +47,19 @@ class ReceiverProcess:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._arrivals: list[Arrival] = []
+        self._answered: set[str] = set()
+        self._lines_read = 1
         self._times_fired: Counter[str] = Counter()
 
     @property
     def arrivals(self) -> Sequence[Arrival]:
-        for line in self._program.out[1 + len(self._arrivals) :]:
-            arrival = Arrival(**json.loads(line))
+        lines = self._program.out[self._lines_read :]
+        self._lines_read += len(lines)
+        for fields in map(json.loads, lines):
+            if "answered" in fields:
+                self._answered.add(fields["answered"])
+                continue
+            arrival = Arrival(**fields)
             self._arrivals.append(arrival)
             self._times_fired[arrival.timer_id] += 1
         return self._arrivals
@@ -66,6 +80,12 @@ class ReceiverProcess:
     async def wait_arrivals(self, count: int) -> None:
         """Wait until so many callbacks have come in."""
         await self._program.eventually(lambda: len(self.arrivals) >= count or None)
+
+    async def wait_answered(self, timer_id: str) -> None:
+        """Wait until the answer to a callback on the path `/tell/...` has been sent."""
+        await self._program.eventually(
+            lambda: (self.arrivals and timer_id in self._answered) or None
+        )
 
     async def wait_fired(self, timer_ids: Collection[str]) -> None:
         """Wait until each of these timers has called at least once."""

@@ -1,8 +1,8 @@
 """A receiver of callbacks, run as a process of its own so that nobody's work delays its clock.
 
 Writes its port on the first line of stdout and then a JSON line for each callback. The path says
-what it answers: `/` 200 at once, `/wait/SECONDS` 200 after a while, `/status/CODE` that code,
-`/never` nothing.
+what it answers: `/` 200 at once, `/wait/SECONDS` 200 after a while, `/tell/SECONDS` the same and
+then a line that it has been answered, `/status/CODE` that code, `/never` nothing.
 
 On stderr stands, 100 times a second, by how many milliseconds it woke late from a sleep: what this
 machine, as busy as it is, does to any process.
@@ -32,7 +32,8 @@ class Requests:
     path: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    whole: list[str] = field(default_factory=list)
+    whole: list[tuple[str, str]] = field(default_factory=list)
+    """The path and the timer of each."""
 
     def on_message_begin(self) -> None:
         self.at = time.time()  # noqa: TID251 - an arrival by the clock of the world outside
@@ -48,15 +49,16 @@ class Requests:
         self.body += body
 
     def on_message_complete(self) -> None:
+        headers = dict(self.headers)
         write_line(
             {
                 "at": self.at,
                 "path": self.path,
-                "headers": dict(self.headers),
+                "headers": headers,
                 "body": self.body.decode("latin-1"),
             }
         )
-        self.whole.append(self.path)
+        self.whole.append((self.path, headers.get("x-timer-id", "")))
 
 
 def write_line(value: object, file: int = 1) -> None:
@@ -70,22 +72,24 @@ async def serve(stream: trio.SocketStream) -> None:
         while data := await stream.receive_some(READ_BYTES):
             parser.feed_data(data)
             while requests.whole:
-                await answer(stream, requests.whole.pop(0))
+                await answer(stream, *requests.whole.pop(0))
     except trio.BrokenResourceError:
         pass
     await stream.aclose()
 
 
-async def answer(stream: trio.SocketStream, path: str) -> None:
+async def answer(stream: trio.SocketStream, path: str, timer_id: str) -> None:
     _, verb, *rest = path.split("/")
     if verb == "never":
         await trio.sleep_forever()
-    if verb == "wait":
+    if verb in {"wait", "tell"}:
         await trio.sleep(float(rest[0]))
     if verb == "status":
         await stream.send_all(b"HTTP/1.1 %s No\r\nContent-Length: 0\r\n\r\n" % rest[0].encode())
         return
     await stream.send_all(OK)
+    if verb == "tell":
+        write_line({"answered": timer_id})
 
 
 async def measure_machine() -> NoReturn:

@@ -1,0 +1,89 @@
+"""libfaketime, fetched without touching the system, and proven to move the wall clock alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import trio
+
+HOUR_S: Final = 3_600
+LIBRARY: Final = "libfaketimeMT.so.1"
+APT_S: Final = 60.0
+_PROBE: Final = """
+import json, time
+names = ("REALTIME", "MONOTONIC", "BOOTTIME")
+print(json.dumps([time.clock_gettime(getattr(time, f"CLOCK_{name}")) for name in names]))
+"""
+
+
+class NoFaketimeError(Exception):
+    """It cannot be had, or does something else than it should."""
+
+
+async def fetch_library(folder: Path) -> Path:
+    """Find the library, or download it into a folder.
+
+    Raises:
+        NoFaketimeError: why there is none.
+    """
+    if installed := sorted(Path("/usr/lib").glob(f"*/faketime/{LIBRARY}")):
+        return installed[0]
+    folder.mkdir()
+    try:
+        with trio.fail_after(APT_S):
+            await _download(folder)
+    except (OSError, subprocess.CalledProcessError, trio.TooSlowError) as error:
+        raise NoFaketimeError(f"libfaketime cannot be had: {error}") from None
+    return next(folder.glob(f"files/usr/lib/*/faketime/{LIBRARY}"))
+
+
+def environ(library: Path, offset: str) -> dict[str, str]:
+    """Name what moves a process's wall clock, and leaves its other clocks alone."""
+    return {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+async def assert_moves_wall_clock_alone(library: Path) -> None:
+    """Compare the clocks of a process with and without it.
+
+    Raises:
+        NoFaketimeError: another clock moves as well, or none.
+    """
+    plain = await _clocks({})
+    moved = await _clocks(environ(library, "+1h"))
+    wall_s, *others_s = (round(after - before) for before, after in zip(plain, moved, strict=True))
+    if abs(wall_s - HOUR_S) > HOUR_S / 60:
+        raise NoFaketimeError(f"libfaketime moves the wall clock by {wall_s} s")
+    if any(abs(moved_s) > HOUR_S / 60 for moved_s in others_s):
+        raise NoFaketimeError(f"libfaketime moves CLOCK_MONOTONIC, CLOCK_BOOTTIME by {others_s} s")
+
+
+async def _clocks(extra: dict[str, str]) -> list[float]:
+    done = await trio.run_process(
+        [sys.executable, "-c", _PROBE],
+        env={"PATH": os.environ["PATH"]} | extra,
+        capture_stdout=True,
+    )
+    return [float(value) for value in json.loads(done.stdout)]
+
+
+async def _download(folder: Path) -> None:
+    try:
+        await _run("apt-get", "download", "libfaketime", folder=folder)
+    except subprocess.CalledProcessError:
+        # There is no list of packages yet: read one into a folder of our own.
+        private = [f"-oDir::State={folder}", f"-oDir::Cache={folder}", "-oAPT::Sandbox::User=root"]
+        (folder / "lists" / "partial").mkdir(parents=True)
+        (folder / "archives" / "partial").mkdir(parents=True)
+        await _run("apt-get", *private, "update", folder=folder)
+        await _run("apt-get", *private, "download", "libfaketime", folder=folder)
+    package = next(folder.glob("libfaketime_*.deb"))
+    await _run("dpkg-deb", "-x", str(package), "files", folder=folder)
+
+
+async def _run(*command: str, folder: Path) -> None:
+    await trio.run_process(command, cwd=folder, capture_stdout=True, capture_stderr=True)

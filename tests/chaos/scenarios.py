@@ -1,0 +1,50 @@
+"""The scenarios by name, and the one way to play them: bounded, and nothing is left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import trio
+
+from tests.chaos import clocks, freeze, kill, outage, stop
+from tests.chaos.report import Figure, Section
+from tests.chaos.stage import Ground
+
+FULL_S: Final = 600.0
+SHORT_S: Final = 60.0
+"""How long a scenario may take at most; one that may take no more is played in its short form."""
+
+SCENARIOS: Final[Mapping[str, Callable[[Ground], Awaitable[Sequence[Figure]]]]] = {
+    "kill": kill.run,
+    "stop": stop.run,
+    "freeze": freeze.run,
+    "outage": outage.run,
+    "clocks": clocks.run,
+}
+
+
+async def play(name: str, seed: int, at_most_s: float) -> Section:
+    """Play a scenario; one that breaks is told of, and so is one that comes to no end."""
+    section = Section(name)
+    began = trio.current_time()
+    # PostgreSQL, which runs as somebody else for root, has to come through.
+    with tempfile.TemporaryDirectory(prefix="tt-") as folder:
+        Path(folder).chmod(0o711)
+        ground = Ground(Path(folder), Random(f"{name} {seed}"), at_most_s > SHORT_S)
+        try:
+            with trio.fail_after(at_most_s):
+                section.figures = await SCENARIOS[name](ground)
+        except Exception as error:  # noqa: BLE001 - the others are to be played as well
+            section.broke = f"it broke: {_spelt(error)}"
+    section.length_s = trio.current_time() - began
+    return section
+
+
+def _spelt(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"[:500]

@@ -1,0 +1,98 @@
+"""What every scenario plays on: a database, a receiver, replicas, and timers that fire steadily."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import trio
+
+from tests.acceptance.client import instant
+from tests.acceptance.database import Database, own_database
+from tests.acceptance.receiver import ReceiverProcess, now, receiver_process
+from tests.chaos.book import Asked, Book, read_rows
+from tests.chaos.fleet import Fleet, Replica, fleet_on
+from tests.chaos.rotation import Rotation
+from tests.chaos.stream import Stream
+
+PER_S: Final = 200
+ANSWER_S: Final = 0.1
+"""How long the receiver takes to answer: at any moment twenty callbacks are in flight."""
+ENDED_S: Final = 30.0
+"""By then every timer has ended, or it never will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a scenario may write, what chooses for it, and whether it takes its full length."""
+
+    folder: Path
+    chance: Random
+    is_full: bool
+
+
+@dataclass(slots=True)
+class Stage:
+    database: Database
+    receiver: ReceiverProcess
+    fleet: Fleet
+    rotation: Rotation
+    stream: Stream
+    streaming: trio.Nursery
+    stream_over: trio.Event = field(default_factory=trio.Event)
+
+    async def begin(self, warm_s: float = 1.0) -> None:
+        """Let timers fire; returns when they have done so for a while."""
+        self.streaming.start_soon(self._stream)
+        await self.receiver.wait_arrivals(int(warm_s * PER_S))
+
+    async def create_at(self, replica: Replica, in_s: float, **fields: Any) -> str:
+        """Create a timer through this very replica, and answer with its id."""
+        due_s = now().timestamp() + in_s
+        timer_id = await replica.consumer.create(execute_at=instant(in_s), **fields)
+        delivery = fields.get("delivery", "at_least_once")
+        known_s = now().timestamp()
+        self.stream.asked[timer_id] = Asked(-1, due_s, delivery, replica.name, known_s)
+        return timer_id
+
+    async def finish(self) -> Book:
+        """Create no more, wait until all has ended, and close the book."""
+        self.stream.enough = True
+        await self.stream_over.wait()
+        with trio.move_on_after(ENDED_S):
+            living = next(each for each in self.fleet.members.values() if each.is_in_turn)
+            await living.consumer.wait_ended()
+        # A double that somebody is about to send is to be seen.
+        await trio.sleep(0.5)
+        return await self.book()
+
+    async def book(self) -> Book:
+        return Book(
+            asked=dict(self.stream.asked),
+            arrivals=list(self.receiver.arrivals),
+            rows=await read_rows(self.database.url),
+            machine_ms=max(self.receiver.wakes_late_ms),
+        )
+
+    async def _stream(self) -> None:
+        await self.stream.run()
+        self.stream_over.set()
+
+
+@asynccontextmanager
+async def staged(ground: Ground, *, per_s: int = PER_S) -> AsyncIterator[Stage]:
+    """Set everything up but the replicas, until the block ends."""
+    async with (
+        own_database(ground.folder) as database,
+        receiver_process() as receiver,
+        fleet_on(database.url) as fleet,
+        trio.open_nursery() as streaming,
+    ):
+        rotation = Rotation(fleet)
+        stream = Stream(rotation, receiver.url(f"/wait/{ANSWER_S}"), per_s=per_s)
+        yield Stage(database, receiver, fleet, rotation, stream, streaming)
+        streaming.cancel_scope.cancel()
