@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +95,7 @@ class Fleet:
     async def start_all(self, names: Sequence[str], **environ: str) -> None:
         async with trio.open_nursery() as starting:
             for name in names:
-                starting.start_soon(lambda name=name: self.start(name, **environ))
+                starting.start_soon(partial(self.start, name, **environ))
 
     def others(self, *names: str) -> list[Replica]:
         return [replica for replica in self.members.values() if replica.name not in names]
@@ -102,7 +103,7 @@ class Fleet:
     async def _run(
         self, name: str, settings: dict[str, str], task_status: trio.TaskStatus[Replica]
     ) -> None:
-        async with service(**settings) as served:
+        async with service(ready=True, **settings) as served:
             replica = Replica(name, served)
             task_status.started(replica)
             await replica.over.wait()

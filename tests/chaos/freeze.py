@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -26,7 +27,7 @@ LATE_SETTLES_S: Final = 2.0
 """After which a replica that goes on has written what it still had to."""
 UNDER_WAY_S: Final = 0.3
 """For statements that were on their way when the replica froze."""
-SWEEPER: Final = "the row of a dead one locked"
+SWEEPER: Final = "the sweep of a dead one"
 
 
 @dataclass(slots=True)
@@ -66,9 +67,7 @@ async def run(ground: Ground) -> Sequence[Figure]:
         scene = Scene(stage, proxies, quiet, ground.chance)
         async with trio.open_nursery() as starting:
             for name, proxy in proxies.items():
-                starting.start_soon(
-                    lambda n=name, p=proxy: stage.fleet.start(n, DATABASE_URL=p.url)
-                )
+                starting.start_soon(partial(stage.fleet.start, name, DATABASE_URL=proxy.url))
         await stage.begin()
         if ground.is_full:
             for number, at in enumerate(POINTS):
@@ -105,7 +104,7 @@ async def _freeze(scene: Scene, at: str, victim: Replica, beside: Sequence[str])
 
 
 async def _freeze_sweeper(scene: Scene, prey: Replica) -> Freeze:
-    """Freeze who holds the lock on a dead replica's row: its timers wait for the others."""
+    """Freeze who sweeps a dead replica: no lock of his may keep its timers from the others."""
     ids = {hunter.name: hunter.id for hunter in scene.stage.fleet.others(prey.name)}
     killed_s = now().timestamp()
     victim, release, prey_held = await catch_sweeper(scene, prey)

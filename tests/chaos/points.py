@@ -20,6 +20,7 @@ from tests.chaos.stage import ANSWER_S, Stage
 
 SOON_S: Final = 0.8
 """Until a timer that is to be caught: long enough for its creation to be answered before."""
+FAT_SOON_S: Final = 3.0
 FAT_BYTES: Final = 200_000
 FAT_TIMERS: Final = 20
 """Together far more than the sockets between a server and a replica hold."""
@@ -76,7 +77,7 @@ async def at_fat_claim(scene: Scene, victim: Replica) -> Release:
     """Freeze it before it reads the reply to a claim that no buffer can take in."""
     url = scene.stage.receiver.url("/")
     fields: dict[str, Any] = {"callback_url": url, "callback_payload": "x" * FAT_BYTES}
-    create = partial(scene.stage.create_at, victim, SOON_S, **fields)
+    create = partial(scene.stage.create_at, victim, FAT_SOON_S, **fields)
     first = await create()
     async with trio.open_nursery() as creating:
         for _ in range(FAT_TIMERS - 1):
@@ -101,7 +102,7 @@ async def at_send_that_nobody_takes_over(scene: Scene, victim: Replica) -> Relea
 
 
 async def catch_sweeper(scene: Scene, prey: Replica) -> tuple[Replica, Release, dict[str, Row]]:
-    """Kill one replica, and freeze the one that has just locked its row to sweep it.
+    """Kill one replica, and freeze the one that sweeps it before it hears that this is done.
 
     Answers with that one, and with what the dead one held.
     """
@@ -116,7 +117,7 @@ async def catch_sweeper(scene: Scene, prey: Replica) -> tuple[Replica, Release, 
             sprung.set()
 
     for hunter in hunters:
-        trap = Trap("sweep_lock", Moment.COMMITTED, partial(freeze_first, hunter))
+        trap = Trap("sweep", Moment.COMMITTED, partial(freeze_first, hunter))
         scene.proxies[hunter.name].trap = trap
     prey_id = prey.id
     await prey.kill()

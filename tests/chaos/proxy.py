@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -60,7 +60,7 @@ class Proxy:
         )
         self.trap: Trap | None = None
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
         listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         await listening.bind(str(self._socket))
         listening.listen(64)
@@ -99,7 +99,9 @@ class _Session:
                 if kind == b"P":
                     self._learn(message)
                 elif kind == b"B":
-                    await self._look(message)
+                    await self._look(self._verbs.get(_prepared(message), ""), message)
+                elif kind == b"Q":
+                    await self._look(verb_of(message[5:]), message)
                 await self._server.send_all(message)
 
     async def pass_replies(self) -> None:
@@ -128,10 +130,9 @@ class _Session:
         name, text, _ = message[5:].split(b"\0", 2)
         self._verbs[name] = verb_of(text)
 
-    async def _look(self, message: bytes) -> None:
-        _, name, _ = message[5:].split(b"\0", 2)
+    async def _look(self, verb: str, message: bytes) -> None:
         trap = self._proxy.trap
-        if trap is None or self._verbs.get(name) != trap.verb or trap.timer_id not in message:
+        if trap is None or verb != trap.verb or trap.timer_id not in message:
             return
         self._proxy.trap = None
         if trap.moment is Moment.ASKED:
@@ -177,19 +178,21 @@ async def proxy_to(database_url: str, folder: Path) -> AsyncIterator[Proxy]:
         nursery.cancel_scope.cancel()
 
 
+def _prepared(message: bytes) -> bytes:
+    """Tell which prepared statement a message runs."""
+    _, name, _ = message[5:].split(b"\0", 2)
+    return name
+
+
 async def _spring(trap: Trap) -> None:
     await trap.spring()
     trap.sprung.set()
 
 
 async def _until_closed(pump: Callable[[], Awaitable[None]], whole: trio.CancelScope) -> None:
-    try:
+    with suppress(trio.BrokenResourceError):
         await pump()
-    except trio.BrokenResourceError:
-        pass
     whole.cancel()
 
 
-_BEGINS: Final = {
-    verb: QUERIES[verb].partition(b"%(")[0] for verb in ("claim", "settle", "sweep_lock", "create")
-}
+_BEGINS: Final = {verb: QUERIES[verb].partition(b"%(")[0] for verb in ("claim", "settle", "sweep")}

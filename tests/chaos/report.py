@@ -145,7 +145,7 @@ def spell(cells: Sequence[str]) -> str:
 
 
 def rows_of(section: Section) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (section.name, each.done, each.figure, each.shown, each.goal, str(each.verdict))
         for each in section.figures
     ]

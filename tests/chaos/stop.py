@@ -22,7 +22,6 @@ DONE: Final = "SIGTERM to each of three in turn"
 
 
 async def run(ground: Ground) -> Sequence[Figure]:
-    codes: list[int] = []
     async with staged(ground) as stage:
         await stage.fleet.start_all(NAMES)
         for name in NAMES:
@@ -30,8 +29,7 @@ async def run(ground: Ground) -> Sequence[Figure]:
         await stage.begin()
         url = stage.receiver.url("/load")
         async with load_on(stage.rotation, url, ground.chance, REQUESTS) as load:
-            for name in NAMES * (3 if ground.is_full else 1):
-                codes.append(await _restart(stage, name))
+            codes = [await _restart(stage, name) for name in NAMES * (3 if ground.is_full else 1)]
         book = await stage.finish()
     return _figures(book, load, stage, codes)
 
