@@ -1,4 +1,4 @@
-"""The short form of each scenario; `make chaos` plays them in full."""
+"""The short form of those that take half a minute; `make chaos` plays all, in full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.scenarios import SHORT_S, play
 SEED: Final = int(os.environ.get("SEED") or "1")
 
 
-@pytest.mark.parametrize("name", ["kill", "stop", "freeze", "outage"])
+@pytest.mark.parametrize("name", ["kill", "stop", "freeze"])
 async def test_promises_hold_in_chaos(name: str) -> None:
     section = await play(name, SEED, SHORT_S)
     print("\n".join(map(spell, rows_of(section))))
