@@ -57,12 +57,15 @@ class Row:
 
 @dataclass(slots=True)
 class Book:
-    """`machine_ms`: by how much the machine let the receiver itself wake late, at most."""
+    """`machine_ms`: by how much the machine held up the receiver at once, or a replica in a second,
+    at most."""
 
     asked: dict[str, Asked] = field(default_factory=dict)
     arrivals: Sequence[Arrival] = ()
     rows: Mapping[str, Row] = field(default_factory=dict)
     machine_ms: float = 0.0
+    is_starved: bool = False
+    """Whether the machine gave a replica so little that lateness tells nothing."""
 
     def by_timer(self) -> dict[str, list[Arrival]]:
         fired: dict[str, list[Arrival]] = defaultdict(list)

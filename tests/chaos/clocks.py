@@ -18,18 +18,18 @@ from tests.chaos.faketime import (
     fetch_library,
 )
 from tests.chaos.fleet import Replica, when
-from tests.chaos.report import Figure, none_of
+from tests.chaos.report import Figure, late, none_of
 from tests.chaos.stage import Ground, staged
+from tests.chaos.stop import LATE_MS, LATEST
 
 LENGTH_S: Final = 10.0
-LATE_MS: Final = 100.0
 AHEAD, BEHIND = "a", "b"
 DONE: Final = "one 1 h ahead, one 1 h behind"
 
 
 async def run(ground: Ground) -> Sequence[Figure]:
     try:
-        library = await fetch_library(ground.folder / "faketime")
+        library = await fetch_library(ground.folder)
         await assert_moves_wall_clock_alone(library)
     except NoFaketimeError as error:
         return [Figure(DONE, "not run", None, details=[str(error)])]
@@ -57,7 +57,7 @@ def _figures(book: Book, shifts_s: Sequence[float], fired: Sequence[int]) -> lis
         Figure(DONE, "timers created and acknowledged", len(book.asked)),
         Figure(DONE, "fewest fired by one of them", min(fired), at_least=1),
         none_of(DONE, "callbacks before their instant", checks.early(book)),
-        Figure(DONE, "latest callback, beyond the machine", beyond_ms, "ms", LATE_MS),
+        late(DONE, LATEST, beyond_ms, LATE_MS, is_starved=book.is_starved),
         Figure(DONE, "the machine's own lateness", book.machine_ms, "ms"),
         none_of(DONE, "timers sent twice", checks.doubled(book)),
         none_of(DONE, "timers that never ended", checks.unfinished(book)),

@@ -26,20 +26,22 @@ class NoFaketimeError(Exception):
 
 
 async def fetch_library(folder: Path) -> Path:
-    """Find the library, or download it into a folder.
+    """Find the library, or download it into a folder that is there.
 
     Raises:
         NoFaketimeError: why there is none.
     """
-    if installed := sorted(Path("/usr/lib").glob(f"*/faketime/{LIBRARY}")):
-        return installed[0]
-    folder.mkdir()
+    if installed := _found(Path("/usr")):
+        return installed
     try:
         with trio.fail_after(APT_S):
             await _download(folder)
     except (OSError, subprocess.CalledProcessError, trio.TooSlowError) as error:
         raise NoFaketimeError(f"libfaketime cannot be had: {error}") from None
-    return next(folder.glob(f"files/usr/lib/*/faketime/{LIBRARY}"))
+    library = _found(folder / "files" / "usr")
+    if library is None:
+        raise NoFaketimeError(f"the package libfaketime holds no {LIBRARY}")
+    return library
 
 
 def environ(library: Path, offset: str) -> dict[str, str]:
@@ -77,12 +79,13 @@ async def _download(folder: Path) -> None:
     except subprocess.CalledProcessError:
         # There is no list of packages yet: read one into a folder of our own.
         private = [f"-oDir::State={folder}", f"-oDir::Cache={folder}", "-oAPT::Sandbox::User=root"]
-        (folder / "lists" / "partial").mkdir(parents=True)
-        (folder / "archives" / "partial").mkdir(parents=True)
         await _run("apt-get", *private, "update", folder=folder)
         await _run("apt-get", *private, "download", "libfaketime", folder=folder)
-    package = next(folder.glob("libfaketime_*.deb"))
-    await _run("dpkg-deb", "-x", str(package), "files", folder=folder)
+    await _run("sh", "-c", "dpkg-deb -x libfaketime_*.deb files", folder=folder)
+
+
+def _found(usr: Path) -> Path | None:
+    return next(iter(sorted(usr.glob(f"lib/*/faketime/{LIBRARY}"))), None)
 
 
 async def _run(*command: str, folder: Path) -> None:

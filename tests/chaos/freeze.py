@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -17,7 +18,7 @@ from tests.chaos.fleet import NAMES, Replica, when
 from tests.chaos.kill import TAKEOVER_MS
 from tests.chaos.points import POINTS, SHORT, Reach, Release, Scene, catch_sweeper
 from tests.chaos.proxy import proxy_to
-from tests.chaos.report import Figure, none_of
+from tests.chaos.report import Figure, late, none_of
 from tests.chaos.stage import Ground, staged
 from tests.chaos.stream import LEAD_S
 
@@ -46,9 +47,14 @@ class Freeze:
     swept_s: float = float("inf")
     joined_s: float = float("inf")
     thawed_s: float = 0.0
+    began_s: float = 0.0
+    """When the trouble began: with its own freeze, or with another's death."""
     prey: str = ""
     prey_held: dict[str, Row] = field(default_factory=dict)
     takeover_ms: float = TAKEOVER_MS
+
+    def __post_init__(self) -> None:
+        self.began_s = self.frozen_s
 
     @property
     def done(self) -> str:
@@ -59,10 +65,8 @@ async def run(ground: Ground) -> Sequence[Figure]:
     freezes: list[Freeze] = []
     async with staged(ground) as stage, receiver_process() as quiet, AsyncExitStack() as stack:
         proxies = {
-            name: await stack.enter_async_context(
-                proxy_to(stage.database.url, ground.folder / name)
-            )
-            for name in NAMES
+            name: await stack.enter_async_context(proxy_to(stage.database.url, folder))
+            for name, folder in _socket_folders(ground.folder).items()
         }
         scene = Scene(stage, proxies, quiet, ground.chance)
         async with trio.open_nursery() as starting:
@@ -79,6 +83,13 @@ async def run(ground: Ground) -> Sequence[Figure]:
         book = await stage.finish()
     book.arrivals = sorted([*book.arrivals, *quiet.arrivals], key=lambda arrival: arrival.at)
     return [*(figure for each in freezes for figure in _told(book, each)), *_all(book, freezes)]
+
+
+def _socket_folders(folder: Path) -> dict[str, Path]:
+    folders = {name: folder / name for name in NAMES}
+    for each in folders.values():
+        each.mkdir()
+    return folders
 
 
 async def _freeze_two(scene: Scene) -> list[Freeze]:
@@ -110,10 +121,9 @@ async def _freeze_sweeper(scene: Scene, prey: Replica) -> Freeze:
     victim, release, prey_held = await catch_sweeper(scene, prey)
     beside = [victim.name, prey.name]
     freeze = Freeze(SWEEPER, victim, ids[victim.name], now().timestamp(), beside)
-    freeze.prey, freeze.prey_held = prey.name, prey_held
+    freeze.began_s, freeze.prey, freeze.prey_held = killed_s, prey.name, prey_held
     freeze.takeover_ms = TAKEOVER_MS + LOCK_MS
     await _hold(scene, freeze, release)
-    freeze.frozen_s = killed_s
     proxied = scene.proxies[prey.name].url
     await scene.stage.fleet.start(prey.name, DATABASE_URL=proxied)
     return freeze
@@ -144,26 +154,24 @@ async def _hold(scene: Scene, freeze: Freeze, release: Release) -> None:
 
 
 def _told(book: Book, freeze: Freeze) -> Iterator[Figure]:
-    began_s, length_s = freeze.frozen_s, freeze.thawed_s - freeze.frozen_s
     orphans = _orphans(book, freeze)
-    due = checks.due_between(book.asked, began_s, freeze.thawed_s)
+    due = checks.due_between(book.asked, freeze.began_s, freeze.thawed_s)
     others = due - checks.asked_of(book, freeze.beside) - freeze.held.keys() - orphans
     late_ms = max(checks.last_late_ms(book, orphans), default=0.0)
     others_ms = checks.late_beyond_ms(checks.last_late_ms(book, others), book.machine_ms)
     yield Figure(freeze.done, "timers that it held", len(freeze.held))
-    swept_after_s = freeze.swept_s - began_s
-    yield Figure(freeze.done, "swept after", swept_after_s, "s", at_most=length_s)
+    swept_after_s = freeze.swept_s - freeze.frozen_s
+    yield Figure(freeze.done, "swept after", swept_after_s, "s", at_most=FROZEN_S)
     words = "latest callback of its timers"
-    yield Figure(freeze.done, words, late_ms, "ms", freeze.takeover_ms)
+    yield late(freeze.done, words, late_ms, freeze.takeover_ms, is_starved=book.is_starved)
     words = "latest of the others', beyond the machine"
-    yield Figure(freeze.done, words, others_ms, "ms", LOCK_MS)
+    yield late(freeze.done, words, others_ms, LOCK_MS, is_starved=book.is_starved)
 
 
 def _orphans(book: Book, freeze: Freeze) -> set[str]:
     """Choose what the frozen one, and the dead one if there is one, held or should have fired."""
     names = {freeze.victim.name, freeze.prey} if freeze.prey else {freeze.victim.name}
-    began_s = freeze.frozen_s
-    due = checks.due_between(book.asked, began_s, began_s + LEAD_S)
+    due = checks.due_between(book.asked, freeze.began_s, freeze.frozen_s + LEAD_S)
     held = freeze.held.keys() | freeze.prey_held.keys()
     return (due & checks.asked_of(book, names)) | (held & book.asked.keys())
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from tests.acceptance.processes import PATIENCE_S
-from tests.acceptance.receiver import ReceiverProcess
+from tests.acceptance.receiver import ReceiverProcess, now
 from tests.chaos.book import Row, read_held
 from tests.chaos.fleet import Replica
 from tests.chaos.proxy import Moment, Proxy, Trap
@@ -77,7 +77,7 @@ async def at_fat_claim(scene: Scene, victim: Replica) -> Release:
     """Freeze it before it reads the reply to a claim that no buffer can take in."""
     url = scene.stage.receiver.url("/")
     fields: dict[str, Any] = {"callback_url": url, "callback_payload": "x" * FAT_BYTES}
-    create = partial(scene.stage.create_at, victim, FAT_SOON_S, **fields)
+    create = partial(scene.stage.create_at, victim, _soon(FAT_SOON_S), **fields)
     first = await create()
     async with trio.open_nursery() as creating:
         for _ in range(FAT_TIMERS - 1):
@@ -95,7 +95,7 @@ async def at_send_that_nobody_takes_over(scene: Scene, victim: Replica) -> Relea
         assert answer.status == 201, answer
     await scene.quiet.wait_arrivals(SLOTS * len(others))
     url = scene.quiet.url(f"/wait/{ANSWER_S}")
-    timer_id = await scene.stage.create_at(victim, SOON_S, callback_url=url)
+    timer_id = await scene.stage.create_at(victim, _soon(), callback_url=url)
     await scene.quiet.wait_fired([timer_id])
     await freeze(victim)
     return _nothing
@@ -143,7 +143,11 @@ async def _spring(scene: Scene, victim: Replica, trap: Trap) -> Release:
 
 async def _create_told(scene: Scene, victim: Replica) -> str:
     url = scene.stage.receiver.url(f"/tell/{ANSWER_S}")
-    return await scene.stage.create_at(victim, SOON_S, callback_url=url)
+    return await scene.stage.create_at(victim, _soon(), callback_url=url)
+
+
+def _soon(in_s: float = SOON_S) -> float:
+    return now().timestamp() + in_s
 
 
 def _nothing() -> None:

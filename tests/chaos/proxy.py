@@ -60,7 +60,7 @@ class Proxy:
         )
         self.trap: Trap | None = None
 
-    async def run(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
         listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         await listening.bind(str(self._socket))
         listening.listen(64)
@@ -169,8 +169,7 @@ def verb_of(text: bytes) -> str:
 
 @asynccontextmanager
 async def proxy_to(database_url: str, folder: Path) -> AsyncIterator[Proxy]:
-    """Stand before a database until the block ends."""
-    folder.mkdir()
+    """Stand before a database until the block ends; `folder` is for its socket."""
     proxy = Proxy(database_url, folder)
     async with trio.open_nursery() as nursery:
         await nursery.start(proxy.run)

@@ -60,6 +60,14 @@ class Figure:
         return f"{self.value:,.{digits}f} {self.unit}".strip()
 
 
+def late(done: str, figure: str, late_ms: float, at_most: float, *, is_starved: bool) -> Figure:
+    """Tell a lateness; one beyond the goal on a machine too busy to tell counts as not run."""
+    if is_starved and late_ms > at_most:
+        words = f"{late_ms:,.0f} ms, but the machine was too busy to tell"
+        return Figure(done, figure, None, "ms", at_most, details=[words])
+    return Figure(done, figure, late_ms, "ms", at_most)
+
+
 def none_of(done: str, figure: str, violations: Iterable[str]) -> Figure:
     """Count what must not be at all."""
     found = list(violations)

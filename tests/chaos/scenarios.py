@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -32,10 +33,8 @@ async def play(name: str, seed: int, at_most_s: float) -> Section:
     """Play a scenario; one that breaks is told of, and so is one that comes to no end."""
     section = Section(name)
     began = trio.current_time()
-    # PostgreSQL, which runs as somebody else for root, has to come through.
-    with tempfile.TemporaryDirectory(prefix="tt-") as folder:
-        Path(folder).chmod(0o711)
-        ground = Ground(Path(folder), Random(f"{name} {seed}"), at_most_s > SHORT_S)
+    with _open_folder() as folder:
+        ground = Ground(folder, Random(f"{name} {seed}"), at_most_s > SHORT_S)
         try:
             with trio.fail_after(at_most_s):
                 section.figures = await SCENARIOS[name](ground)
@@ -43,6 +42,14 @@ async def play(name: str, seed: int, at_most_s: float) -> Section:
             section.broke = f"it broke: {_spelt(error)}"
     section.length_s = trio.current_time() - began
     return section
+
+
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    # PostgreSQL, which runs as somebody else for root, has to come through.
+    with tempfile.TemporaryDirectory(prefix="tt-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 def _spelt(error: BaseException) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import trio
 
-from tests.acceptance.client import instant
 from tests.acceptance.database import Database, own_database
 from tests.acceptance.receiver import ReceiverProcess, now, receiver_process
 from tests.chaos.book import Asked, Book, read_rows
 from tests.chaos.fleet import Fleet, Replica, fleet_on
+from tests.chaos.machine import STARVED_MS, Machine
 from tests.chaos.rotation import Rotation
 from tests.chaos.stream import Stream
 
@@ -43,6 +44,7 @@ class Stage:
     rotation: Rotation
     stream: Stream
     streaming: trio.Nursery
+    machine: Machine = field(default_factory=Machine)
     stream_over: trio.Event = field(default_factory=trio.Event)
 
     async def begin(self, warm_s: float = 1.0) -> None:
@@ -50,10 +52,10 @@ class Stage:
         self.streaming.start_soon(self._stream)
         await self.receiver.wait_arrivals(int(warm_s * PER_S))
 
-    async def create_at(self, replica: Replica, in_s: float, **fields: Any) -> str:
+    async def create_at(self, replica: Replica, due_s: float, **fields: Any) -> str:
         """Create a timer through this very replica, and answer with its id."""
-        due_s = now().timestamp() + in_s
-        timer_id = await replica.consumer.create(execute_at=instant(in_s), **fields)
+        execute_at = datetime.fromtimestamp(due_s, UTC).isoformat()
+        timer_id = await replica.consumer.create(execute_at=execute_at, **fields)
         delivery = fields.get("delivery", "at_least_once")
         known_s = now().timestamp()
         self.stream.asked[timer_id] = Asked(-1, due_s, delivery, replica.name, known_s)
@@ -75,7 +77,8 @@ class Stage:
             asked=dict(self.stream.asked),
             arrivals=list(self.receiver.arrivals),
             rows=await read_rows(self.database.url),
-            machine_ms=max(self.receiver.wakes_late_ms),
+            machine_ms=max(*self.receiver.wakes_late_ms, *self.machine.waited_ms, 0.0),
+            is_starved=max(self.machine.waited_ms, default=0.0) > STARVED_MS,
         )
 
     async def _stream(self) -> None:
@@ -94,5 +97,7 @@ async def staged(ground: Ground, *, per_s: int = PER_S) -> AsyncIterator[Stage]:
     ):
         rotation = Rotation(fleet)
         stream = Stream(rotation, receiver.url(f"/wait/{ANSWER_S}"), per_s=per_s)
-        yield Stage(database, receiver, fleet, rotation, stream, streaming)
+        stage = Stage(database, receiver, fleet, rotation, stream, streaming)
+        streaming.start_soon(stage.machine.watch, fleet)
+        yield stage
         streaming.cancel_scope.cancel()

@@ -1,120 +1,241 @@
-"""The checks of the chaos suite, each held against a book in which just its promise is broken."""
+"""Each check of the chaos suite can fail: a book without fault, and then with one of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
 
 import pytest
 
+from tests.acceptance.client import Consumer
+from tests.acceptance.load import Load, Promise
 from tests.acceptance.receiver import Arrival
 from tests.chaos import checks
 from tests.chaos.book import Asked, Book, Row
+from tests.chaos.proxy import Frames, verb_of
+from tests.chaos.report import Figure, Report, Section, Verdict, late, none_of
+from timer_trio.storage.queries import QUERIES
 
 DUE_S = 1_000_000.0
-ROW = Row("a", "completed", "at_least_once", 1, None, DUE_S, None)
+ID = "019bd3c0-0000-7000-8000-000000000001"
+OTHER = "019bd3c0-0000-7000-8000-000000000002"
+HELD = Row(ID, "executing", "at_least_once", 1, "replica", None, None)
+FREED = replace(HELD, claimed_by=None)
+COMPLETED = replace(FREED, status="completed", executed_s=DUE_S)
+UNKNOWN = replace(FREED, status="failed", attempt=2, last_error="outcome unknown: it died")
 
 
-def arrival(timer_id: str, late_s: float = 0.0, attempt: int = 1, name: str = "") -> Arrival:
+def arrival(
+    timer_id: str = ID, late_s: float = 0.01, attempt: int = 1, due_s: float = DUE_S
+) -> Arrival:
     headers = {
         "x-timer-id": timer_id,
         "x-timer-attempt": str(attempt),
-        "x-timer-scheduled-at": "1970-01-12T13:46:40Z",
-        "webhook-id": name or timer_id,
+        "x-timer-scheduled-at": datetime.fromtimestamp(due_s, UTC).isoformat(),
+        "webhook-id": timer_id,
     }
-    return Arrival(DUE_S + late_s, "/", headers, "1")
+    return Arrival(due_s + late_s, "/", headers, "7")
 
 
-def asked(delivery: str = "at_least_once") -> Asked:
-    return Asked(1, DUE_S, delivery, "a", DUE_S - 1)
+def book(*arrivals: Arrival, row: Row | None = COMPLETED, delivery: str = "at_least_once") -> Book:
+    rows = {} if row is None else {ID: replace(row, delivery=delivery)}
+    asked = {ID: Asked(7, DUE_S, delivery, "a", DUE_S - 1)}
+    return Book(asked, arrivals or (arrival(),), rows)
 
 
-def sound() -> Book:
-    """Two timers that each fired on time, once."""
-    return Book(
-        asked={"a": asked(), "b": asked("at_most_once")},
-        arrivals=[arrival("a"), arrival("b")],
-        rows={"a": ROW, "b": replace(ROW, timer_id="b", delivery="at_most_once")},
-    )
+def found(violations: Iterable[str]) -> int:
+    return len(list(violations))
 
 
-Check = Callable[[Book], Iterator[str]]
-ALL: tuple[Check, ...] = (
-    checks.early,
-    checks.unfinished,
-    checks.silent,
-    checks.doubled,
-    checks.doubled_once_only,
-    checks.renamed,
-)
+def test_book_without_fault_is_found_without_fault() -> None:
+    whole = book()
+    for check in (checks.early, checks.unfinished, checks.silent, checks.doubled, checks.renamed):
+        assert found(check(whole)) == 0
+    assert found(checks.doubled_once_only(book(delivery="at_most_once"))) == 0
+    assert found(checks.sent_after_sweep(whole, {ID: HELD}, DUE_S + 4)) == 0
+    assert found(checks.sent_while_out(whole.arrivals, {(ID, 1)}, DUE_S + 4, DUE_S + 9)) == 0
 
 
-@pytest.mark.parametrize("check", ALL)
-def test_sound_book_breaks_no_promise(check: Check) -> None:
-    assert list(check(sound())) == []
+def test_early_callback_is_found() -> None:
+    assert found(checks.early(book(arrival(late_s=-0.001)))) == 1
 
 
-@pytest.mark.parametrize(
-    ("check", "arrivals"),
-    [
-        (checks.early, [arrival("a", -0.001), arrival("b")]),
-        (checks.silent, [arrival("a")]),
-        (checks.doubled, [arrival("a"), arrival("a", 5.0, 2), arrival("b")]),
-        (checks.doubled_once_only, [arrival("b"), arrival("b", 5.0, 2)]),
-        (checks.renamed, [arrival("a", name="x")]),
-    ],
-)
-def test_wrong_arrivals_are_found(check: Check, arrivals: list[Arrival]) -> None:
-    book = sound()
-    book.arrivals = arrivals
-    assert len(list(check(book))) == 1
+@pytest.mark.parametrize("row", [None, HELD, replace(FREED, status="pending")])
+def test_timer_that_never_ended_is_found(row: Row | None) -> None:
+    assert found(checks.unfinished(book(row=row))) == 1
 
 
-def test_timer_that_never_ended_or_is_lost_is_found() -> None:
-    book = sound()
-    book.rows = {"a": replace(ROW, status="executing")}
-    assert len(list(checks.unfinished(book))) == 2
+def test_timer_that_never_fired_is_found() -> None:
+    assert found(checks.silent(book(arrival(OTHER)))) == 1
 
 
-def test_double_is_excused_only_for_what_was_in_doubt() -> None:
-    book = sound()
-    book.arrivals = [arrival("a"), arrival("a", 5.0, 2), arrival("b")]
-    assert list(checks.doubled(book, {"a"})) == []
-    assert len(list(checks.doubled(book, {"b"}))) == 1
+def test_timer_that_failed_without_need_is_found() -> None:
+    assert found(checks.silent(book(row=replace(UNKNOWN, last_error="HTTP 500")), {ID})) == 1
 
 
-def test_what_was_sent_after_the_sweep_is_found() -> None:
-    book = sound()
-    assert list(checks.sent_after_sweep(book, {"a": ROW}, DUE_S + 1)) == []
-    assert len(list(checks.sent_after_sweep(book, {"a": ROW}, DUE_S - 1))) == 1
-    own = {("a", 1)}
-    assert list(checks.sent_while_out(book.arrivals, own, DUE_S + 1, DUE_S + 2)) == []
-    assert len(list(checks.sent_while_out(book.arrivals, own, DUE_S - 1, DUE_S + 1))) == 1
+def test_unknown_outcome_is_excused_in_doubt_alone_and_of_at_most_once_alone() -> None:
+    assert found(checks.silent(book(row=UNKNOWN, delivery="at_most_once"), {ID})) == 0
+    assert found(checks.silent(book(row=UNKNOWN, delivery="at_most_once"))) == 1
+    assert found(checks.silent(book(row=UNKNOWN), {ID})) == 1
 
 
-def test_late_outcome_that_changes_a_reclaimed_timer_is_found() -> None:
-    held = {"a": replace(ROW, status="executing")}
-    reclaimed = {"a": replace(ROW, attempt=2)}
-    assert list(checks.overwritten(held, reclaimed, reclaimed)) == []
-    changed = {"a": replace(ROW, attempt=2, status="failed")}
-    assert len(list(checks.overwritten(held, reclaimed, changed))) == 1
+def test_double_is_found_unless_it_was_in_doubt() -> None:
+    twice = book(arrival(), arrival(late_s=5, attempt=2))
+    assert found(checks.doubled(twice)) == 1
+    assert found(checks.doubled(twice, {OTHER})) == 1
+    assert found(checks.doubled(twice, {ID})) == 0
+
+
+def test_double_of_at_most_once_is_never_excused() -> None:
+    twice = (arrival(), arrival(late_s=5, attempt=2))
+    assert found(checks.doubled_once_only(book(*twice, delivery="at_most_once"))) == 1
+    assert found(checks.doubled_once_only(book(*twice))) == 0
+
+
+def test_changed_webhook_id_is_found() -> None:
+    changed = arrival()
+    changed.headers["webhook-id"] = OTHER
+    assert found(checks.renamed(book(changed))) == 1
+
+
+def test_what_was_sent_only_after_an_instant_is_not_in_doubt_then() -> None:
+    assert checks.sent_by_then(book(), {ID, OTHER}, DUE_S + 1) == {ID}
+    assert checks.sent_by_then(book(), {ID, OTHER}, DUE_S) == set()
+
+
+def test_lateness_counts_from_the_later_of_instant_and_acknowledgement() -> None:
+    twice = book(arrival(late_s=0.25), arrival(late_s=5, attempt=2))
+    assert checks.first_late_ms(twice, {ID}) == pytest.approx([250])
+    assert checks.last_late_ms(twice, {ID}) == pytest.approx([5_000])
+    twice.asked[ID] = replace(twice.asked[ID], known_s=DUE_S + 4)
+    assert checks.last_late_ms(twice, {ID}) == pytest.approx([1_000])
+    assert checks.late_since_known_ms(book(), {ID: DUE_S - 1}) == pytest.approx([10])
+    assert checks.late_beyond_ms([30, 120], 15) == 105
+
+
+def test_timers_are_told_apart_by_their_creator_and_instant() -> None:
+    whole = book()
+    assert (checks.asked_of(whole, {"a"}), checks.asked_of(whole, {"b"})) == ({ID}, set())
+    assert checks.due_between(whole.asked, DUE_S, DUE_S + 1) == {ID}
+    assert checks.due_between(whole.asked, DUE_S - 1, DUE_S) == set()
+
+
+def test_send_after_the_sweep_is_found_and_the_next_attempt_is_not_one() -> None:
+    after = book(arrival(late_s=5))
+    assert found(checks.sent_after_sweep(after, {ID: HELD}, DUE_S + 4)) == 1
+    assert found(checks.sent_after_sweep(after, {OTHER: HELD}, DUE_S + 4)) == 0
+    taken_over = book(arrival(late_s=5, attempt=2))
+    assert found(checks.sent_after_sweep(taken_over, {ID: HELD}, DUE_S + 4)) == 0
+
+
+def test_send_between_sweep_and_return_is_found() -> None:
+    arrivals = [arrival(late_s=5)]
+    assert found(checks.sent_while_out(arrivals, {(ID, 1)}, DUE_S + 4, DUE_S + 9)) == 1
+    assert found(checks.sent_while_out(arrivals, {(ID, 2)}, DUE_S + 4, DUE_S + 9)) == 0
+    assert found(checks.sent_while_out(arrivals, {(ID, 1)}, DUE_S + 4, DUE_S + 4.5)) == 0
+
+
+def test_late_outcome_that_changes_what_others_claimed_is_found() -> None:
+    taken_over = replace(COMPLETED, attempt=2)
+    for before in (taken_over, replace(UNKNOWN, attempt=1)):
+        assert found(checks.overwritten({ID: HELD}, {ID: before}, {ID: before})) == 0
+        assert found(checks.overwritten({ID: HELD}, {ID: before}, {ID: COMPLETED})) == 1
 
 
 def test_late_outcome_that_does_not_count_is_found() -> None:
-    book = sound()
-    held = {"a": replace(ROW, status="executing", claimed_by="x")}
-    freed = {"a": replace(ROW, status="executing")}
-    assert list(checks.uncounted(book, held, freed, {"a": ROW})) == []
-    assert len(list(checks.uncounted(book, held, freed, freed))) == 1
+    whole, held, before = book(), {ID: HELD}, {ID: FREED}
+    assert checks.unclaimed(whole, held, before) == {ID}
+    assert checks.unclaimed(whole, held, {ID: COMPLETED}) == set()
+    assert found(checks.uncounted(whole, held, before, {ID: COMPLETED})) == 0
+    assert found(checks.uncounted(whole, held, before, before)) == 1
+    again = {ID: replace(COMPLETED, attempt=2)}
+    assert found(checks.uncounted(whole, held, before, again)) == 1
 
 
-def test_lateness_counts_from_the_instant_and_beyond_the_machine() -> None:
-    book = sound()
-    book.arrivals = [arrival("a", 0.25), arrival("b", 0.1)]
-    assert checks.late_beyond_ms(checks.last_late_ms(book, {"a"}), 50.0) == pytest.approx(200.0)
+def test_firing_resumes_with_the_first_timer_that_needed_the_database() -> None:
+    claimed_before = arrival(late_s=6)
+    needed = arrival(OTHER, late_s=3, due_s=DUE_S + 5)
+    arrivals = [claimed_before, needed]
+    assert checks.resumed_s(arrivals, DUE_S + 1, DUE_S + 5.5) == pytest.approx(2.5)
+    assert checks.resumed_s([claimed_before], DUE_S + 1, DUE_S + 5.5) == float("inf")
 
 
-def test_firing_that_resumes_late_is_told() -> None:
-    after = [arrival("a", 3.0), arrival("b", 4.0)]
-    assert checks.resumed_s(after, DUE_S - 1, DUE_S + 1) == pytest.approx(2.0)
-    assert checks.resumed_s([], DUE_S - 1, DUE_S + 1) == float("inf")
+def test_overdue_ones_out_of_order_are_found() -> None:
+    due = [arrival(late_s=9, due_s=DUE_S + i) for i in range(5)]
+    assert checks.most_overtaken(due) == 0
+    assert checks.most_overtaken([*due[1:], due[0]]) == 4
+    own = {(ID, 1)}
+    assert len(checks.overdue(due, own, DUE_S + 1.5, DUE_S + 8)) == 3
+    assert checks.overdue(due, {(ID, 2)}, DUE_S + 1.5, DUE_S + 8) == []
+
+
+@pytest.mark.parametrize(
+    ("promise", "payloads"),
+    [
+        (Promise({7}, canceled=True), {ID: 7}),
+        (Promise({7}), {}),
+        (Promise({-7}), {ID: 7}),
+    ],
+)
+def test_broken_promise_to_a_consumer_is_found(promise: Promise, payloads: dict[str, int]) -> None:
+    load = Load(Consumer("key"), "http://x", Random(1), promises={ID: promise})
+    assert found(load.broken_promises(payloads)) == 1
+
+
+@pytest.mark.parametrize(
+    ("promise", "payloads"),
+    [
+        (Promise({7}), {ID: 7}),
+        (Promise({7}, canceled=True), {}),
+        (Promise({7}, cancel_in_doubt=True), {}),
+        (Promise({7, -7}), {ID: -7}),
+    ],
+)
+def test_kept_promise_to_a_consumer_is_none_broken(
+    promise: Promise, payloads: dict[str, int]
+) -> None:
+    load = Load(Consumer("key"), "http://x", Random(1), promises={ID: promise})
+    assert found(load.broken_promises(payloads)) == 0
+
+
+def test_figures_are_held_against_their_goals() -> None:
+    assert none_of("x", "y", []).verdict is Verdict.REACHED
+    assert none_of("x", "y", ["z"]).verdict is Verdict.MISSED
+    assert Figure("x", "y", 0, at_least=1).verdict is Verdict.MISSED
+    assert Figure("x", "y", float("inf"), "s", 2).verdict is Verdict.MISSED
+    assert Figure("x", "y", 3).verdict is Verdict.TOLD
+    assert late("x", "y", 90, 100, is_starved=True).verdict is Verdict.REACHED
+    assert late("x", "y", 110, 100, is_starved=False).verdict is Verdict.MISSED
+    assert late("x", "y", 110, 100, is_starved=True).verdict is Verdict.NOT_RUN
+
+
+def test_what_was_not_run_counts_as_neither_reached_nor_missed() -> None:
+    absent = Figure("x", "not run", None, details=["no library"])
+    report = Report(1, [Section("a", [absent]), Section("b", broke="why"), Section("c")])
+    assert report.summary() == "Of 3 scenarios: 1 reached, 1 missed, 1 not run."
+    assert "| a | x | not run | no library |" in report.markdown()
+
+
+def test_section_with_a_missed_goal_is_missed_whatever_was_not_run() -> None:
+    absent = Figure("x", "not run", None)
+    assert Section("a", [absent, none_of("x", "y", ["z"])]).verdict is Verdict.MISSED
+
+
+def test_messages_are_cut_out_of_any_pieces() -> None:
+    opening = struct.pack("!II", 8, 196_608)
+    parse = b"P" + struct.pack("!I", 4 + 4) + b"n\0q\0"
+    frames = Frames(is_typed=False)
+    cut = []
+    for byte in opening + parse + parse:
+        for message in frames.feed(bytes([byte])):
+            cut.append(message)
+            frames.is_typed = True
+    assert cut == [(b"", opening), (b"P", parse), (b"P", parse)]
+
+
+@pytest.mark.parametrize("verb", ["claim", "settle", "sweep"])
+def test_statements_are_recognised_by_their_beginning(verb: str) -> None:
+    assert [name for name in QUERIES if verb_of(QUERIES[name]) == verb] == [verb]
