@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from select import select
 from types import FrameType
 from typing import Any, BinaryIO, Final, NotRequired
 
 import click
 import httpx
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import Buffer, TypedDict
 
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
@@ -90,28 +93,54 @@ class _Stop:
 
     def __init__(self) -> None:
         self.is_wanted = False
-        self.is_reading = False
-        """From the file, which may take for ever: there it interrupts."""
+        self.woken, self._wake = os.pipe()
+        """Readable from the first Ctrl-C on, even before Python has called the handler."""
+        os.set_blocking(self._wake, False)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        wake_before = signal.set_wakeup_fd(self._wake)
         before = signal.signal(signal.SIGINT, self._take)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            signal.set_wakeup_fd(wake_before)
+            os.close(self._wake)
+            os.close(self.woken)
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         again, self.is_wanted = self.is_wanted, True
-        if again or self.is_reading:
+        if again:
             raise KeyboardInterrupt
+
+
+class _UntilStopped(io.RawIOBase):
+    """The file, which may take for ever, to its end or to the user's wish to end.
+
+    A handler cannot interrupt a read that is about to begin: no read begins before there is input.
+    """
+
+    def __init__(self, file: BinaryIO, stop: _Stop) -> None:
+        self._descriptor = file.fileno()
+        self._stop = stop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        while not self._stop.is_wanted:
+            ready, _, _ = select([self._descriptor, self._stop.woken], [], [])
+            if self._descriptor in ready:
+                return os.readv(self._descriptor, [buffer])
+        return 0
 
 
 class _Sending:
     """What goes to the service, and how much of it that service is known to have taken."""
 
     def __init__(self, file: BinaryIO, bar: Any, stop: _Stop) -> None:
-        self._file = file
+        self._file = io.BufferedReader(_UntilStopped(file, stop), BLOCK_BYTES)
         self._bar = bar
         self._stop = stop
         self._lines = 0
@@ -131,15 +160,7 @@ class _Sending:
                 self._bar.update(len(block))
 
     def _read(self) -> list[bytes]:
-        lines: list[bytes] = []
-        try:
-            self._stop.is_reading = True
-            if not self._stop.is_wanted:
-                lines = self._file.readlines(BLOCK_BYTES)
-        except KeyboardInterrupt:
-            lines = []
-        finally:
-            self._stop.is_reading = False
+        lines = self._file.readlines(BLOCK_BYTES)
         self.was_stopped = self._stop.is_wanted
         return [] if self.was_stopped else lines
 
