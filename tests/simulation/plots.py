@@ -18,6 +18,8 @@ from timer_trio.domain.timer import Delivery
 SPAN_S: Final = 40.0
 """In which consumers act and things go wrong."""
 TIMERS: Final = 40
+FLEET_SPAN_S: Final = 25.0
+"""In a fleet things go wrong so often that less time tells as much."""
 FLEET: Final = 5
 """The most replicas that a fleet begins with."""
 
@@ -39,13 +41,14 @@ class Plot(StrEnum):
 def random_history(seed: int, plot: Plot, build: Build | None = None) -> History:
     """Run the history of a seed."""
     random = Random(f"{plot} {seed}")
-    climax_s = random.uniform(1.0, SPAN_S * 0.75)
+    span_s = FLEET_SPAN_S if plot is Plot.FLEET else SPAN_S
+    climax_s = random.uniform(1.0, span_s * 0.75)
 
     async def script(world: World) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_play, world, plot, climax_s)
             for _ in range(TIMERS):
-                nursery.start_soon(_consume, world, climax_s)
+                nursery.start_soon(_consume, world, climax_s, span_s)
         await world.settled()
 
     return run_world(seed, _weather(random, plot, climax_s), script, build)
@@ -99,7 +102,7 @@ async def _play_fleet(world: World) -> None:
     for _ in range(world.random.randint(2, FLEET)):
         await world.start_process(alone=False)
     async with trio.open_nursery() as nursery:
-        while trio.current_time() < SPAN_S:
+        while trio.current_time() < FLEET_SPAN_S:
             await trio.sleep(world.random.choice([0.3, 1.0, world.random.uniform(0.0, 10.0)]))
             fit = [process for process in world.processes if process.is_fit]
             if len(fit) < 2:
@@ -142,9 +145,9 @@ async def _freeze(world: World, first: Process) -> None:
     await first.freeze(world.random.choice([0.5, 2.9, 4.5, 7.0, 9.0, 20.0]))
 
 
-async def _consume(world: World, climax_s: float) -> None:
+async def _consume(world: World, climax_s: float, span_s: float) -> None:
     random = world.random
-    await trio.sleep(random.uniform(0.0, SPAN_S))
+    await trio.sleep(random.uniform(0.0, span_s))
     consumer = Consumer(world)
     in_s = random.choice([0.0, random.uniform(0, 0.3), random.uniform(0, 5), random.uniform(0, 30)])
     if random.random() < 0.5:

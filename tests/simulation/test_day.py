@@ -26,9 +26,10 @@ def test_a_day_of_timers_fires_on_time() -> None:
         await trio.sleep_until(DAY_S)
         await world.settled()
 
+    settings = Settings(loader_interval_s=150)
     # With a heartbeat every minute: a lone process has nobody to be swept by.
     lease = LeaseTimes(beat_interval_s=60.0, fence_s=180.0, dead_after_s=234.0)
-    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=Settings(), lease=lease))
+    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=settings, lease=lease))
     assert not broken_promises(history)
     ends = [story.row.status for story in history.stories if story.row]
     assert ends == [Status.COMPLETED] * TIMERS

@@ -15,7 +15,7 @@ from tests.simulation.plots import Plot, random_history
 
 FIRST_SEED: Final = int(os.environ.get("SIMULATION_SEED", "1"))
 HISTORIES: Final = int(os.environ.get("SIMULATION_HISTORIES", "10"))
-SHARES: Final = {Plot.FLEET: 30, Plot.CRASH: 5}
+SHARES: Final = {Plot.FLEET: 30, Plot.CRASH: 2}
 """How many times as many histories these two have: in a fleet all meets all, and a crash and its
 successor are what the embedded set-up must survive before all else."""
 SEEDS: Final = [
