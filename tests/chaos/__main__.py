@@ -35,7 +35,7 @@ def main() -> int:
         report.sections.append(section)
         print("\n".join(map(spell, rows_of(section))), flush=True)
         for figure in section.figures:
-            if figure.verdict is Verdict.MISSED:
+            if figure.verdict is Verdict.MISSED and figure.details:
                 print("\n".join(f"    {detail}" for detail in figure.details))
         report.write(RESULTS)
     print(f"{report.summary()}\nthe report: {RESULTS / 'last.md'}, {RESULTS / 'last.json'}")

@@ -12,6 +12,7 @@ import trio
 from psycopg.rows import class_row
 
 from tests.acceptance.receiver import Arrival
+from tests.chaos.machine import STARVED_MS
 from timer_trio.threads import run_in_thread
 
 _READING: Final = trio.CapacityLimiter(2)
@@ -57,15 +58,21 @@ class Row:
 
 @dataclass(slots=True)
 class Book:
-    """`machine_ms`: by how much the machine held up the receiver at once, or a replica in a second,
-    at most."""
+    """`machine_ms`: by how much the machine let the receiver wake late, at most.
+
+    `waited_ms`: for how much of its worst second a replica waited for a processor.
+    """
 
     asked: dict[str, Asked] = field(default_factory=dict)
     arrivals: Sequence[Arrival] = ()
     rows: Mapping[str, Row] = field(default_factory=dict)
     machine_ms: float = 0.0
-    is_starved: bool = False
-    """Whether the machine gave a replica so little that lateness tells nothing."""
+    waited_ms: float = 0.0
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether the machine gave a replica so little that a great lateness tells nothing."""
+        return self.waited_ms > STARVED_MS
 
     def by_timer(self) -> dict[str, list[Arrival]]:
         fired: dict[str, list[Arrival]] = defaultdict(list)

@@ -20,7 +20,7 @@ from tests.chaos.faketime import (
 from tests.chaos.fleet import Replica, when
 from tests.chaos.report import Figure, late, none_of
 from tests.chaos.stage import Ground, staged
-from tests.chaos.stop import LATE_MS, LATEST
+from tests.chaos.stop import LATE_MS, LATEST, WAITED
 
 LENGTH_S: Final = 10.0
 AHEAD, BEHIND = "a", "b"
@@ -59,6 +59,7 @@ def _figures(book: Book, shifts_s: Sequence[float], fired: Sequence[int]) -> lis
         none_of(DONE, "callbacks before their instant", checks.early(book)),
         late(DONE, LATEST, beyond_ms, LATE_MS, is_starved=book.is_starved),
         Figure(DONE, "the machine's own lateness", book.machine_ms, "ms"),
+        Figure(DONE, WAITED, book.waited_ms, "ms"),
         none_of(DONE, "timers sent twice", checks.doubled(book)),
         none_of(DONE, "timers that never ended", checks.unfinished(book)),
         none_of(DONE, "timers that never fired", checks.silent(book)),

@@ -212,6 +212,12 @@ def test_figures_are_held_against_their_goals() -> None:
     assert late("x", "y", 110, 100, is_starved=True).verdict is Verdict.NOT_RUN
 
 
+def test_wait_for_a_processor_excuses_no_lateness_but_makes_it_tell_nothing() -> None:
+    busy, calm = Book(waited_ms=401), Book(waited_ms=399)
+    assert (busy.is_starved, calm.is_starved) == (True, False)
+    assert checks.late_beyond_ms([500], busy.machine_ms) == 500
+
+
 def test_what_was_not_run_counts_as_neither_reached_nor_missed() -> None:
     absent = Figure("x", "not run", None, details=["no library"])
     report = Report(1, [Section("a", [absent]), Section("b", broke="why"), Section("c")])
