@@ -148,11 +148,11 @@ class Loader:
         now, rows = self._clock.now(), 0
         if wants.window:
             await self._let_go(now)
-        is_due = trio.current_time() >= self._looked_s + self._interval_s
-        if wants.near or wants.window or is_due:
-            self._looked_s = trio.current_time()
+        began_s = trio.current_time()
+        if wants.near or wants.window or began_s >= self._looked_s + self._interval_s:
             until = self._begin(now, anew=wants.window)
             rows += await self._read(self._shards.own, until, self._cache.reopen_drained_lanes())
+            self._looked_s = began_s  # one that failed is made again, as far as it was to go
         elif not wants.shards:
             until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S)
             rows += await self._read(self._shards.own, until, self._cache.cut_off)
