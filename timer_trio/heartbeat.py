@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from typing import Final, NoReturn
 
 import structlog
@@ -192,9 +193,7 @@ class Heartbeat:
 
     async def _sweep(self, dead: Mapping[ReplicaId, int | None]) -> None:
         for replica, counter in dead.items():
-            freed = await self._storage.sweep(replica, counter, self._clock.now())
-            if freed is not None:
-                log.warning("swept_dead_replica", replica=str(replica), freed=freed)
+            if await _sweep(self._storage, replica, counter, self._clock.now()):
                 self._on_freed()
 
     def _age_s(self) -> float:
@@ -209,5 +208,13 @@ async def sweep_predecessors(storage: Storage, beat: Beat) -> None:
     """
     for replica in beat.counters:
         # Whatever its counter says: a last beat of the dead may still be on its way.
-        freed = await storage.sweep(replica, None, beat.now)
-        log.warning("swept_dead_replica", replica=str(replica), freed=freed)
+        await _sweep(storage, replica, None, beat.now)
+
+
+async def _sweep(storage: Storage, replica: ReplicaId, counter: int | None, now: datetime) -> bool:
+    """Sweep a replica; False: it beats again, or somebody else has swept it."""
+    freed = await storage.sweep(replica, counter, now)
+    if freed is None:
+        return False
+    log.warning("swept_dead_replica", replica=str(replica), freed=freed)
+    return True

@@ -12,6 +12,7 @@ import pytest
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.chaos.proxy import Frames
 from tests.contract.timers import ALICE, NOW, ask, created, new_timer
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.timer import Destination, DueTimer
@@ -31,14 +32,12 @@ async def pass_on(source: trio.SocketStream, target: trio.SocketStream) -> None:
 
 async def pass_answers_on(source: trio.SocketStream, target: trio.SocketStream) -> None:
     """Pass on what the server says, but for what it says unasked, and under another number."""
-    rest = b""
+    frames = Frames()
     async for data in source:
-        rest += data
-        while len(rest) >= 5 and len(rest) > (length := struct.unpack_from("!I", rest, 1)[0]):
-            message, rest = rest[: length + 1], rest[length + 1 :]
-            if message[:1] == KEY_DATA:
-                message = message[:5] + struct.pack("!I", 1) + message[9:]
-            if message[:1] != NOTIFICATION:
+        for kind, message in frames.feed(data):
+            if kind == KEY_DATA:
+                await target.send_all(message[:5] + struct.pack("!I", 1) + message[9:])
+            elif kind != NOTIFICATION:
                 await target.send_all(message)
 
 
