@@ -36,6 +36,7 @@ IDLE_SHARE: Final = 4
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Callbacks in flight are up to a million objects and no garbage: under Python's own thresholds a
 burst of 10,000 spends a third of its CPU time on looking at them again and again."""
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger()
 
@@ -68,8 +69,13 @@ class Signals:
 
 @asynccontextmanager
 async def heard_signals() -> AsyncIterator[Signals]:
-    """Call the current handler at each SIGTERM or SIGINT; at first, that ends the block."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    """Call the current handler at each SIGTERM or SIGINT; at first, that ends the block.
+
+    After the block they are ignored, so that one too many does not spoil the exit code.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with trio.open_signal_receiver(*STOP_SIGNALS) as received:
         async with trio.open_nursery() as nursery:
             signals = Signals(nursery.cancel_scope.cancel)
             nursery.start_soon(_obey, received, signals)

@@ -67,6 +67,16 @@ async def test_second_signal_hurries_and_what_is_in_doubt_is_told(
     assert receiver.times_fired[once] == 1
 
 
+async def test_signals_that_come_until_it_has_exited_do_not_spoil_its_exit_code(
+    served: Service,
+) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while served.program.code is None:
+            served.program.send_signal(signal.SIGTERM)
+            await trio.sleep(0.001)
+    assert served.program.code == 0, served.program.err[-20:]
+
+
 async def test_signal_that_comes_while_the_database_starts_ends_all_in_order(folder: Path) -> None:
     data_dir = folder / "data"
     environ = {"DATA_DIR": str(data_dir), "PORT": "0"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 import trio
+from psycopg.conninfo import make_conninfo
 
 from tests.contract.timers import (
     ALICE,
@@ -52,11 +54,11 @@ def observer(clean_database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-async def waiting(observer: Connection) -> None:
-    """Return when a statement waits for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+async def waiting(observer: Connection, event: str = "Lock") -> None:
+    """Return when a statement waits for a lock, or for something else."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE %s IN (wait_event_type, wait_event)"
     with trio.fail_after(5):
-        while observer.execute(query).fetchall()[0][0] == 0:  # noqa: ASYNC110 - no event tells
+        while observer.execute(query, [event]).fetchall()[0][0] == 0:  # noqa: ASYNC110 - no event tells
             await trio.sleep(0.002)
 
 
@@ -256,6 +258,56 @@ async def test_a_sweep_ends_without_another_word_of_who_began_it(
         while observer.execute("SELECT FROM replicas").fetchall():  # noqa: ASYNC110 - as above
             await trio.sleep(0.002)
     assert await due(postgres) == [timer_id]
+
+
+@pytest.fixture
+def half_read(clean_database_url: str) -> Iterator[Connection]:
+    """A session of the service that will not read on, as if it were frozen."""
+    conninfo = make_conninfo(clean_database_url, application_name="timer-trio")
+    with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
+        yield connection
+
+
+async def begin_half_read(half_read: Connection, observer: Connection, timer_id: TimerId) -> None:
+    """Claim a timer, with an answer that is more than any buffer takes."""
+    claim = CLAIM % {"bob": f"'{BOB}'", "id": f"'{timer_id}'"}
+    half_read.pgconn.send_query(
+        f"""
+        WITH
+            me AS (SELECT id FROM replicas WHERE id = '{BOB}' FOR KEY SHARE),
+            taken AS ({claim} RETURNING id)
+        SELECT repeat('x', 1000) FROM me, taken, generate_series(1, 20000)
+        """.encode()
+    )
+    await waiting(observer, "ClientWrite")
+
+
+async def test_a_sweep_ends_a_claim_whose_answer_is_not_read(
+    postgres: PostgresStorage,
+    half_read: Connection,
+    observer: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("timer_trio.storage.postgres.UNREAD_S", 0.0)
+    timer_id = await created(postgres)
+    await postgres.join(BOB, NOW)
+    await begin_half_read(half_read, observer, timer_id)
+    assert await postgres.sweep(BOB, 0, SOON) == 0
+    assert await due(postgres) == [timer_id]
+    await claimed(postgres, timer_id)
+
+
+async def test_a_sweep_leaves_an_answer_alone_that_has_just_begun(
+    postgres: PostgresStorage, half_read: Connection, observer: Connection
+) -> None:
+    timer_id = await created(postgres)
+    await postgres.join(BOB, NOW)
+    await postgres.join(ALICE, NOW)
+    await begin_half_read(half_read, observer, timer_id)
+    assert await postgres.sweep(ALICE, 0, SOON) == 0
+    while half_read.pgconn.get_result():
+        pass
+    assert (await postgres.get(timer_id)).status is Status.EXECUTING
 
 
 async def test_a_claim_that_waited_for_a_sweep_takes_nothing(

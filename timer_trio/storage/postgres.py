@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NoReturn, Self
 
@@ -57,6 +58,8 @@ STAGE_CONNECTIONS: Final = 10
 """Two each for create, load, claim and settle, one each for prune and hint; few are mostly open."""
 BULK_CONNECTIONS: Final = 2
 """For batches and imports: what they take of the database's time, claims and creates wait for."""
+UNREAD_S: Final = 2.0
+"""An answer that a living replica has not read by then it will hardly read within the fence."""
 COPY_SLICE: Final = 50
 """Timers written down in one go: half a millisecond, which no callback notices."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
@@ -278,6 +281,8 @@ def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[
 
 
 def _sweep(connection: Connection, parameters: Mapping[str, object]) -> int | None:
+    with suppress(psycopg.errors.InsufficientPrivilege):  # else the locks are waited for
+        connection.execute(QUERIES["end_unread"], {"unread_s": UNREAD_S})
     # Many statements go in one message only if their values stand in them.
     with psycopg.ClientCursor(connection) as cursor:
         cursor.execute(QUERIES["sweep"], parameters)

@@ -311,6 +311,18 @@ SELECT
 FROM replicas
 ORDER BY started_at, id;
 
+-- name: end_unread
+-- Ends the sessions of the service whose answer nobody has read for so long. An answer that no buffer
+-- takes in is sent before its statement commits: who freezes in the middle of it keeps the locks.
+SELECT pg_terminate_backend(pid)
+FROM pg_stat_activity
+WHERE
+    datname = current_database()
+    AND usename = current_user
+    AND application_name = current_setting('application_name')
+    AND wait_event = 'ClientWrite'
+    AND query_start < clock_timestamp() - make_interval(secs => %(unread_s)s);
+
 -- name: sweep
 -- Three statements in one message, and so one transaction that needs nobody's word to end: who is
 -- frozen in the middle of it holds no lock. The first waits for claims under way, and lets no more
