@@ -18,7 +18,7 @@ from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.outcome import Settlement, judge, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId
+from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.launch import Launcher
 from timer_trio.metrics import Metrics
@@ -66,6 +66,7 @@ class Executor:
         ahead_s: float,
         reach_s: float,
         on_hungry: Callable[[], None],
+        is_in_hand: Callable[[TimerId], bool],
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._storage = storage
@@ -80,6 +81,7 @@ class Executor:
         self._ahead_s = ahead_s
         self._reach_s = reach_s
         self._on_hungry = on_hungry
+        self._is_in_hand = is_in_hand
         self._random_bits = random_bits
         self._changed = trio.Event()
         self._claiming = trio.CapacityLimiter(CLAIMS_AT_ONCE)
@@ -97,10 +99,12 @@ class Executor:
     def offer_readings(self, timers: Iterable[DueTimer]) -> None:
         """Offer what a statement has read: offers made since it was sent may be newer.
 
-        What is in other replicas' shards is left to them.
+        What is in other replicas' shards is left to them. What this one still has in hand, a sweep
+        has freed: its outcome is about to come, and to be written if nobody claims it meanwhile.
         """
         own = (timer for timer in timers if self._shards.owns(timer.id))
-        self._note(own, self._cache.put_reading)
+        wanted = (timer for timer in own if not self._is_in_hand(timer.id))
+        self._note(wanted, self._cache.put_reading)
 
     def wake(self) -> None:
         """Look again at what is to be claimed."""

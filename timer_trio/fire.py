@@ -31,6 +31,7 @@ from timer_trio.domain.timer import (
     DueTimer,
     ReplicaId,
     Status,
+    TimerId,
 )
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.metrics import Metrics
@@ -83,6 +84,14 @@ class Firer:
         self._stopping = False
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[trio.CancelScope, None] = {}
+        self._in_hand: set[TimerId] = set()
+
+    def has_in_hand(self, timer_id: TimerId) -> bool:
+        """Tell whether a claim of this process still waits for its outcome to be written.
+
+        If somebody has swept this replica meanwhile, it alone knows how that callback goes on.
+        """
+        return timer_id in self._in_hand
 
     def stop(self) -> None:
         """Begin no send any more: what has not been sent is given back."""
@@ -92,6 +101,7 @@ class Firer:
 
     def prepare(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> Firing:
         """Do what can be done before the instant, and costs less for many timers in a row."""
+        self._in_hand.add(timer.id)
         request = None
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
             request = request_of(timer)
@@ -152,11 +162,14 @@ class Firer:
         else:
             error = settlement.last_error if settlement else None
             self._recorder.note(Record(timer, due.destination, outcome, error, sent_at, ended_at))
-        if settlement is not None:
+        if settlement is None:
+            self._in_hand.discard(timer.id)
+        else:
             self._settler.settle_nowait(settlement, lambda: self._settled(settlement, due))
         self._on_slot_free(due.destination)
 
     def _settled(self, settlement: Settlement, due: DueTimer) -> None:
+        self._in_hand.discard(settlement.timer_id)
         if settlement.status is Status.PENDING:
             self._on_given_back(due)
         self._on_slot_free(due.destination)

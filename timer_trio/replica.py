@@ -132,6 +132,7 @@ class Replica:
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
             on_hungry=self._wake_loader,
+            is_in_hand=firer.has_in_hand,
             random_bits=random_bits,
         )
         self._loader = Loader(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 
+import pytest
 import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
+from tests.simulation.far_end import Temper
 from tests.simulation.faults import Weather
+from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world
-from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import Claim, Delivery, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 
@@ -50,7 +53,9 @@ class SlowClaim(MemoryStorage):
         return reply
 
 
-def assert_harmless(storage: type[MemoryStorage], race: Callable[[World], Awaitable[None]]) -> None:
+def assert_harmless(
+    storage: type[MemoryStorage], race: Callable[[World], Awaitable[None]]
+) -> History:
     async def script(world: World) -> None:
         process = await world.start_process()
         await process.replica.wait_loaded()
@@ -60,6 +65,7 @@ def assert_harmless(storage: type[MemoryStorage], race: Callable[[World], Awaita
     history = run_world(1, Weather(delay_s=0.0), script, Build(storage=storage))
     assert not broken_promises(history)
     assert all(len(story.sends) == 1 for story in history.stories)
+    return history
 
 
 def test_update_to_an_earlier_time_outlives_a_page_that_was_read_before_it() -> None:
@@ -105,3 +111,17 @@ def test_timer_moved_beyond_the_window_while_it_is_claimed_fires_then() -> None:
         await trio.sleep(990.0)
 
     assert_harmless(SlowClaim, race)
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+def test_timer_freed_by_a_sweep_waits_for_who_has_it_in_hand(delivery: Delivery) -> None:
+    """Its replica was frozen, say, and nobody else has claimed it since."""
+
+    async def race(world: World) -> None:
+        await Consumer(world).create(in_s=0.05, temper=Temper.SILENT, delivery=delivery)
+        await trio.sleep(0.2)
+        assert await world.database.sweep(world.processes[0].replica.replica_id, None, world.now())
+
+    (story,) = assert_harmless(MemoryStorage, race).stories
+    assert story.row is not None
+    assert (story.row.attempt, story.row.last_error) == (1, "timed out after 3s")
