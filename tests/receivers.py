@@ -92,6 +92,15 @@ def tls_contexts(
     return server, client
 
 
+def self_signed_context() -> ssl.SSLContext:
+    """Make a server's context with a certificate that nobody else has signed."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with authority.private_key_pem.tempfile() as key, authority.cert_pem.tempfile() as certificate:
+        server.load_cert_chain(certificate, key)
+    return server
+
+
 def yes() -> bool:
     """Let a request go out."""
     return True

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import ssl
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 
 import trio
+import trustme
 
 from tests import receivers
 from tests.acceptance.receiver import ReceiverProcess
-from tests.acceptance.service import Service
+from tests.acceptance.service import service
+from tests.receivers import tls_contexts
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 FAILING = {
@@ -51,18 +57,45 @@ SUCCEEDING = {
 }
 
 
+def distrusted(authority: trustme.CA) -> Mapping[str, tuple[ssl.SSLContext, str]]:
+    """Make contexts of servers that a service which trusts the authority must refuse."""
+    of_another, _ = tls_contexts(authority, "name.example")
+    expired, _ = tls_contexts(authority, "127.0.0.1", expires=datetime(2020, 1, 1, tzinfo=UTC))
+    return {
+        "certificate for another name": (of_another, "IP address mismatch"),
+        "expired certificate": (expired, "certificate has expired"),
+        "self-signed certificate": (receivers.self_signed_context(), "self-signed certificate"),
+    }
+
+
 async def test_hostile_receiver_costs_its_own_timer_and_nothing_else(
-    served: Service, receiver: ReceiverProcess
+    service_database: str, receiver: ReceiverProcess, tmp_path: Path
 ) -> None:
-    async with AsyncExitStack() as stack:
+    authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    trusted, _ = tls_contexts(authority, "127.0.0.1")
+    over_tls = distrusted(authority)
+    words = {name: words for name, (_, words) in [*FAILING.items(), *over_tls.items()]}
+    hostile = [
+        *((name, how, None) for name, (how, _) in FAILING.items()),
+        *((name, how, None) for name, how in SUCCEEDING.items()),
+        *(
+            (name, receivers.answers(receivers.OK), context)
+            for name, (context, _) in over_tls.items()
+        ),
+        ("trusted certificate", receivers.answers(receivers.OK), trusted),
+    ]
+    async with (
+        service(DATABASE_URL=service_database, CALLBACK_CA_FILE=str(ca_file)) as served,
+        AsyncExitStack() as stack,
+    ):
         due_at = trio.current_time() + 0.5
         timer_ids: dict[str, str] = {}
-        answering = {name: how for name, (how, _) in FAILING.items()} | SUCCEEDING
-        for name, how in answering.items():
-            hostile = await stack.enter_async_context(receivers.receiver(how))
+        for name, how, context in hostile:
+            called = await stack.enter_async_context(receivers.receiver(how, ssl_context=context))
             timer_ids[name] = await served.consumer.create(
                 delay=max(0.0, due_at - trio.current_time()),
-                callback_url=hostile.url(),
+                callback_url=called.url(),
                 timeout_seconds=1,
             )
         healthy = await served.consumer.create_many(
@@ -70,14 +103,12 @@ async def test_hostile_receiver_costs_its_own_timer_and_nothing_else(
         )
         await receiver.wait_fired(healthy)
         await served.consumer.wait_ended()
-    for name, (_, words) in FAILING.items():
-        timer = await served.consumer.get(timer_ids[name])
-        assert (name, timer["status"]) == (name, "failed")
-        assert words in timer["last_error"], name
-        assert timer["last_error"].isprintable(), name
-    for name in SUCCEEDING:
-        timer = await served.consumer.get(timer_ids[name])
-        assert (name, timer["status"]) == (name, "completed")
-    assert await served.consumer.total("completed") == len(healthy) + len(SUCCEEDING)
+        for name, timer_id in timer_ids.items():
+            timer = await served.consumer.get(timer_id)
+            assert (name, timer["status"]) == (name, "failed" if name in words else "completed")
+            assert words.get(name, "") in (timer["last_error"] or ""), name
+            assert (timer["last_error"] or "").isprintable(), name
+        succeeding = timer_ids.keys() - words.keys()
+        assert await served.consumer.total("completed") == len(healthy) + len(succeeding)
+        assert not [line for line in served.log if line["level"] in {"error", "critical"}]
     assert receiver.times_fired == dict.fromkeys(healthy, 1)
-    assert not [line for line in served.log if line["level"] in {"error", "critical"}]

@@ -62,7 +62,7 @@ async def test_stop_in_the_middle_of_an_import_tells_how_far_it_came(service_dat
             while b'{"code"' not in answer or not answer.endswith(b"\n\r\n"):
                 answer += await stream.receive_some()
         await stream.aclose()
-        await first.stop()
+        assert await first.program.wait_ended() == 0, first.program.err
     (last,) = [part for part in answer.split(b"\r\n") if part.startswith(b'{"code"')]
     told = json.loads(last)
     assert told["code"] == 1

@@ -25,6 +25,7 @@ from tests.receivers import (
     receiver,
     request_to,
     resets_at_once,
+    self_signed_context,
     tls_contexts,
 )
 from timer_trio.transport import CallbackTransport
@@ -130,11 +131,7 @@ async def test_expired_certificate_is_refused() -> None:
 
 
 async def test_self_signed_certificate_is_refused() -> None:
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with authority.private_key_pem.tempfile() as key, authority.cert_pem.tempfile() as certificate:
-        server.load_cert_chain(certificate, key)
-    words = await failure(answers(OK), server=server, client=None)
+    words = await failure(answers(OK), server=self_signed_context(), client=None)
     assert words == "certificate verify failed: self-signed certificate"
 
 
