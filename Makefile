@@ -18,8 +18,13 @@ setup: $(VENV)/.run ## Make .venv with the service and its embedded PostgreSQL
 run: $(VENV)/.run ## Start the service for development; the settings are in .env.example
 	@exec $(BIN)/timer-trio serve --dev
 
+# Nothing may run beside what is held against a clock. Watched for coverage is the domain alone, and
+# by its unit tests: a simulation would take twice as long.
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest --cov=timer_trio.domain --cov-branch --cov-fail-under=100
+	@$(BIN)/python -m pytest -m timed tests/acceptance tests/chaos
+	@$(BIN)/python -m pytest --numprocesses=auto tests/unit \
+		--cov=timer_trio.domain --cov-branch --cov-fail-under=100
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not timed' --ignore=tests/unit
 
 check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order of imports
 	@$(BIN)/ruff format --check .
@@ -41,7 +46,8 @@ SEED ?= $(shell date +%s)
 soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from SEED on, for a broken promise
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
-		$(BIN)/python -m pytest -q -x tests/simulation/test_histories.py --timeout=0 $(ARGS)
+		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
+		tests/simulation/test_histories.py $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in ten minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -67,6 +67,14 @@ class Consumer:
                 nursery.start_soon(create_each, shared)
         return timer_ids
 
+    async def create_batch(self, due_at: Sequence[float], **fields: Any) -> set[str]:
+        """Create up to 1,000 such timers in one request: that keeps the service busy for less."""
+        now_s = trio.current_time()
+        timers = [fields | {"execute_at": instant(due - now_s)} for due in due_at]
+        answer = await self.ask("POST", "/timers/batch", {"timers": timers})
+        assert answer.status == 201, answer
+        return {summary["id"] for summary in answer.data["timers"]}
+
     async def get(self, timer_id: str) -> Any:
         answer = await self.ask("GET", f"/timers/{timer_id}")
         assert answer.status == 200, answer

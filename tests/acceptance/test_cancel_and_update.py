@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pytest
 import trio
 
 from tests.acceptance.client import instant
 from tests.acceptance.receiver import Arrival, ReceiverProcess, now
 from tests.acceptance.service import Service
+
+pytestmark = pytest.mark.timed
 
 TIMERS = 250
 LEAD_S = 1.2

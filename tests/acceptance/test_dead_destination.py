@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import trio
 
 from tests import receivers
 from tests.acceptance.receiver import ReceiverProcess, percentile
 from tests.acceptance.service import Service
+
+pytestmark = pytest.mark.timed
 
 DEAD, HEALTHY = 600, 100
 LEAD_S = 1.5
@@ -17,10 +20,10 @@ async def test_dead_destination_delays_nobody_else(
 ) -> None:
     async with receivers.receiver(receivers.never_answers) as dead:
         due_at = trio.current_time() + LEAD_S
-        await served.consumer.create_many(
+        await served.consumer.create_batch(
             [due_at + i / 10_000 for i in range(DEAD)], callback_url=dead.url()
         )
-        healthy = await served.consumer.create_many(
+        healthy = await served.consumer.create_batch(
             [due_at + 0.1 + i / 1000 for i in range(HEALTHY)], callback_url=receiver.url()
         )
         await receiver.wait_fired(healthy)

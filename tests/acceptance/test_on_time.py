@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import trio
 
 from tests.acceptance.receiver import ReceiverProcess, percentile
 from tests.acceptance.service import API_KEY, Service
+
+pytestmark = pytest.mark.timed
 
 STEADY, PER_S, NEAR = 400, 100, 40
 LEAD_S = 1.0

@@ -10,6 +10,8 @@ import pytest
 from tests.chaos.report import Verdict, rows_of, spell
 from tests.chaos.scenarios import SHORT_S, play
 
+pytestmark = pytest.mark.timed
+
 SEED: Final = int(os.environ.get("SEED") or "1")
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from click.testing import CliRunner
 
+from tests.command import run_command
 from tests.contract.timers import ALICE, new_timer
 from timer_trio import __version__
-from timer_trio.cli import main
 from timer_trio.embedded import PostgresServer
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -39,7 +38,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
     return subprocess.Popen(  # noqa: S603 - our own commands
         [
@@ -47,7 +46,7 @@ def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str
             *(arguments if arguments[0] == "-c" else ("-m", "timer_trio", *arguments)),
         ],
         cwd=folder,
-        env=inherited | {"DATA_DIR": str(folder / "data"), "HOME": str(folder)} | environ,
+        env=inherited | {"DATA_DIR": str(folder / "data"), "HOME": str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -55,16 +54,15 @@ def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str
     )
 
 
-def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
-    with start(folder, *arguments, **environ) as process:
+def ended(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    with start(folder, *arguments) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
 
 def refusal(folder: Path, *arguments: str, **environ: str) -> str:
-    code, _, err = run(folder, *arguments, **environ)
+    code, _, err = run_command(folder, *arguments, **environ)
     assert code == 2
-    assert "Traceback" not in err
     return err
 
 
@@ -74,9 +72,14 @@ COMMANDS = ["", "serve", "listen", "import", "replicas", "db", *DB_COMMANDS]
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(folder: Path, command: str) -> None:
-    code, out, _ = run(folder, *command.split(), "-h")
+    code, out, _ = run_command(folder, *command.split(), "-h")
     assert (code, "--help" in out) == (0, True)
-    assert run(folder, *command.split(), "--version") == (0, f"timer-trio {__version__}\n", "")
+    told = run_command(folder, *command.split(), "--version")
+    assert told == (0, f"timer-trio {__version__}\n", "")
+
+
+def test_module_is_the_command(folder: Path) -> None:
+    assert ended(folder, "--version") == (0, f"timer-trio {__version__}\n", "")
 
 
 def test_wrong_settings_are_told_at_once_and_without_secrets(folder: Path) -> None:
@@ -102,7 +105,8 @@ def test_ca_file_that_cannot_be_read_is_refused(folder: Path) -> None:
 
 
 def test_installation_without_postgresql_says_so(folder: Path) -> None:
-    text = refusal(folder, "-c", WITHOUT_PROGRAMS)
+    code, _, text = ended(folder, "-c", WITHOUT_PROGRAMS)
+    assert (code, "Traceback" in text) == (2, False)
     assert "DATABASE_URL is not set and this installation carries no PostgreSQL" in text
 
 
@@ -115,25 +119,25 @@ def test_database_that_is_away_is_told_without_its_password(folder: Path) -> Non
 
 
 def test_schema_comes_and_goes_in_the_embedded_database(folder: Path) -> None:
-    assert "missing" in run(folder, "db", "status")[1]
-    assert run(folder, "db", "migrate")[1].startswith("applied 0001")
-    assert "up to date" in run(folder, "db", "migrate")[1]
-    assert "missing" not in run(folder, "db", "status")[1]
-    assert run(folder, "db", "revert", "--yes", "--steps", "99")[1].startswith("reverted ")
-    assert "missing" in run(folder, "db", "status")[1]
+    assert "missing" in run_command(folder, "db", "status")[1]
+    assert run_command(folder, "db", "migrate")[1].startswith("applied 0001")
+    assert "up to date" in run_command(folder, "db", "migrate")[1]
+    assert "missing" not in run_command(folder, "db", "status")[1]
+    assert run_command(folder, "db", "revert", "--yes", "--steps", "99")[1].startswith("reverted ")
+    assert "missing" in run_command(folder, "db", "status")[1]
 
 
 def test_database_of_a_running_service_is_reached_beside_it(folder: Path) -> None:
     service = PostgresServer(folder / "data")
     url = trio.run(service.start)
     try:
-        assert "missing" in run(folder, "db", "status")[1]
+        assert "missing" in run_command(folder, "db", "status")[1]
         named = url.replace("/postgres?", "/timers?")
         outside = {"DATABASE_URL": named, "API_KEY": KEY}
-        assert run(folder, "db", "create", **outside)[1] == "created\n"
-        assert run(folder, "db", "create", **outside)[1] == "it is there already\n"
-        assert run(folder, "db", "migrate", **outside)[1].startswith("applied 0001")
-        assert "missing" in run(folder, "db", "status")[1]
+        assert run_command(folder, "db", "create", **outside)[1] == "created\n"
+        assert run_command(folder, "db", "create", **outside)[1] == "it is there already\n"
+        assert run_command(folder, "db", "migrate", **outside)[1].startswith("applied 0001")
+        assert "missing" in run_command(folder, "db", "status")[1]
     finally:
         trio.run(service.stop)
 
@@ -164,7 +168,7 @@ def test_prune_deletes_what_ended_long_ago_and_asks_before(folder: Path) -> None
         hours = (1, 11, 13, 40, 50)
         trio.run(cancel_timers, url, [timedelta(hours=count) for count in hours])
         prune = ("db", "prune", "--older-than")
-        code, out, _ = run(folder, *prune, "12h", "--dry-run")
+        code, out, _ = run_command(folder, *prune, "12h", "--dry-run")
         assert code == 0
         assert out.startswith("3 timers ended before 20")
         with start(folder, *prune, "1d") as process:
@@ -175,20 +179,18 @@ def test_prune_deletes_what_ended_long_ago_and_asks_before(folder: Path) -> None
         with start(folder, *prune, "1d") as process:
             _, err = process.communicate("", timeout=60)
         assert (process.returncode, "--yes" in err) == (2, True)
-        code, out, progress = run(folder, *prune, "1d", "--yes")
+        code, out, progress = run_command(folder, *prune, "1d", "--yes")
         assert (code, out) == (0, "deleted 2 timers\n")
         assert "deleting" in progress
-        assert run(folder, *prune, "12h", "--yes")[1] == "deleted 1 timers\n"
-        assert run(folder, *prune, "12h", "--yes")[1].startswith("0 timers ended before ")
+        assert run_command(folder, *prune, "12h", "--yes")[1] == "deleted 1 timers\n"
+        assert run_command(folder, *prune, "12h", "--yes")[1].startswith("0 timers ended before ")
     finally:
         trio.run(service.stop)
 
 
 @pytest.mark.parametrize("age", ["30", "0d", "-1d", "1.5d", "2w", "100000d", "d", "1d\n"])
-def test_age_that_is_none_is_refused(age: str) -> None:
-    refused = CliRunner().invoke(main, ["db", "prune", "--older-than", age])
-    assert refused.exit_code == 2
-    assert "such as 30d or 12h" in refused.output
+def test_age_that_is_none_is_refused(folder: Path, age: str) -> None:
+    assert "such as 30d or 12h" in refusal(folder, "db", "prune", "--older-than", age)
 
 
 def test_prune_of_a_database_without_a_schema_says_what_to_do(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run_command
 from tests.one_answer import one_answer
 from timer_trio.cli.imports import BLOCK_BYTES
 
@@ -22,20 +23,11 @@ LONG = f"http://{'a' * 64}.example/"
 LINE = '{"delay": 60, "callback_url": "https://example.com/"}\n'
 
 
-def run(folder: Path, *arguments: str, given: str = LINE, **environ: str) -> tuple[int, str, str]:
-    inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(folder)}
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "timer_trio", "import", *arguments],
-        cwd=folder,
-        env=inherited | {"DATA_DIR": str(folder / "data")} | environ,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
+    """Import a file of one line."""
+    file = folder / "timers.ndjson"
+    file.write_text(LINE)
+    return run_command(folder, "import", str(file), *arguments, **environ)
 
 
 @contextmanager
@@ -48,23 +40,23 @@ def answering(answer: str) -> Iterator[str]:
 
 
 def test_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, "none.ndjson", API_KEY=KEY)
+    code, _, err = run_command(tmp_path, "import", "none.ndjson", API_KEY=KEY)
     assert (code, "none.ndjson" in err) == (2, True)
 
 
 def test_service_that_is_not_there_is_told(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "-", "--url", "http://127.0.0.1:1", API_KEY=KEY)
+    code, out, err = run(tmp_path, "--url", "http://127.0.0.1:1", API_KEY=KEY)
     assert (code, out) == (2, "")
     assert err.startswith("no answer from the service at http://127.0.0.1:1: ")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://[", "http://a b", LONG])
 def test_url_that_is_none_is_told(tmp_path: Path, url: str) -> None:
-    assert run(tmp_path, "-", "--url", url, API_KEY=KEY)[0] == 2
+    assert run(tmp_path, "--url", url, API_KEY=KEY)[0] == 2
 
 
 def test_key_that_nobody_has_made_is_told_and_not_made(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, "-", "--url", "http://127.0.0.1:1")
+    code, _, err = run(tmp_path, "--url", "http://127.0.0.1:1")
     assert (code, "API_KEY is not set" in err) == (2, True)
     assert not (tmp_path / "data" / "api_key").exists()
 
@@ -74,7 +66,7 @@ def test_key_that_the_service_keeps_is_used(tmp_path: Path) -> None:
     (tmp_path / "data" / "api_key").write_text(KEY + "\n")
     last = '{"code": 0, "data": {"lines": 1, "imported": 1, "refused": 0, "errors": []}}'
     with answering(f"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{{}}\n{last}\n") as url:
-        assert run(tmp_path, "-", "--url", url) == (0, "1 imported, 0 refused\n", "")
+        assert run(tmp_path, "--url", url) == (0, "1 imported, 0 refused\n", "")
 
 
 FAILED = (
@@ -102,7 +94,7 @@ REFUSED = '{"code": 4, "message": "the API key is wrong", "data": null}'
 def test_import_that_fails_says_why(tmp_path: Path, answer: str, words: list[str]) -> None:
     head = "" if answer == "hello" else "HTTP/1.1 "
     with answering(head + answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")) as url:
-        code, _, err = run(tmp_path, "-", "--url", url, API_KEY=KEY)
+        code, _, err = run(tmp_path, "--url", url, API_KEY=KEY)
     assert code == 2
     for each in words:
         assert each in err
@@ -124,7 +116,7 @@ def test_import_that_fails_says_why(tmp_path: Path, answer: str, words: list[str
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
 def test_answer_of_something_else_is_told_in_words(tmp_path: Path, body: str, status: str) -> None:
     with answering(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}") as url:
-        code, out, err = run(tmp_path, "-", "--url", url, API_KEY=KEY)
+        code, out, err = run(tmp_path, "--url", url, API_KEY=KEY)
     assert (code, out) == (2, "")
     assert "it is no timer service" in err
     assert "imported" not in err

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,31 +10,19 @@ import pytest
 import trio
 
 from tests.api_under_test import API_KEY, ApiUnderTest, served_api
+from tests.command import run_command
 from tests.contract.timers import ALICE, BOB, seconds
 from tests.one_answer import one_answer
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.membership import Identity, Vitals
 
-PROJECT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:1"
 OLDER = '{"code": 3, "message": "no such route", "data": null}'
 WHOLE = '{"code": 0, "message": "success", "data": {"timestamp": "2030-01-01T00:00:00Z"'
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
-    inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(folder)}
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "timer_trio", "replicas", *arguments],
-        cwd=folder,
-        env=inherited | {"DATA_DIR": str(folder / "data"), "API_KEY": API_KEY} | environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+    return run_command(folder, "replicas", *arguments, **({"API_KEY": API_KEY} | environ))
 
 
 def refusal(folder: Path, answer: str) -> str:
