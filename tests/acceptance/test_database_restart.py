@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import trio
 
 from tests.acceptance.client import Consumer
@@ -10,8 +9,6 @@ from tests.acceptance.database import FAST, IMMEDIATE, KILLED, own_database
 from tests.acceptance.load import load_on
 from tests.acceptance.receiver import ReceiverProcess
 from tests.acceptance.service import service
-
-pytestmark = pytest.mark.timed
 
 NOTICED_S = 2.0
 RESUMED_S = 2.0

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
 import trio
 
 from tests.acceptance.receiver import ReceiverProcess
 from tests.acceptance.service import service
-
-pytestmark = pytest.mark.timed
 
 TAKEOVER_S = 6.0
 LEAD_S = 1.0

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
-import pytest
 import trio
 
 from tests.acceptance.client import Answer, Consumer, read_answer
@@ -16,8 +15,6 @@ from tests.acceptance.receiver import ReceiverProcess
 from tests.acceptance.service import API_KEY, Service, service
 from timer_trio.embedded.folders import cluster_dir
 from timer_trio.embedded.postmaster import live_postmaster
-
-pytestmark = pytest.mark.timed
 
 TWO = ("--workers", "2")
 LEAD_S = 1.5

@@ -15,7 +15,7 @@ MOST = 262_144
 
 
 @given(
-    objects=st.lists(st.dictionaries(TEXT, VALUES), max_size=5),
+    objects=st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=4),
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 2]),
 )

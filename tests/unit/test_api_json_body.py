@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from timer_trio.api.errors import InvalidRequestError
 from timer_trio.api.json_body import MAX_DEPTH, parse_object
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=8,
 )
 
 
 @given(
-    members=st.dictionaries(TEXT, VALUES),
+    members=st.dictionaries(TEXT, VALUES, max_size=5),
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 2]),
 )
