@@ -24,7 +24,7 @@ DEAF_RETRY_S: Final = 30.0
 
 DEAF_WARNING: Final = (
     "this replica does not hear of timers that others move near, and looks for them every second:"
-    " is a pooler in transaction mode in between? LISTEN_URL can lead past it"
+    " hints_not_heard in the log says why; LISTEN_URL leads past a pooler in transaction mode"
 )
 
 _HANDOVER: Final = timedelta(seconds=HANDOVER_S)

@@ -144,4 +144,4 @@ async def _tell_loaded(replica: Replica, on_loaded: Callable[[], None]) -> None:
     await replica.wait_loaded()
     on_loaded()
     for warning in replica.warnings:
-        log.warning("durability", warning=warning)
+        log.warning("weakened", warning=warning)

@@ -87,7 +87,12 @@ class _Service:
             listening=self.server.listening,
             keep=[self.database.lock.file] if self.database.lock else [],
         )
-        workers = Workers(start, on_ready=self._greet, on_stop=self.server.close)
+        workers = Workers(
+            start,
+            grace_s=self.settings.shutdown_grace_s,
+            on_ready=self._greet,
+            on_stop=self.server.close,
+        )
         self.signals.handler = workers.stop
         return await workers.run(self.settings.workers)
 

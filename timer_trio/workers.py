@@ -30,6 +30,8 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 LONG_LIFE_S: Final = 30.0
 """What ends a worker that has lived for so long is no trouble of its start."""
+LAST_S: Final = 15.0
+"""What a worker may take beyond its grace, for its last claims and outcomes: then it is stuck."""
 REFUSED: Final = 2
 """A worker exits with it where a person has to change something."""
 _ENDED_WELL: Final = {0, -signal.SIGTERM}
@@ -123,21 +125,25 @@ class Worker:
 class Workers:
     """As many workers as there should be, each with a number from 1.
 
-    `on_ready` is called when the first of them works, `on_stop` when they are told to stop.
+    `on_ready` is called when the first of them works, `on_stop` when they are told to stop. Who has
+    not ended `LAST_S` after its grace, or after a hurry, is killed.
     """
 
     def __init__(
         self,
         start: Callable[[int], Worker],
         *,
+        grace_s: float,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
     ) -> None:
         self._start = start
+        self._grace_s = grace_s
         self._on_ready = on_ready
         self._on_stop = on_stop
-        self._lifelines: set[Lifeline] = set()
+        self._running: set[Worker] = set()
         self._stopping = trio.Event()
+        self._hurried = trio.Event()
         self._is_ready = False
         self._is_refused = False
         self._is_well = True
@@ -149,19 +155,33 @@ class Workers:
             StartRefusedError: one of them has said why it cannot run.
         """
         async with trio.open_nursery() as nursery:
-            for number in range(1, count + 1):
-                nursery.start_soon(self._keep_running, number)
+            nursery.start_soon(self._kill_stuck)
+            async with trio.open_nursery() as keeping:
+                for number in range(1, count + 1):
+                    keeping.start_soon(self._keep_running, number)
+            nursery.cancel_scope.cancel()
         if self._is_refused:
             raise StartRefusedError("the workers cannot run: see above")
         return self._is_well
 
     def stop(self) -> None:
         """Let all stop in order; called again, hurry them."""
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            self._hurried.set()
+        else:
             self._stopping.set()
             self._on_stop()
-        for lifeline in self._lifelines:
-            lifeline.say(STOP)
+        for worker in self._running:
+            worker.lifeline.say(STOP)
+
+    async def _kill_stuck(self) -> None:
+        await self._stopping.wait()
+        with trio.move_on_after(self._grace_s):
+            await self._hurried.wait()
+        await trio.sleep(LAST_S)
+        for worker in self._running:
+            log.error("worker_killed", pid=worker.process.pid, reason="it did not stop")
+            worker.process.kill()
 
     async def _keep_running(self, number: int) -> None:
         pause_s = 0.0
@@ -187,14 +207,14 @@ class Workers:
             log.error("worker_not_started", worker=number, reason=str(error))  # noqa: TRY400 - the words say it all
             return None
         log.info("worker_started", worker=number, pid=worker.process.pid)
-        self._lifelines.add(worker.lifeline)
+        self._running.add(worker)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, number, worker.lifeline)
                 code = await exit_code(worker.process)
                 nursery.cancel_scope.cancel()
         finally:
-            self._lifelines.remove(worker.lifeline)
+            self._running.remove(worker)
             worker.lifeline.close()
             with trio.CancelScope(shield=True):
                 # The database must not go before its last outcomes are written.
