@@ -122,8 +122,6 @@ class Executor:
 
     def interrupt(self) -> None:
         """Wait no longer for answers."""
-        if self._slots.in_use:
-            log.warning("not_waited_for_answers", in_flight=self._slots.in_use)
         self._callbacks.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
