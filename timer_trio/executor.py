@@ -88,6 +88,7 @@ class Executor:
         self._starved = False
         self._stopping = False
         self._callbacks = trio.CancelScope()
+        self._sleep = trio.CancelScope()
         metrics.in_flight.set_function(lambda: slots.in_use)
         metrics.cached.set_function(lambda: len(cache))
         metrics.oldest_overdue_s.set_function(self._oldest_overdue_s)
@@ -114,6 +115,11 @@ class Executor:
         """Hear that a callback has ended: somebody may have waited for its slot."""
         if self._starved or destination in self._slots.waiting:
             self.wake()
+        elif self._slots.unproven_wait:
+            # One look serves all the slots that come free until then.
+            top_up_s = trio.current_time() + TOP_UP_PAUSE_S
+            if top_up_s < self._sleep.deadline:  # noqa: PLR1730 - setting it costs, to the same too
+                self._sleep.deadline = top_up_s
 
     def stop(self) -> None:
         """Claim nothing more, and give back what has been claimed and not sent."""
@@ -160,10 +166,10 @@ class Executor:
 
     async def _wait(self, plan: Plan) -> None:
         self._starved = plan.starved
-        with trio.CancelScope() as waiting:
+        with trio.CancelScope() as self._sleep:
             if plan.wake_at is not None:
                 wait_s = (plan.wake_at - self._clock.now()).total_seconds()
-                waiting.deadline = trio.current_time() + max(0.0, wait_s)
+                self._sleep.deadline = trio.current_time() + max(0.0, wait_s)
             await self._changed.wait()
         if plan.starved:
             # Slots come free one by one: one claim serves those of the next few milliseconds.

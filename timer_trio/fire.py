@@ -23,6 +23,7 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
     settlement_of,
+    tells_pace,
 )
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
@@ -110,7 +111,9 @@ class Firer:
 
     def give_back(self, firing: Firing) -> None:
         """End a timer that was never fired: pending, as it was."""
-        self._end(firing, Withheld(), self._clock.now())
+        now = self._clock.now()
+        self._slots.begin(firing.due.destination, now.timestamp())
+        self._end(firing, Withheld(), now)
 
     async def fire(self, firing: Firing) -> None:
         """Call back, and hand on how that ended.
@@ -118,6 +121,7 @@ class Firer:
         Cancellation: gives the timer back unless the send has begun; then the outcome is unknown.
         """
         sent_at = self._clock.now()
+        self._slots.begin(firing.due.destination, sent_at.timestamp())
         outcome: CallbackOutcome = Withheld()
         scope = trio.CancelScope(deadline=trio.current_time() + firing.timer.spec.timeout_s)
         self._unsent[scope] = None
@@ -155,7 +159,10 @@ class Firer:
     def _end(self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime) -> None:
         timer, due = firing.timer, firing.due
         ended_at = self._clock.now()
-        self._slots.release(due.destination, ended_at.timestamp())
+        ended_s = ended_at.timestamp()
+        duration_s = ended_s - sent_at.timestamp() if tells_pace(outcome) else None
+        self._slots.end(due.destination, ended_s, duration_s)
+        self._slots.release(due.destination, ended_s)
         settlement = settlement_of(timer, outcome, sent_at)
         if isinstance(outcome, Withheld):
             self._tell_withheld(timer)

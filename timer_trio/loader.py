@@ -16,7 +16,7 @@ from timer_trio.clock import Clock
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S, Shards
-from timer_trio.domain.timer import Destination, DueTimer, TimerId, shard_of
+from timer_trio.domain.timer import DueTimer, TimerId, shard_of
 from timer_trio.executor import Executor
 from timer_trio.storage import ShardCursor, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
@@ -151,14 +151,15 @@ class Loader:
         began_s = trio.current_time()
         if wants.near or wants.window or began_s >= self._looked_s + self._interval_s:
             until = self._begin(now, anew=wants.window)
-            rows += await self._read(self._shards.own, until, self._cache.reopen_drained_lanes())
+            self._cache.reopen_drained_lanes()
+            rows += await self._read(self._shards.own, until)
             self._looked_s = began_s  # one that failed is made again, as far as it was to go
         elif not wants.shards:
             until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S)
-            rows += await self._read(self._shards.own, until, self._cache.cut_off)
+            rows += await self._read(self._shards.own, until)
         if wants.shards:
             own = self._shards.own.intersection(wants.shards)
-            rows += await self._read(own, self._cache.horizon, self._cache.cut_off)
+            rows += await self._read(own, self._cache.horizon)
         return rows
 
     async def _let_go(self, now: datetime) -> None:
@@ -169,14 +170,13 @@ class Loader:
             self._cache.let_go(keys[start : start + LET_GO_SLICE], self._shards.own, after)
             await trio.lowlevel.checkpoint()
 
-    async def _read(
-        self, shards: Collection[int], until: datetime, left_out: Collection[Destination]
-    ) -> int:
+    async def _read(self, shards: Collection[int], until: datetime) -> int:
         cursors = [ShardCursor(shard, _START, _LOWEST_ID) for shard in sorted(shards)]
         per_shard = PAGE_ROWS // max(1, len(cursors))
         rows = 0
         while cursors:
-            page = await self._storage.load(cursors, until, per_shard, left_out)
+            # What was cut off by the pages before need not be read by those that follow.
+            page = await self._storage.load(cursors, until, per_shard, self._cache.cut_off)
             self._executor.offer_readings(page)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.

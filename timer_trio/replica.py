@@ -90,8 +90,8 @@ class Replica:
         self._loaded = trio.Event()
         self._metrics = metrics = Metrics()
         self._shards = shards = Shards()
-        cache = Cache(settings.cache_max_timers)
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
+        cache = Cache(settings.cache_max_timers, slots.is_unproven)
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,

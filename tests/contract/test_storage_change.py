@@ -66,7 +66,7 @@ async def test_updated_time_is_when_it_is_due(storage: Storage) -> None:
 async def test_updated_url_changes_the_destination_too(storage: Storage) -> None:
     timer_id = await created(storage)
     await storage.update(timer_id, {"callback_url": "http://example.org/x"}, SOON)
-    (timer,) = await storage.load([from_the_start()], LATER, 10, ())
+    (timer,) = await storage.load([from_the_start()], LATER, 10, {})
     assert timer.destination == "http://example.org:80"
 
 

@@ -28,7 +28,7 @@ async def test_a_shard_is_read_in_the_order_of_due_times(storage: Storage) -> No
 async def test_a_due_timer_names_its_destination(storage: Storage) -> None:
     timer = new_timer(callback_url="http://EXAMPLE.com:8080/a?b", execute_at=SOON)
     await storage.create([timer], NOW)
-    found = await storage.load([from_the_start()], LATER, 10, ())
+    found = await storage.load([from_the_start()], LATER, 10, {})
     assert list(found) == [DueTimer(SOON, timer.id, Destination("http://example.com:8080"))]
 
 
@@ -43,7 +43,7 @@ async def test_pages_neither_overlap_nor_skip(storage: Storage) -> None:
     timers = [new_timer(execute_at=NOW + seconds(index // 7)) for index in range(40)]
     await storage.create(timers, NOW)
     cursor, read = from_the_start(), list[DueTimer]()
-    while page := await storage.load([cursor], LATER, 6, ()):
+    while page := await storage.load([cursor], LATER, 6, {}):
         read += page
         cursor = ShardCursor(0, page[-1].due_at, page[-1].id)
     assert [timer.id for timer in read] == await due(storage)
@@ -58,7 +58,7 @@ async def test_each_shard_has_a_page_and_a_cursor_of_its_own(storage: Storage) -
     ]
     await storage.create(timers, NOW)
     behind = ShardCursor(255, NOW + seconds(1), TimerId(UUID(int=2**128 - 1)))
-    found = await storage.load([from_the_start(0), behind], LATER, 3, ())
+    found = await storage.load([from_the_start(0), behind], LATER, 3, {})
     read = [(shard_of(timer.id), (timer.due_at - NOW).seconds) for timer in found]
     assert read == [(0, 0), (0, 1), (0, 2), (255, 2), (255, 3)]
 
@@ -67,15 +67,30 @@ async def test_a_full_destination_does_not_hide_the_others(storage: Storage) -> 
     crowd = [new_timer(callback_url="https://busy.example/x") for _ in range(10)]
     other = new_timer(execute_at=SOON)
     await storage.create([*crowd, other], NOW)
-    skip = [Destination("https://busy.example:443")]
-    found = await storage.load([from_the_start()], LATER, 5, skip)
+    cut_off = {Destination("https://busy.example:443"): EPOCH}
+    found = await storage.load([from_the_start()], LATER, 5, cut_off)
     assert [timer.id for timer in found] == [other.id]
-    assert len(await storage.load([from_the_start()], LATER, 5, ())) == 5
+    assert len(await storage.load([from_the_start()], LATER, 5, {})) == 5
+
+
+async def test_what_is_due_before_the_cut_off_of_a_destination_is_read(storage: Storage) -> None:
+    crowd = [
+        new_timer(callback_url="https://busy.example/x", execute_at=SOON + seconds(offset))
+        for offset in range(4)
+    ]
+    other = new_timer(execute_at=SOON + seconds(3))
+    await storage.create([*crowd, other], NOW)
+    cut_off = {
+        Destination("https://idle.example:443"): EPOCH,
+        Destination("https://busy.example:443"): SOON + seconds(2),
+    }
+    found = await storage.load([from_the_start()], LATER, 5, cut_off)
+    assert [timer.id for timer in found] == [crowd[0].id, crowd[1].id, other.id]
 
 
 async def test_no_cursors_read_nothing(storage: Storage) -> None:
     await created(storage)
-    assert list(await storage.load([], LATER, 10, ())) == []
+    assert list(await storage.load([], LATER, 10, {})) == []
     assert (
-        list(await storage.load([ShardCursor(1, EPOCH, TimerId(UUID(int=0)))], LATER, 5, ())) == []
+        list(await storage.load([ShardCursor(1, EPOCH, TimerId(UUID(int=0)))], LATER, 5, {})) == []
     )

@@ -134,4 +134,4 @@ def from_the_start(shard: int = 0) -> ShardCursor:
 
 async def due(storage: Storage, until: datetime = LATER, shard: int = 0) -> list[TimerId]:
     """Name what is due in a shard, in its order."""
-    return [timer.id for timer in await storage.load([from_the_start(shard)], until, 1000, ())]
+    return [timer.id for timer in await storage.load([from_the_start(shard)], until, 1000, {})]

@@ -35,6 +35,7 @@ def spec_of(
     *,
     in_s: float,
     temper: Temper = Temper.FAST,
+    place: int = 0,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     timeout_s: float = 3.0,
     grace_s: float | None = 300.0,
@@ -42,7 +43,7 @@ def spec_of(
     """Say what a consumer wants; its payload tells the timer and the version."""
     return TimerSpec(
         execute_at=world.now() + timedelta(seconds=in_s),
-        callback_url=url_of(temper),
+        callback_url=url_of(temper, place),
         callback_method=Method.POST,
         callback_headers={},
         callback_payload=payload_of(number, version),
@@ -71,6 +72,7 @@ class Consumer:
         *,
         in_s: float,
         temper: Temper = Temper.FAST,
+        place: int = 0,
         delivery: Delivery = Delivery.AT_LEAST_ONCE,
         timeout_s: float = 3.0,
         grace_s: float | None = 300.0,
@@ -81,6 +83,7 @@ class Consumer:
             0,
             in_s=in_s,
             temper=temper,
+            place=place,
             delivery=delivery,
             timeout_s=timeout_s,
             grace_s=grace_s,

@@ -43,8 +43,13 @@ CLOSES_S: Final = 0.2
 SLOW_S: Final = 6.0
 
 
-def url_of(temper: Temper) -> str:
-    return f"http://{temper}.test/hook"
+def url_of(temper: Temper, place: int = 0) -> str:
+    """Name a receiver of this temper; those of other places are other destinations."""
+    return f"http://{temper}.{place}.test/hook" if place else f"http://{temper}.test/hook"
+
+
+def temper_at(host: str) -> Temper:
+    return Temper(host.partition(".")[0])
 
 
 class FarEnd(httpx.AsyncBaseTransport):
@@ -59,7 +64,7 @@ class FarEnd(httpx.AsyncBaseTransport):
         self._on_send = on_send
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        temper = Temper(request.url.host.removesuffix(".test"))
+        temper = temper_at(request.url.host)
         await self._connect(temper)
         if not request.extensions["may_send"]():
             raise SendWithheld("this replica may not send any more")

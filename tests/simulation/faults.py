@@ -198,9 +198,11 @@ class FaultyStorage:
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
-        return await self._ask("load", lambda: self._database.load(cursors, until, per_shard, skip))
+        return await self._ask(
+            "load", lambda: self._database.load(cursors, until, per_shard, cut_off)
+        )
 
     async def claim(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -65,9 +65,9 @@ class ForgetfulLoad(MemoryStorage):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
-        return (await super().load(cursors, until, per_shard, skip))[1:]
+        return (await super().load(cursors, until, per_shard, cut_off))[1:]
 
 
 class PoliteCancel(MemoryStorage):

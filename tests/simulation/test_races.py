@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import pytest
@@ -29,9 +29,9 @@ class SlowLoad(MemoryStorage):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
-        page = await super().load(cursors, until, per_shard, skip)
+        page = await super().load(cursors, until, per_shard, cut_off)
         await trio.sleep(HELD_BACK_S)
         return page
 

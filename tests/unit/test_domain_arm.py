@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.contract.timers import NOW, seconds
 from timer_trio.domain.arm import Plan, arm
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.pace import PROMPT_S
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
@@ -60,6 +61,15 @@ def times(plan: Plan) -> list[float]:
 def wakes_in_s(plan: Plan) -> float | None:
     """How long to sleep, but for the microsecond that rounding asks for."""
     return None if plan.wake_at is None else (plan.wake_at - TICK - NOW).total_seconds()
+
+
+def answer(slots: Slots, destination: Destination, in_s: float = 0.01, at_s: float = 0.0) -> None:
+    """Let a destination answer one callback."""
+    now_s = NOW.timestamp() + at_s
+    slots.hold(destination)
+    slots.begin(destination, now_s - in_s)
+    slots.end(destination, now_s, in_s)
+    slots.release(destination, now_s)
 
 
 # When.
@@ -178,8 +188,10 @@ def test_destination_whose_timers_were_moved_away_waits_no_longer() -> None:
 
 def test_batch_ends_with_the_last_slot() -> None:
     slots = Slots(4, 4)
-    cache = cache_of((0.0, Destination(f"http://{n}.example:80")) for n in range(9))
-    decided = plan(cache, slots)
+    destinations = [Destination(f"http://{n}.example:80") for n in range(9)]
+    for destination in destinations:
+        answer(slots, destination)
+    decided = plan(cache_of((0.0, destination) for destination in destinations), slots)
     assert (len(decided.armed), slots.free) == (4, 0)
     assert decided.starved
 
@@ -202,6 +214,89 @@ def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
     plan(cache, slots)
     assert plan(cache, slots, budget=0).starved
     assert A in slots.waiting
+
+
+# New and slow destinations.
+
+
+def storm(count: int, each: int) -> list[Due]:
+    """Let many destinations of which nothing is known have overdue timers."""
+    return [(-1.0, Destination(f"http://{n}.example:80")) for n in range(count)] * each
+
+
+def send(slots: Slots, decided: Plan, at_s: float) -> None:
+    for armed in decided.armed:
+        slots.begin(armed.timer.destination, NOW.timestamp() + at_s)
+
+
+def test_new_destinations_leave_most_slots_to_those_that_have_answered() -> None:
+    cache, slots = cache_of(storm(1_100, 2) + [(0.0, A)] * 50), Slots(1000, 100)
+    answer(slots, A)
+    decided = plan(cache, slots)
+    assert Counter(d == A for _, d in taken(decided)) == {True: 50, False: 250}
+    assert not decided.starved
+
+
+def test_new_destination_has_its_turn_as_soon_as_others_count_as_slow() -> None:
+    cache, slots = cache_of(storm(1_100, 2)), Slots(1000, 100)
+    first = plan(cache, slots)
+    send(slots, first, 0.0)
+    assert wakes_in_s(first) == PROMPT_S
+    second = plan(cache, slots, PROMPT_S + 0.000_001)
+    assert len(second.armed) == 750 // 4
+    assert not {d for _, d in taken(second)} & {d for _, d in taken(first)}
+
+
+def test_new_and_slow_destinations_never_have_all_slots() -> None:
+    cache, slots = cache_of(storm(3_000, 2)), Slots(1000, 100)
+    for second in range(60):
+        send(slots, plan(cache, slots, 1.001 * second), 1.001 * second)
+    assert slots.in_use == 875
+    answer(slots, A, at_s=60.0)
+    put(cache, [(60.0, A)] * 20, first_id=10_000)
+    decided = plan(cache, slots, 60.1)
+    assert taken(decided) == [(60.0, A)] * 20
+
+
+def test_slow_destinations_leave_half_of_the_slots_to_the_others() -> None:
+    slots = Slots(1000, 100)
+    slow = [Destination(f"http://{n}.slow.example:80") for n in range(10)]
+    for destination in slow:
+        answer(slots, destination, in_s=5.0)
+    decided = plan(cache_of([(-9.0, d) for d in slow] * 200 + [(0.0, A)] * 20), slots)
+    counts = Counter(destination for _, destination in taken(decided))
+    assert counts.pop(A) == 20
+    assert sum(counts.values()) <= 500
+    assert counts.keys() == set(slow)
+
+
+def test_slots_that_slow_destinations_free_go_to_those_that_wait_longest() -> None:
+    slots = Slots(8, 8)
+    slow = [Destination(f"http://{n}.slow.example:80") for n in range(9)]
+    for destination in slow:
+        answer(slots, destination, in_s=5.0)
+    cache = cache_of((n - 100.0, destination) for n, destination in enumerate(slow))
+    assert taken(plan(cache, slots)) == [(n - 100.0, slow[n]) for n in range(4)]
+    slots.release(slow[2], NOW.timestamp() + 1.0)
+    assert slots.unproven_wait
+    assert taken(plan(cache, slots, 1.0)) == [(-96.0, slow[4])]
+
+
+def test_destination_that_has_answered_waits_with_new_ones_no_longer() -> None:
+    cache, slots = cache_of(storm(300, 2)), Slots(1000, 100)
+    first = plan(cache, slots)
+    send(slots, first, 0.0)
+    late = [d for _, d in storm(300, 1) if d not in {each for _, each in taken(first)}][-1]
+    answer(slots, late, at_s=0.1)
+    assert slots.unproven_wait
+    assert (-1.0, late) in taken(plan(cache, slots, 0.1))
+
+
+def test_timer_that_waited_with_others_of_its_pace_says_so() -> None:
+    cache, slots = cache_of(storm(300, 1)), Slots(1000, 100)
+    send(slots, plan(cache, slots), 0.0)
+    waited = [armed.waited for armed in plan(cache, slots, PROMPT_S + 0.001).armed]
+    assert waited == [True] * 50
 
 
 # Why a timer is late.
@@ -262,6 +357,7 @@ class Run:
             decided = plan(self.cache, self.slots, self.now_s)
             for due_in_s, destination in taken(decided):
                 assert due_in_s <= self.now_s + REACH_S + 1e-6
+                self.slots.begin(destination, NOW.timestamp() + self.now_s)
                 fired.append((due_in_s, destination))
                 heappush(ends, (max(due_in_s, self.now_s) + self.hold_s, destination))
             held = Counter(destination for _, destination in ends)
@@ -275,8 +371,9 @@ class Run:
             planned_s = (decided.wake_at - NOW).total_seconds()
         while ends and (planned_s is None or ends[0][0] <= planned_s):
             end_s, destination = heappop(ends)
+            self.slots.end(destination, NOW.timestamp() + end_s, self.hold_s)
             self.slots.release(destination, NOW.timestamp() + end_s)
-            if decided.starved or destination in self.slots.waiting:
+            if decided.starved or destination in self.slots.waiting or self.slots.unproven_wait:
                 return end_s
         return planned_s
 

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from tests.contract.timers import NOW, seconds
-from timer_trio.domain.cache import LANE_SHARE, Cache
+from timer_trio.domain.cache import LANE_SHARE, MAX_CUT_OFFS, Cache
+from timer_trio.domain.pace import Pace, Queue
 from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
 A: Final = Destination("https://a.example:443")
@@ -32,6 +33,18 @@ def open_cache(max_timers: int = 800, until_s: float = 300.0) -> Cache:
 def drained(cache: Cache) -> Iterator[DueTimer]:
     while cache.peek():
         yield cache.take()
+
+
+def hide(cache: Cache, queue: Queue | None = None) -> None:
+    """Set the first lane aside, for its destination or another queue."""
+    front = cache.peek()
+    assert front is not None
+    cache.set_aside(queue or front[1])
+
+
+def show_all(cache: Cache) -> None:
+    for queue in tuple(cache.queues):
+        cache.recall(queue, 1_000)
 
 
 def numbers(cache: Cache) -> list[int]:
@@ -153,9 +166,9 @@ def test_lane_set_aside_hides_no_other() -> None:
     for timer in (due(1, 0.0, A), due(2, 1.0, A), due(3, 2.0, B)):
         cache.put(timer)
     assert cache.peek() == (NOW_S, A)
-    cache.set_aside()
+    hide(cache)
     assert cache.peek() == (NOW_S + 2.0, B)
-    cache.set_aside()
+    hide(cache)
     assert cache.peek() is None
 
 
@@ -163,9 +176,8 @@ def test_recall_shows_all_lanes_again() -> None:
     cache = open_cache()
     for timer in (due(1, 0.0, A), due(2, 1.0, B)):
         cache.put(timer)
-        cache.peek()
-        cache.set_aside()
-    cache.recall()
+        hide(cache)
+    show_all(cache)
     assert numbers(cache) == [1, 2]
 
 
@@ -176,15 +188,14 @@ def test_lane_stays_aside_after_nearer_timers_have_come_and_gone() -> None:
         cache.put(due(number, 1.0))
         cache.take()
     assert cache.peek() == (NOW_S + 10.0, A)
-    cache.set_aside()
+    hide(cache)
     assert cache.peek() is None
 
 
 def test_lane_stays_aside_while_others_churn() -> None:
     cache = open_cache()
     cache.put(due(1, 0.0, A))
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     cache.put(due(2, 50.0, B))
     for number in range(3, 103):
         cache.put(due(number, 20.0, B))
@@ -196,8 +207,7 @@ def test_lane_stays_aside_while_others_churn() -> None:
 def test_newcomer_that_comes_first_shows_its_lane() -> None:
     cache = open_cache()
     cache.put(due(1, 10.0))
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     cache.put(due(2, 5.0))
     assert cache.peek() == (NOW_S + 5.0, A)
 
@@ -205,8 +215,7 @@ def test_newcomer_that_comes_first_shows_its_lane() -> None:
 def test_newcomer_is_not_lost_while_others_churn() -> None:
     cache = open_cache()
     cache.put(due(1, 10.0, A))
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     cache.put(due(2, 9.0, A))
     cache.put(due(3, 50.0, B))
     for number in range(4, 104):
@@ -214,19 +223,192 @@ def test_newcomer_is_not_lost_while_others_churn() -> None:
         cache.peek()
         cache.take()
     assert cache.peek() == (NOW_S + 9.0, A)
-    cache.recall()
+    show_all(cache)
     assert numbers(cache) == [2, 1, 3]
 
 
 def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:
     cache = open_cache()
     cache.put(due(1, 10.0, A))
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     cache.put(due(1, 10.0, B))
-    cache.recall()
-    assert not cache._aside
+    show_all(cache)
+    assert not cache.queues
     assert list(drained(cache)) == [due(1, 10.0, B)]
+
+
+def test_lanes_that_wait_for_a_pace_come_back_nearest_first_and_as_many_as_have_room() -> None:
+    cache = open_cache()
+    for number in range(1, 6):
+        cache.put(due(number, float(number), Destination(f"http://{number}.example:80")))
+        hide(cache, Pace.NEW)
+    assert cache.recall(Pace.NEW, 2) == ["http://1.example:80", "http://2.example:80"]
+    assert numbers(cache) == [1, 2]
+    assert cache.queues == {Pace.NEW}
+    assert cache.recall(Pace.SLOW, 9) == []
+    assert cache.recall(Pace.NEW, 9) == [f"http://{number}.example:80" for number in (3, 4, 5)]
+    assert not cache.queues
+
+
+def test_one_lane_of_those_that_wait_for_a_pace_can_be_recalled_alone() -> None:
+    cache = open_cache()
+    for number, destination in enumerate((A, B, C), 1):
+        cache.put(due(number, float(number), destination))
+        hide(cache, Pace.SLOW)
+    assert cache.recall(B) == [B]
+    assert cache.recall(B) == []
+    assert cache.recall(Pace.SLOW, 9) == [A, C]
+
+
+def test_lane_set_aside_again_and_again_leaves_nothing_behind() -> None:
+    cache = open_cache(max_timers=10_000)
+    cache.put(due(1, 250.0, B))
+    for number in range(2, 1_000):
+        cache.put(due(number, 249.0 - number / 10))
+        hide(cache, Pace.NEW)
+    assert len(cache._behind[Pace.NEW]) <= 20
+    assert cache.recall(Pace.NEW, 9) == [A]
+
+
+# What waits for full destinations.
+
+
+def crowded(cache: Cache, lanes: int, each: int) -> list[Destination]:
+    """Put overdue timers of some destinations in, and set their lanes aside."""
+    destinations = [Destination(f"http://{lane}.example:80") for lane in range(lanes)]
+    for number in range(each * lanes):
+        cache.put(due(1 + number, number - 1e6, destinations[number % lanes]))
+    while cache.peek():
+        hide(cache)
+    return destinations
+
+
+def test_lanes_set_aside_leave_half_of_the_cache_to_the_others() -> None:
+    cache = open_cache(max_timers=800)
+    crowded(cache, lanes=8, each=90)
+    assert 300 <= len(cache) <= 400
+    for number in range(400):
+        cache.put(due(10_000 + number, 1.0 + number / 400, Destination(f"http://o{number % 9}")))
+    assert cache.horizon == NOW + seconds(300)
+    assert len(list(drained(cache))) == 400
+
+
+def test_only_the_fullest_of_the_lanes_set_aside_are_cut() -> None:
+    cache = open_cache(max_timers=800)
+    for number in range(20):
+        cache.put(due(90_000 + number, -2e6, A))
+    hide(cache)
+    first = crowded(cache, lanes=5, each=90)[0]
+    assert cache.cut_off.keys() == {f"http://{lane}.example:80" for lane in range(5)}
+    assert len(cache) == 20 + 5 * 56
+    assert cache.cut_off[first] == NOW + seconds(56 * 5 - 1e6)
+
+
+def test_lane_cut_while_aside_is_hungry_once_half_of_what_it_kept_is_gone() -> None:
+    cache = open_cache(max_timers=800)
+    crowded(cache, lanes=5, each=90)
+    assert not cache.is_hungry
+    cache.recall(Destination("http://0.example:80"))
+    taken = 0
+    while not cache.is_hungry:
+        cache.peek()
+        cache.take()
+        taken += 1
+    assert taken == 20  # 40 of the 60 are left: half of the 80 that it may hold
+
+
+def test_lane_that_drains_may_hold_more_each_time_that_it_is_read_again() -> None:
+    cache = open_cache(max_timers=800)
+    destination = crowded(cache, lanes=5, each=90)[0]
+    limits = [cache._lanes[destination].limit]
+    for first_id in (20_000, 30_000):
+        cache.recall(destination)
+        while not cache.is_hungry:
+            cache.peek()
+            cache.take()
+        cache.reopen_drained_lanes()
+        limits.append(cache._lanes[destination].limit)
+        for number in range(120):
+            cache.put(due(first_id + number, number - 1e5, destination))
+    assert limits == [80, 100, 100]
+
+
+def test_a_thousand_destinations_that_wait_are_cut_evenly() -> None:
+    cache = open_cache(max_timers=8_000)
+    crowded(cache, lanes=1_000, each=6)
+    assert 3_000 <= len(cache) <= 4_000
+    assert len(cache.cut_off) == MAX_CUT_OFFS
+
+
+def test_more_waiting_destinations_than_room_keep_one_timer_each() -> None:
+    cache = open_cache(max_timers=80)
+    crowded(cache, lanes=60, each=1)
+    assert len(cache) == 60
+
+
+# Unproven destinations.
+
+
+def storm(cache: Cache, destinations: int, each: int = 1) -> None:
+    for number in range(destinations * each):
+        place = Destination(f"http://{number % destinations}.new.example:80")
+        cache.put(due(50_000 + number, number / 1e4, place))
+
+
+def test_unproven_destinations_leave_half_of_the_cache_to_the_proven() -> None:
+    cache = Cache(800, lambda destination: ".new." in destination)
+    cache.open_until(NOW + seconds(300))
+    storm(cache, 2_000)
+    assert 300 <= len(cache) <= 400
+    for number in range(400):
+        cache.put(due(number + 1, 200.0, Destination(f"http://o{number % 9}")))
+    assert cache.horizon == NOW + seconds(300)
+    proven = [timer for timer in drained(cache) if timer.id.int <= 400]
+    assert len(proven) == 400
+
+
+def test_crowd_of_unproven_destinations_is_read_on_when_half_of_it_is_gone() -> None:
+    cache = Cache(800, lambda destination: ".new." in destination)
+    cache.open_until(NOW + seconds(300))
+    storm(cache, 401)
+    taken = 0
+    while not cache.is_hungry:
+        cache.peek()
+        cache.take()
+        taken += 1
+    assert taken == 100  # 200 of the 300 are left
+    cache.open_until(NOW + seconds(300))
+    assert not cache.is_hungry
+
+
+def test_destination_that_proves_itself_is_read_whole() -> None:
+    unproven = {Destination(f"http://{number}.new.example:80") for number in range(401)}
+    cache = Cache(800, unproven.__contains__)
+    cache.open_until(NOW + seconds(300))
+    storm(cache, 401)
+    assert not cache.is_hungry
+    proven = Destination("http://400.new.example:80")
+    unproven.remove(proven)
+    cache.judge_anew(proven)
+    assert cache.is_hungry
+    cache.open_until(NOW + seconds(300))
+    cache.put(due(1, 290.0, proven))
+    storm(cache, 400)
+    assert due(1, 290.0, proven) in list(drained(cache))
+
+
+def test_proven_destination_that_turns_slow_joins_the_crowd() -> None:
+    unproven: set[Destination] = set()
+    cache = Cache(800, unproven.__contains__)
+    cache.open_until(NOW + seconds(300))
+    destinations = [Destination(f"http://{number}.example:80") for number in range(9)]
+    for number in range(540):
+        cache.put(due(number + 1, number / 10, destinations[number % 9]))
+    assert len(cache) == 540
+    for destination in destinations:
+        unproven.add(destination)
+        cache.judge_anew(destination)
+    assert len(cache) <= 400
 
 
 # The horizon.
@@ -314,7 +496,8 @@ def test_cut_lane_keeps_its_nearest_and_still_takes_what_is_nearer() -> None:
         cache.put(due(number, float(number)))
     cache.put(due(20, 6.5))
     cache.put(due(21, 7.0))
-    assert cache.reopen_drained_lanes() == [A]
+    cache.reopen_drained_lanes()
+    assert [*cache.cut_off] == [A]
     assert numbers(cache) == [1, 2, 3, 4, 5, 6, 20]
 
 
@@ -330,7 +513,8 @@ def test_lane_is_never_said_to_be_complete_beyond_its_first_cut() -> None:
         cache.put(due(number, 30.0))
     cache.open_until(NOW + seconds(300.0))
     cache.put(due(13, 45.0))
-    assert cache.reopen_drained_lanes() == [A]
+    cache.reopen_drained_lanes()
+    assert [*cache.cut_off] == [A]
     assert 13 not in numbers(cache)
 
 
@@ -342,7 +526,8 @@ def test_lane_cut_beyond_the_horizon_is_not_said_to_be_complete_up_to_there() ->
     cache.put(due(9, 10.0))
     cache.open_until(NOW + seconds(300.0))
     cache.put(due(10, 60.0))
-    assert cache.reopen_drained_lanes() == [A]
+    cache.reopen_drained_lanes()
+    assert [*cache.cut_off] == [A]
     assert 10 not in numbers(cache)
 
 
@@ -352,12 +537,11 @@ def test_cut_lane_that_was_emptied_while_aside_is_recalled_as_empty() -> None:
         cache.put(due(number, float(number), A))
     while len(cache) > 1 and cache.peek():
         cache.take()
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     cache.put(due(6, 6.0, B))
-    cache.recall()
+    show_all(cache)
     assert cache.peek() == (NOW_S + 6.0, B)
-    assert not cache._aside
+    assert not cache.queues
 
 
 def test_empty_lane_that_opens_again_leaves_nothing_behind() -> None:
@@ -384,7 +568,8 @@ def test_drained_lane_is_hungry_and_opens_again() -> None:
         cache.put(due(number, float(number)))
     hungry = [cache.is_hungry for _ in zip(range(2), drained(cache), strict=False)]
     assert hungry == [False, True]
-    assert cache.reopen_drained_lanes() == []
+    cache.reopen_drained_lanes()
+    assert not cache.cut_off
     assert not cache.is_hungry
     cache.put(due(9, 9.0))
     assert numbers(cache)[-1] == 9
@@ -409,7 +594,8 @@ def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
     cache.open_until(NOW + seconds(300.0))
     for left_out in (due(6, 6.0, A), due(7, 7.0, A)):
         cache.put(left_out)
-    assert cache.reopen_drained_lanes() == [A]
+    cache.reopen_drained_lanes()
+    assert [*cache.cut_off] == [A]
     assert {timer.id.int for timer in drained(cache) if timer.destination == A} == {1, 2, 3, 4, 5}
 
 
@@ -478,8 +664,7 @@ def test_first_due_time_counts_lanes_set_aside() -> None:
     assert cache.first_due_s is None
     cache.put(due(1, 10.0, A))
     cache.put(due(2, 20.0, B))
-    cache.peek()
-    cache.set_aside()
+    hide(cache)
     assert cache.first_due_s == NOW_S + 10.0
 
 
@@ -517,7 +702,7 @@ def test_entry_that_has_gone_meanwhile_is_let_go_of_in_peace() -> None:
 
 def test_destinations_that_are_cut_off_are_named() -> None:
     cache = open_cache(max_timers=80)
-    assert cache.cut_off == []
+    assert not cache.cut_off
     for number in range(80 // LANE_SHARE + 1):
         cache.put(due(number, number))
-    assert cache.cut_off == [A]
+    assert cache.cut_off == {A: NOW + seconds(7)}

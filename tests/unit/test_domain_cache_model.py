@@ -11,10 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.contract.timers import EPOCH, NOW, seconds
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.pace import Pace
 from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
 MAX_TIMERS: Final = 40
 MAX_PER_LANE: Final = 5
+MAX_CROWD: Final = 20
 STALE_ALLOWED: Final = 16
 IDS: Final = st.integers(1, 200).map(lambda number: TimerId(UUID(int=number)))
 INSTANTS: Final = st.integers(-5, 40).map(lambda due_in_s: NOW + seconds(due_in_s))
@@ -29,7 +31,8 @@ class CacheModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache = Cache(MAX_TIMERS)
+        self.unproven: set[Destination] = set()
+        self.cache = Cache(MAX_TIMERS, self.unproven.__contains__)
         self.rows: dict[TimerId, DueTimer] = {}
         self.taken: dict[TimerId, DueTimer | None] = {}
         self.ended: set[TimerId] = set()
@@ -81,9 +84,10 @@ class CacheModel(RuleBasedStateMachine):
     def load(self, until: datetime) -> None:
         self.cache.open_until(until)
         self.asked_until = until
-        left_out = self.cache.reopen_drained_lanes()
+        self.cache.reopen_drained_lanes()
         for timer in sorted(self.rows.values()):
-            if timer.destination not in left_out:
+            cut_off = self.cache.cut_off.get(timer.destination)
+            if cut_off is None or timer.due_at < cut_off:
                 self.put_reading(timer)
 
     @rule()
@@ -99,7 +103,8 @@ class CacheModel(RuleBasedStateMachine):
     @rule(data=st.data(), until=INSTANTS)
     def arm(self, data: st.DataObject, until: datetime) -> None:
         """Take or set aside what is due, in the order of a sorted list."""
-        self.cache.recall()
+        for queue in tuple(self.cache.queues):
+            self.cache.recall(queue, MAX_TIMERS)
         left = sorted(self.cached().values())
         while front := self.cache.peek():
             first = min(left, key=lambda timer: (timer.due_at, timer.destination))
@@ -111,9 +116,14 @@ class CacheModel(RuleBasedStateMachine):
                 left.remove(first)
                 self.taken[first.id] = None
             else:
-                self.cache.set_aside()
+                self.cache.set_aside(data.draw(st.sampled_from([first.destination, *Pace])))
                 left = [timer for timer in left if timer.destination != first.destination]
         assert not left
+
+    @rule(destination=DESTINATIONS)
+    def change_pace(self, destination: Destination) -> None:
+        self.unproven ^= {destination}
+        self.cache.judge_anew(destination)
 
     @rule(is_claimed=st.booleans())
     def answer_claim(self, *, is_claimed: bool) -> None:
@@ -141,6 +151,10 @@ class CacheModel(RuleBasedStateMachine):
         for row in self.claimable():
             lane = self.cache._cut.get(row.destination)
             cutoff_s = lane.cutoff_s if lane else float("inf")
+            if row.destination in self.unproven:
+                cutoff_s = min(cutoff_s, self.cache._unproven_horizon_s)
+            if self.cache._is_short:
+                continue
             if row.due_at < self.cache.horizon and row.due_at.timestamp() < cutoff_s:
                 assert cached[row.id].due_at <= row.due_at
 
@@ -153,8 +167,13 @@ class CacheModel(RuleBasedStateMachine):
     @invariant()
     def keeps_to_its_limits(self) -> None:
         assert len(self.cache) <= MAX_TIMERS
+        lanes = self.cache._lanes.values()
+        crowd = [lane.live for lane in lanes if self.cache._is_in_crowd(lane)]
+        assert self.cache._crowd_live == sum(crowd) <= MAX_CROWD
+        assert self.cache.queues == set(self.cache._aside.values())
+        assert self.cache._aside.keys() <= self.cache._lanes.keys()
         for lane in self.cache._lanes.values():
-            assert lane.live <= MAX_PER_LANE
+            assert lane.live <= lane.limit <= MAX_PER_LANE
             assert len(lane.heap) <= 2 * lane.live + STALE_ALLOWED
 
     @invariant()

@@ -27,6 +27,7 @@ from timer_trio.domain.outcome import (
     judge,
     origin_of,
     settlement_of,
+    tells_pace,
     unreadable,
 )
 from timer_trio.domain.timer import ClaimedTimer, Delivery, Status, TimerId
@@ -116,6 +117,18 @@ def test_timer_that_was_not_sent_is_given_back_and_the_attempt_not_counted(
     settlement = settlement_of(timer, Withheld(), SOON)
     assert settlement == written(Status.PENDING, None, begun=False)
     assert settlement == given_back(timer)
+
+
+def test_only_what_came_of_a_send_tells_how_fast_a_destination_is() -> None:
+    telling: list[CallbackOutcome] = [
+        Delivered(200),
+        Rejected(500),
+        Unreachable("refused"),
+        TimedOut(),
+    ]
+    assert all(tells_pace(outcome) for outcome in telling)
+    silent: list[CallbackOutcome] = [Interrupted(), Withheld(), Broken("TypeError")]
+    assert not any(tells_pace(outcome) for outcome in silent)
 
 
 def test_interrupted_callback_keeps_its_claim_so_that_it_is_sent_again() -> None:

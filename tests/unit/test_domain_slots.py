@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.domain.slots import FREE_SHARE, TOP_UP_PAUSE_S, Slots
+from timer_trio.domain.pace import PROMPT_S, WORST_S, Pace, mean_after, pace_of
+from timer_trio.domain.slots import FREE_SHARE, MAX_KNOWN, TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Destination
 
 A: Final = Destination("https://a.example:443")
@@ -17,10 +18,21 @@ B: Final = Destination("https://b.example:443")
 def filled(slots: Slots, destination: Destination = A, now_s: float = 0.0) -> int:
     """Hold as many slots as the destination may have; answers how many."""
     count = 0
-    while slots.free and slots.is_open(destination, now_s):
+    while slots.free and slots.full_queue(destination, now_s) is None:
         slots.hold(destination)
         count += 1
     return count
+
+
+def answer(
+    slots: Slots, *destinations: Destination, in_s: float = 0.01, now_s: float = 0.0
+) -> None:
+    """Let each of some destinations answer one callback."""
+    for destination in destinations:
+        slots.hold(destination)
+        slots.begin(destination, now_s - in_s)
+        slots.end(destination, now_s, in_s)
+        slots.release(destination, now_s)
 
 
 def release(slots: Slots, count: int, now_s: float, destination: Destination = A) -> None:
@@ -49,30 +61,32 @@ def test_destination_holds_its_limit_and_a_quarter_of_the_free(
 
 def test_destination_may_always_hold_one() -> None:
     slots = Slots(total=3, per_destination=100)
+    answer(slots, A, B)
     assert [filled(slots, A), filled(slots, B)] == [1, 1]
 
 
 def test_twenty_greedy_destinations_leave_room_for_another() -> None:
     slots = Slots(total=1000, per_destination=100)
-    held = [filled(slots, Destination(f"http://{n}.example:80")) for n in range(21)]
-    assert min(held) >= 1
+    greedy = [Destination(f"http://{n}.example:80") for n in range(21)]
+    answer(slots, *greedy)
+    assert min(filled(slots, destination) for destination in greedy) >= 1
 
 
 def test_full_destination_is_closed_until_a_slot_comes_free() -> None:
     slots = Slots(1000, 100)
     filled(slots)
     assert slots.waiting == {A: None}
-    assert slots.opens_s(A) is None
-    assert not slots.is_open(A, 1e6)
+    assert slots.opens_s(A, 5.0) is None
+    assert slots.full_queue(A, 1e6) == A
 
 
 def test_full_destination_is_topped_up_when_a_quarter_is_free() -> None:
     slots = Slots(1000, 100)
     filled(slots)
     release(slots, 24, now_s=5.0)
-    assert not slots.is_open(A, 5.0)
+    assert slots.full_queue(A, 5.0) == A
     release(slots, 1, now_s=5.0)
-    assert slots.is_open(A, 5.0)
+    assert slots.full_queue(A, 5.0) is None
     assert not slots.waiting
 
 
@@ -81,10 +95,10 @@ def test_full_destination_is_topped_up_soon_after_the_first_came_free() -> None:
     filled(slots)
     release(slots, 1, now_s=5.0)
     release(slots, 1, now_s=5.005)
-    assert slots.opens_s(A) == 5.0 + TOP_UP_PAUSE_S
-    assert not slots.is_open(A, 5.005)
-    assert slots.is_open(A, 5.0 + TOP_UP_PAUSE_S)
-    assert slots.opens_s(A) is None
+    assert slots.opens_s(A, 5.0) == 5.0 + TOP_UP_PAUSE_S
+    assert slots.full_queue(A, 5.005) == A
+    assert slots.full_queue(A, 5.0 + TOP_UP_PAUSE_S) is None
+    assert slots.opens_s(A, 5.0) is None
 
 
 def test_destination_that_never_was_full_has_no_pause() -> None:
@@ -92,27 +106,29 @@ def test_destination_that_never_was_full_has_no_pause() -> None:
     for _ in range(99):
         slots.hold(A)
     release(slots, 1, now_s=5.0)
-    assert slots.is_open(A, 5.0)
+    assert slots.full_queue(A, 5.0) is None
 
 
 def test_destination_that_others_squeezed_waits_for_a_slot_of_its_own() -> None:
     slots = Slots(total=16, per_destination=4)
+    answer(slots, A)
     filled(slots, A)
     release(slots, 1, now_s=5.0)
     for n in range(9):
         slots.hold(Destination(f"http://{n}.example:80"))
-    assert not slots.is_open(A, 6.0)
+    assert slots.full_queue(A, 6.0) == A
     assert slots.waiting == {A: None}
 
 
 def test_destination_opens_when_others_make_room() -> None:
     slots = Slots(total=16, per_destination=4)
+    answer(slots, A)
     for _ in range(12):
         slots.hold(B)
     filled(slots, A)
-    assert not slots.is_open(A, 0.0)
+    assert slots.full_queue(A, 0.0) == A
     release(slots, 12, now_s=1.0, destination=B)
-    assert slots.is_open(A, 1.0)
+    assert slots.full_queue(A, 1.0) is None
 
 
 def test_destination_still_waits_when_its_last_slot_came_free() -> None:
@@ -120,7 +136,7 @@ def test_destination_still_waits_when_its_last_slot_came_free() -> None:
     filled(slots)
     release(slots, 1, now_s=5.0)
     assert A in slots.waiting
-    assert slots.is_open(A, 5.0)
+    assert slots.full_queue(A, 5.0) is None
 
 
 def test_destination_with_nothing_due_waits_no_longer() -> None:
@@ -145,7 +161,7 @@ def test_slots_never_exceed_a_limit_nor_leak(
         destination = Destination(f"http://{number}.example:80")
         if is_hold and slots.free:
             limit = max(1, min(per_destination, slots.free // FREE_SHARE))
-            if slots.is_open(destination, now_s):
+            if slots.full_queue(destination, now_s) is None:
                 assert held[destination] < limit
                 slots.hold(destination)
                 held[destination] += 1
@@ -156,4 +172,148 @@ def test_slots_never_exceed_a_limit_nor_leak(
     for destination in held.elements():
         slots.release(destination, 1e6)
     slots.keep_waiting(())
-    assert (slots.in_use, slots._held, slots.waiting) == (0, {}, {})
+    assert (slots.in_use, slots.waiting) == (0, {})
+    assert not any(slots.held_by(pace) for pace in Pace)
+
+
+# New, prompt and slow destinations.
+
+
+def many(name: str, count: int) -> list[Destination]:
+    return [Destination(f"http://{number}.{name}.example:80") for number in range(count)]
+
+
+@pytest.mark.parametrize(("total", "new", "slow"), [(1000, 250, 500), (16, 4, 8), (1, 1, 1)])
+def test_new_destinations_share_a_quarter_and_slow_ones_a_half(
+    total: int, new: int, slow: int
+) -> None:
+    slots = Slots(total, 100)
+    assert slots.room(Pace.NEW, 0.0) == new
+    assert slots.room(Pace.SLOW, 0.0) == slow
+    assert slots.room(Pace.PROMPT, 0.0) == total
+
+
+def test_slow_destination_leaves_others_some_of_what_slow_ones_may_hold() -> None:
+    slots = Slots(1000, 1000)
+    slow = many("slow", 5)
+    answer(slots, *slow, in_s=3.0)
+    assert [filled(slots, destination) for destination in slow] == [100, 80, 64, 51, 41]
+
+
+def test_destination_is_slow_that_has_not_answered_for_a_second() -> None:
+    slots = Slots(1000, 100)
+    slots.hold(A)
+    slots.begin(A, 5.0)
+    assert slots.room(Pace.NEW, 5.999) == 249
+    assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + PROMPT_S
+    assert slots.room(Pace.NEW, 6.0) == 999 // 4
+    assert slots.held_by(Pace.SLOW) == 1
+
+
+def test_claimed_and_unsent_is_no_silence() -> None:
+    slots = Slots(1000, 100)
+    slots.hold(A)
+    assert slots.room(Pace.NEW, 1e6) == 249
+
+
+def test_destination_that_answers_some_of_many_is_not_silent() -> None:
+    slots = Slots(1000, 100)
+    for _ in range(9):
+        slots.hold(A)
+        slots.begin(A, 0.0)
+    for second in range(1, 9):
+        slots.end(A, second * 0.9, 0.1)
+        slots.release(A, second * 0.9)
+        slots.room(Pace.NEW, second * 0.9)
+    assert slots.held_by(Pace.PROMPT) == 1
+    slots.room(Pace.NEW, 8.3)
+    assert slots.held_by(Pace.SLOW) == 1
+
+
+def test_destination_that_answers_again_is_soon_prompt() -> None:
+    slots = Slots(1000, 100)
+    answer(slots, A, in_s=30.0)
+    answers = 0
+    while slots.full_queue(A, 0.0) is None and not slots.held_by(Pace.PROMPT):
+        slots.hold(A)
+        if slots.held_by(Pace.PROMPT):
+            break
+        slots.release(A, 0.0)
+        answer(slots, A)
+        answers += 1
+    assert answers == 5
+
+
+def test_ending_that_tells_nothing_leaves_a_destination_as_it_was() -> None:
+    slots = Slots(1000, 100)
+    slots.hold(A)
+    slots.begin(A, 0.0)
+    slots.end(A, 9.0, None)
+    assert slots.held_by(Pace.NEW) == 1
+
+
+def test_destination_is_unproven_until_it_answers_in_good_time() -> None:
+    slots = Slots(1000, 100)
+    assert slots.is_unproven(A)
+    answer(slots, A)
+    assert not slots.is_unproven(A)
+    answer(slots, A, in_s=30.0)
+    assert slots.is_unproven(A)
+
+
+def test_change_of_pace_is_told_once() -> None:
+    slots = Slots(1000, 100)
+    answer(slots, A)
+    assert slots.unproven_wait
+    assert slots.take_changed() == {A}
+    assert not slots.unproven_wait
+    answer(slots, A)
+    assert slots.take_changed() == set()
+
+
+def test_slots_that_come_free_are_wanted_while_somebody_waits_with_others_of_its_pace() -> None:
+    slots = Slots(16, 16)
+    for destination in many("new", 4):
+        slots.hold(destination)
+    assert slots.full_queue(A, 0.0) is Pace.NEW
+    assert slots.unproven_wait
+    slots.keep_waiting({Pace.NEW})
+    assert slots.unproven_wait
+    slots.keep_waiting(())
+    assert not slots.unproven_wait
+
+
+def test_those_that_wait_with_others_are_let_in_in_chunks() -> None:
+    slots = Slots(1000, 100)
+    destinations = many("new", 250)
+    for destination in destinations:
+        slots.hold(destination)
+    assert slots.room(Pace.NEW, 0.0) == 0
+    slots.release(destinations[0], 5.0)
+    assert slots.room(Pace.NEW, 5.0) == 0
+    assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + TOP_UP_PAUSE_S
+    assert slots.room(Pace.NEW, 5.0 + TOP_UP_PAUSE_S) == 1
+
+
+def test_what_is_remembered_of_destinations_has_an_end() -> None:
+    slots = Slots(1000, 100)
+    slots.hold(A)
+    answer(slots, A)
+    answer(slots, *many("other", MAX_KNOWN + 100))
+    assert len(slots._loads) <= MAX_KNOWN + 1
+    assert slots.held_by(Pace.PROMPT) == 1
+
+
+def test_nothing_is_remembered_of_who_was_sent_nothing() -> None:
+    slots = Slots(1000, 100)
+    slots.hold(A)
+    slots.release(A, 0.0)
+    assert not slots._loads
+
+
+def test_a_long_silence_makes_any_destination_slow() -> None:
+    assert pace_of(None) is Pace.NEW
+    assert pace_of(mean_after(None, 0.999)) is Pace.PROMPT
+    assert pace_of(mean_after(None, 1.0)) is Pace.SLOW
+    assert pace_of(mean_after(0.0, WORST_S)) is Pace.SLOW
+    assert mean_after(0.5, 300.0) == mean_after(0.5, WORST_S)

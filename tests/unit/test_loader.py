@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -38,12 +38,12 @@ class Database(MemoryStorage):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
         self.reaches_s.append((until - self.tell()).total_seconds())
         if len(self.reaches_s) - 1 in self.refused:
             raise StorageUnavailableError("no connection")
-        return await super().load(cursors, until, per_shard, skip)
+        return await super().load(cursors, until, per_shard, cut_off)
 
 
 def test_look_that_fails_is_made_again_as_far_as_it_was_to_go() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.pace import Pace
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import Destination, DueTimer
 
@@ -45,10 +46,8 @@ def arm(
     now_s = now.timestamp()
     armed: list[Armed] = []
     opens_s: list[float] = []
-    queued: set[Destination] = set()
-    full: set[Destination] = set()
     starved = False
-    cache.recall()
+    waited = _recall(cache, slots, now_s)
     while front := cache.peek():
         due_s, destination = front
         if due_s - (reach_s if armed else ahead_s) > now_s:
@@ -58,18 +57,31 @@ def arm(
             starved = True
             break
         if destination in slots.waiting:
-            queued.add(destination)
-        if slots.is_open(destination, now_s):
+            waited.add(destination)
+        full = slots.full_queue(destination, now_s)
+        if full is None:
             slots.hold(destination)
-            armed.append(Armed(cache.take(), destination in queued and due_s < now_s))
+            armed.append(Armed(cache.take(), destination in waited and due_s < now_s))
         else:
-            cache.set_aside()
-            full.add(destination)
-            if (opens := slots.opens_s(destination)) is not None:
-                opens_s.append(opens)
+            cache.set_aside(full)
     if not starved:  # then every destination with a timer due was looked at
-        slots.keep_waiting(full)
+        slots.keep_waiting(cache.queues)
+    waits_s = [slots.opens_s(queue, now_s) for queue in cache.queues]
+    opens_s += [wait_s for wait_s in waits_s if wait_s is not None]
     return Plan(armed=armed, wake_at=_first_instant(opens_s), starved=starved)
+
+
+def _recall(cache: Cache, slots: Slots, now_s: float) -> set[Destination]:
+    """Show again what may have a slot now; names it."""
+    shown: set[Destination] = set()
+    changed = slots.take_changed()
+    for destination in changed:
+        cache.judge_anew(destination)
+    for queue in changed | cache.queues:
+        room = slots.room(queue, now_s) if isinstance(queue, Pace) else 1
+        if room:
+            shown.update(cache.recall(queue, room))
+    return shown
 
 
 def _first_instant(opens_s: Sequence[float]) -> datetime | None:

@@ -118,6 +118,11 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
             assert_never(outcome)
 
 
+def tells_pace(outcome: CallbackOutcome) -> bool:
+    """Whether how long a callback took says something of its destination."""
+    return isinstance(outcome, Delivered | Rejected | Unreachable | TimedOut)
+
+
 def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Settlement | None:
     """Say whether a timer just claimed must not be fired any more; None: fire it."""
     unfinished = timer.attempt - 1

@@ -1,71 +1,213 @@
-"""How many callbacks may be in flight, altogether and to one destination."""
+"""How many callbacks may be in flight: altogether, to one destination, and to those of one pace.
+
+Theory of operation. A slow destination holds each of its slots for long, and there may be more slow
+destinations than slots. So destinations that answer in good time have slots that nobody else gets:
+the slow ones share a half of all, and with the new ones, of which nothing is known yet, seven
+eighths. At any moment new ones may hold a quarter of what slow ones do not hold; one that has not
+answered within a second counts as slow, which makes room for the next new ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
+from timer_trio.domain.pace import PROMPT_S, WORST_S, Pace, Queue, mean_after, pace_of
 from timer_trio.domain.timer import Destination
 
 FREE_SHARE: Final = 4
 """A destination may hold a quarter of what is free, so that the next one finds a slot too."""
+SLOW_SHARE: Final = 2
+"""Slow destinations hold a half of all slots at most."""
+NEW_SHARE: Final = 4
+"""New destinations hold a quarter of what slow ones leave."""
+UNPROVEN_SHARE: Final = 7 / 8
+"""Slow and new ones together: the rest is for those that answer in good time."""
 TOP_UP_SHARE: Final = 4
-"""A full destination is topped up when a quarter of its slots is free: one claim serves all."""
+"""Whoever had no slot is let in again when a quarter is free: one claim serves all."""
 TOP_UP_PAUSE_S: Final = 0.010
-"""Or so long after the first slot came free, so that a slow destination is not kept waiting."""
+"""Or so long after the first slot came free, so that nobody is kept waiting."""
+MAX_KNOWN: Final = 10_000
+"""Destinations whose pace is remembered: 2 MB; consumers choose them, so they need an end."""
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """What one destination holds, how many callbacks it has not answered, and how fast it was."""
+
+    held: int = 0
+    unanswered: int = 0
+    mean_s: float | None = None
+    pace: Pace = Pace.NEW
 
 
 class Slots:
     """The slots of one replica. A timer holds one from before its claim until its callback ends.
 
-    `waiting` names the destinations that were found full, with the time at which the first slot
-    came free since (None: not yet).
+    `waiting` names what was found full, with the time at which the first slot came free since
+    (None: not yet). Times are Unix seconds.
     """
 
     def __init__(self, total: int, per_destination: int) -> None:
         self._total = total
         self._per_destination = per_destination
-        self._held: dict[Destination, int] = {}
+        self._loads: OrderedDict[Destination, _Load] = OrderedDict()
+        self._held = dict.fromkeys(Pace, 0)
+        # Since when who is not slow has been silent, the longest first.
+        self._silent_since: OrderedDict[Destination, float] = OrderedDict()
+        self._changed: set[Destination] = set()
         self.in_use = 0
-        self.waiting: dict[Destination, float | None] = {}
+        self.waiting: dict[Queue, float | None] = {}
 
     @property
     def free(self) -> int:
         return self._total - self.in_use
 
-    def is_open(self, destination: Destination, now_s: float) -> bool:
-        """Tell whether the destination may hold one more; if not, it is waiting from now on."""
-        limit = max(1, min(self._per_destination, self.free // FREE_SHARE))
-        room = limit - self._held.get(destination, 0)
+    def is_unproven(self, destination: Destination) -> bool:
+        """Whether a destination has not answered in good time so far."""
+        load = self._loads.get(destination)
+        return load is None or load.pace is not Pace.PROMPT
+
+    def held_by(self, pace: Pace) -> int:
+        return self._held[pace]
+
+    def full_queue(self, destination: Destination, now_s: float) -> Queue | None:
+        """Name what is full, so that the destination may hold no more; None: it may.
+
+        What is full is waiting from now on.
+        """
+        load = self._loads.get(destination)
+        pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
+        if not self.room(pace, now_s):
+            return pace
+        limit = self._limit(pace)
+        return None if self._is_open(destination, limit - held, limit, now_s) else destination
+
+    def room(self, pace: Pace, now_s: float) -> int:
+        """Count the slots that destinations of a pace may take now, all of them together."""
+        if pace is Pace.PROMPT:
+            return self.free
+        self._judge_silent(now_s)
+        limit = self._limit_of_pace(pace)
+        room = min(self.free, limit - self._held[pace], self._unproven_room())
+        return room if self._is_open(pace, room, limit, now_s) else 0
+
+    def opens_s(self, queue: Queue, now_s: float) -> float | None:
+        """When a waiting queue may open by itself; None: only as slots come free."""
+        freed_s = self.waiting.get(queue)
+        if freed_s is not None:
+            return freed_s + TOP_UP_PAUSE_S
+        if queue is Pace.NEW:
+            # Those that are claimed and not sent yet will not be silent for long enough before.
+            return next(iter(self._silent_since.values()), now_s) + PROMPT_S
+        return None
+
+    @property
+    def unproven_wait(self) -> bool:
+        """Whether any slot that comes free may be one for those that wait for their pace's."""
+        waiting = self.waiting
+        return bool(self._changed) or Pace.NEW in waiting or Pace.SLOW in waiting
+
+    def keep_waiting(self, queues: Iterable[Queue]) -> None:
+        """Let these queues wait, and no others: nothing else has timers due."""
+        self.waiting = {queue: self.waiting.get(queue) for queue in queues}
+
+    def take_changed(self) -> set[Destination]:
+        """Name the destinations whose pace has changed since this was asked."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def hold(self, destination: Destination) -> None:
+        load = self._loads.get(destination)
+        if load is None:
+            load = self._loads[destination] = _Load()
+        load.held += 1
+        self._held[load.pace] += 1
+        self.in_use += 1
+
+    def release(self, destination: Destination, now_s: float) -> None:
+        load = self._loads[destination]
+        load.held -= 1
+        self._held[load.pace] -= 1
+        self.in_use -= 1
+        for queue in (destination, Pace.NEW, Pace.SLOW) if self.waiting else ():
+            if queue in self.waiting and self.waiting[queue] is None:
+                self.waiting[queue] = now_s
+        if load.mean_s is None and not load.held:
+            del self._loads[destination]  # nothing was sent, so nothing is known
+
+    def begin(self, destination: Destination, now_s: float) -> None:
+        """Count a callback that is being sent; its slot is held."""
+        load = self._loads[destination]
+        load.unanswered += 1
+        if load.unanswered == 1 and load.pace is not Pace.SLOW:
+            self._silent_since[destination] = now_s
+
+    def end(self, destination: Destination, now_s: float, duration_s: float | None) -> None:
+        """Count a callback as ended; without a duration it tells nothing of the destination."""
+        load = self._loads[destination]
+        load.unanswered -= 1
+        if duration_s is not None:
+            load.mean_s = mean_after(load.mean_s, duration_s)
+            self._set_pace(destination, load)
+        self._silent_since.pop(destination, None)
+        if load.unanswered and load.pace is not Pace.SLOW:
+            self._silent_since[destination] = now_s
+        self._loads.move_to_end(destination)
+        if len(self._loads) > MAX_KNOWN:
+            self._forget_oldest()
+
+    def _limit(self, pace: Pace) -> int:
+        """How many one destination may hold of what its pace leaves free; at least one."""
+        free = self.free
+        if pace is Pace.SLOW:
+            free = min(free, self._limit_of_pace(pace) - self._held[pace])
+        return max(1, min(self._per_destination, free // FREE_SHARE))
+
+    def _limit_of_pace(self, pace: Pace) -> int:
+        if pace is Pace.SLOW:
+            return max(1, self._total // SLOW_SHARE)
+        return max(1, (self._total - self._held[Pace.SLOW]) // NEW_SHARE)
+
+    def _unproven_room(self) -> int:
+        held = self._held[Pace.NEW] + self._held[Pace.SLOW]
+        return max(1, int(self._total * UNPROVEN_SHARE)) - held
+
+    def _is_open(self, queue: Queue, room: int, limit: int, now_s: float) -> bool:
         if room <= 0:
-            self.waiting[destination] = None
+            self.waiting[queue] = None
             return False
-        freed_s = self.waiting.get(destination)
+        freed_s = self.waiting.get(queue)
         if freed_s is None or room * TOP_UP_SHARE >= limit or now_s >= freed_s + TOP_UP_PAUSE_S:
-            self.waiting.pop(destination, None)
+            self.waiting.pop(queue, None)
             return True
         return False
 
-    def opens_s(self, destination: Destination) -> float | None:
-        """When a waiting destination opens by itself, in Unix seconds; None: as slots come free."""
-        freed_s = self.waiting.get(destination)
-        return None if freed_s is None else freed_s + TOP_UP_PAUSE_S
+    def _judge_silent(self, now_s: float) -> None:
+        """Count as slow whoever has something to answer, and has answered nothing for so long."""
+        while self._silent_since:
+            destination, since_s = next(iter(self._silent_since.items()))
+            if now_s < since_s + PROMPT_S:
+                return
+            del self._silent_since[destination]
+            load = self._loads[destination]
+            load.mean_s = mean_after(load.mean_s, WORST_S)
+            self._set_pace(destination, load)
 
-    def keep_waiting(self, destinations: Collection[Destination]) -> None:
-        """Hear which destinations have timers that wait: no others do."""
-        for destination in self.waiting.keys() - destinations:
-            del self.waiting[destination]
+    def _set_pace(self, destination: Destination, load: _Load) -> None:
+        pace = pace_of(load.mean_s)
+        if pace is load.pace:
+            return
+        self._held[load.pace] -= load.held
+        self._held[pace] += load.held
+        load.pace = pace
+        self._changed.add(destination)
 
-    def hold(self, destination: Destination) -> None:
-        self.in_use += 1
-        self._held[destination] = self._held.get(destination, 0) + 1
-
-    def release(self, destination: Destination, now_s: float) -> None:
-        self.in_use -= 1
-        held = self._held[destination] - 1
-        if held:
-            self._held[destination] = held
+    def _forget_oldest(self) -> None:
+        destination, load = next(iter(self._loads.items()))
+        if load.held:
+            self._loads.move_to_end(destination)
         else:
-            del self._held[destination]
-        if destination in self.waiting and self.waiting[destination] is None:
-            self.waiting[destination] = now_s
+            del self._loads[destination]

@@ -135,12 +135,12 @@ class Storage(Protocol):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
         """Read what nobody holds and is due up to `until`, behind the cursor of each shard.
 
-        Ordered by due time and id within a shard, at most `per_shard` of each; the timers of the
-        destinations to `skip` are left out.
+        Ordered by due time and id within a shard, at most `per_shard` of each. Of a destination
+        that is cut off, what is due at that instant or later is left out.
         """
 
     async def claim(

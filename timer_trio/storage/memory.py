@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NoReturn
@@ -120,13 +120,13 @@ class MemoryStorage:
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
         await trio.lowlevel.checkpoint()
         return [
             timer
             for cursor in cursors
-            for timer in itertools.islice(self._behind(cursor, until, skip), per_shard)
+            for timer in itertools.islice(self._behind(cursor, until, cut_off), per_shard)
         ]
 
     async def claim(
@@ -278,14 +278,15 @@ class MemoryStorage:
         return heapq.nsmallest(limit, created, key=lambda timer: (timer.created_at, timer.id))
 
     def _behind(
-        self, cursor: ShardCursor, until: datetime, skip: Collection[Destination]
+        self, cursor: ShardCursor, until: datetime, cut_off: Mapping[Destination, datetime]
     ) -> Iterator[DueTimer]:
         due = self._due[cursor.shard]
         for index in range(bisect_right(due, (cursor.due_at, cursor.id)), len(due)):
             due_at, timer_id = due[index]
             if due_at > until:
                 return
-            if (destination := self._destination(timer_id)) not in skip:
+            destination = self._destination(timer_id)
+            if destination not in cut_off or due_at < cut_off[destination]:
                 yield DueTimer(due_at, timer_id, destination)
 
     def _destination(self, timer_id: TimerId) -> Destination:

@@ -158,7 +158,7 @@ class PostgresStorage:
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        skip: Collection[Destination],
+        cut_off: Mapping[Destination, datetime],
     ) -> Sequence[DueTimer]:
         parameters = {
             "shards": [cursor.shard for cursor in cursors],
@@ -166,7 +166,8 @@ class PostgresStorage:
             "ids": [cursor.id for cursor in cursors],
             "until": until,
             "per_shard": per_shard,
-            "skip": list(skip),
+            "destinations": [*cut_off],
+            "cut_offs": [*cut_off.values()],
         }
         return await self._stages.run(lambda connection: _load(connection, parameters))
 

@@ -102,7 +102,8 @@ FROM asked;
 
 -- name: load
 -- Reads the next page of each shard. One index scan a shard: an ANY(shards) with an ORDER BY would
--- sort the whole window for each page.
+-- sort the whole window for each page. Where a destination is cut off is looked up by its place among
+-- those that are, since a join could be planned in an order that sorts as well.
 SELECT t.due_at, t.id, t.destination
 FROM unnest(%(shards)s::smallint[], %(instants)s::timestamptz[], %(ids)b::uuid[])
     AS behind (shard, due_at, id)
@@ -113,7 +114,12 @@ CROSS JOIN LATERAL (
         timers.shard = behind.shard
         AND (timers.due_at, timers.id) > (behind.due_at, behind.id)
         AND timers.due_at <= %(until)s
-        AND timers.destination <> ALL (%(skip)s::text[])
+        AND coalesce(
+            timers.due_at < (%(cut_offs)s::timestamptz[])[
+                array_position(%(destinations)s::text[], timers.destination)
+            ],
+            true
+        )
     ORDER BY timers.due_at, timers.id
     LIMIT %(per_shard)s
 ) AS t;
