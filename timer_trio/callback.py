@@ -51,7 +51,7 @@ async def call_back(
         if response.is_success:
             return Delivered(response.status_code)
         return Rejected(response.status_code)
-    return TimedOut()
+    return TimedOut(request.extensions.get("phase"))
 
 
 def request_of(timer: ClaimedTimer) -> httpx.Request:

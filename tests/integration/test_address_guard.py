@@ -8,13 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
+from trio.testing import MockClock
 
 from tests.api_under_test import WANTED, running_api
 from tests.receivers import HERE, OK, answers, receiver, request_to
 from tests.refused_addresses import MALFORMED, NUMERIC, REFUSED, Refused
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
 from timer_trio.transport import CallbackTransport
-from timer_trio.transport.resolver import Host, Resolver
+from timer_trio.transport.name_memory import FRESH_S, Host
+from timer_trio.transport.resolver import Resolver
 
 FIRST_ALONE = AddressGuard([ip_network("127.0.0.1")])
 SECOND_ALONE = AddressGuard([ip_network("127.0.0.2")])
@@ -155,7 +157,9 @@ async def test_only_the_admitted_addresses_of_a_name_are_tried() -> None:
     assert str(raised.value) == f"connection refused by 127.0.0.2:{trap.port}"
 
 
-async def test_name_that_changes_its_address_is_called_where_it_was_vetted() -> None:
+async def test_name_that_changes_its_address_is_called_where_it_was_vetted(
+    mock_clock: MockClock,
+) -> None:
     answered: list[str] = []
 
     def rebinding(_: str) -> tuple[Host, ...]:
@@ -169,7 +173,8 @@ async def test_name_that_changes_its_address_is_called_where_it_was_vetted() -> 
         url = served.url(host="hooks.example")
         assert (await transport.handle_async_request(request_to(url))).status_code == 200
         assert (answered, served.connections) == (["127.0.0.1"], 1)
-        # The next connection asks again, and is vetted again.
+        # Once the answer is forgotten the next connection asks again, and is vetted again.
+        mock_clock.jump(FRESH_S)
         other = request_to(f"http://hooks.example:{served.port - 1}/")
         with pytest.raises(httpx.ConnectError, match=r"^127\.0\.0\.2 \(hooks\.example\) refused"):
             await transport.handle_async_request(other)

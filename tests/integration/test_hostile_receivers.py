@@ -269,8 +269,9 @@ async def test_receiver_that_never_accepts_fails_its_own_timer_at_its_timeout(
             fills_queue.setblocking(False)
             fills_queue.connect_ex(deaf.getsockname())
         async with CallbackTransport(guard=HERE) as transport:
-            url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
-            assert await ending(transport, url) == "timed out after 30s"
+            peer = f"127.0.0.1:{deaf.getsockname()[1]}"
+            words = await ending(transport, f"http://{peer}/")
+            assert words == f"connecting to {peer} timed out after 30s"
             assert virtual.current_time() == pytest.approx(TIMEOUT_S)
     assert open_files() == before
 
@@ -305,7 +306,7 @@ async def test_receiver_restarted_between_two_callbacks_gets_both(delivery: Deli
 
 async def test_handshake_that_is_not_answered_ends_at_the_timeout(virtual: MockClock) -> None:
     words = await ending_beside_others(never_answers, scheme="https")
-    assert words == "timed out after 30s"
+    assert words == "TLS handshake with {peer} timed out after 30s"
     assert virtual.current_time() >= TIMEOUT_S
 
 

@@ -30,8 +30,9 @@ from tests.receivers import (
     yes,
 )
 from timer_trio.transport import CallbackTransport, SendWithheld, write_down
+from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.resolver import Host, Resolver
+from timer_trio.transport.resolver import Resolver
 
 AT_MOST_ONCE = "at_most_once"
 

@@ -32,8 +32,9 @@ from tests.receivers import (
 )
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.connect import _Race
+from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.resolver import Address, Host, Resolver
+from timer_trio.transport.resolver import Address, Resolver
 
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 

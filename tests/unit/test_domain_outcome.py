@@ -16,8 +16,10 @@ from timer_trio.domain.outcome import (
     CallbackOutcome,
     Delivered,
     Interrupted,
+    Phase,
     Rejected,
     Settlement,
+    Step,
     TimedOut,
     Unreachable,
     Withheld,
@@ -107,6 +109,19 @@ def test_known_outcome_ends_the_timer(
 def test_timeout_is_told_as_it_was_asked_for(timeout_s: float, words: str) -> None:
     settlement = settlement_of(claimed_timer(timeout_s=timeout_s), TimedOut(), SOON)
     assert settlement == written(Status.FAILED, f"timed out after {words}")
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        (Phase(Step.LOOK_UP), "name look-up timed out after 30s"),
+        (Phase(Step.CONNECT, "192.0.2.7:443"), "connecting to 192.0.2.7:443 timed out after 30s"),
+        (Phase(Step.HANDSHAKE, "[::1]:443"), "TLS handshake with [::1]:443 timed out after 30s"),
+    ],
+)
+def test_timeout_tells_what_was_waited_for(phase: Phase, words: str) -> None:
+    settlement = settlement_of(claimed_timer(), TimedOut(phase), SOON)
+    assert settlement == written(Status.FAILED, words)
 
 
 @BOTH

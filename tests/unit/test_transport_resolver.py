@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from timer_trio.transport.resolver import MAX_ADDRESSES, MAX_FAILURES, Address, Host, Resolver
+from timer_trio.transport.name_memory import Host
+from timer_trio.transport.resolver import MAX_ADDRESSES, MAX_WAITING, Address, Resolver
 
 FOUND = (("192.0.2.7", 0),)
 ADDRESS = Address("192.0.2.7", 443)
@@ -158,19 +159,93 @@ async def test_failure_is_remembered_for_5_s(mock_clock: MockClock) -> None:
     assert await resolver.resolve("name.example", 443) == [ADDRESS]
 
 
-async def test_memory_of_failures_has_an_end() -> None:
-    names = [f"{n}.example" for n in range(MAX_FAILURES + 1)]
-    resolver = Resolver(NameServer(*names).look_up)
-    for name in names:
-        with pytest.raises(httpx.ConnectError):
-            await resolver.resolve(name, 80)
-    assert len(resolver._failures) == 1
-
-
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "nul\x00.example", "bücher.example"])
 async def test_host_that_is_no_name_has_no_address(host: str) -> None:
     with pytest.raises(httpx.ConnectError, match=r"^no address for "):
         await Resolver().resolve(host, 80)
+
+
+async def test_success_is_kept_for_5_s(mock_clock: MockClock) -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up)
+    for pause_s, asked in ((0, 1), (4.9, 1), (0.2, 2)):
+        mock_clock.jump(pause_s)
+        assert await resolver.resolve("name.example", 443) == [ADDRESS]
+        assert len(server.asked) == asked
+
+
+async def test_silent_name_server_leaves_its_names_with_old_addresses_for_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up)
+    await resolver.resolve("name.example", 443)
+    await trio.sleep(6)
+    with server.hanging():
+        for waited_s in (1, 0):
+            began = autojump_clock.current_time()
+            assert await resolver.resolve("name.example", 443) == [ADDRESS]
+            assert autojump_clock.current_time() - began == pytest.approx(waited_s)
+        await trio.sleep(54)
+        with trio.move_on_after(30) as timeout:
+            await resolver.resolve("name.example", 443)
+        assert timeout.cancelled_caught
+        for _ in range(2):
+            await wait_heard(server)
+    assert server.asked == ["name.example"] * 2
+
+
+async def test_old_addresses_do_not_outlive_an_answer(mock_clock: MockClock) -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up)
+    await resolver.resolve("name.example", 443)
+    mock_clock.jump(6)
+    server.missing.add("name.example")
+    with pytest.raises(httpx.ConnectError):
+        await resolver.resolve("name.example", 443)
+
+
+async def test_names_of_one_silent_domain_hold_a_quarter_of_the_threads() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up, threads=8)
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(resolver.resolve, f"h{number}.silent.example", 80)
+            for number in range(3):
+                nursery.start_soon(resolver.resolve, f"h{number}.other{number}.example", 80)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(2 + 1):
+                await wait_heard(server)
+            nursery.cancel_scope.cancel()
+    assert len(server.asked) <= 2 + 3
+
+
+async def test_canceled_name_leaves_the_queue() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up, threads=1)
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(resolver.resolve, "slow.example", 443)
+            await wait_heard(server)
+            nursery.start_soon(resolver.resolve, "canceled.example", 443)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert await resolver.resolve("name.example", 443) == [ADDRESS]
+    assert server.asked == ["slow.example", "name.example"]
+
+
+async def test_queue_of_names_has_an_end() -> None:
+    server = NameServer()
+    resolver = Resolver(server.look_up, threads=1)
+    with server.hanging():
+        async with trio.open_nursery() as nursery:
+            for number in range(MAX_WAITING + 1):
+                nursery.start_soon(resolver.resolve, f"{number}.example", 443)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(httpx.ConnectError, match="too many names"):
+                await resolver.resolve("name.example", 443)
+            nursery.cancel_scope.cancel()
 
 
 async def test_only_some_of_many_addresses_are_tried() -> None:

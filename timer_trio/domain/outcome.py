@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import ClassVar, Final, assert_never
 
 from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId, destination_of
@@ -42,11 +43,29 @@ class Unreachable:
     reason: str
 
 
+class Step(StrEnum):
+    """What comes before a request can be sent, in words for `last_error`."""
+
+    LOOK_UP = "name look-up"
+    CONNECT = "connecting to {peer}"
+    HANDSHAKE = "TLS handshake with {peer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The step that a callback is at, and with which address."""
+
+    step: Step
+    peer: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """No answer came within the timer's own timeout."""
+    """No answer came within the timer's own timeout; `phase`: the request was not even sent."""
 
     name: ClassVar[str] = "timed_out"
+
+    phase: Phase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +125,8 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
             return _failed(timer, sent_at, f"HTTP {http_status} from {origin_of(timer)}")
         case Unreachable(reason):
             return _failed(timer, sent_at, reason)
-        case TimedOut():
-            return _failed(timer, sent_at, f"timed out after {timer.spec.timeout_s:g}s")
+        case TimedOut(phase):
+            return _failed(timer, sent_at, _timed_out(phase, timer.spec.timeout_s))
         case Broken(reason):
             return _failed(timer, sent_at, f"internal error: {reason}")
         case Interrupted():
@@ -192,6 +211,11 @@ def in_words(seconds: float) -> str:
 
 def _failed(timer: ClaimedTimer, sent_at: datetime, reason: str) -> Settlement:
     return _ended(timer, Status.FAILED, sent_at, clean(reason))
+
+
+def _timed_out(phase: Phase | None, timeout_s: float) -> str:
+    words = f"timed out after {timeout_s:g}s"
+    return f"{phase.step.format(peer=phase.peer)} {words}" if phase else words
 
 
 def _interrupted(timer: ClaimedTimer, sent_at: datetime) -> Settlement | None:

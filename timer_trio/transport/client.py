@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import certifi
 import httpx
 import trio
 
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.outcome import Phase, Step
 from timer_trio.transport.answer import Answer
 from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.pool import Destination, Pool
 from timer_trio.transport.resolver import Address, Resolver
 from timer_trio.transport.streams import ByteStream, TcpStream, TlsStream
-from timer_trio.transport.wording import handshake_failure, refused_addresses
+from timer_trio.transport.wording import handshake_failure, peers, refused_addresses
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """What a callback's success needs of a body, and more than anybody reads of an error's."""
@@ -50,6 +51,8 @@ class _Order(NamedTuple):
     letter: _Letter
     may_send: Callable[[], bool]
     is_once: bool
+    extensions: MutableMapping[str, Any]
+    """Those of the request: `phase` says what a connection for it waits for."""
 
 
 class CallbackTransport(httpx.AsyncBaseTransport):
@@ -59,7 +62,8 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     byte goes out, with no checkpoint in between. `delivery`: `at_most_once` goes out once, on a
     connection opened for it or used within the last second; `at_least_once` (the default) goes out
     again if a connection that was kept turns out to be closed before any byte of an answer. A
-    request that `write_down` was given goes out as it was then.
+    request that `write_down` was given goes out as it was then. While a connection for it is being
+    opened a third one, `phase`, says what that waits for.
 
     A connection is opened to addresses that `guard` lets pass, and to no others; without one these
     are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
@@ -133,7 +137,7 @@ class CallbackTransport(httpx.AsyncBaseTransport):
             raise lost from None
 
     async def _send_on_fresh(self, order: _Order) -> Answer:
-        connection = await self._open(order.letter.destination)
+        connection = await self._open(order)
         answer = self._new_answer()
         await self._exchange(order, connection, answer)
         return answer
@@ -152,16 +156,22 @@ class CallbackTransport(httpx.AsyncBaseTransport):
             else:
                 connection.close()
 
-    async def _open(self, destination: Destination) -> Connection:
+    async def _open(self, order: _Order) -> Connection:
+        destination, extensions = order.letter.destination, order.extensions
+        extensions["phase"] = Phase(Step.LOOK_UP)
         found = await self._resolver.resolve(destination.host, destination.port)
         # What was vetted is what is connected to: nobody asks for the name again.
-        connected, address = await connect(self._vetted(destination.host, found))
+        vetted = self._vetted(destination.host, found)
+        extensions["phase"] = Phase(Step.CONNECT, peers(vetted))
+        connected, address = await connect(vetted)
         stream = TcpStream(connected)
+        extensions["phase"] = Phase(Step.HANDSHAKE, str(address))
         try:
             secured = await self._secured(stream, destination, str(address))
         except BaseException:
             stream.close()
             raise
+        del extensions["phase"]
         return Connection(secured, str(address))
 
     def _vetted(self, host: str, addresses: Sequence[Address]) -> list[Address]:
@@ -210,6 +220,7 @@ def _order(request: httpx.Request) -> _Order:
         letter=request.extensions.get("letter") or _letter(request),
         may_send=request.extensions["may_send"],
         is_once=request.extensions.get("delivery") == "at_most_once",
+        extensions=request.extensions,
     )
 
 

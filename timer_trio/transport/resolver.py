@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import httpx
 import trio
 
 from timer_trio.domain.outcome import clean
-from timer_trio.threads import run_in_thread
+from timer_trio.threads import start_in_thread
+from timer_trio.transport.look_up_queue import LookUpQueue
+from timer_trio.transport.name_memory import QUICK_S, Failure, Hosts, NameMemory
 
-LOOKUP_THREADS: Final = 32
+LOOKUP_THREADS: Final = 64
 """A name server that is down holds a thread for 10 s and more: enough for many such names."""
 
-FAILURE_MEMORY_S: Final = 5.0
-"""A burst to a name that does not exist asks once, and a name just made is soon found."""
-
-MAX_FAILURES: Final = 1_000
-"""Consumers choose the names, so the memory of failures needs an end."""
+MAX_WAITING: Final = 10_000
+"""Names that wait for a thread: as many as there may be callbacks in flight."""
 
 MAX_ADDRESSES: Final = 8
 """A name may list hundreds, and trying all of them in vain would cost a socket each."""
@@ -43,38 +42,35 @@ class Address:
         return f"[{self.ip}]:{self.port}" if self.is_ipv6 else f"{self.ip}:{self.port}"
 
 
-Host = tuple[str, int]
-"""An address without a port: IP and scope."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-
-
-_Found = tuple[Host, ...] | _Failure
+_Answer = Hosts | Failure | Exception
+"""An exception is a bug in the look-up."""
 
 
 @dataclass(slots=True, eq=False)
 class _LookUp:
+    host: str
+    asked_s: float = field(default_factory=trio.current_time)
+    begun_s: float | None = None
+    waiting: int = 0
+    answer: _Answer | None = None
+    """None as long as it goes on."""
     ended: trio.Event = field(default_factory=trio.Event)
-    has_begun: bool = False
-    found: _Found | None = None
 
 
 class Resolver:
-    """Looks names up in threads of its own: one look-up for a name at a time, shared by all."""
+    """Looks names up in threads of its own: one look-up for a name at a time, shared by all.
+
+    An answer is kept for five seconds. A name server that does not answer any more leaves its names
+    for a minute with the addresses that it told last.
+    """
 
     def __init__(
-        self,
-        look_up: Callable[[str], tuple[Host, ...]] | None = None,
-        *,
-        threads: int = LOOKUP_THREADS,
+        self, look_up: Callable[[str], Hosts] | None = None, *, threads: int = LOOKUP_THREADS
     ) -> None:
         self._ask = look_up or look_up_host
-        self._limiter = trio.CapacityLimiter(threads)
-        self._running: dict[str, _LookUp] = {}
-        self._failures: dict[str, tuple[_Failure, float]] = {}
+        self._queue = LookUpQueue(threads)
+        self._look_ups: dict[str, _LookUp] = {}
+        self._memory = NameMemory()
 
     async def resolve(self, host: str, port: int) -> list[Address]:
         """Find the addresses of a host, at least one; an IP literal is its own.
@@ -82,72 +78,78 @@ class Resolver:
         Raises:
             httpx.ConnectError: it has none, or nobody can tell.
 
-        Cancellation: the look-up goes on for the others that wait for it.
+        Cancellation: a look-up that has begun goes on, and its answer is kept.
         """
-        found = numeric(host) or self._remembered(host)
-        while found is None:
+        found = numeric(host) or self._memory.fresh(host, trio.current_time())
+        if found is None:
             found = await self._look_up(host)
-        if isinstance(found, _Failure):
+        if isinstance(found, Failure):
             raise httpx.ConnectError(clean(f"no address for {host}: {found.reason}"))
         return [Address(ip, port, scope) for ip, scope in found[:MAX_ADDRESSES]]
 
-    def _remembered(self, host: str) -> _Failure | None:
-        failure, until = self._failures.get(host, (None, 0.0))
-        return failure if trio.current_time() < until else None
+    async def _look_up(self, host: str) -> Hosts | Failure:
+        look_up = self._look_ups.get(host) or self._enqueue(host)
+        old = self._memory.old(host, trio.current_time())
+        if old is None:
+            return await self._answer_of(look_up)
+        with trio.move_on_at(look_up.asked_s + QUICK_S):
+            return await self._answer_of(look_up)
+        return old
 
-    async def _look_up(self, host: str) -> _Found | None:
-        """Wait for the one look-up of a name; None if it never began."""
-        look_up = self._running.get(host)
-        if look_up is None:
-            look_up = self._running[host] = _LookUp()
-            await self._begin(host, look_up)
-        await look_up.ended.wait()
-        return look_up.found
+    def _enqueue(self, host: str) -> _LookUp:
+        if len(self._queue) >= MAX_WAITING:
+            raise httpx.ConnectError(f"no address for {host}: too many names wait for theirs")
+        look_up = self._look_ups[host] = _LookUp(host)
+        self._queue.add(host, is_quick=self._memory.is_quick(host))
+        self._start()
+        return look_up
 
-    async def _begin(self, host: str, look_up: _LookUp) -> None:
-        # The thread itself ends the look-up, and not the task that began it: that one may be
-        # cancelled meanwhile, and a second thread for a name that hangs would help nobody. It can
-        # be abandoned, since asking changes nothing.
-        token = trio.lowlevel.current_trio_token()
-
-        def ask() -> None:
-            look_up.has_begun = True
-            found: _Found | None = None
-            try:
-                found = self._asked(host)
-            finally:
-                with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(self._end, host, look_up, found)
-
+    async def _answer_of(self, look_up: _LookUp) -> Hosts | Failure:
+        look_up.waiting += 1
         try:
-            await run_in_thread(ask, limiter=self._limiter, abandon_on_cancel=True)
+            await look_up.ended.wait()
         finally:
-            if not look_up.has_begun:
-                self._end(host, look_up, None)
+            look_up.waiting -= 1
+            if not look_up.waiting and look_up.begun_s is None:
+                self._queue.discard(look_up.host)
+                del self._look_ups[look_up.host]
+        answer = look_up.answer
+        if answer is None:
+            raise AssertionError("it has ended")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _asked(self, host: str) -> _Found:
+    def _start(self) -> None:
+        while (host := self._queue.take()) is not None:
+            look_up = self._look_ups[host]
+            look_up.begun_s = trio.current_time()
+            # The thread itself ends the look-up, and no task: whoever waits may give up, and a
+            # second thread for a name that hangs would help nobody.
+            start_in_thread(partial(self._asked, host), partial(self._end, look_up))
+
+    def _asked(self, host: str) -> _Answer:
         try:
             return self._ask(host)
         except OSError as error:
-            return _Failure(error.strerror or str(error))
+            return Failure(error.strerror or str(error))
         except ValueError:  # no name at all: a NUL, a label of 64 characters
-            return _Failure("not a host name")
+            return Failure("not a host name")
+        except Exception as bug:  # noqa: BLE001 - raised where somebody waits for the answer
+            return bug
 
-    def _end(self, host: str, look_up: _LookUp, found: _Found | None) -> None:
-        if self._running.get(host) is look_up:
-            del self._running[host]
-        if isinstance(found, _Failure):
-            self._remember(host, found)
-        look_up.found = found
+    def _end(self, look_up: _LookUp, answer: _Answer) -> None:
+        host, begun_s, now_s = look_up.host, look_up.begun_s or 0.0, trio.current_time()
+        del self._look_ups[host]
+        self._queue.end(host)
+        if not isinstance(answer, Exception):
+            self._memory.keep(host, answer, now_s=now_s, took_s=now_s - begun_s)
+        look_up.answer = answer
         look_up.ended.set()
-
-    def _remember(self, host: str, failure: _Failure) -> None:
-        if len(self._failures) >= MAX_FAILURES:
-            self._failures.clear()
-        self._failures[host] = failure, trio.current_time() + FAILURE_MEMORY_S
+        self._start()
 
 
-def look_up_host(host: str, *, flags: int = 0) -> tuple[Host, ...]:
+def look_up_host(host: str, *, flags: int = 0) -> Hosts:
     """Ask the system, which may take long.
 
     Raises:
@@ -160,7 +162,7 @@ def look_up_host(host: str, *, flags: int = 0) -> tuple[Host, ...]:
     )
 
 
-def numeric(host: str) -> tuple[Host, ...] | None:
+def numeric(host: str) -> Hosts | None:
     """Read a host that is an address in any notation that the system knows; asks nobody."""
     try:
         return look_up_host(host, flags=socket.AI_NUMERICHOST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from timer_trio.domain.outcome import clean
@@ -30,6 +30,11 @@ _LOSSES: Final = {
 def connect_failure(error: OSError, peer: str) -> str:
     words = _CONNECT_FAILURES.get(error.errno or 0, "cannot connect to {peer}: {cause}")
     return words.format(peer=peer, cause=_cause(error))
+
+
+def peers(addresses: Iterable[object]) -> str:
+    """Name those that are connected to, whichever answers first."""
+    return ", ".join(map(str, addresses))
 
 
 def refused_addresses(host: str, kinds: Mapping[str, str]) -> str:
