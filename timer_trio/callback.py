@@ -14,12 +14,13 @@ from timer_trio.domain.outcome import (
     CallbackOutcome,
     Delivered,
     Rejected,
+    Short,
     TimedOut,
     Unreachable,
     Withheld,
 )
 from timer_trio.domain.timer import ClaimedTimer, Method, rfc3339
-from timer_trio.transport import SendWithheld
+from timer_trio.transport import SendWithheld, ShortageError
 
 USER_AGENT: Final = f"timer-trio/{__version__}"
 # Without a body they still say that it is empty (RFC 9110, section 8.6).
@@ -46,6 +47,8 @@ async def call_back(
             response = await transport.handle_async_request(request)
         except SendWithheld:
             return Withheld()
+        except ShortageError as error:
+            return Short(str(error))
         except httpx.TransportError as error:
             return Unreachable(str(error))
         if response.is_success:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
 import structlog
@@ -19,6 +19,7 @@ from timer_trio.domain.outcome import (
     CallbackOutcome,
     Interrupted,
     Settlement,
+    Short,
     TimedOut,
     Unreachable,
     Withheld,
@@ -39,6 +40,10 @@ from timer_trio.metrics import Metrics
 from timer_trio.record import Record, Recorder
 from timer_trio.settle import Settler
 from timer_trio.transport import write_down
+
+SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
+"""Until a callback that this machine had nothing left for is tried again: what others hold comes
+free within milliseconds to seconds, and each try costs the database a claim."""
 
 log = structlog.get_logger()
 
@@ -164,7 +169,10 @@ class Firer:
         self._slots.end(due.destination, ended_s, duration_s)
         self._slots.release(due.destination, ended_s)
         settlement = settlement_of(timer, outcome, sent_at)
-        if isinstance(outcome, Withheld):
+        if isinstance(outcome, Short):
+            self._recorder.note_shortage(outcome.reason)
+            due = due._replace(due_at=ended_at + SHORTAGE_PAUSE)
+        elif isinstance(outcome, Withheld):
             self._tell_withheld(timer)
         else:
             error = settlement.last_error if settlement else None

@@ -39,6 +39,11 @@ class Metrics:
             "Callbacks not begun because the heartbeat was not confirmed in time",
             registry=self.registry,
         )
+        self.shortages = Counter(
+            "timer_trio_shortages",
+            "Callbacks put off for want of a descriptor, a local port, a thread or memory",
+            registry=self.registry,
+        )
         self.pruned = Counter(
             "timer_trio_pruned",
             "Timers deleted because they ended long enough ago",

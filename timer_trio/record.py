@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from math import inf
 from typing import Final, NamedTuple, NoReturn
 
 import structlog
@@ -20,6 +21,8 @@ MAX_LINES: Final = 50
 """Written in one go: a millisecond."""
 BUSY_S: Final = 0.003
 """Turns of all other tasks that take longer are a burst's: its callbacks go before its lines."""
+SPELL_S: Final = 10.0
+"""After so long without a shortage the next is another spell; each is warned of once."""
 MAX_WAITING: Final = 10_000
 """Beyond it lines are written whatever else there is to do: each takes a kilobyte of memory."""
 
@@ -44,6 +47,14 @@ class Recorder:
         self._metrics = metrics
         self._records: list[Record] = []
         self._noted = trio.Event()
+        self._short_s = -inf
+
+    def note_shortage(self, reason: str) -> None:
+        """Count a callback that was put off, and warn of the first one in a while."""
+        self._metrics.shortages.inc()
+        last_s, self._short_s = self._short_s, trio.current_time()
+        if self._short_s > last_s + SPELL_S:
+            log.warning("callbacks_put_off", reason=reason)
 
     def note(self, record: Record) -> None:
         self._records.append(record)

@@ -17,12 +17,13 @@ from timer_trio.domain.outcome import (
     CallbackOutcome,
     Delivered,
     Rejected,
+    Short,
     TimedOut,
     Unreachable,
     Withheld,
 )
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Method, SpecChange, TimerId
-from timer_trio.transport import SendWithheld
+from timer_trio.transport import SendWithheld, ShortageError
 
 TIMER_ID: Final = TimerId(UUID(int=7))
 
@@ -167,6 +168,12 @@ async def test_no_answer_is_a_value_with_its_reason(kind: type[httpx.TransportEr
 async def test_send_withheld_is_told_apart_from_a_failure() -> None:
     outcome = await call_back(failing(SendWithheld("swept")), sent(), may_send, trio.CancelScope())
     assert outcome == Withheld()
+
+
+async def test_shortage_of_our_own_is_told_apart_from_a_failure() -> None:
+    short = failing(ShortageError("no file descriptor left to connect to 10.0.0.7:443"))
+    outcome = await call_back(short, sent(), may_send, trio.CancelScope())
+    assert outcome == Short("no file descriptor left to connect to 10.0.0.7:443")
 
 
 async def test_silence_ends_with_the_deadline(autojump_clock: MockClock) -> None:

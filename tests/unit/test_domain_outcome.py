@@ -19,6 +19,7 @@ from timer_trio.domain.outcome import (
     Phase,
     Rejected,
     Settlement,
+    Short,
     Step,
     TimedOut,
     Unreachable,
@@ -129,9 +130,10 @@ def test_timer_that_was_not_sent_is_given_back_and_the_attempt_not_counted(
     delivery: Delivery,
 ) -> None:
     timer = claimed_timer(delivery=delivery)
-    settlement = settlement_of(timer, Withheld(), SOON)
-    assert settlement == written(Status.PENDING, None, begun=False)
-    assert settlement == given_back(timer)
+    for outcome in (Withheld(), Short("no file descriptor left")):
+        settlement = settlement_of(timer, outcome, SOON)
+        assert settlement == written(Status.PENDING, None, begun=False)
+        assert settlement == given_back(timer)
 
 
 def test_only_what_came_of_a_send_tells_how_fast_a_destination_is() -> None:
@@ -158,7 +160,10 @@ def test_interrupted_callback_that_must_not_be_sent_again_has_failed() -> None:
 
 
 def test_every_outcome_has_a_name_of_its_own() -> None:
-    outcomes = (Delivered, Rejected, Unreachable, TimedOut, Interrupted, Withheld, Broken)
+    outcomes = (
+        *(Delivered, Rejected, Unreachable, TimedOut),
+        *(Interrupted, Withheld, Short, Broken),
+    )
     assert len({outcome.name for outcome in outcomes}) == len(outcomes)
 
 

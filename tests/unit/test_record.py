@@ -15,7 +15,7 @@ from tests.contract.timers import FIRST, NOW, spec
 from timer_trio.domain.outcome import Delivered, TimedOut
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
 from timer_trio.metrics import Metrics
-from timer_trio.record import BUSY_S, LINGER_S, MAX_LINES, MAX_WAITING, Record, Recorder
+from timer_trio.record import BUSY_S, LINGER_S, MAX_LINES, MAX_WAITING, SPELL_S, Record, Recorder
 
 TURNS: Final = 20
 
@@ -64,6 +64,24 @@ async def test_firing_is_one_line_and_is_counted(mock_clock: MockClock) -> None:
         count = metrics.registry.get_sample_value("timer_trio_fired_total", {"outcome": outcome})
         assert count == 1
     assert metrics.registry.get_sample_value("timer_trio_lateness_seconds_count") == 2
+
+
+async def test_spell_of_shortages_is_warned_of_once_and_counted_in_full(
+    mock_clock: MockClock,
+) -> None:
+    metrics = Metrics()
+    recorder = Recorder(metrics)
+    with capture_logs() as lines:
+        for _ in range(100):
+            recorder.note_shortage("no file descriptor left")
+            mock_clock.jump(SPELL_S / 2)
+        mock_clock.jump(SPELL_S)
+        recorder.note_shortage("no memory left")
+    assert lines == [
+        {"event": "callbacks_put_off", "log_level": "warning", "reason": reason}
+        for reason in ("no file descriptor left", "no memory left")
+    ]
+    assert metrics.registry.get_sample_value("timer_trio_shortages_total") == 101
 
 
 async def test_lines_wait_while_others_have_much_to_do(mock_clock: MockClock) -> None:

@@ -6,7 +6,7 @@ import pytest
 from trio.testing import MockClock
 
 from timer_trio.transport.connection import Connection
-from timer_trio.transport.pool import Destination, Pool
+from timer_trio.transport.pool import ROOM, Destination, Pool
 from timer_trio.transport.streams import TcpStream
 
 HERE = Destination("http", "here.example", 80)
@@ -91,6 +91,15 @@ async def test_idle_connection_expires(mock_clock: MockClock) -> None:
     assert pool.take(THERE, within_s=ANY_S) is None
     pool.close_expired()
     assert (old.is_open, young.is_open) == (False, True)
+
+
+async def test_room_is_made_by_closing_the_oldest_whatever_they_lead_to() -> None:
+    pool = Pool()
+    streams = [put(pool, HERE if number % 2 else THERE)[1] for number in range(ROOM + 2)]
+    assert pool.make_room()
+    assert [stream.is_open for stream in streams] == [False] * ROOM + [True] * 2
+    assert pool.make_room()
+    assert not pool.make_room()
 
 
 async def test_closed_pool_keeps_nothing() -> None:

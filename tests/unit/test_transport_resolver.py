@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.resolver import MAX_ADDRESSES, MAX_WAITING, Address, Resolver
+from timer_trio.transport.shortage import ShortageError
 
 FOUND = (("192.0.2.7", 0),)
 ADDRESS = Address("192.0.2.7", 443)
@@ -243,9 +245,54 @@ async def test_queue_of_names_has_an_end() -> None:
             for number in range(MAX_WAITING + 1):
                 nursery.start_soon(resolver.resolve, f"{number}.example", 443)
             await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(httpx.ConnectError, match="too many names"):
+            with pytest.raises(ShortageError, match="too many names"):
                 await resolver.resolve("name.example", 443)
             nursery.cancel_scope.cancel()
+
+
+async def test_shortage_is_no_answer_and_not_remembered(mock_clock: MockClock) -> None:
+    errors = [
+        OSError(errno.EMFILE, "Too many open files"),
+        socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"),
+        MemoryError(),
+    ]
+
+    def look_up(_: str) -> tuple[Host, ...]:
+        if errors:
+            raise errors.pop()
+        return FOUND
+
+    resolver = Resolver(look_up)
+    for _ in range(len(errors)):
+        with pytest.raises(ShortageError, match=r"^no .* left to look name.example up$"):
+            await resolver.resolve("name.example", 443)
+    assert await resolver.resolve("name.example", 443) == [ADDRESS]
+    assert mock_clock.current_time() == 0
+
+
+async def test_failure_of_a_look_up_that_was_short_is_none_of_the_name(
+    mock_clock: MockClock,
+) -> None:
+    resolver = Resolver(NameServer("name.example").look_up)
+    resolver.note_shortage()
+    with pytest.raises(ShortageError):
+        await resolver.resolve("name.example", 443)
+    mock_clock.jump(1)
+    with pytest.raises(httpx.ConnectError):
+        await resolver.resolve("name.example", 443)
+
+
+async def test_name_without_a_thread_is_short_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    resolver = Resolver(NameServer().look_up)
+    with monkeypatch.context() as patched:
+        patched.setattr(trio.lowlevel, "start_thread_soon", no_thread)
+        for _ in range(2):
+            with pytest.raises(ShortageError, match="no thread left"):
+                await resolver.resolve("name.example", 443)
+    assert await resolver.resolve("name.example", 443) == [ADDRESS]
 
 
 async def test_only_some_of_many_addresses_are_tried() -> None:

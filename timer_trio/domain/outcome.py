@@ -83,6 +83,15 @@ class Withheld:
 
 
 @dataclass(frozen=True, slots=True)
+class Short:
+    """Nothing was sent: this machine lacks something of its own, such as a file descriptor."""
+
+    name: ClassVar[str] = "short"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """Our own code failed on this timer."""
 
@@ -91,7 +100,9 @@ class Broken:
     reason: str
 
 
-CallbackOutcome = Delivered | Rejected | Unreachable | TimedOut | Interrupted | Withheld | Broken
+CallbackOutcome = (
+    Delivered | Rejected | Unreachable | TimedOut | Interrupted | Withheld | Short | Broken
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +142,7 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
             return _failed(timer, sent_at, f"internal error: {reason}")
         case Interrupted():
             return _interrupted(timer, sent_at)
-        case Withheld():
+        case Withheld() | Short():
             return given_back(timer)
         case _:
             assert_never(outcome)

@@ -9,9 +9,11 @@
 - ``pool``           idle connections
 - ``connection``     one request and its answer
 - ``answer``         the bytes of an answer, without I/O
+- ``shortage``       what this machine may lack itself
 - ``wording``        failures as sentences
 """
 
 from timer_trio.transport.client import CallbackTransport, SendWithheld, write_down
+from timer_trio.transport.shortage import ShortageError
 
-__all__ = ["CallbackTransport", "SendWithheld", "write_down"]
+__all__ = ["CallbackTransport", "SendWithheld", "ShortageError", "write_down"]

@@ -18,6 +18,7 @@ from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.pool import Destination, Pool
 from timer_trio.transport.resolver import Address, Resolver
+from timer_trio.transport.shortage import ShortageError, lacking
 from timer_trio.transport.streams import ByteStream, TcpStream, TlsStream
 from timer_trio.transport.wording import handshake_failure, peers, refused_addresses
 
@@ -95,6 +96,7 @@ class CallbackTransport(httpx.AsyncBaseTransport):
 
         Raises:
             SendWithheld: nothing was sent.
+            ShortageError: nothing was sent, for want of something of our own.
             httpx.TransportError: there was no answer; its text is a sentence that says why.
 
         Cancellation: closes the connection; the receiver may have got the request.
@@ -132,7 +134,7 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     async def _send_again(self, order: _Order, lost: httpx.NetworkError) -> Answer:
         try:
             return await self._send_on_fresh(order)
-        except SendWithheld:
+        except (SendWithheld, ShortageError):
             # The first try may have arrived: nobody may take it for not sent.
             raise lost from None
 
@@ -157,6 +159,15 @@ class CallbackTransport(httpx.AsyncBaseTransport):
                 connection.close()
 
     async def _open(self, order: _Order) -> Connection:
+        try:
+            return await self._try_to_open(order)
+        except ShortageError:
+            self._resolver.note_shortage()
+            if not self._pool.make_room():
+                raise
+        return await self._try_to_open(order)
+
+    async def _try_to_open(self, order: _Order) -> Connection:
         destination, extensions = order.letter.destination, order.extensions
         extensions["phase"] = Phase(Step.LOOK_UP)
         found = await self._resolver.resolve(destination.host, destination.port)
@@ -184,17 +195,27 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     async def _secured(self, stream: TcpStream, destination: Destination, peer: str) -> ByteStream:
         if destination.scheme == "http":
             return stream
-        # A certificate has no name with the dot that ends an absolute one.
-        tls = TlsStream(stream, self._ssl_context, destination.host.rstrip("."))
         try:
-            await tls.do_handshake()
-        except OSError as error:  # ssl.SSLError is one
-            tls.close()
+            # A certificate has no name with the dot that ends an absolute one.
+            tls = TlsStream(stream, self._ssl_context, destination.host.rstrip("."))
+            await _shake_hands(tls)
+        except (OSError, MemoryError) as error:  # ssl.SSLError is an OSError
+            lack = lacking(error)
+            if lack is not None or isinstance(error, MemoryError):
+                raise ShortageError(f"{lack} for a TLS handshake with {peer}") from None
             raise httpx.ConnectError(handshake_failure(error, peer)) from None
         return tls
 
     def _new_answer(self) -> Answer:
         return Answer(max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes)
+
+
+async def _shake_hands(tls: TlsStream) -> None:
+    try:
+        await tls.do_handshake()
+    except (OSError, MemoryError):
+        tls.close()
+        raise
 
 
 def _public_web(ca_file: Path | None) -> ssl.SSLContext:

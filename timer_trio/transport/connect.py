@@ -12,7 +12,8 @@ import httpx
 import trio
 
 from timer_trio.transport.resolver import Address
-from timer_trio.transport.wording import connect_failure
+from timer_trio.transport.shortage import ShortageError, lacking_to_connect
+from timer_trio.transport.wording import connect_failure, peers
 
 HEAD_START_S: Final = 0.25
 """What one address gets before the next is tried beside it (RFC 8305)."""
@@ -24,6 +25,7 @@ async def connect(addresses: Sequence[Address]) -> tuple[socket.socket, Address]
     """Connect to one of some addresses, in their order but IPv6 and IPv4 by turns.
 
     Raises:
+        ShortageError: we have nothing left to connect with, and so to none of them.
         httpx.ConnectError: none let us.
     """
     race = _Race()
@@ -32,6 +34,8 @@ async def connect(addresses: Sequence[Address]) -> tuple[socket.socket, Address]
     except BaseException:
         race.close()
         raise
+    if race.winner is None and race.lacking is not None:
+        raise ShortageError(f"{race.lacking} to connect to {peers(addresses)}")
     if race.winner is None:
         raise httpx.ConnectError("; ".join(race.failures))
     return race.winner
@@ -49,6 +53,7 @@ class _Race:
     def __init__(self) -> None:
         self.winner: tuple[socket.socket, Address] | None = None
         self.failures: list[str] = []
+        self.lacking: str | None = None
 
     async def run(self, addresses: Sequence[Address]) -> None:
         if len(addresses) == 1:  # nearly always, and then a nursery would only cost
@@ -76,18 +81,23 @@ class _Race:
     async def _attempt(self, address: Address) -> None:
         try:
             connected = await _connected(address)
-        except OSError as error:
-            self.failures.append(connect_failure(error, str(address)))
+        except (OSError, MemoryError) as error:
+            self._note(error, address)
             return
         if self.winner is None:
             self.winner = connected, address
         else:
             connected.close()
 
+    def _note(self, error: OSError | MemoryError, address: Address) -> None:
+        lacking = lacking_to_connect(error, _family(address), _sockaddr(address))
+        self.lacking = self.lacking or lacking
+        if isinstance(error, OSError) and lacking is None:
+            self.failures.append(connect_failure(error, str(address)))
+
 
 async def _connected(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
-    connecting = socket.socket(family, socket.SOCK_STREAM)
+    connecting = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connecting.setblocking(False)
         # A request is a single write, and must not wait for the acknowledgement of the last one.
@@ -106,6 +116,10 @@ async def _connect(connecting: socket.socket, address: _SockAddr) -> None:
     await trio.lowlevel.wait_writable(connecting)
     if failed := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(failed, os.strerror(failed))
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
 
 
 def _sockaddr(address: Address) -> _SockAddr:

@@ -6,6 +6,7 @@ import httpx
 import trio
 
 from timer_trio.transport.answer import Answer
+from timer_trio.transport.shortage import NO_MEMORY, ShortageError
 from timer_trio.transport.streams import ByteStream
 from timer_trio.transport.wording import loss
 
@@ -27,6 +28,7 @@ class Connection:
         No other task runs before the first byte of the request has been handed to the system.
 
         Raises:
+            ShortageError: nothing was sent.
             httpx.NetworkError: the connection broke or ended; the answer may have begun.
             httpx.RemoteProtocolError: what came is no HTTP.
         """
@@ -36,6 +38,8 @@ class Connection:
         except OSError as error:  # ssl.SSLError is one
             # A receiver that refuses a large request may have answered before it closed.
             failure = httpx.WriteError(loss(error, self.peer))
+        except MemoryError:
+            raise ShortageError(f"{NO_MEMORY} to write to {self.peer}") from None
         while not answer.is_complete:
             data = await self._receive(failure)
             if data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import Final, NamedTuple
 
 import trio
@@ -17,6 +18,10 @@ MAX_IDLE: Final = 1_000
 
 MAX_IDLE_S: Final = 30.0
 """Receivers keep an idle connection for 5 to 75 s; one that they closed costs a second try."""
+
+
+ROOM: Final = 8
+"""Descriptors that a name look-up and a race among several addresses take."""
 
 
 class Destination(NamedTuple):
@@ -77,6 +82,13 @@ class Pool:
         oldest = trio.current_time() - self.max_idle_s
         while self._by_age and next(iter(self._by_age)).used_at < oldest:
             self._close_oldest(next(iter(self._by_age.values())))
+
+    def make_room(self) -> bool:
+        """Close some connections, whatever they lead to; False: there is none to close."""
+        has_any = bool(self._by_age)
+        for destination in list(islice(self._by_age.values(), ROOM)):
+            self._close_oldest(destination)
+        return has_any
 
     def close(self) -> None:
         """Close all of them, and whatever is put back from now on."""

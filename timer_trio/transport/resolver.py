@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Final
 
 import httpx
@@ -15,12 +16,22 @@ from timer_trio.domain.outcome import clean
 from timer_trio.threads import start_in_thread
 from timer_trio.transport.look_up_queue import LookUpQueue
 from timer_trio.transport.name_memory import QUICK_S, Failure, Hosts, NameMemory
+from timer_trio.transport.shortage import (
+    LOOK_UP_FAILED,
+    NO_THREAD,
+    ShortageError,
+    lacking,
+    lacking_to_open,
+)
 
 LOOKUP_THREADS: Final = 64
 """A name server that is down holds a thread for 10 s and more: enough for many such names."""
 
 MAX_WAITING: Final = 10_000
 """Names that wait for a thread: as many as there may be callbacks in flight."""
+
+SHORT_S: Final = 0.1
+"""How long after a shortage a look-up that begins may still fail of it."""
 
 MAX_ADDRESSES: Final = 8
 """A name may list hundreds, and trying all of them in vain would cost a socket each."""
@@ -43,7 +54,7 @@ class Address:
 
 
 _Answer = Hosts | Failure | Exception
-"""An exception is a bug in the look-up."""
+"""An exception is a shortage, or a bug in the look-up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,11 +82,17 @@ class Resolver:
         self._queue = LookUpQueue(threads)
         self._look_ups: dict[str, _LookUp] = {}
         self._memory = NameMemory()
+        self._short_s = -inf
+
+    def note_shortage(self) -> None:
+        """Hear that something of our own is used up: a look-up that fails now blames no name."""
+        self._short_s = trio.current_time()
 
     async def resolve(self, host: str, port: int) -> list[Address]:
         """Find the addresses of a host, at least one; an IP literal is its own.
 
         Raises:
+            ShortageError: this machine lacks what a look-up takes.
             httpx.ConnectError: it has none, or nobody can tell.
 
         Cancellation: a look-up that has begun goes on, and its answer is kept.
@@ -98,7 +115,7 @@ class Resolver:
 
     def _enqueue(self, host: str) -> _LookUp:
         if len(self._queue) >= MAX_WAITING:
-            raise httpx.ConnectError(f"no address for {host}: too many names wait for theirs")
+            raise ShortageError("too many names wait to be looked up")
         look_up = self._look_ups[host] = _LookUp(host)
         self._queue.add(host, is_quick=self._memory.is_quick(host))
         self._start()
@@ -126,19 +143,33 @@ class Resolver:
             look_up.begun_s = trio.current_time()
             # The thread itself ends the look-up, and no task: whoever waits may give up, and a
             # second thread for a name that hangs would help nobody.
-            start_in_thread(partial(self._asked, host), partial(self._end, look_up))
+            try:
+                start_in_thread(partial(self._asked, host), partial(self._end, look_up))
+            except (RuntimeError, MemoryError):
+                self._finish(look_up, ShortageError(f"{NO_THREAD} to look {host} up"))
 
     def _asked(self, host: str) -> _Answer:
         try:
             return self._ask(host)
-        except OSError as error:
-            return Failure(error.strerror or str(error))
+        except (OSError, MemoryError) as error:
+            # The system hides what it lacks behind words that blame the name.
+            if lack := lacking(error) or lacking_to_open():
+                return ShortageError(f"{lack} to look {host} up")
+            return Failure(str(getattr(error, "strerror", None) or error))
         except ValueError:  # no name at all: a NUL, a label of 64 characters
             return Failure("not a host name")
         except Exception as bug:  # noqa: BLE001 - raised where somebody waits for the answer
             return bug
 
     def _end(self, look_up: _LookUp, answer: _Answer) -> None:
+        if isinstance(answer, ShortageError):
+            self.note_shortage()
+        elif isinstance(answer, Failure) and self._short_s >= (look_up.begun_s or 0.0) - SHORT_S:
+            answer = ShortageError(LOOK_UP_FAILED)
+        self._finish(look_up, answer)
+        self._start()
+
+    def _finish(self, look_up: _LookUp, answer: _Answer) -> None:
         host, begun_s, now_s = look_up.host, look_up.begun_s or 0.0, trio.current_time()
         del self._look_ups[host]
         self._queue.end(host)
@@ -146,7 +177,6 @@ class Resolver:
             self._memory.keep(host, answer, now_s=now_s, took_s=now_s - begun_s)
         look_up.answer = answer
         look_up.ended.set()
-        self._start()
 
 
 def look_up_host(host: str, *, flags: int = 0) -> Hosts:

@@ -35,7 +35,7 @@ class TcpStream:
         sent = self._send(data)
         while sent < len(data):
             await trio.lowlevel.wait_writable(self._socket)
-            sent += self._send(data[sent:])
+            sent += self._send(memoryview(data)[sent:])
 
     async def receive_some(self) -> bytes:
         """Wait for the next bytes; nothing at the end."""
@@ -44,7 +44,7 @@ class TcpStream:
             with suppress(BlockingIOError):  # the wake-up was a false one
                 return self._socket.recv(_READ_SIZE)
 
-    def _send(self, data: bytes) -> int:
+    def _send(self, data: bytes | memoryview) -> int:
         try:
             return self._socket.send(data)
         except BlockingIOError:
@@ -85,7 +85,11 @@ class TlsStream:
                 return
 
     async def send_all(self, data: bytes) -> None:
-        """Send; no other task runs before the first byte has been handed to the system."""
+        """Send; no other task runs before the first byte has been handed to the system.
+
+        Raises:
+            MemoryError: nothing was sent.
+        """
         self._tls.write(data)
         await self._flush()
 

@@ -16,8 +16,6 @@ _CONNECT_FAILURES: Final = {
     errno.ETIMEDOUT: "connection to {peer} timed out",
     errno.ENETUNREACH: "network unreachable: {peer}",
     errno.EHOSTUNREACH: "host unreachable: {peer}",
-    errno.EMFILE: "no file descriptor left to connect to {peer}",
-    errno.ENFILE: "no file descriptor left to connect to {peer}",
 }
 
 _LOSSES: Final = {
