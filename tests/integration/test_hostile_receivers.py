@@ -112,13 +112,6 @@ FAILING: Final[dict[str, tuple[Answering, str]]] = {
     ),
     "length without end": (answers(lengths(b"9" * 30)), NOT_HTTP + "Content-Length overflow"),
     "two lengths": (answers(lengths(b"3", b"4")), NOT_HTTP + "Duplicate Content-Length"),
-    "the same length twice": (answers(lengths(b"3", b"3")), NOT_HTTP + "Duplicate Content-Length"),
-    "length and chunks": (
-        answers(
-            HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-        ),
-        NOT_HTTP + "Transfer-Encoding can't be present with Content-Length",
-    ),
     "chunks in words": (answers(CHUNKED + b"zz\r\n"), NOT_HTTP + "Invalid character in chunk size"),
     "chunk without end": (answers(CHUNKED + b"f" * 20 + b"\r\n"), NOT_HTTP + "Chunk size overflow"),
     "chunk longer than it says": (
@@ -134,6 +127,10 @@ FAILING: Final[dict[str, tuple[Answering, str]]] = {
     "switches protocols": (
         answers(b"HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\nbody"),
         "HTTP 101 from http://{peer}",
+    ),
+    "rejects with a folded line": (
+        answers(b"HTTP/1.1 503 No\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
+        "HTTP 503 from http://{peer}",
     ),
     "not modified, with a body": (
         answers(b"HTTP/1.1 304 Same\r\nContent-Length: 3\r\n\r\nabc"),
@@ -177,6 +174,22 @@ COMPLETED: Final[dict[str, tuple[Answering, int]]] = {
         answers(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"),
         KEPT,
     ),
+    "the same length twice": (answers(lengths(b"3", b"3")), CLOSED),
+    "the same length twice in one line": (answers(lengths(b"3, 3")), CLOSED),
+    "length and chunks": (
+        answers(
+            HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ),
+        CLOSED,
+    ),
+    "folded line": (answers(HEAD + b"X: a\r\n b\r\n" + OK[17:]), CLOSED),
+    "blanks around a chunk extension": (
+        answers(CHUNKED + b"2 ; a=b\r\nok\r\n0\r\n\r\n"),
+        CLOSED,
+    ),
+    "blanks after a chunk size": (answers(CHUNKED + b"2 \r\nok\r\n0\r\n\r\n"), CLOSED),
+    "lines that end in LF alone": (answers(OK.replace(b"\r\n", b"\n")), CLOSED),
+    "blanks before a colon": (answers(HEAD + b"X : a\r\n" + OK[17:]), CLOSED),
     "HTTP/1.0 without a length": (answers_and_closes(b"HTTP/1.0 200 OK\r\n\r\nok"), CLOSED),
 }
 
@@ -256,6 +269,30 @@ async def test_odd_success_is_one_and_spoils_no_later_callback(
         assert served.connections == connections
     assert open_files() == before
     assert virtual.current_time() == 0
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length: 0\n\n",
+        b"X: a\r\n Content-Length: 99\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_answer_behind_an_odd_one_is_no_other_requests(framing: bytes) -> None:
+    first = b"HTTP/1.1 503 No\r\n" + framing + OK
+    first_ever = [True]
+
+    async def smuggles(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(first if first_ever.pop() else b"HTTP/1.1 500 No\r\n\r\n")
+        first_ever.append(False)
+
+    async with receiver(smuggles) as served, CallbackTransport(guard=HERE) as transport:
+        words = [await ending(transport, served.url()) for _ in range(2)]
+        assert words == [f"HTTP {status} from {served.url('')}" for status in (503, 500)]
+        assert served.connections == 2
 
 
 async def test_receiver_that_never_accepts_fails_its_own_timer_at_its_timeout(

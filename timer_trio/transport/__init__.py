@@ -9,6 +9,8 @@
 - ``pool``           idle connections
 - ``connection``     one request and its answer
 - ``answer``         the bytes of an answer, without I/O
+- ``lenient``        a reader for answers that are oddly written
+- ``framing``        where an answer's body ends
 - ``shortage``       what this machine may lack itself
 - ``wording``        failures as sentences
 """

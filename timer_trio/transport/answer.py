@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import httptools
 import httpx
 
+from timer_trio.transport.framing import Header, framing_of
+from timer_trio.transport.lenient import SWITCHING_PROTOCOLS, LenientParser
 from timer_trio.transport.wording import size
-
-_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Answer:
     """Collects one answer from the bytes that are fed to it, until `is_complete`.
 
     The body is cut at `max_body_bytes`; so is one that hides behind endless chunk extensions or
-    trailers. An answer like that is complete, and its connection good for nothing more.
+    trailers. An answer like that is complete, and its connection good for nothing more. So is that
+    of an answer which the strict parser refuses, and which is then read leniently from its start.
     """
 
     def __init__(self, *, max_header_bytes: int, max_body_bytes: int) -> None:
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
+        self._parser: httptools.HttpResponseParser | LenientParser
         self._parser = httptools.HttpResponseParser(self)
+        self._refusal: Exception | None = None
+        self._seen: list[bytes] = []
         self._received = 0
         self._has_head = False
         self._is_framed = False
@@ -31,7 +33,7 @@ class Answer:
         self._body: list[bytes] = []
         self._body_bytes = 0
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: list[Header] = []
         self.is_complete = False
 
     @property
@@ -54,15 +56,38 @@ class Answer:
             httpx.RemoteProtocolError: they are no HTTP, or too many headers.
         """
         self._received += len(data)
+        if self._refusal is None:
+            self._feed_strictly(data)
+        else:
+            self._feed_leniently(data)
+        self._check_limits()
+
+    def _feed_strictly(self, data: bytes) -> None:
+        self._seen.append(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             raise  # a bug of this class, not of the receiver
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self.is_complete:
-                raise httpx.RemoteProtocolError(f"answer is not HTTP: {error}") from None
-            self._has_more = True
-        self._check_limits()
+            if self.is_complete:
+                self._has_more = True
+                return
+            self._begin_anew(refusal=error)
+            self._feed_leniently(b"".join(self._seen))
+
+    def _begin_anew(self, *, refusal: Exception) -> None:
+        self._refusal = refusal
+        self._parser = LenientParser(self)
+        self._has_head = False
+        self.headers.clear()
+        self._body.clear()
+        self._body_bytes = 0
+
+    def _feed_leniently(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            raise httpx.RemoteProtocolError(f"answer is not HTTP: {self._refusal}") from None
 
     def feed_end(self) -> bool:
         """Take the end of the stream; False if the answer is cut by it."""
@@ -90,12 +115,12 @@ class Answer:
         if self.is_complete:
             return
         self.status = self._parser.get_status_code()
-        is_interim = 100 <= self.status < 200 and self.status != _SWITCHING_PROTOCOLS
+        is_interim = 100 <= self.status < 200 and self.status != SWITCHING_PROTOCOLS
         self._has_head = not is_interim
         if is_interim:
             self.headers.clear()
         else:
-            self._is_framed = _is_framed(self.headers)
+            self._is_framed = framing_of(self.headers).is_framed
 
     def on_body(self, data: bytes) -> None:
         if not self.is_complete:
@@ -107,10 +132,3 @@ class Answer:
             return
         self.is_complete = True
         self._keeps_alive = self._parser.should_keep_alive()
-
-
-def _is_framed(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Tell whether a body's end is known, rather than the connection's."""
-    fields = {name.lower(): value.lower() for name, value in headers}
-    last_coding = fields.get(b"transfer-encoding", b"").rpartition(b",")[2].strip()
-    return b"content-length" in fields or last_coding == b"chunked"
