@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
 from typing import Any, Final, TextIO
 
 import structlog
 
 from timer_trio.config import LogFormat, LogLevel
+from timer_trio.output import Output
 
 TRACE: Final = 5
 _LEVELS: Final[dict[LogLevel, int]] = {
@@ -24,8 +24,11 @@ _LEVELS: Final[dict[LogLevel, int]] = {
 def configure(level: LogLevel, fmt: LogFormat | None, stream: TextIO) -> None:
     """Send every event from `level` up to `stream`, one line each.
 
-    Without a format a terminal gets `console`, everything else `json`.
+    Without a format a terminal gets `console`, everything else `json`. The stream's writes must
+    neither wait nor fail, as those of an `Output` or of one in memory.
     """
+    if isinstance(stream, Output):
+        stream.tell_dropped = _tell_dropped
     fmt = fmt or ("console" if stream.isatty() else "json")
     structlog.configure(
         processors=_processors(fmt, colors=stream.isatty()),
@@ -35,19 +38,16 @@ def configure(level: LogLevel, fmt: LogFormat | None, stream: TextIO) -> None:
     logging.basicConfig(handlers=[_IntoStructlog()], level=_LEVELS[level], force=True)
 
 
+def _tell_dropped(count: int) -> None:
+    structlog.get_logger().warning("log_lines_dropped", count=count)
+
+
 class _Writer:
-    """Writes lines to a stream whose other end may go away.
-
-    What cannot be written is lost, and stops nobody.
-    """
-
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._write = stream.write
 
     def msg(self, message: str) -> None:
-        with suppress(OSError, ValueError):  # a closed file is a ValueError
-            self._stream.write(message + "\n")
-            self._stream.flush()
+        self._write(message + "\n")
 
     trace = debug = info = warning = error = critical = msg
 

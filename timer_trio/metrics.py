@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import (
@@ -11,6 +12,10 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from timer_trio.output import dropped_lines
 
 _LATENESS_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 300)
 _FLUSH_SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
@@ -63,6 +68,7 @@ class Metrics:
             buckets=_FLUSH_BUCKETS_S,
             registry=self.registry,
         )
+        self.registry.register(_DroppedLines())
         self.in_flight = self._gauge("in_flight", "Timers claimed and not yet answered")
         self.unsettled = self._gauge("unsettled", "Outcomes not yet written")
         self.cached = self._gauge("cached", "Timers in memory")
@@ -78,3 +84,11 @@ class Metrics:
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"timer_trio_{name}", words, registry=self.registry)
+
+
+class _DroppedLines(Collector):
+    """A counter that the process keeps, however many replicas it has."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        words = "Lines of the log that were not written because nobody read them"
+        yield CounterMetricFamily("timer_trio_log_dropped", words, value=dropped_lines())

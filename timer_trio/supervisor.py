@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +122,7 @@ class _Service:
             called_as=sys.argv[0],
             may_call_here=AddressGuard(settings.callback_allow).admits("127.0.0.1"),
         )
-        with suppress(OSError):  # nobody reads it
-            print(words, flush=True)  # noqa: T201 - for the person who started it
+        print(words)  # noqa: T201 - for the person who started it
 
 
 @asynccontextmanager

@@ -3,14 +3,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
 import structlog
 
+from timer_trio import output
 from timer_trio.config import LogFormat, LogLevel
 from timer_trio.log import configure
+from timer_trio.output import Output
 
 
 class Terminal(io.StringIO):
@@ -101,18 +104,19 @@ def test_traceback_shows_no_values(fmt: LogFormat) -> None:
     assert secret not in stream.getvalue()
 
 
-class Deserted(io.StringIO):
-    """A pipe whose reader has gone."""
-
-    def write(self, _text: str) -> int:
-        raise BrokenPipeError
-
-    def flush(self) -> None:
-        raise BrokenPipeError
-
-
-@pytest.mark.parametrize("fmt", ["json", "console"])
-def test_line_that_nobody_can_read_stops_nobody(fmt: LogFormat) -> None:
-    configure("info", fmt, Deserted())
-    structlog.get_logger().info("fired")
-    logging.getLogger("somebody").warning("else")
+def test_line_that_nobody_reads_is_dropped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MAX_LINES", 4)
+    ours, theirs = os.pipe()
+    stream = Output(theirs)
+    configure("info", "json", cast("TextIO", stream))
+    log = structlog.get_logger()
+    for number in range(10):
+        log.info("fired", number=number, text="x" * 200_000)
+    assert stream.dropped == 6
+    with os.fdopen(ours, encoding="utf-8") as far_end:
+        events = [json.loads(far_end.readline()) for _ in range(5)]
+        assert [event.get("number") for event in events] == [0, 1, 2, 3, None]
+        told = events[-1]
+        assert (told["event"], told["level"], told["count"]) == ("log_lines_dropped", "warning", 6)
+        assert stream.drain(10)
+    os.close(theirs)

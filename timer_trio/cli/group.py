@@ -13,6 +13,7 @@ import click
 from timer_trio import __version__, log
 from timer_trio.config import Settings, StartRefusedError, load_settings
 from timer_trio.embedded import reachable_data_dir
+from timer_trio.output import queue_stderr
 
 _ENV_FILE: Final = Path(".env")
 
@@ -45,11 +46,12 @@ def _words(error: BaseException) -> Iterator[str]:
 
 
 def read_settings() -> Settings:
-    """Read the settings, and log as they say.
+    """Read the settings, and log as they say; whoever does not read it holds nobody up.
 
     Raises:
         StartRefusedError: they are wrong.
     """
+    queue_stderr()
     settings = load_settings(os.environ, _ENV_FILE)
     log.configure(settings.log_level, settings.log_format, sys.stderr)
     return settings if settings.database_url else reachable_data_dir(settings)

@@ -7,6 +7,7 @@ import trio
 
 from timer_trio.cli.group import version
 from timer_trio.listen import Reply, listen
+from timer_trio.output import queue_stdout
 
 
 @click.command("listen")
@@ -25,6 +26,7 @@ from timer_trio.listen import Reply, listen
 @version
 def listen_command(port: int, host: str, status: int, delay: float) -> None:
     """Receive callbacks, to try the service with: prints each one, and how late it came."""
+    queue_stdout()
     try:
         trio.run(listen, host, port, Reply(status, delay))
     except* KeyboardInterrupt:

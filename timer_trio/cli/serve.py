@@ -11,6 +11,7 @@ import trio
 
 from timer_trio.cli.group import read_settings, version
 from timer_trio.config import for_development
+from timer_trio.output import queue_stdout
 
 
 @click.command()
@@ -39,6 +40,7 @@ def serve(hypercorn_config: Path | None, workers: int | None, *, dev: bool) -> N
     # The other commands need not wait for the libraries of the API.
     from timer_trio import supervisor  # noqa: PLC0415 - see above
 
+    queue_stdout()
     settings = for_development(read_settings()) if dev else read_settings()
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})

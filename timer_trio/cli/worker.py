@@ -10,6 +10,7 @@ import click
 import trio
 
 from timer_trio.cli.group import read_settings
+from timer_trio.output import queue_stdout
 
 
 @click.command(hidden=True)
@@ -31,6 +32,7 @@ def worker(
     from timer_trio.server import Listening  # noqa: PLC0415 - see above
     from timer_trio.worker import work  # noqa: PLC0415 - see above
 
+    queue_stdout()
     run = partial(
         work,
         read_settings(),
