@@ -17,7 +17,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.server import Server
 
-_RULES: Final = Rules(timeout_s=30, misfire_grace_s=300, guard=AddressGuard())
+_RULES: Final = Rules(timeout_s=30, misfire_grace_s=300, max_metadata_keys=64, guard=AddressGuard())
 
 
 async def echo() -> Response:

@@ -27,6 +27,7 @@ from timer_trio.storage.memory import MemoryStorage
 API_KEY: Final = "k" * 32
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 MAX_BODY_BYTES: Final = 256 * 1024
+MAX_METADATA_KEYS: Final = 64
 WANTED: Final[dict[str, Any]] = {"delay": 60, "callback_url": "https://example.com/hook"}
 
 _REPLICA: Final = ReplicaId(UUID(int=1))
@@ -63,7 +64,11 @@ class HandClock(Clock):
 class ApiUnderTest:
     """An API, its parts, and a client that has the key; callbacks may reach what is `allowed`."""
 
-    def __init__(self, allowed: Iterable[AllowedDestination] = LOOPBACK) -> None:
+    def __init__(
+        self,
+        allowed: Iterable[AllowedDestination] = LOOPBACK,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         self.clock = HandClock()
         self.storage = MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
@@ -85,7 +90,8 @@ class ApiUnderTest:
                 health=self.health,
                 metrics=metrics.registry,
                 api_key=API_KEY,
-                max_body_bytes=MAX_BODY_BYTES,
+                max_body_bytes=max_body_bytes,
+                max_metadata_keys=MAX_METADATA_KEYS,
                 default_timeout_s=30.0,
                 default_misfire_grace_s=300.0,
                 guard=AddressGuard(allowed),

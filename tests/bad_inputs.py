@@ -135,9 +135,16 @@ _HEADERS: Final[tuple[object, ...]] = (
     *({"webhook-id": "x"}, {"Webhook-Signature": "x"}, {"X-Timer-Id": "x"}, {"x-timer-": "x"}),
     *({f"h{n}": "x" for n in range(51)}, {"a": "x" * 8_192}),
 )
+_TOO_MANY_KEYS: Final[tuple[object, ...]] = (
+    {f"k{n}": n for n in range(65)},
+    {"a": [0] * 64},
+    {"a": {"b": [{"c": n} for n in range(32)]}},
+    {f"{'k' * 100}{n}": n for n in range(2_000)},
+    {"a": [[]] * 50_000},
+)
 _OTHERS: Final[Mapping[str, tuple[object, ...]]] = {
     "callback_method": (None, 1, "", "post", "HEAD", "TRACE", "POST ", "CONNECT", ["POST"], {}),
-    "metadata": (1, True, "x", [], [{}], 1.5),
+    "metadata": (1, True, "x", [], [{}], 1.5, *_TOO_MANY_KEYS),
     "timeout_seconds": (None, True, "30", 0, 0.09, -1, 301, 1e300, 10**400, [], {}),
     "delivery": (None, 1, "", "exactly_once", "AT_LEAST_ONCE", "at least once", [], {}),
     "misfire_grace_seconds": (True, "300", 0, 0.5, -1, 1e300, 10**400, [], {}, 400_000_000),
@@ -235,6 +242,11 @@ def _bodies() -> Iterator[BadInput]:
             for levels in (100, 5_000)
         ),
         _raw("quotes without an end", b'{"a": "' + b'\\"' * 20_000),
+        _raw(
+            "a great value of an unknown field",
+            json.dumps({**_GOOD, "calback_payload": ["x" * 100] * 1_000}),
+            "did you mean callback_payload?",
+        ),
         _raw("2,000 unknown fields", json.dumps({f"f{n}": n for n in range(2_000)})),
         BadInput(claim="PUT of nothing", method="PUT", path="/timers/{id}", body=b"{}"),
         BadInput(claim="PUT without a body", method="PUT", path="/timers/{id}"),

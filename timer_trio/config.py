@@ -192,6 +192,7 @@ class Settings(BaseModel, frozen=True):
         description="days from 0.01 to 36500",
     )
     max_body_bytes: int = _count(262_144, 1024, 8_388_608, "of bytes ")
+    max_metadata_keys: int = _count(64, 1, 10_000)
     database_pool_size: int = _count(10, 1, 1000)
 
     @model_validator(mode="after")

@@ -197,6 +197,7 @@ class Replica:
                 metrics=self._metrics.registry,
                 api_key=api_key,
                 max_body_bytes=self._settings.max_body_bytes,
+                max_metadata_keys=self._settings.max_metadata_keys,
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),

@@ -153,3 +153,19 @@ async def test_several_metadata_filters_must_all_hold(api: ApiUnderTest) -> None
     await api.create(metadata={"a": 1})
     page = await listed(api, **{"metadata.a": 1, "metadata.b.c": "x"})
     assert ids(page) == [both["id"]]
+
+
+async def test_a_guess_is_made_for_the_first_unknown_parameter_alone(api: ApiUnderTest) -> None:
+    answer = await api.client.get("/timers?limti=1&stauts=failed")
+    words = [error["message"] for error in answer.json()["data"]["errors"]]
+    unknown = "is not a parameter of this route"
+    assert words == [f"{unknown}; did you mean limit?", unknown]
+
+
+async def test_a_query_of_too_many_parameters_is_not_read_on(api: ApiUnderTest) -> None:
+    query = "&".join(f"metadata.k{number}=1" for number in range(5_000))
+    for route in ("/timers", "/timers/00000000-0000-7000-8000-000000000000"):
+        answer = await api.client.get(f"{route}?{query}")
+        (error,) = answer.json()["data"]["errors"]
+        assert (answer.status_code, error["field"]) == (400, "metadata.k0")
+        assert "more than 50 parameters" in error["message"]

@@ -8,7 +8,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.api_under_test import START, WANTED, ApiUnderTest, running_api
+from tests.api_under_test import (
+    MAX_METADATA_KEYS,
+    START,
+    WANTED,
+    ApiUnderTest,
+    running_api,
+)
 from timer_trio.domain.timer import Status
 
 JSON = {"Content-Type": "application/json"}
@@ -185,6 +191,43 @@ async def test_errors_name_every_field_and_the_first_in_the_message(api: ApiUnde
     )
     fields = [error["field"] for error in envelope["data"]["errors"]]
     assert sorted(fields) == ["callback_headers.a", "callback_url", "exectue_at", "execute_at"]
+
+
+async def test_a_guess_is_made_for_the_first_unknown_field_alone(api: ApiUnderTest) -> None:
+    answer = await api.client.post("/timers", json={**WANTED, "metadta": {}, "delivry": ""})
+    words = [error["message"] for error in answer.json()["data"]["errors"]]
+    unknown = "is not a field of a timer"
+    assert words == [f"{unknown}; did you mean metadata?", unknown]
+
+
+async def test_metadata_has_as_many_keys_as_it_may_have(api: ApiUnderTest) -> None:
+    inner = {"list": [1, {"key": 2}], "other": None}
+    most = {f"k{number}": number for number in range(MAX_METADATA_KEYS - 6)} | {"inner": inner}
+    timer = await api.create(metadata=most)
+    assert (await api.get(timer["id"]))["metadata"] == most
+    put = f"/timers/{timer['id']}"
+    for method, path in (("POST", "/timers"), ("PUT", put)):
+        members = WANTED if method == "POST" else {}
+        wanted = {**members, "metadata": {**most, "one": "more"}}
+        answer = await api.client.request(method, path, json=wanted)
+        assert answer.status_code == 400
+        (error,) = answer.json()["data"]["errors"]
+        assert error["field"] == "metadata"
+        assert "too many keys and array elements (at most 64 in all" in error["message"]
+    assert (await api.get(timer["id"]))["metadata"] == most
+
+
+async def test_great_body_is_kept_as_a_short_one(api: ApiUnderTest) -> None:
+    payload = (
+        '[{"n": 1e2, "text": "\\ud83d\\ude00 é", "list": [[], {}, -0.5]}, ' + "[1, 2], " * 5_000
+    )
+    payload += '"' + "\\n\u00e9x" * 5_000 + '"]'
+    metadata = {"text": "é\n" * 5_000, "n": 10**40}
+    member = f'"callback_payload": {payload}, "metadata": {json.dumps(metadata)}'
+    timer = await post_raw(api, body(member))
+    whole = (await api.client.get(f"/timers/{timer['id']}")).text
+    assert f'"callback_payload": {payload}}}' in whole
+    assert json.loads(whole)["data"]["metadata"] == metadata
 
 
 async def test_update_changes_what_it_names_and_nothing_else(api: ApiUnderTest) -> None:

@@ -14,17 +14,21 @@ from timer_trio.api.json_array import objects_in
 MOST = 262_144
 
 
+def objects(raw: bytes, member: str, most_bytes: int) -> list[bytes]:
+    return [each for each in objects_in(raw, member, most_bytes) if each is not None]
+
+
 @given(
-    objects=st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=4),
+    wanted=st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=4),
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 2]),
 )
 def test_every_object_comes_as_it_was_written(
-    objects: list[dict[str, object]], *, ascii_only: bool, indent: int | None
+    wanted: list[dict[str, object]], *, ascii_only: bool, indent: int | None
 ) -> None:
-    raw = json.dumps({"timers": objects}, ensure_ascii=ascii_only, indent=indent).encode()
-    found = list(objects_in(raw, "timers", MOST))
-    assert [json.loads(each) for each in found] == objects
+    raw = json.dumps({"timers": wanted}, ensure_ascii=ascii_only, indent=indent).encode()
+    found = objects(raw, "timers", MOST)
+    assert [json.loads(each) for each in found] == wanted
     assert all(each in raw for each in found)
 
 
@@ -32,7 +36,7 @@ def test_every_object_comes_as_it_was_written(
 def test_any_bytes_are_split_or_refused(raw: bytes) -> None:
     for body in (raw, b'{"timers":[' + raw, b'{"timers":[' + raw + b"]}"):
         try:
-            list(objects_in(body, "timers", MOST))
+            objects(body, "timers", MOST)
         except InvalidRequestError:
             continue
 
@@ -45,7 +49,7 @@ def test_what_json_reads_is_split_as_json_reads_it(text: str) -> None:
     except ValueError:
         return
     if all(isinstance(each, dict) for each in expected):
-        found = objects_in(raw.encode(), "timers", MOST)
+        found = objects(raw.encode(), "timers", MOST)
         assert [json.loads(each) for each in found] == expected
 
 
@@ -53,14 +57,14 @@ def test_what_json_reads_is_split_as_json_reads_it(text: str) -> None:
 def test_braces_end_an_object_however_deep_it_is(levels: int) -> None:
     deep = b'{"}{":' * levels + b'"}]"' + b"}" * levels
     raw = b'{"timers":[' + deep + b" , " + deep + b"]}"
-    assert list(objects_in(raw, "timers", MOST)) == [deep, deep]
+    assert objects(raw, "timers", MOST) == [deep, deep]
 
 
 def test_an_object_is_as_long_as_it_may_be() -> None:
     raw = b'{"timers":[{"a":"bcd"}]}'
-    assert list(objects_in(raw, "timers", 11)) == [b'{"a":"bcd"}']
+    assert objects(raw, "timers", 11) == [b'{"a":"bcd"}']
     with pytest.raises(InvalidRequestError, match=r"timers\[0\]: is too large"):
-        list(objects_in(raw, "timers", 10))
+        objects(raw, "timers", 10)
 
 
 @pytest.mark.parametrize(
@@ -76,5 +80,5 @@ def test_an_object_is_as_long_as_it_may_be() -> None:
 def test_a_hostile_object_costs_no_more_than_its_limit(raw: bytes) -> None:
     begun = time.process_time()
     with pytest.raises(InvalidRequestError, match="too large"):
-        list(objects_in(b'{"timers":[' + raw, "timers", MOST))
+        objects(b'{"timers":[' + raw, "timers", MOST)
     assert time.process_time() - begun < 1  # without the limit it would take many

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timer_trio.api import json_body
 from timer_trio.api.errors import InvalidRequestError
-from timer_trio.api.json_body import MAX_DEPTH, parse_object
+from timer_trio.api.json_body import MAX_MEMBERS, MAX_VALUES, parse_object, reading_object
+from timer_trio.api.json_text import MAX_DEPTH
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 VALUES = st.recursive(
@@ -20,6 +23,15 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=8,
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=["at once", "in steps"])
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Read every body of this module at once if it is short, and again in steps whatever it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in steps":
+            patch.setattr(json_body, "AT_ONCE_BYTES", -1)
+        yield
 
 
 @given(
@@ -112,6 +124,44 @@ def test_an_integer_of_any_size_passes_through_in_linear_time() -> None:
 
 
 def test_a_key_that_comes_twice_is_found_among_very_many() -> None:
-    keys = ", ".join(f'"{number}": 1' for number in (*range(300_000), 299_999))
-    with pytest.raises(InvalidRequestError, match="the key '299999' appears twice"):
+    keys = ", ".join(f'"{number}": 1' for number in (*range(MAX_VALUES - 1), MAX_VALUES - 2))
+    with pytest.raises(InvalidRequestError, match=f"the key '{MAX_VALUES - 2}' appears twice"):
         parse_object(f'{{"metadata": {{{keys}}}}}'.encode(), verbatim="payload")
+
+
+def test_what_is_built_has_only_so_many_values() -> None:
+    raw = b'{"payload": [%b], "other": {"a": [%b]}}'
+    great = b"0," * MAX_VALUES + b"0"
+    parse_object(raw % (great, b"0," * (MAX_VALUES - 2) + b"0"), verbatim="payload")
+    with pytest.raises(InvalidRequestError, match="other: has too many keys and array elements"):
+        parse_object(raw % (great, great), verbatim="payload")
+
+
+def test_a_great_value_that_nobody_knows_is_not_built() -> None:
+    raw = b'{"payolad": [%b], "a": 1}' % (b"0," * 200_000 + b"0")
+    steps = reading_object(raw, verbatim="payload", known=("a", "payload"))
+    assert json_body.finished(steps) == {"payolad": None, "a": 1}
+
+
+def test_body_of_very_many_members_is_read_no_further() -> None:
+    raw = b"{%b" % b",".join(b'"%d":1' % number for number in range(100_000))
+    assert len(parse_object(raw, verbatim="payload")) == MAX_MEMBERS + 1
+
+
+TOKENS = ["{", "}", "[", "]", ",", ":", '"', "a", "\\", "u0000", "ud83d", "\\ude00", "1", "0"]
+TOKENS += ["-", ".", "e99", "E999", "null", "true", "NaN", " ", "\n", "\x7f", "é", '"a":', '"b",']
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join))
+def test_a_value_is_the_same_whichever_way_it_is_read(text: str) -> None:
+    for member in ("payload", "other"):
+        raw = f'{{"{member}": [{text}]}}'.encode()
+        results: list[object] = []
+        for at_once in (4_096, -1):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(json_body, "AT_ONCE_BYTES", at_once)
+                try:
+                    results.append(parse_object(raw, verbatim="payload"))
+                except InvalidRequestError:
+                    results.append("refused")
+        assert results[0] == results[1]

@@ -1,7 +1,8 @@
 # ruff: noqa: ARG001 - pytest-trio finds the clock of a test among its arguments
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 
 import trio
 from trio.testing import MockClock
@@ -32,12 +33,27 @@ async def test_others_have_their_turn_after_each_slice(mock_clock: MockClock) ->
     assert "work work work" not in " ".join(turns)
 
 
-async def test_only_one_of_many_works_at_a_time(mock_clock: MockClock) -> None:
-    slices, turns = Slices(), list[str]()
+async def test_many_take_turns(mock_clock: MockClock) -> None:
+    slices, turns, usual_s = Slices(), list[str](), sys.getswitchinterval()
     async with trio.open_nursery() as nursery:
         for label in "ab":
             nursery.start_soon(slices.collect, work(mock_clock, label, turns))
-    assert "".join(turns) in {"aaaaaaaabbbbbbbb", "bbbbbbbbaaaaaaaa"}
+    assert "".join(turns) in {"ab" * 8, "ba" * 8}
+    assert sys.getswitchinterval() == usual_s
+
+
+async def test_what_can_pause_answers_with_its_result(mock_clock: MockClock) -> None:
+    def long() -> Generator[None, None, int]:
+        for _ in work(mock_clock, "work", []):
+            yield
+        return 7
+
+    def short() -> Generator[None, None, int]:
+        return 8
+        yield
+
+    assert await Slices().finish(long()) == 7
+    assert await Slices().finish(short()) == 8
 
 
 async def test_work_that_fails_gives_up_its_turn(mock_clock: MockClock) -> None:

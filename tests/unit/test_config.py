@@ -44,6 +44,7 @@ def test_empty_environment_has_the_documented_defaults() -> None:
     assert (settings.loader_interval_s, settings.cache_window_s) == (30, 300)
     assert (settings.claim_ahead_s, settings.claim_reach_s) == (0.1, 0.2)
     assert settings.retention_days is None
+    assert settings.max_metadata_keys == 64
     assert settings.data_dir.is_absolute()
 
 
@@ -118,6 +119,8 @@ WRONG = [
     ("RETENTION_DAYS", "for ever"),
     ("RETENTION_DAYS", "nan"),
     ("MAX_BODY_BYTES", "1"),
+    ("MAX_METADATA_KEYS", "0"),
+    ("MAX_METADATA_KEYS", "10001"),
     ("DATABASE_POOL_SIZE", "0"),
 ]
 

@@ -79,9 +79,10 @@ def _add_routes(app: QuartTrio, context: ApiContext) -> None:
     rules = Rules(
         timeout_s=context.default_timeout_s,
         misfire_grace_s=context.default_misfire_grace_s,
+        max_metadata_keys=context.max_metadata_keys,
         guard=context.guard,
     )
-    timers, health = TimerRoutes(context, rules), HealthRoutes(context)
+    timers, health = TimerRoutes(context, rules, slices), HealthRoutes(context)
     batch = BatchRoute(context, rules, slices)
     importing = ImportRoute(context, rules, slices)
     docs = DocsRoutes(openapi_document(context))

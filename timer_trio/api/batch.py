@@ -15,8 +15,7 @@ from timer_trio.api.bodies import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
 from timer_trio.api.json_array import objects_in
-from timer_trio.api.json_body import parse_object
-from timer_trio.api.requests import VERBATIM, CreateRequest, Rules, read_spec
+from timer_trio.api.requests import CreateRequest, Rules, read_spec, reading_members
 from timer_trio.api.responses import created_many, summary_data
 from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import RowRefusedError
@@ -56,8 +55,7 @@ class BatchRoute:
     async def create_batch(self) -> Response:
         arrived_at = self._clock.now()
         raw = await json_body()
-        read = await self._slices.collect(self._read(raw, arrived_at))
-        timers = [timer for timer in read if timer]
+        timers = await self._slices.collect(self._read(raw, arrived_at))
         try:
             await self._intake.create_all(timers)
         except RowRefusedError:
@@ -66,21 +64,25 @@ class BatchRoute:
         return created_many(await self._slices.collect(_written(timers)))
 
     def _read(self, raw: bytes, now: datetime) -> Iterator[NewTimer | None]:
-        """Yield the timers of a batch, None where one is refused.
+        """Yield the timers of a batch, None where it can pause.
 
         Raises:
             InvalidRequestError: when all is read, naming what is wrong with any of them.
         """
         errors: list[FieldError] = []
         place = -1
-        for place, item in enumerate(objects_in(raw, MEMBER, self._most_bytes)):
+        for item in objects_in(raw, MEMBER, self._most_bytes):
+            yield None
+            if item is None:
+                continue
+            place += 1
             if place == MAX_TIMERS or len(errors) >= MAX_ERRORS:
                 break
             try:
-                spec = read_spec(_members(item), now, self._rules)
+                members = yield from reading_members(item, self._rules, "the object")
+                spec = read_spec(members, now, self._rules)
             except InvalidRequestError as error:
                 errors += [_placed(each, place) for each in error.errors]
-                yield None
             else:
                 yield self._intake.new_timer(spec, now)
         if place == MAX_TIMERS:
@@ -90,10 +92,6 @@ class BatchRoute:
             errors.append(FieldError(MEMBER, "must hold at least one timer"))
         if errors:
             raise InvalidRequestError(*errors)
-
-
-def _members(item: bytes) -> dict[str, object]:
-    return parse_object(item, verbatim=VERBATIM, called="the object")
 
 
 def _placed(error: FieldError, place: int) -> FieldError:

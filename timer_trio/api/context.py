@@ -43,6 +43,7 @@ class ApiContext:
     metrics: CollectorRegistry
     api_key: str = field(repr=False)
     max_body_bytes: int
+    max_metadata_keys: int
     default_timeout_s: float
     default_misfire_grace_s: float
     guard: AddressGuard

@@ -12,9 +12,8 @@ import trio
 from timer_trio.api.connection import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.json_body import parse_object
 from timer_trio.api.lines import Line, Lines
-from timer_trio.api.requests import VERBATIM, Rules, read_spec
+from timer_trio.api.requests import Rules, read_spec, reading_members
 from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
 from timer_trio.domain.timer import NewTimer, TimerId
@@ -55,9 +54,12 @@ class Ending(NamedTuple):
     message: str
 
 
+_Read = _NumberedTimer | LineError
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    read: Sequence[_NumberedTimer | LineError]
+    read: Sequence[_Read]
     last_line: int
 
 
@@ -129,7 +131,9 @@ class Import:
                 lines = await self._gather()
                 for start in range(0, len(lines), CHUNK_LINES):
                     some = lines[start : start + CHUNK_LINES]
-                    read = await self._slices.collect(self._parse(some, self._clock.now()))
+                    read: Sequence[_Read] = await self._slices.collect(
+                        self._parse(some, self._clock.now())
+                    )
                     await chunks.send(_Chunk(read, some[-1].number))
 
     async def _gather(self) -> Sequence[Line]:
@@ -163,13 +167,14 @@ class Import:
         elif self.ending is None and trio.current_time() >= gives_up_at:
             self.ending = _IDLE
 
-    def _parse(self, lines: Sequence[Line], now: datetime) -> Iterator[_NumberedTimer | LineError]:
+    def _parse(self, lines: Sequence[Line], now: datetime) -> Iterator[_Read | None]:
+        """Yield what the lines hold, None where it can pause."""
         for number, raw in lines:
             if raw is None:
                 yield LineError(number, "", self._too_large)
                 continue
             try:
-                members = parse_object(raw, verbatim=VERBATIM, called="the line")
+                members = yield from reading_members(raw, self._rules, "the line")
                 spec = read_spec(members, self._arrived_at, self._rules)
             except InvalidRequestError as error:
                 first = error.errors[0]

@@ -13,6 +13,8 @@ PAST_TOLERANCE: Final = timedelta(milliseconds=500)
 """What lies so far back counts as now: the request was on its way."""
 _LONGEST_DELAY_S: Final = (MAX_YEARS_AHEAD + 1) * 366 * 86_400  # the exact limit is `due_at`'s
 
+_MAX_LENGTH: Final = 100
+"""Of an instant or a duration: no clock has so many digits."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
     re.ASCII,
@@ -28,7 +30,7 @@ def parse_instant(value: object) -> datetime:
     """
     if not isinstance(value, str):
         raise ValueError(f"must be a string: {_EXAMPLE}")  # noqa: TRY004 - words for a consumer
-    found = _RFC_3339.fullmatch(value)
+    found = _RFC_3339.fullmatch(value) if len(value) <= _MAX_LENGTH else None
     if found is None:
         raise ValueError(f"must be {_EXAMPLE}")
     *numbers, fraction, sign, hours, minutes = found.groups()
@@ -89,9 +91,9 @@ def parse_delay(value: object) -> timedelta:
 
 
 def _duration_s(text: str) -> int | Fraction:
-    if _CALENDAR_UNIT.match(text):
+    if _CALENDAR_UNIT.match(text, 0, _MAX_LENGTH):
         raise ValueError("years and months have no fixed length: use weeks, days or smaller units")
-    found = _ISO_8601.fullmatch(text)
+    found = _ISO_8601.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     groups = zip(found.groups(), _UNITS_S, strict=True) if found else ()
     given = [(number, unit_s) for number, unit_s in groups if number]
     if not given or not all(number.isdecimal() for number, _ in given[:-1]):

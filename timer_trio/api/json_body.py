@@ -6,60 +6,105 @@ member that is only passed on is checked, and kept as the text that arrived.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from json import JSONDecodeError, JSONDecoder
-from typing import Final, NoReturn
+from collections.abc import Container, Generator
+from dataclasses import dataclass
+from json import JSONDecodeError
+from typing import Final, NoReturn, TypeVar
 
-from timer_trio.api.errors import FieldError, InvalidRequestError, shown
+from timer_trio.api.errors import shown
+from timer_trio.api.json_text import (
+    CHECK,
+    MAX_DEPTH,
+    READ,
+    RefusedValueError,
+    UnreadableError,
+    check_strings,
+    expect,
+    expect_end,
+    invalid,
+    member_name,
+    skip_space,
+    syntax_fault,
+    too_deep,
+)
+from timer_trio.api.json_walk import walk
 from timer_trio.domain.timer import JsonText
 
-MAX_DEPTH: Final = 100
-"""Nested objects and arrays: far beyond any real document, far below what a parser can stack."""
-MAX_DIGITS: Final = 4_300
-"""Of an integer outside the payload: what Python converts by default, for it takes square time."""
+AT_ONCE_BYTES: Final = 4_096
+"""So short a body is read in one go: a millisecond, at worst."""
+MAX_MEMBERS: Final = 100
+"""Of the body itself. What has more is read no further: no reader knows so many."""
+MAX_VALUES: Final = 10_000
+"""Members and elements of a member that is built."""
+
+_Result = TypeVar("_Result")
 
 
-def parse_object(raw: bytes, *, verbatim: str, called: str = "the body") -> dict[str, object]:
+class _Everything:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+_ALL: Final = _Everything()
+
+
+def parse_object(raw: bytes, *, verbatim: str) -> dict[str, object]:
+    """Read a body as `reading_object` does, without a pause."""
+    return finished(reading_object(raw, verbatim=verbatim))
+
+
+def finished(steps: Generator[object, None, _Result]) -> _Result:
+    """Run to the end what could pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
+def reading_object(
+    raw: bytes,
+    *,
+    verbatim: str,
+    known: Container[str] = _ALL,
+    most_values: int = MAX_VALUES,
+    called: str = "the body",
+) -> Generator[None, None, dict[str, object]]:
     """Parse a JSON object strictly; the member named `verbatim` comes back as its JsonText.
 
-    Duplicate keys are refused everywhere but inside the verbatim member, which is not ours to read.
-    `called` is what it is to its sender, for the words of an error.
+    A great body is read in steps of a fraction of a millisecond, with a yield between them; a short
+    one without. Duplicate keys are refused everywhere but inside the verbatim member, which is not
+    ours to read. Of a great body, members that are not `known` come back as None, and those that
+    have more than `most_values` members and elements are refused before anything is built. `called`
+    is what it is to its sender, for the words of an error.
 
     Raises:
         InvalidRequestError: it is not a JSON object in UTF-8, or holds what JSON cannot say.
     """
     try:
         text = _decoded(raw)
-        _check_depth(text)
-        return _members(text, verbatim)
+        if len(raw) <= AT_ONCE_BYTES:
+            _check_depth(text)
+            return _members(text, verbatim)
+        yield
+        return (yield from _Great(text, verbatim, known, most_values).members())
     except JSONDecodeError as error:
         raise invalid("", f"{called} {syntax_fault(error)}") from None
-    except _UnreadableError as error:
+    except UnreadableError as error:
         raise invalid("", f"{called} {error}") from None
 
 
-class _UnreadableError(ValueError):
-    """The text as a whole is none that we read; the words go on after what it is called."""
-
-
-def syntax_fault(error: JSONDecodeError) -> str:
-    """Say in words what is no JSON, and where."""
-    line = f"line {error.lineno}, " if "\n" in error.doc else ""
-    return f"is not valid JSON: {error.msg} ({line}column {error.colno})"
-
-
 def _decoded(raw: bytes) -> str:
-    if not raw.strip(b" \t\r\n"):
-        raise _UnreadableError("is empty: send a JSON object")
+    if not raw or raw.isspace():
+        raise UnreadableError("is empty: send a JSON object")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise _UnreadableError(f"is not UTF-8 (byte {error.start})") from None
+        raise UnreadableError(f"is not UTF-8 (byte {error.start})") from None
     if text.startswith("\ufeff"):
-        raise _UnreadableError("begins with a byte order mark: send UTF-8 without it")
+        raise UnreadableError("begins with a byte order mark: send UTF-8 without it")
     return text
 
 
@@ -77,48 +122,11 @@ def _check_depth(text: str) -> None:
         elif token[0] in {"]", "}"}:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise _UnreadableError(f"is nested too deep (at most {MAX_DEPTH} levels)")
+            raise too_deep()
 
 
-class _RefusedValueError(ValueError):
-    """Valid to some parsers, and not a value that survives here."""
-
-
-def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)
-        raise _RefusedValueError(f"the key {shown(twice)!r} appears twice")
-    return members
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise _RefusedValueError(f"a number has too many digits (at most {MAX_DIGITS:,})")
-    return int(digits)
-
-
-def _double(number: str) -> float:
-    value = float(number)
-    if math.isinf(value):
-        raise _RefusedValueError("a number is beyond the range of a double")
-    return value
-
-
-def _constant(name: str) -> NoReturn:
-    raise _RefusedValueError(f"{name} is not JSON")
-
-
-_READ: Final = JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_double, parse_constant=_constant
-)
-# Integers of any size pass through as text, so nothing converts them.
-_CHECK: Final = JSONDecoder(parse_int=str, parse_float=_double, parse_constant=_constant)
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
 # Without one of these escapes no string can hold a NUL or half of a surrogate pair.
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-
 
 # What almost every member has around its value, read in one step each.
 _PLAIN_NAME: Final = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+')
@@ -137,8 +145,7 @@ def _members(text: str, verbatim: str) -> dict[str, object]:
         if plain := _PLAIN_NAME.match(text, at):
             name, start = plain[1], plain.end()
         else:
-            name, at = member_name(text, at)
-            start = expect(text, at, ":")
+            name, start = _name(text, at)
         if name in members:
             raise invalid(shown(name), "appears twice")
         members[name], end = _value(text, start, name, verbatim, suspicious=suspicious)
@@ -149,87 +156,79 @@ def _members(text: str, verbatim: str) -> dict[str, object]:
     return members
 
 
+def _name(text: str, at: int) -> tuple[str, int]:
+    name, end = member_name(text, at)
+    return name, expect(text, end, ":")
+
+
 def _value(
     text: str, start: int, name: str, verbatim: str, *, suspicious: bool
 ) -> tuple[object, int]:
     passed_on = name == verbatim
     try:
-        value, end = (_CHECK if passed_on else _READ).raw_decode(text, start)
+        value, end = (CHECK if passed_on else READ).raw_decode(text, start)
         if suspicious:
-            _check_strings(value, allow_nul=passed_on)
-    except _RefusedValueError as error:
+            check_strings(value, allow_nul=passed_on)
+    except RefusedValueError as error:
         raise invalid(shown(name), str(error)) from None
     return (JsonText(text[start:end]) if passed_on else value), end
 
 
-def _check_strings(value: object, *, allow_nul: bool) -> None:
-    for string in _strings(value):
-        if "\0" in string and not allow_nul:
-            raise _RefusedValueError("holds a NUL character")
-        try:
-            string.encode()
-        except UnicodeEncodeError:
-            raise _RefusedValueError("holds a lone surrogate, which is no character") from None
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        yield from value
-        yield from _strings(list(value.values()))
-
-
-def member_name(text: str, at: int) -> tuple[str, int]:
-    """Read the name of a member; tells where it ends.
-
-    Raises:
-        JSONDecodeError: there is none.
-    """
-    if text[at : at + 1] != '"':
-        raise JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-    name, end = _READ.raw_decode(text, at)
-    return name, end
-
-
-def _not_an_object(text: str, at: int) -> _UnreadableError:
+def _not_an_object(text: str, at: int) -> UnreadableError:
     try:
-        _, end = _CHECK.raw_decode(text, at)
+        _, end = CHECK.raw_decode(text, at)
         expect_end(text, skip_space(text, end))
-    except _RefusedValueError as error:
-        return _UnreadableError(f"is not valid JSON: {error}")
-    return _UnreadableError("must be a JSON object")
+    except RefusedValueError as error:
+        return UnreadableError(f"is not valid JSON: {error}")
+    return UnreadableError("must be a JSON object")
 
 
-def expect(text: str, at: int, mark: str) -> int:
-    """Step over a mark and the space around it.
+@dataclass(frozen=True, slots=True)
+class _Great:
+    """A body that is walked through before anything of it is built."""
 
-    Raises:
-        JSONDecodeError: something else stands there.
-    """
-    at = skip_space(text, at)
-    if text[at : at + 1] != mark:
-        raise JSONDecodeError(f"Expecting '{mark}'", text, at)
-    return skip_space(text, at + 1)
+    text: str
+    verbatim: str
+    known: Container[str]
+    most_values: int
 
+    def members(self) -> Generator[None, None, dict[str, object]]:
+        text = self.text
+        at = skip_space(text, 0)
+        if text[at : at + 1] != "{":
+            yield from self._refuse_other(at)
+        members: dict[str, object] = {}
+        at = skip_space(text, at + 1)
+        more = text[at : at + 1] != "}"
+        while more:
+            name, start = _name(text, at)
+            if name in members:
+                raise invalid(shown(name), "appears twice")
+            members[name], end = yield from self._value(name, start)
+            comma = _COMMA.match(text, end)
+            more = comma is not None
+            at = comma.end() if comma else end
+            if len(members) > MAX_MEMBERS:
+                return members
+            yield
+        expect_end(text, expect(text, at, "}"))
+        return members
 
-def expect_end(text: str, at: int) -> None:
-    """Make sure that nothing follows.
+    def _value(self, name: str, start: int) -> Generator[None, None, tuple[object, int]]:
+        is_built = name != self.verbatim and name in self.known
+        most = self.most_values if is_built else None
+        try:
+            end = yield from walk(self.text, start, levels=1, most=most)
+            if is_built:
+                return _value(self.text, start, name, self.verbatim, suspicious=True)
+        except RefusedValueError as error:
+            raise invalid(shown(name), str(error)) from None
+        return (JsonText(self.text[start:end]) if name == self.verbatim else None), end
 
-    Raises:
-        JSONDecodeError: something does.
-    """
-    if at != len(text):
-        raise JSONDecodeError("Extra data", text, at)
-
-
-def skip_space(text: str, at: int) -> int:
-    space = _SPACE.match(text, at)
-    return space.end() if space else at
-
-
-def invalid(field: str, message: str) -> InvalidRequestError:
-    return InvalidRequestError(FieldError(field, message))
+    def _refuse_other(self, at: int) -> Generator[None, None, NoReturn]:
+        try:
+            end = yield from walk(self.text, at, levels=0)
+        except RefusedValueError as error:
+            raise UnreadableError(f"is not valid JSON: {error}") from None
+        expect_end(self.text, skip_space(self.text, end))
+        raise UnreadableError("must be a JSON object")

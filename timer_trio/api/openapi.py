@@ -13,7 +13,7 @@ from timer_trio.api.batch import BATCH
 from timer_trio.api.context import ApiContext
 from timer_trio.api.envelope_schema import answer, envelope, refusals
 from timer_trio.api.errors import MAX_ERRORS, Code
-from timer_trio.api.json_body import MAX_DEPTH, MAX_DIGITS
+from timer_trio.api.json_text import MAX_DEPTH, MAX_DIGITS
 from timer_trio.api.operations import OPERATIONS, Operation
 from timer_trio.api.requests import CREATE, UPDATE
 from timer_trio.domain.timer import Delivery, Method
@@ -26,7 +26,7 @@ Tell it when and where, and it makes the HTTP call at that instant.
 
 Every JSON answer is an envelope: `code` (0 success, 1 internal error, 2 invalid request, 3 not \
 found, 4 unauthorized), `message` in words, and `data`. A validation error names the first \
-offending field in `message` and lists all of them, up to {MAX_ERRORS}, in `data.errors`.
+offending field in `message` and lists them, up to {MAX_ERRORS}, in `data.errors`.
 
 Requests are read strictly. An unknown field or parameter, one given twice, and a duplicate key \
 are refused; so are NaN and Infinity, lone surrogates, NUL characters, integers of more than \
@@ -84,6 +84,8 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
     create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
     update["minProperties"] = 1
     update["not"] = {"required": ["execute_at", "delay"]}
+    for request in (create, update):
+        _tell_most_metadata(request["properties"]["metadata"], context.max_metadata_keys)
     for field, default in {
         "callback_method": Method.POST.value,
         "timeout_seconds": context.default_timeout_s,
@@ -91,6 +93,12 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
         "misfire_grace_seconds": context.default_misfire_grace_s,
     }.items():
         create["properties"][field]["default"] = default
+
+
+def _tell_most_metadata(schema: Json, most: int) -> None:
+    words = f" At most {most:,} keys and array elements, counted at every depth."
+    schema["description"] += words
+    next(kind for kind in schema["anyOf"] if kind["type"] == "object")["maxProperties"] = most
 
 
 def _paths(data: Mapping[str, Json], context: ApiContext) -> Json:

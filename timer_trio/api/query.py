@@ -22,6 +22,8 @@ MAX_LIMIT: Final = 200
 MAX_OFFSET: Final = 1_000_000_000
 """More than any table here holds; a page that far costs as much as all before it: use a cursor."""
 MAX_METADATA_FILTERS: Final = 20
+MAX_PARAMETERS: Final = 50
+"""More than any route takes; what stands behind them is not read."""
 _METADATA: Final = "metadata."
 _MAX_NUMBER: Final = 100  # characters: no number that somebody looks for is longer
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -36,7 +38,8 @@ def refuse_parameters(raw: bytes) -> None:
     Raises:
         InvalidRequestError: naming those it got.
     """
-    _refuse(_parameters(raw), lambda _: "is not a parameter of this route")
+    if given := _parameters(raw):
+        raise InvalidRequestError(*map(_unknown, given))
 
 
 def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
@@ -48,7 +51,8 @@ def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
     given = _parameters(raw)
     metadata = {n: given.pop(n) for n in list(given) if n.startswith(_METADATA) and n != _METADATA}
     cursor = given.pop("cursor", None)
-    _refuse({name: value for name, value in given.items() if name not in _READERS}, _unknown)
+    if unknown := [name for name in given if name not in _READERS]:
+        raise InvalidRequestError(_with_guess(unknown[0]), *map(_unknown, unknown[1:]))
     query = TimerQuery(**_read(given), metadata=_filters(metadata))
     if cursor is None:
         return query
@@ -66,8 +70,18 @@ def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
 
 
 def _parameters(raw: bytes) -> dict[str, str]:
+    given = _first_parameters(raw)
+    if raw.count(b"&") >= MAX_PARAMETERS:
+        first = shown(next(iter(given), ""))
+        words = f"is one of more than {MAX_PARAMETERS} parameters: no route takes so many"
+        raise _invalid(first, words)
+    return given
+
+
+def _first_parameters(raw: bytes) -> dict[str, str]:
+    first = b"&".join(raw.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS])
     try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(first.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise _invalid("", "the query string is not UTF-8, percent-encoded") from None
     given: dict[str, str] = {}
@@ -138,14 +152,15 @@ def _scalars(text: str) -> tuple[JsonScalar, ...]:
     return (text,)
 
 
-def _refuse(given: Mapping[str, str], words: Callable[[str], str]) -> None:
-    if given:
-        raise InvalidRequestError(*(FieldError(shown(name), words(name)) for name in given))
+def _unknown(name: str) -> FieldError:
+    return FieldError(shown(name), "is not a parameter of this route")
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name[:64], [*_READERS, "cursor"], n=1)
-    return "is not a parameter of this route" + (f"; did you mean {near[0]}?" if near else "")
+def _with_guess(name: str) -> FieldError:
+    # For the first of them alone: a guess takes as long as all else of an answer.
+    field, message = shown(name), _unknown(name).message
+    near = get_close_matches(field, [*_READERS, "cursor"], n=1)
+    return FieldError(field, f"{message}; did you mean {near[0]}?" if near else message)
 
 
 def _invalid(field: str, message: str) -> InvalidRequestError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -31,11 +31,12 @@ from timer_trio.api.instants import (
     parse_delay,
     parse_instant,
 )
+from timer_trio.api.json_body import reading_object
+from timer_trio.api.json_text import has_more_values, too_many
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerSpec
 
-VERBATIM: Final = "callback_payload"
-"""The member that is passed on as it arrived."""
+_VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 MIN_TIMEOUT_S: Final = 0.1
 MAX_TIMEOUT_S: Final = 300.0
 MIN_MISFIRE_GRACE_S: Final = 1.0
@@ -45,10 +46,11 @@ MAX_MISFIRE_GRACE_S: Final = 10 * 365.25 * 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the operator lays down: a new timer's defaults, and where callbacks may go."""
+    """What the operator lays down: defaults and limits, and where callbacks may go."""
 
     timeout_s: float
     misfire_grace_s: float
+    max_metadata_keys: int
     guard: AddressGuard
 
 
@@ -185,10 +187,29 @@ class UpdateRequest(_OptionalFields, total=False):
     callback_url: CallbackUrl
 
 
+_FIELDS: Final = tuple(UpdateRequest.__annotations__)
+
 _Request = TypeVar("_Request", CreateRequest, UpdateRequest)
 
 CREATE: Final = TypeAdapter(CreateRequest)
 UPDATE: Final = TypeAdapter(UpdateRequest)
+
+
+def reading_members(
+    raw: bytes, rules: Rules, called: str = "the body"
+) -> Generator[None, None, dict[str, object]]:
+    """Parse what `read_spec` and `read_change` read, with a yield where a great one can pause.
+
+    Raises:
+        InvalidRequestError: it is no JSON object, or holds what JSON cannot say.
+    """
+    return reading_object(
+        raw,
+        verbatim=_VERBATIM,
+        known=_FIELDS,
+        most_values=max(rules.max_metadata_keys, MAX_HEADERS),
+        called=called,
+    )
 
 
 def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> TimerSpec:
@@ -239,10 +260,10 @@ def _due_at(wanted: _OptionalFields, now: datetime) -> datetime:
 
 
 def _when_errors(members: Mapping[str, object], *, required: bool) -> list[FieldError]:
-    given = members.keys() & {"execute_at", "delay"}
-    if len(given) == 2:
-        return [FieldError("delay", "cannot stand beside execute_at: send one of them")]
-    if required and not given:
+    if "execute_at" in members:
+        if "delay" in members:
+            return [FieldError("delay", "cannot stand beside execute_at: send one of them")]
+    elif required and "delay" not in members:
         return [FieldError("execute_at", "is required, or delay in its place")]
     return []
 
@@ -261,8 +282,13 @@ def _validated(
         # A misspelled field explains a missing one, so it is named first.
         details.sort(key=lambda d: d["type"] != "extra_forbidden")
         errors = [_field_error(d) for d in details[:MAX_ERRORS]] + others
+        if details[0]["type"] == "extra_forbidden":
+            errors[0] = _with_guess(errors[0])
     if errors:
         raise InvalidRequestError(*errors)
+    if has_more_values(wanted.get("metadata"), rules.max_metadata_keys):
+        words = str(too_many(rules.max_metadata_keys))
+        raise InvalidRequestError(FieldError("metadata", words))
     return wanted
 
 
@@ -283,7 +309,7 @@ def _field_error(details: ErrorDetails) -> FieldError:
     context = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return FieldError(field, _unknown_field(str(details["loc"][0])))
+            return FieldError(field, "is not a field of a timer")
         case "value_error":
             return FieldError(field, str(context["error"]))
         case kind if kind in _WORDS:
@@ -292,6 +318,9 @@ def _field_error(details: ErrorDetails) -> FieldError:
             return FieldError(field, details["msg"])
 
 
-def _unknown_field(name: str) -> str:
-    near = get_close_matches(name[:64], UpdateRequest.__annotations__, n=1)
-    return "is not a field of a timer" + (f"; did you mean {near[0]}?" if near else "")
+def _with_guess(unknown: FieldError) -> FieldError:
+    # For the first of them alone: a guess takes as long as all else of an error.
+    near = get_close_matches(unknown.field, _FIELDS, n=1)
+    if not near:
+        return unknown
+    return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")

@@ -13,10 +13,10 @@ from quart import Response, request
 from timer_trio.api.bodies import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
-from timer_trio.api.json_body import parse_object
 from timer_trio.api.query import parse_query, refuse_parameters
-from timer_trio.api.requests import VERBATIM, Rules, read_change, read_spec
+from timer_trio.api.requests import Rules, read_change, read_spec, reading_members
 from timer_trio.api.responses import page_data, success, summary_data, whole_timer
+from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import NotPendingError
 from timer_trio.domain.timer import TimerId
 
@@ -24,16 +24,17 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII
 
 
 class TimerRoutes:
-    def __init__(self, context: ApiContext, rules: Rules) -> None:
+    def __init__(self, context: ApiContext, rules: Rules, slices: Slices) -> None:
         self._storage = context.storage
         self._intake = context.intake
         self._clock = context.clock
         self._rules = rules
+        self._slices = slices
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
 
     async def create(self) -> Response:
         arrived_at = self._clock.now()
-        spec = read_spec(await _members(), arrived_at, self._rules)
+        spec = read_spec(await self._members(), arrived_at, self._rules)
         summary = await self._intake.create(spec)
         response = success(summary_data(summary), HTTPStatus.CREATED)
         response.headers["Location"] = f"/timers/{summary.id}"
@@ -51,7 +52,7 @@ class TimerRoutes:
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
         known_id = _timer_id(timer_id)
-        change = read_change(await _members(), arrived_at, self._rules)
+        change = read_change(await self._members(), arrived_at, self._rules)
         try:
             summary = await self._intake.update(known_id, change)
         except NotPendingError as error:
@@ -66,12 +67,11 @@ class TimerRoutes:
             raise StatusForbidsError("cancel", error.status) from error
         return success({"id": str(summary.id), "status": summary.status})
 
+    async def _members(self) -> dict[str, object]:
+        return await self._slices.finish(reading_members(await json_body(), self._rules))
+
 
 def _timer_id(text: str) -> TimerId:
     if not _UUID.fullmatch(text):
         raise UnreadableIdError
     return TimerId(UUID(text))
-
-
-async def _members() -> dict[str, object]:
-    return parse_object(await json_body(), verbatim=VERBATIM)
