@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,13 +14,14 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.arm import Armed, Plan, arm
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.errors import ContentionError, ReplicaGoneError
 from timer_trio.domain.outcome import Settlement, judge, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.launch import Launcher
+from timer_trio.locked import LockedTimer, LockedTimers
 from timer_trio.metrics import Metrics
 from timer_trio.settle import Settler
 from timer_trio.storage import ClaimReply, Storage
@@ -85,6 +86,12 @@ class Executor:
         self._random_bits = random_bits
         self._changed = trio.Event()
         self._claiming = trio.CapacityLimiter(CLAIMS_AT_ONCE)
+        self._locked = LockedTimers(
+            storage=storage,
+            replica=lambda: heartbeat.replica,
+            on_free=self._hear,
+            on_held=self._claim_again,
+        )
         self._starved = False
         self._stopping = False
         self._callbacks = trio.CancelScope()
@@ -136,8 +143,10 @@ class Executor:
             async with trio.open_nursery() as callbacks:
                 callbacks.start_soon(self._launcher.run, callbacks)
                 async with trio.open_nursery() as claims:
+                    claims.start_soon(self._locked.run)
                     task_status.started()
                     await self._arm(claims)
+                    self._locked.stop()
                     claims.cancel_scope.deadline = trio.current_time() + LAST_CLAIMS_S
                 self._launcher.stop()
 
@@ -184,7 +193,7 @@ class Executor:
         )
 
     async def _claim(self, batch: _Batch) -> None:
-        reply = ClaimReply(claimed=(), moved=[armed.timer for armed in batch.armed], unreadable={})
+        reply = ClaimReply(moved=[armed.timer for armed in batch.armed])
         try:
             async with self._claiming:
                 if not self._stopping:
@@ -194,13 +203,33 @@ class Executor:
         self._take_reply(batch, reply)
 
     async def _ask(self, batch: _Batch) -> ClaimReply:
+        try:
+            # As long as some rows are known to be locked, none is waited for.
+            return await self._ask_once(batch, skip_locked=len(self._locked) > 0)
+        except ContentionError:
+            return await self._ask_once(batch, skip_locked=True)
+
+    async def _ask_once(self, batch: _Batch, *, skip_locked: bool) -> ClaimReply:
         began = trio.current_time()
         ids = [armed.timer.id for armed in batch.armed]
         reply = await self._storage.claim(
-            batch.replica, batch.claim, ids, batch.until, self._clock.now()
+            batch.replica,
+            batch.claim,
+            ids,
+            batch.until,
+            self._clock.now(),
+            skip_locked=skip_locked,
         )
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
         return reply
+
+    async def _claim_again(self, held: Sequence[LockedTimer]) -> None:
+        """Fetch what a claim took whose answer was lost."""
+        for claim in {locked.claim for locked in held}:
+            armed = [locked.armed for locked in held if locked.claim == claim]
+            for each in armed:
+                self._slots.hold(each.timer.destination)
+            await self._claim(replace(self._batch(armed), claim=claim))
 
     def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
@@ -215,11 +244,18 @@ class Executor:
                 self._refuse(missed, armed)
         for timer_id, reason in reply.unreadable.items():
             self._refuse(unreadable(timer_id, batch.claim, reason), waiting.pop(timer_id))
-        heard = [self._cache.done(armed.timer.id) for armed in waiting.values()]
         for armed in waiting.values():
             self._release(armed.timer.destination)
+        for timer_id in reply.locked:
+            if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
+                del waiting[timer_id]
+        self._hear(waiting, reply.moved)
+
+    def _hear(self, timer_ids: Iterable[TimerId], moved: Iterable[DueTimer]) -> None:
+        """Take note of what became of timers that were not claimed."""
+        heard = [self._cache.done(timer_id) for timer_id in timer_ids]
         self.offer(timer for timer in heard if timer is not None)
-        self.offer_readings(reply.moved)
+        self.offer_readings(moved)
 
     def _note(self, timers: Iterable[DueTimer], put: Callable[[DueTimer], None]) -> None:
         before = self._cache.peek()

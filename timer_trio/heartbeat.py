@@ -16,7 +16,7 @@ from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, Vitals, Watch
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.metrics import Metrics
-from timer_trio.storage import Beat, Storage
+from timer_trio.storage import Beat, Storage, Swept
 
 RETRY_INTERVAL_S: Final = 0.25
 """While the database is away: firing must resume within 2 s of its return."""
@@ -60,6 +60,7 @@ class Heartbeat:
         self._times = times
         self._watch = Watch(times.dead_after_s)
         self._others: AbstractSet[ReplicaId] = frozenset()
+        self._may_have_left = True
         self._is_leaving = False
         self._confirmed_s = float("-inf")
         self._is_answered = False
@@ -145,11 +146,13 @@ class Heartbeat:
         self._note_members(beat)
         others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
         if self._others - others.keys():
+            self._may_have_left = True
             self._on_freed()
         self._others = others.keys()
         dead = self._watch.observe(others, self._clock.elapsed())
         try:
             await self._sweep(dead)
+            await self._free_what_was_left()
         except ContentionError as error:
             # Another one sweeps it just now. Our own beat was taken all the same.
             log.debug("sweep_put_off", reason=str(error))
@@ -193,8 +196,23 @@ class Heartbeat:
 
     async def _sweep(self, dead: Mapping[ReplicaId, int | None]) -> None:
         for replica, counter in dead.items():
-            if await _sweep(self._storage, replica, counter, self._clock.now()):
+            swept = await _sweep(self._storage, replica, counter, self._clock.now())
+            if swept is not None:
+                self._may_have_left |= swept.left > 0
                 self._on_freed()
+
+    async def _free_what_was_left(self) -> None:
+        """Free claims that outlived their replica, since their rows were locked as it was swept.
+
+        Whoever swept it may be gone as well, so each replica looks when it comes and another goes.
+        """
+        if not self._may_have_left:
+            return
+        swept = await self._storage.sweep(None, None, self._clock.now())
+        self._may_have_left = swept is not None and swept.left > 0
+        if swept is not None and swept.freed:
+            log.warning("freed_what_was_locked", freed=swept.freed)
+            self._on_freed()
 
     def _age_s(self) -> float:
         return self._clock.elapsed() - self._confirmed_s
@@ -211,10 +229,12 @@ async def sweep_predecessors(storage: Storage, beat: Beat) -> None:
         await _sweep(storage, replica, None, beat.now)
 
 
-async def _sweep(storage: Storage, replica: ReplicaId, counter: int | None, now: datetime) -> bool:
-    """Sweep a replica; False: it beats again, or somebody else has swept it."""
-    freed = await storage.sweep(replica, counter, now)
-    if freed is None:
-        return False
-    log.warning("swept_dead_replica", replica=str(replica), freed=freed)
-    return True
+async def _sweep(
+    storage: Storage, replica: ReplicaId, counter: int | None, now: datetime
+) -> Swept | None:
+    """Sweep a replica; None: it beats again, or somebody else has swept it."""
+    swept = await storage.sweep(replica, counter, now)
+    if swept is not None:
+        locked = {"locked": swept.left} if swept.left else {}
+        log.warning("swept_dead_replica", replica=str(replica), freed=swept.freed, **locked)
+    return swept

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
@@ -31,7 +32,10 @@ CREATE_DEADLINE_S: Final = 10.0
 """How long a consumer waits for its commit: below what HTTP clients use to wait."""
 MAX_CREATES: Final = 500
 """Rows in one INSERT: beyond it a bigger batch gains nothing and its first caller waits longer."""
-
+MAX_CREATES_US: Final = 15_000
+"""The database's time for one INSERT, as estimated: a claim may have to wait for it."""
+LIGHT_US: Final = 1_000
+"""What is estimated to take longer has a queue of its own, so that others do not wait for it."""
 OFFER_SLICE: Final = 100
 """Timers offered to the cache in one go: half a millisecond, which no callback notices."""
 
@@ -57,10 +61,22 @@ class Intake:
         self._shards = shards
         self._window = timedelta(seconds=window_s)
         self._random_bits = random_bits
-        self._creates = GroupCommit("create", self._commit, metrics, max_rows=MAX_CREATES)
+        self._light, self._heavy = (
+            GroupCommit(
+                "create",
+                self._commit,
+                metrics,
+                max_rows=MAX_CREATES,
+                max_weight=MAX_CREATES_US,
+            )
+            for _ in range(2)
+        )
 
     async def run(self) -> NoReturn:
-        await self._creates.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._light.run)
+            nursery.start_soon(self._heavy.run)
+        raise AssertionError("neither of them ends")
 
     async def create(self, spec: TimerSpec) -> TimerSummary:
         """Write a new timer; it is durable when this returns.
@@ -70,8 +86,10 @@ class Intake:
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
         timer = self.new_timer(spec, self._clock.now())
+        cost_us = create_cost_us(spec)
+        queue = self._light if cost_us <= LIGHT_US else self._heavy
         with trio.move_on_after(CREATE_DEADLINE_S):
-            await self._creates.submit(timer)
+            await queue.submit(timer, cost_us)
             return new_summary(timer)
         raise CreateUnknownError(timer.id)
 

@@ -7,30 +7,38 @@ from dataclasses import replace
 from typing import Final, NoReturn
 
 import structlog
+import trio
 
 from timer_trio.clock import Clock
-from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.outcome import Settlement, clean
+from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.timer import Status
 from timer_trio.metrics import Metrics
 from timer_trio.storage import Storage
-from timer_trio.storage.group_commit import GroupCommit
+from timer_trio.storage.group_commit import GroupCommit, PutOff
 
 LINGER_S: Final = 0.1
 """How long an outcome waits for others: ten transactions a second carry 500 timers/s."""
 MAX_SETTLEMENTS: Final = 500
 """Rows in one UPDATE: 13-15 ms of the database's time, so that a claim never waits long for it."""
+LOCKED_S: Final = 2 * LONGEST_PAUSE_S
+"""So long after a locked row was met none is waited for: it is tried again within that time."""
 
 log = structlog.get_logger()
 
 
 class Settler:
-    """Writes settlements in groups, each guarded by its claim, until the database takes them."""
+    """Writes settlements in groups, each guarded by its claim, until the database takes them.
+
+    One whose row somebody locks waits by itself.
+    """
 
     def __init__(self, *, storage: Storage, clock: Clock, metrics: Metrics) -> None:
         self._storage = storage
         self._clock = clock
-        self._group = GroupCommit(
+        self._locked_until_s = float("-inf")
+        self._group: GroupCommit[Settlement, bool] = GroupCommit(
             "settle", self._commit, metrics, max_rows=MAX_SETTLEMENTS, linger_s=LINGER_S
         )
 
@@ -60,8 +68,19 @@ class Settler:
 
         self._group.submit_nowait(settlement, on_reply)
 
-    async def _commit(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
-        return await self._storage.settle(settlements, self._clock.now())
+    async def _commit(self, settlements: Sequence[Settlement]) -> Sequence[bool | PutOff]:
+        answers = await self._settle(settlements)
+        if None in answers:
+            self._locked_until_s = trio.current_time() + LOCKED_S
+        return [PutOff.PUT_OFF if answer is None else answer for answer in answers]
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[bool | None]:
+        if trio.current_time() >= self._locked_until_s:
+            try:
+                return await self._storage.settle(settlements, self._clock.now())
+            except ContentionError:
+                pass  # whoever is in the way may stay there: the others are written without it
+        return await self._storage.settle(settlements, self._clock.now(), skip_locked=True)
 
 
 def _refused(settlement: Settlement, refusal: RowRefusedError) -> Settlement:

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 import psycopg
 import pytest
 
 from tests.contract.timers import NOW
+from timer_trio.domain.timer import TimerId
 from timer_trio.storage import Storage
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage
+
+
+@dataclass(frozen=True)
+class Stranger:
+    lock: Callable[[Iterable[TimerId]], None]
+    unlock: Callable[[], None]
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -34,3 +42,19 @@ def sql(clean_database_url: str) -> Iterator[psycopg.Connection]:
     """A session of somebody who edits rows by hand."""
     with psycopg.connect(clean_database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stranger]:
+    """Somebody who locks rows and leaves his session open."""
+    if isinstance(storage, MemoryStorage):
+        patch = request.getfixturevalue("monkeypatch")
+        patch.setattr("timer_trio.storage.memory.CHANGE_LOCK_S", 0.01)
+        yield Stranger(storage.locked.update, storage.locked.clear)
+        return
+    with psycopg.connect(request.getfixturevalue("clean_database_url")) as connection:
+
+        def lock(timer_ids: Iterable[TimerId]) -> None:
+            connection.execute("SELECT FROM timers WHERE id = ANY(%s) FOR UPDATE", [[*timer_ids]])
+
+        yield Stranger(lock, connection.rollback)

@@ -35,7 +35,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
 )
 from timer_trio.domain.timer import Status, TimerId
-from timer_trio.storage import ClaimReply, Storage
+from timer_trio.storage import ClaimReply, Storage, Swept
 from timer_trio.storage.postgres import PostgresStorage
 
 Connection = psycopg.Connection[Any]
@@ -210,16 +210,16 @@ async def test_a_sweep_sees_what_was_claimed_while_it_waited(
     await postgres.join(BOB, NOW)
     other.execute("SELECT FROM replicas WHERE id = %s FOR KEY SHARE", [BOB])
     begin(other, CLAIM, timer_id)
-    freed: list[int] = []
+    freed: list[Swept | None] = []
 
     async def sweep() -> None:
-        freed.append(await postgres.sweep(BOB, None, SOON) or 0)
+        freed.append(await postgres.sweep(BOB, None, SOON))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sweep)
         await waiting(observer)
         other.commit()
-    assert freed == [1]
+    assert freed == [Swept(freed=1)]
     assert await due(postgres) == [timer_id]
 
 
@@ -291,7 +291,7 @@ async def test_a_sweep_ends_a_claim_whose_answer_is_not_read(
     timer_id = await created(postgres)
     await postgres.join(BOB, NOW)
     await begin_half_read(half_read, observer, timer_id)
-    assert await postgres.sweep(BOB, 0, SOON) == 0
+    assert await postgres.sweep(BOB, 0, SOON) == Swept(freed=0)
     assert await due(postgres) == [timer_id]
     await claimed(postgres, timer_id)
 
@@ -303,7 +303,7 @@ async def test_a_sweep_leaves_an_answer_alone_that_has_just_begun(
     await postgres.join(BOB, NOW)
     await postgres.join(ALICE, NOW)
     await begin_half_read(half_read, observer, timer_id)
-    assert await postgres.sweep(ALICE, 0, SOON) == 0
+    assert await postgres.sweep(ALICE, 0, SOON) == Swept(freed=0)
     while half_read.pgconn.get_result():
         pass
     assert (await postgres.get(timer_id)).status is Status.EXECUTING

@@ -9,7 +9,8 @@ from tests.contract.timers import NOW, SOON, due, new_timer
 from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.timer import JsonText, SpecChange
 from timer_trio.storage import Storage
-from timer_trio.storage.postgres import COPY_SLICE, PostgresStorage
+from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.rows import ROW_CHARACTERS, SLICE_CHARACTERS
 
 ODDER: list[SpecChange] = [
     {"callback_payload": JsonText('{\n\t"a": "\\\\N\\t",\r\n"b": "\\\\."}')},
@@ -33,7 +34,7 @@ async def test_many_are_written_as_each_alone(storage: Storage, changes: SpecCha
 
 
 async def test_more_than_a_slice_is_written_whole(storage: Storage) -> None:
-    timers = [new_timer() for _ in range(COPY_SLICE * 2 + 1)]
+    timers = [new_timer() for _ in range(2 * SLICE_CHARACTERS // ROW_CHARACTERS)]
     await storage.create_many(timers, NOW)
     assert await due(storage) == sorted(timer.id for timer in timers)
 

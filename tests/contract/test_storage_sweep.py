@@ -15,7 +15,7 @@ from tests.contract.timers import (
     seconds,
 )
 from timer_trio.domain.timer import Status
-from timer_trio.storage import Storage
+from timer_trio.storage import Storage, Swept
 
 THEN = SOON + seconds(1)
 
@@ -55,7 +55,7 @@ async def test_a_sweep_frees_what_the_dead_one_held_as_unknown(storage: Storage)
     await storage.join(ALICE, NOW)
     await ask(storage, held)
     counter = (await storage.beat(ALICE)).counters[ALICE]
-    assert await storage.sweep(ALICE, counter, THEN) == 3
+    assert await storage.sweep(ALICE, counter, THEN) == Swept(freed=3)
     assert ALICE not in (await storage.beat(BOB)).counters
     assert await due(storage, SOON) == []
     assert await due(storage, THEN) == sorted(held)
@@ -68,7 +68,7 @@ async def test_a_sweep_leaves_the_living_alone(storage: Storage) -> None:
     alices, bobs = await created(storage), await created(storage)
     await claimed(storage, alices, ALICE)
     await claimed(storage, bobs, BOB, SECOND)
-    assert await storage.sweep(ALICE, None, THEN) == 1
+    assert await storage.sweep(ALICE, None, THEN) == Swept(freed=1)
     assert await due(storage) == [alices]
     assert BOB in (await storage.beat(BOB)).counters
 
@@ -86,8 +86,8 @@ async def test_a_replica_that_has_beaten_since_is_not_swept(storage: Storage) ->
 async def test_a_repeated_sweep_finds_nothing_more(storage: Storage) -> None:
     timer_id = await created(storage)
     await claimed(storage, timer_id)
-    assert await storage.sweep(ALICE, None, THEN) == 1
-    assert await storage.sweep(ALICE, None, LATER) == 0
+    assert await storage.sweep(ALICE, None, THEN) == Swept(freed=1)
+    assert await storage.sweep(ALICE, None, LATER) == Swept(freed=0)
     assert await storage.sweep(ALICE, 1, LATER) is None
     assert await due(storage, THEN) == [timer_id]
 
@@ -97,7 +97,7 @@ async def test_a_sweep_does_not_open_what_has_ended(storage: Storage) -> None:
     await claimed(storage, timer_id)
     await storage.settle([completed(timer_id)], SOON)
     before = await storage.get(timer_id)
-    assert await storage.sweep(ALICE, None, THEN) == 0
+    assert await storage.sweep(ALICE, None, THEN) == Swept(freed=0)
     assert await storage.get(timer_id) == before
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -19,6 +19,8 @@ HINT_LOST_S: Final = 10.0
 """A change whose reply or hint was lost: the loader finds it within one interval."""
 SETTLING_S: Final = 0.3
 """An answer is written within the linger of a group and one call."""
+LOCK_MET_S: Final = 0.15
+"""Who is in one statement with a locked row waits for it once, and for the statement after that."""
 
 
 def never_early(history: History) -> Iterator[str]:
@@ -36,7 +38,7 @@ def hardly_late(history: History) -> Iterator[str]:
         if story.row is None or story.row.status is Status.CANCELED or not is_brief(story):
             continue
         due_s = expected_s(history, story, story.row)
-        latest_s = latest(history, due_s)
+        latest_s = latest(history, story, due_s)
         fired_s = first_fired_s(story, story.row)
         if fired_s is None or fired_s > latest_s:
             fired = "never" if fired_s is None else f"{fired_s - due_s:.3f}s late"
@@ -144,20 +146,25 @@ def broken_promises(history: History) -> list[str]:
     ]
 
 
-def latest(history: History, due_s: float) -> float:
-    """Say when a timer due at `due_s` must have been sent, after the troubles it ran into."""
-    latest_s = due_s + PUNCTUAL_S
-    for trouble in sorted(history.troubles, key=lambda trouble: trouble.began_s):
-        over_s = recovered_s(history, trouble)
+def latest(history: History, story: Story, due_s: float) -> float:
+    """Say when a timer due at `due_s` must have been sent, after the troubles it ran into.
+
+    Locks of other timers are none of its own.
+    """
+    punctual_s = PUNCTUAL_S + (LOCK_MET_S if any(each.locks for each in history.stories) else 0.0)
+    troubles = [*history.troubles, *story.locks]
+    latest_s = due_s + punctual_s
+    for trouble in sorted(troubles, key=lambda trouble: trouble.began_s):
+        over_s = recovered_s(troubles, trouble)
         if trouble.began_s <= latest_s and over_s >= due_s:
-            latest_s = max(latest_s, over_s + PUNCTUAL_S)
+            latest_s = max(latest_s, over_s + punctual_s)
     return latest_s
 
 
-def recovered_s(history: History, trouble: Trouble) -> float:
+def recovered_s(troubles: Sequence[Trouble], trouble: Trouble) -> float:
     """Say when a trouble is over; one that runs into its recovery makes that begin anew."""
     ended_s = trouble.ended_s
-    for other in sorted(history.troubles, key=lambda other: other.began_s):
+    for other in sorted(troubles, key=lambda other: other.began_s):
         if trouble.ended_s <= other.ended_s and other.began_s <= ended_s + trouble.recovery_s:
             ended_s = max(ended_s, other.ended_s)
     return ended_s + trouble.recovery_s
@@ -235,7 +242,7 @@ def _failed_truly(history: History, story: Story, row: Timer) -> Iterator[str]:
         else:
             over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
             lost = any(history.was_lost(send.process, send.sent_s) for send in story.sends)
-            in_time = latest(history, expected_s(history, story, row)) < over_s
+            in_time = latest(history, story, expected_s(history, story, row)) < over_s
             if is_brief(story) and in_time and not lost:
                 yield f"{story.number} was missed without need: {words}"
     elif words.startswith("outcome unknown"):

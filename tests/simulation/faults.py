@@ -28,7 +28,17 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, DeafError, Hint, Pruned, ShardCursor, Storage
+from timer_trio.storage import (
+    Beat,
+    ClaimReply,
+    DeafError,
+    Hint,
+    Looked,
+    Pruned,
+    ShardCursor,
+    Storage,
+    Swept,
+)
 
 T = TypeVar("T")
 
@@ -37,6 +47,8 @@ POISON: Final = "poison"
 ONE_CALL_RECOVERY_S: Final = 0.3
 """A call that failed is made again after a quarter of a second at most."""
 OUTAGE_RECOVERY_S: Final = 2.0
+UNLOCKED_RECOVERY_S: Final = 2.2
+"""A locked row is looked at every second, and a swept one freed with a beat and then looked for."""
 BREAK_NOTICED_S: Final = 0.5
 """So long a broken connection may seem sound to who only listens."""
 
@@ -211,16 +223,26 @@ class FaultyStorage:
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
         return await self._ask(
-            "claim", lambda: self._database.claim(replica, claim, timer_ids, until, now)
+            "claim",
+            lambda: self._database.claim(
+                replica, claim, timer_ids, until, now, skip_locked=skip_locked
+            ),
         )
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
-        async def settle() -> Sequence[bool]:
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        return await self._ask("look_again", lambda: self._database.look_again(replica, claims))
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        async def settle() -> Sequence[bool | None]:
             if any(POISON in (settlement.last_error or "") for settlement in settlements):
                 raise RowRefusedError("a value is out of range")
-            return await self._database.settle(settlements, now)
+            return await self._database.settle(settlements, now, skip_locked=skip_locked)
 
         return await self._ask("settle", settle)
 
@@ -245,7 +267,9 @@ class FaultyStorage:
     async def leave(self, replica: ReplicaId) -> None:
         await self._ask("leave", lambda: self._database.leave(replica))
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
         return await self._ask("sweep", lambda: self._database.sweep(replica, counter, now))
 
     async def replicas(self) -> Sequence[ReplicaRecord]:

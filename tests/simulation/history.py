@@ -68,6 +68,8 @@ class Story:
     wishes: list[Wish] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
+    locks: list[Trouble] = field(default_factory=list)
+    """When somebody locked its row."""
     row: Timer | None = None
 
     @property

@@ -35,6 +35,7 @@ class Plot(StrEnum):
     TWO_REPLICAS = "one-of-two-dies"
     ROLLING = "one-of-two-stops"
     PARTITION = "one-of-two-is-cut-off"
+    LOCKS = "a-stranger-locks-rows"
     FLEET = "fleet"
 
 
@@ -78,10 +79,10 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
         await _play_fleet(world)
         return
     first = await world.start_process(alone=plot is not Plot.PARTITION)
-    if plot in {Plot.TWO_REPLICAS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
+    if plot in {Plot.TWO_REPLICAS, Plot.LOCKS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
         await first.replica.wait_loaded()
         await world.start_process(alone=False)
-    await trio.sleep_until(climax_s)
+    await trio.sleep_until(0.0 if plot is Plot.LOCKS else climax_s)
     match plot:
         case Plot.CRASH:
             await _crash(world, first)
@@ -91,6 +92,8 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
             await _freeze(world, first)
         case Plot.TWO_REPLICAS:
             _die(world, first)
+        case Plot.LOCKS:
+            await _lock_rows(world, first)
         case Plot.ROLLING:
             await first.stop()
         case Plot.CALM | Plot.OUTAGE | Plot.PARTITION:
@@ -139,6 +142,20 @@ async def _restart(world: World, first: Process) -> None:
     await first.stop()
     await world.start_process(alone=False)
     world.trouble("a restart", began_s, recovery_s=1.0)
+
+
+async def _lock_rows(world: World, first: Process) -> None:
+    """Lock some of what is there again and again; of two replicas one may die meanwhile."""
+    dies_s = world.random.choice([world.random.uniform(0.0, SPAN_S), float("inf")])
+    async with trio.open_nursery() as nursery:
+        while trio.current_time() < SPAN_S:
+            await trio.sleep(world.random.uniform(0.0, 3.0))
+            free = sorted(world.database._rows.keys() - world.database.locked)
+            some = world.random.sample(free, min(len(free), world.random.randint(1, 5)))
+            seconds = world.random.choice([0.02, 0.3, 2.0, world.random.uniform(0.0, 15.0)])
+            nursery.start_soon(world.lock, some, seconds)
+            if trio.current_time() > dies_s and first.is_alive:
+                _die(world, first)
 
 
 async def _freeze(world: World, first: Process) -> None:

@@ -37,7 +37,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, ShardCursor, Swept
 from timer_trio.storage.memory import MemoryStorage, _Row, _summary
 
 TRIES = 300
@@ -130,15 +130,21 @@ class LosingCreate(MemoryStorage):
 class LosingSettle(MemoryStorage):
     """Says that it has written failures, and has not."""
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
         kept = [each for each in settlements if each.status is not Status.FAILED]
-        await super().settle(kept, now)
+        await super().settle(kept, now, skip_locked=skip_locked)
         return [True] * len(settlements)
 
 
 class WordlessSettle(MemoryStorage):
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
-        return await super().settle([replace(each, last_error=None) for each in settlements], now)
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        return await super().settle(
+            [replace(each, last_error=None) for each in settlements], now, skip_locked=skip_locked
+        )
 
 
 class GreedyClaim(MemoryStorage):
@@ -151,37 +157,96 @@ class GreedyClaim(MemoryStorage):
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
         for timer_id in sorted(timer_ids):
             row = self._row(timer_id)
             if row.timer.status is Status.EXECUTING and row.claim != claim:
                 self._put(replace(row, due_at=now))
-        return await super().claim(replica, claim, timer_ids, until, now)
+        return await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
 
 
 class CarelessSettle(MemoryStorage):
     """Lets the last writer win, whoever holds the claim."""
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
         for each in settlements:
             row = self._row(each.timer_id)
             if row.timer.status is not Status.PENDING:
                 timer = replace(row.timer, status=Status.EXECUTING)
                 self._put(replace(row, timer=timer, claim=each.claim))
-        return await super().settle(settlements, now)
+        return await super().settle(settlements, now, skip_locked=skip_locked)
 
 
 class OptimisticSettle(MemoryStorage):
     """Calls every end a success."""
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
         better = [
             replace(each, status=Status.COMPLETED, executed_at=now)
             if each.status is Status.FAILED
             else each
             for each in settlements
         ]
-        return await super().settle(better, now)
+        return await super().settle(better, now, skip_locked=skip_locked)
+
+
+class SilentClaim(MemoryStorage):
+    """Does not say which rows it skipped."""
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        reply = await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
+        return replace(reply, locked=())
+
+
+class StubbornClaim(MemoryStorage):
+    """Takes nothing as long as one of the rows is locked."""
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,  # noqa: ARG002 - it does not listen
+    ) -> ClaimReply:
+        return await super().claim(replica, claim, timer_ids, until, now, skip_locked=False)
+
+
+class SilentSettle(MemoryStorage):
+    """Says of a row that it skipped that its claim is gone."""
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        answers = await super().settle(settlements, now, skip_locked=skip_locked)
+        return [answer or False for answer in answers]
+
+
+class SilentSweep(MemoryStorage):
+    """Does not say that it had to leave something."""
+
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
+        swept = await super().sweep(replica, counter, now)
+        return swept and replace(swept, left=0)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +266,10 @@ class OptimisticSettle(MemoryStorage):
         (GreedyClaim, sent_once, Plot.FLEET),
         (CarelessSettle, sent_once, Plot.FREEZE),
         (OptimisticSettle, outcome_is_true, Plot.CALM),
+        (SilentClaim, hardly_late, Plot.LOCKS),
+        (StubbornClaim, hardly_late, Plot.LOCKS),
+        (SilentSettle, nothing_lost, Plot.LOCKS),
+        (SilentSweep, nothing_lost, Plot.LOCKS),
     ],
 )
 def test_broken_storage_is_found_out(

@@ -46,9 +46,11 @@ class SlowClaim(MemoryStorage):
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
         await trio.sleep(HELD_BACK_S / 2)
-        reply = await super().claim(replica, claim, timer_ids, until, now)
+        reply = await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
         await trio.sleep(HELD_BACK_S / 2)
         return reply
 

@@ -6,7 +6,7 @@ tasks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,13 +19,20 @@ import trio
 import trio.testing
 
 from tests.simulation.far_end import FarEnd
-from tests.simulation.faults import OUTAGE_RECOVERY_S, FaultyStorage, Thread, Weather
+from tests.simulation.faults import (
+    OUTAGE_RECOVERY_S,
+    UNLOCKED_RECOVERY_S,
+    FaultyStorage,
+    Thread,
+    Weather,
+)
 from tests.simulation.history import History, Loss, Send, Trouble
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.domain.timer import ReplicaId, Status
+from timer_trio.domain.timer import ReplicaId, Status, TimerId
 from timer_trio.replica import Replica
+from timer_trio.storage import Swept
 from timer_trio.storage.memory import MemoryStorage
 
 T = TypeVar("T")
@@ -234,6 +241,22 @@ class World:
             Trouble(cause=cause, began_s=began_s, ended_s=ended_s, recovery_s=recovery_s)
         )
 
+    async def lock(self, timer_ids: Collection[TimerId], seconds: float) -> None:
+        """Lock rows as a stranger does who leaves his session open, and changes nothing."""
+        began_s = trio.current_time()
+        self.database.locked |= set(timer_ids)
+        await trio.sleep(seconds)
+        self.database.locked -= set(timer_ids)
+        lock = Trouble(
+            cause="a lock",
+            began_s=began_s,
+            ended_s=trio.current_time(),
+            recovery_s=UNLOCKED_RECOVERY_S,
+        )
+        for timer_id in timer_ids:
+            payload = self.database._rows[timer_id].timer.spec.callback_payload
+            self.history.stories[loads(payload or "")["number"]].locks.append(lock)
+
     async def settled(self) -> None:
         """Wait until every timer has ended, or until that takes too long; close the history."""
         self.weather.healed = True
@@ -327,12 +350,14 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
     """Make the database, and note when it declares a living process dead."""
 
     class Watched(storage):  # type: ignore[valid-type,misc]
-        async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+        async def sweep(
+            self, replica: ReplicaId | None, counter: int | None, now: datetime
+        ) -> Swept | None:
             was_there = replica in self._counters
-            freed: int | None = await super().sweep(replica, counter, now)
-            if was_there and replica not in self._counters:
+            swept: Swept | None = await super().sweep(replica, counter, now)
+            if was_there and replica is not None and replica not in self._counters:
                 world.lose(world.names[replica])
-            return freed
+            return swept
 
     watched: MemoryStorage = Watched(world.now)
     return watched

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contract.timers import FIRST, NOW, SOON, spec
+from tests.contract.timers import FIRST, NOW, SECOND, SOON, spec
 from timer_trio.domain.outcome import (
     MAX_ERROR_LENGTH,
     MAX_UNFINISHED_ATTEMPTS,
@@ -30,6 +31,7 @@ from timer_trio.domain.outcome import (
     judge,
     origin_of,
     settlement_of,
+    stands,
     tells_pace,
     unreadable,
 )
@@ -307,3 +309,13 @@ def test_clean_words_are_short_printable_and_storable(text: str) -> None:
 
 def test_long_text_is_cut() -> None:
     assert clean("x" * 10**7) == "x" * MAX_ERROR_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("status", "claims"),
+    [(Status.COMPLETED, {FIRST}), (Status.FAILED, {FIRST}), (Status.PENDING, {FIRST, -FIRST})],
+)
+def test_a_settlement_stands_against_its_own_claim_alone(status: Status, claims: set[int]) -> None:
+    settlement = replace(given_back(claimed_timer()), status=status)
+    asked = [FIRST, -FIRST, SECOND, -SECOND, None]
+    assert {claim for claim in asked if stands(settlement, claim)} == claims

@@ -9,8 +9,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.metrics import Metrics
-from timer_trio.storage.group_commit import GroupCommit, repeat_until_answered
+from timer_trio.storage.group_commit import GroupCommit, PutOff, repeat_until_answered
 
 BAD = 13
 
@@ -26,10 +27,11 @@ class Database:
         self.statements: list[list[int]] = []
         self.before: list[Exception] = []
         self.after: list[Exception] = []
+        self.put_off: set[int] = set()
         self.may_answer = trio.Event()
         self.may_answer.set()
 
-    async def write(self, rows: Sequence[int]) -> Sequence[int]:
+    async def write(self, rows: Sequence[int]) -> Sequence[int | PutOff]:
         self.statements.append(list(rows))
         await self.may_answer.wait()
         if self.before:
@@ -38,14 +40,21 @@ class Database:
             raise RowRefusedError("out of range")
         if self.after:
             raise self.after.pop()
-        return [2 * row for row in rows]
+        return [PutOff.PUT_OFF if row in self.put_off else 2 * row for row in rows]
 
 
 @asynccontextmanager
 async def group_over(
-    database: Database, max_rows: int = 100, linger_s: float = 0.0
+    database: Database, max_rows: int = 100, linger_s: float = 0.0, max_weight: int = 0
 ) -> AsyncIterator[tuple[GroupCommit[int, int], trio.Nursery]]:
-    group = GroupCommit("test", database.write, Metrics(), max_rows=max_rows, linger_s=linger_s)
+    group: GroupCommit[int, int] = GroupCommit(
+        "test",
+        database.write,
+        Metrics(),
+        max_rows=max_rows,
+        max_weight=max_weight,
+        linger_s=linger_s,
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(group.run)
         yield group, nursery
@@ -95,6 +104,58 @@ async def test_statement_holds_at_most_max_rows_in_their_order() -> None:
             group.submit_nowait(row, lambda _: None)
         await group.wait_empty()
     assert database.statements == [[0, 1], [2, 3], [4]]
+
+
+async def test_statement_weighs_at_most_max_weight_and_one_heavy_row_goes_alone() -> None:
+    database = Database()
+    database.may_answer = trio.Event()  # what follows waits for the first, and so for each other
+    async with group_over(database, max_weight=100) as (group, nursery):
+        for row, weight in enumerate([40, 60, 1, 500, 99, 1, 1]):
+            nursery.start_soon(group.submit, row, weight)
+            await wait_all_tasks_blocked()
+        database.may_answer.set()
+        await group.wait_empty()
+    assert database.statements == [[0], [1, 2], [3], [4, 5], [6]]
+
+
+async def test_row_put_off_is_answered_once_it_is_written_and_holds_up_no_other(
+    autojump_clock: MockClock,
+) -> None:
+    database = Database()
+    database.put_off = {1}
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        for row in range(3):
+            group.submit_nowait(row, answers.append)
+        await trio.sleep(0.01)
+        assert answers == [0, 4]
+        assert len(group) == 1
+        began, tried = trio.current_time(), len(database.statements)
+        await trio.sleep(10)
+        tries = len(database.statements) - tried
+        assert 10 <= tries <= 10 / LONGEST_PAUSE_S + 5
+        assert set(map(tuple, database.statements[tried:])) == {(1,)}
+        group.submit_nowait(7, answers.append)
+        await trio.sleep(0.01)
+        assert answers == [0, 4, 14]
+        database.put_off = set()
+        await group.wait_empty()
+        assert trio.current_time() - began <= 10.02 + LONGEST_PAUSE_S
+    assert answers == [0, 4, 14, 2]
+
+
+async def test_row_put_off_whose_caller_has_left_is_not_written_again(
+    autojump_clock: MockClock,
+) -> None:
+    database = Database()
+    database.put_off = {1}
+    async with group_over(database) as (group, _):
+        with trio.move_on_after(0.1):
+            await group.submit(1)
+        tried = len(database.statements)
+        await trio.sleep(10)
+        assert len(database.statements) == tried
+        assert len(group) == 0
 
 
 async def test_bad_row_fails_alone() -> None:

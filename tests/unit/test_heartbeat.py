@@ -10,13 +10,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.contract.timers import FIRST, LATER, created, due
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import LeaseTimes, Vitals
-from timer_trio.domain.timer import ReplicaId
+from timer_trio.domain.timer import ReplicaId, TimerId
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.metrics import Metrics
-from timer_trio.storage import Beat
+from timer_trio.storage import Beat, Swept
 from timer_trio.storage.memory import MemoryStorage
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -33,6 +34,7 @@ class Database(MemoryStorage):
         self.sweep_error: type[Exception] | None = None
         self.reply_s = 0.0
         self.beats = 0
+        self.sweeps = 0
 
     def tell(self) -> datetime:
         return START + timedelta(seconds=trio.current_time()) - self.stepped
@@ -49,7 +51,10 @@ class Database(MemoryStorage):
         self.beats += 1
         return beat
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
+        self.sweeps += 1
         if self.sweep_error is not None:
             raise self.sweep_error("no")
         return await super().sweep(replica, counter, now)
@@ -356,5 +361,59 @@ def test_replica_that_ends_takes_its_row_along_and_sends_no_more() -> None:
         await running.heartbeat.end()
         assert not running.heartbeat.is_held
         assert not running.database.has(running.heartbeat.replica)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def _held_by_other(database: Database) -> tuple[TimerId, TimerId]:
+    """Let the other one hold two timers, the first of them locked by a stranger."""
+    locked, free = await created(database), await created(database)
+    await database.claim(OTHER, FIRST, [locked, free], LATER, START)
+    database.locked = {locked}
+    return locked, free
+
+
+def test_what_is_locked_at_a_sweep_is_freed_once_it_is_not() -> None:
+    async def script(running: Running) -> None:
+        locked, free = await _held_by_other(running.database)
+        await trio.sleep(5.5)
+        assert not running.database.has(OTHER)
+        assert await due(running.database) == [free]
+        freed = running.freed
+        running.database.locked = set()
+        await trio.sleep(1.1)
+        assert sorted(await due(running.database)) == sorted([locked, free])
+        assert running.freed == freed + 1
+        sweeps = running.database.sweeps
+        await trio.sleep(10)
+        assert running.database.sweeps == sweeps
+
+    beating(script, with_other=True)
+
+
+def test_what_another_sweeper_left_behind_is_freed_by_who_remains() -> None:
+    async def script(running: Running) -> None:
+        locked, _ = await _held_by_other(running.database)
+        await trio.sleep(1.5)
+        await running.database.sweep(OTHER, None, START)
+        await trio.sleep(2.0)
+        running.database.locked = set()
+        await trio.sleep(1.1)
+        assert locked in await due(running.database)
+
+    beating(script, with_other=True)
+
+
+def test_what_was_left_behind_is_freed_by_who_comes_when_nobody_remains() -> None:
+    async def main() -> None:
+        running = Running()
+        await running.database.join(OTHER, START)
+        locked, _ = await _held_by_other(running.database)
+        await running.database.sweep(OTHER, None, START)
+        running.database.locked = set()
+        await running.heartbeat.join(alone=False)
+        with trio.move_on_after(0.5):
+            await running.heartbeat.run()
+        assert locked in await due(running.database)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -26,9 +26,10 @@ from tests.contract.timers import (
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.metrics import Metrics
-from timer_trio.settle import LINGER_S, MAX_SETTLEMENTS, Settler
+from timer_trio.settle import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.storage.memory import MemoryStorage
 
 OUTAGE_S: Final = 60.0
@@ -43,13 +44,17 @@ class Database(MemoryStorage):
         self.lost_replies = 0
         self.away_until_s = 0.0
         self.sizes: list[int] = []
+        self.skipped: list[bool] = []
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        self.skipped.append(skip_locked)
         if self.failures:
             raise self.failures.pop()
         if trio.current_time() < self.away_until_s:
             raise StorageUnavailableError("away")
-        reply = await super().settle(settlements, now)
+        reply = await super().settle(settlements, now, skip_locked=skip_locked)
         if self.lost_replies:
             self.lost_replies -= 1
             raise StorageUnavailableError("the reply was lost")
@@ -204,3 +209,42 @@ async def test_unsettled_outcomes_are_counted(autojump_clock: MockClock) -> None
             assert gauge == expected
         await bench.settler.wait_empty()
         assert len(bench.settler) == 0
+
+
+async def test_locked_row_holds_up_neither_its_group_nor_later_ones(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        locked, beside = await bench.claimed(), await bench.claimed()
+        later = [await bench.claimed() for _ in range(20)]
+        bench.database.locked = {locked}
+        began = trio.current_time()
+        bench.settle(completed(locked))
+        bench.settle(completed(beside))
+        for timer_id in later:
+            await trio.sleep(LINGER_S)
+            bench.settle(completed(timer_id))
+        await trio.sleep(2 * LINGER_S)
+        assert sorted(bench.settled) == sorted([beside, *later])
+        assert trio.current_time() - began < 22.5 * LINGER_S
+        assert len(bench.settler) == 1
+        bench.database.locked = set()
+        await bench.settler.wait_empty()
+        assert await bench.status(locked) is Status.COMPLETED
+        assert trio.current_time() - began < 23 * LINGER_S + LONGEST_PAUSE_S + LINGER_S
+
+
+async def test_lock_is_waited_for_again_when_the_last_one_is_long_gone(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        first, second = await bench.claimed(), await bench.claimed()
+        bench.database.locked = {first}
+        bench.settle(completed(first))
+        await trio.sleep(1)
+        bench.database.locked = set()
+        await bench.settler.wait_empty()
+        await trio.sleep(LOCKED_S)
+        bench.settle(completed(second))
+        await bench.settler.wait_empty()
+        assert bench.database.skipped[-1] is False

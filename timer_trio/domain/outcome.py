@@ -201,6 +201,13 @@ def origin_of(timer: ClaimedTimer) -> str:
     return destination.removesuffix(implied)
 
 
+def stands(settlement: Settlement, claim: int | None) -> bool:
+    """Tell whether a row with this claim is the settlement's to write, or carries it already."""
+    if claim == settlement.claim:
+        return True
+    return claim == -settlement.claim and settlement.status is Status.PENDING
+
+
 def clean(text: str) -> str:
     """Make words that a receiver may have chosen fit to store: no controls, no surrogates."""
     printable = "".join(c if c.isprintable() else " " for c in text[: 2 * MAX_ERROR_LENGTH])

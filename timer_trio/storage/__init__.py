@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -44,13 +44,37 @@ class ClaimReply:
     """What became of the timers that a claim asked for.
 
     `moved` ones are due after `until` now, and are named with their new time. `unreadable` ones
-    were claimed, but their rows make no timer: the words say why. A timer in none of the three has
-    ended or is held by somebody else.
+    were claimed, but their rows make no timer: the words say why. `locked` ones wait for somebody's
+    transaction, of which nobody knows how it ends: `look_again` tells. A timer in none of the four
+    has ended or is held by somebody else.
     """
 
-    claimed: Sequence[ClaimedTimer]
-    moved: Sequence[DueTimer]
-    unreadable: Mapping[TimerId, str]
+    claimed: Sequence[ClaimedTimer] = ()
+    moved: Sequence[DueTimer] = ()
+    unreadable: Mapping[TimerId, str] = field(default_factory=dict)
+    locked: Collection[TimerId] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What became of timers whose rows were locked.
+
+    `free` ones are due and nobody holds them; `held` ones are held under the very claim that asked
+    for them; `locked` ones are locked still. A timer in none of the three has ended or is held by
+    somebody else.
+    """
+
+    free: Sequence[DueTimer]
+    held: Collection[TimerId]
+    locked: Collection[TimerId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """How many claims a sweep freed, and how many it had to leave because their rows are locked."""
+
+    freed: int
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,23 +174,38 @@ class Storage(Protocol):
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
         """Claim what is due up to `until` and nobody holds, or what this very claim holds already.
 
-        The same call again has the same answer.
+        The same call again has the same answer. A locked row is waited for a moment, and then
+        nothing is claimed; with `skip_locked` what is free is claimed at once, and the rest named.
 
         Raises:
             ReplicaGoneError: the replica's row is gone; nothing was claimed.
+            ContentionError: somebody locks one of the rows; nothing was claimed.
         """
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        """Look at timers that `replica` found locked under these claims.
+
+        Waits for none of them, and claims none.
+        """
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
         """Write what became of claimed timers, each guarded by its claim.
 
         Answers for each whether its claim still stood (or the row had ended under it already);
-        where somebody has claimed the timer again, nothing changes.
+        where somebody has claimed the timer again, nothing changes. A locked row is waited for a
+        moment, and then nothing is written; with `skip_locked` the others are written at once, and
+        the answer for a locked one is None: ask again.
 
         Raises:
             RowRefusedError: the database refuses one of them; nothing was written.
+            ContentionError: somebody locks one of the rows; nothing was written.
         """
 
     async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
@@ -194,11 +233,14 @@ class Storage(Protocol):
     async def leave(self, replica: ReplicaId) -> None:
         """Say that this replica owns no shard any more; it goes on beating."""
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
-        """Free the claims of a replica and delete its row; answers how many claims were freed.
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
+        """Free the claims of a replica, and those that outlived theirs, and delete its row.
 
         The freed timers stay executing, due at `now`. With a `counter`, only if the row still
-        carries it, else the answer is None; a replica that ends sweeps itself without one.
+        carries it, else the answer is None; a replica that ends sweeps itself without one. Without
+        a replica it frees nothing but claims that outlived theirs: those whose rows were locked.
         """
 
     async def replicas(self) -> Sequence[ReplicaRecord]:

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.storage.locks import Locked, LockWatch
 from timer_trio.storage.queries import QUERIES
 from timer_trio.storage.sqlstate import translated
 from timer_trio.threads import run_in_thread
@@ -82,16 +83,21 @@ class Connections:
         size: int,
         settings: Mapping[str, str],
         on_connect: Callable[[DictRow], None],
+        locks: LockWatch | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._settings = settings
         self._on_connect = on_connect
+        self._locks = locks or LockWatch()
         self._limiter = trio.CapacityLimiter(size)
         self._idle: deque[Connection] = deque()
         self._is_open = True
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, verb: str | None = "statement") -> T:
         """Call `work` with a connection in autocommit mode, in a worker thread.
+
+        Who locks what `verb` waited for in vain is named in the log; None: it is asked again in a
+        form that knows more of it.
 
         Raises:
             StorageUnavailableError: no connection; or it broke, and what was sent may be done.
@@ -100,13 +106,16 @@ class Connections:
         Cancellation: while it waits for a free connection.
         """
         with trio.move_on_after(WAIT_S):
-            return await run_in_thread(self._run, work, limiter=self._limiter)
+            return await run_in_thread(self._run, work, verb, limiter=self._limiter)
         raise StorageUnavailableError(f"no connection to the database was free within {WAIT_S:g}s")
 
-    async def fetch(self, query: str, parameters: Mapping[str, object]) -> list[DictRow]:
+    async def fetch(
+        self, query: str, parameters: Mapping[str, object], *, tells: bool = True
+    ) -> list[DictRow]:
         """Run one of queries.sql in a transaction of its own; as `run` otherwise."""
         return await self.run(
-            lambda connection: _rows(connection.execute(QUERIES[query], parameters, binary=True))
+            lambda connection: rows_of(connection, query, parameters),
+            verb=query if tells else None,
         )
 
     def close(self) -> None:
@@ -114,7 +123,7 @@ class Connections:
         self._is_open = False
         self._drop_idle()
 
-    def _run(self, work: Callable[[Connection], T]) -> T:
+    def _run(self, work: Callable[[Connection], T], verb: str | None) -> T:
         connection: Connection | None = None
         try:
             connection = self._take()
@@ -123,6 +132,8 @@ class Connections:
             meaning = translated(error)
             if connection and isinstance(meaning, StorageUnavailableError):
                 connection.close()
+            if connection and verb and isinstance(error, psycopg.errors.LockNotAvailable):
+                self._locks.notice(connection, Locked(verb))
             if meaning is error:
                 raise
             raise meaning from None  # its cause may quote a row
@@ -175,7 +186,9 @@ class Connections:
                 self._idle.pop().close()
 
 
-def _rows(cursor: psycopg.Cursor[DictRow]) -> list[DictRow]:
+def rows_of(connection: Connection, query: str, parameters: Mapping[str, object]) -> list[DictRow]:
+    """Run one of queries.sql, and read what it answers."""
+    cursor = connection.execute(QUERIES[query], parameters, binary=True)
     return cursor.fetchall() if cursor.description else []
 
 

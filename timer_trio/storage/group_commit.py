@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Generic, NoReturn, TypeVar
 
 import structlog
 import trio
 
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.retries import Retries, Retry
 from timer_trio.metrics import Metrics
 
 Row = TypeVar("Row")
@@ -22,6 +24,12 @@ RETRY_PAUSE_S: Final = 0.25
 """Between tries of a database that is away: firing must resume within 2 s of its return."""
 
 log = structlog.get_logger()
+
+
+class PutOff(Enum):
+    """The reply for a row that could not be written now, and kept no other from being written."""
+
+    PUT_OFF = "put off"
 
 
 async def repeat_until_answered(call: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -38,7 +46,10 @@ async def repeat_until_answered(call: Callable[[], Awaitable[Reply]]) -> Reply:
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Row, Reply]):
     row: Row
+    weight: int
     on_reply: Callable[[Reply | RowRefusedError], None]
+    retry: Retry[_Entry[Row, Reply]] | None = None
+    """How long it was put off last."""
     closed: bool = False
     """Answered, or nobody waits for it any more."""
 
@@ -51,8 +62,10 @@ class _Entry(Generic[Row, Reply]):
 class GroupCommit(Generic[Row, Reply]):
     """Queues rows, and writes what is queued with one call of `commit`.
 
-    The first row waits `linger_s` for others, unless there are `max_rows` sooner.
+    The first row waits `linger_s` for others, unless there are `max_rows` sooner. Rows that weigh
+    more than `max_weight` together are not written together.
 
+    A row for which `commit` replies PUT_OFF is written again later, after a pause that grows.
     `commit` must be repeatable with the same rows, since after a lost reply it is called again. A
     row that it refuses is found by halving and answered with the RowRefusedError alone. While the
     database is away the rows wait.
@@ -61,18 +74,22 @@ class GroupCommit(Generic[Row, Reply]):
     def __init__(
         self,
         verb: str,
-        commit: Callable[[Sequence[Row]], Awaitable[Sequence[Reply]]],
+        commit: Callable[[Sequence[Row]], Awaitable[Sequence[Reply | PutOff]]],
         metrics: Metrics,
         *,
         max_rows: int,
+        max_weight: int = 0,
         linger_s: float = 0.0,
     ) -> None:
         self._verb = verb
         self._commit = commit
         self._metrics = metrics
         self._max_rows = max_rows
+        self._max_weight = max_weight
         self._linger_s = linger_s
         self._queue: deque[_Entry[Row, Reply]] = deque()
+        self._put_off: Retries[_Entry[Row, Reply]] = Retries()
+        self._was_put_off = trio.Event()
         self._open = 0
         self._is_waiting = False
         self._filled = trio.Event()
@@ -86,9 +103,9 @@ class GroupCommit(Generic[Row, Reply]):
 
     def submit_nowait(self, row: Row, on_reply: Callable[[Reply | RowRefusedError], None]) -> None:
         """Queue a row; `on_reply` is called once it has committed or was refused."""
-        self._enqueue(_Entry(row, on_reply))
+        self._enqueue(_Entry(row, 0, on_reply))
 
-    async def submit(self, row: Row) -> Reply:
+    async def submit(self, row: Row, weight: int = 0) -> Reply:
         """Return when the row has committed.
 
         Raises:
@@ -103,7 +120,7 @@ class GroupCommit(Generic[Row, Reply]):
             replies.append(reply)
             replied.set()
 
-        entry: _Entry[Row, Reply] = _Entry(row, on_reply)
+        entry: _Entry[Row, Reply] = _Entry(row, weight, on_reply)
         self._enqueue(entry)
         try:
             await replied.wait()
@@ -117,11 +134,14 @@ class GroupCommit(Generic[Row, Reply]):
 
     async def run(self) -> NoReturn:
         """Write what is queued, for ever. Several of these may run side by side."""
-        while True:
-            await self._filled.wait()
-            with trio.move_on_after(self._linger_s):
-                await self._full.wait()
-            await self._write_some()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._queue_what_was_put_off)
+            while True:
+                await self._filled.wait()
+                with trio.move_on_after(self._linger_s):
+                    await self._full.wait()
+                await self._write_some()
+        raise AssertionError("the loop above never ends")
 
     async def wait_empty(self) -> None:
         """Return when every row has been answered."""
@@ -144,9 +164,23 @@ class GroupCommit(Generic[Row, Reply]):
         if not self._open:
             self._emptied.set()
 
+    async def _queue_what_was_put_off(self) -> NoReturn:
+        while True:
+            self._was_put_off = trio.Event()
+            with trio.move_on_at(self._put_off.next_s):
+                await self._was_put_off.wait()
+            for retry in self._put_off.take(trio.current_time(), self._max_rows):
+                retry.item.retry = retry
+                self._queue.append(retry.item)
+            self._note_filling()
+
     def _take(self) -> list[_Entry[Row, Reply]]:
         batch: list[_Entry[Row, Reply]] = []
+        weight = 0
         while self._queue and len(batch) < self._max_rows:
+            weight += self._queue[0].weight
+            if batch and weight > self._max_weight:
+                break
             entry = self._queue.popleft()
             if not entry.closed:
                 batch.append(entry)
@@ -189,7 +223,7 @@ class GroupCommit(Generic[Row, Reply]):
         batch = [entry for entry in batch if not entry.closed]
         if not batch:
             return
-        replies: Sequence[Reply | RowRefusedError]
+        replies: Sequence[Reply | PutOff | RowRefusedError]
         try:
             replies = await self._timed_commit([entry.row for entry in batch])
         except RowRefusedError as refusal:
@@ -200,11 +234,23 @@ class GroupCommit(Generic[Row, Reply]):
                 return
             replies = [refusal]
         for entry, reply in zip(batch, replies, strict=True):
-            if not entry.closed:
-                entry.answer(reply)
-                self._count_down(1)
+            if entry.closed:
+                continue
+            if isinstance(reply, PutOff):
+                self._put_off_entry(entry)
+                continue
+            entry.answer(reply)
+            self._count_down(1)
 
-    async def _timed_commit(self, rows: Sequence[Row]) -> Sequence[Reply]:
+    def _put_off_entry(self, entry: _Entry[Row, Reply]) -> None:
+        now_s = trio.current_time()
+        if entry.retry is None:
+            self._put_off.add(entry, now_s)
+        else:
+            self._put_off.again(entry.retry, now_s)
+        self._was_put_off.set()
+
+    async def _timed_commit(self, rows: Sequence[Row]) -> Sequence[Reply | PutOff]:
         began = trio.current_time()
         replies = await self._commit(rows)
         self._metrics.flushed(self._verb, len(rows), trio.current_time() - began)

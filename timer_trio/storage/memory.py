@@ -12,18 +12,19 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import trio
 
 from timer_trio.domain.errors import (
+    ContentionError,
     NotPendingError,
     ReplicaGoneError,
     RowRefusedError,
     TimerNotFoundError,
 )
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.outcome import Settlement, stands
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     SHARDS,
@@ -42,10 +43,14 @@ from timer_trio.domain.timer import (
     destination_of,
     shard_of,
 )
-from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor
+from timer_trio.storage import Beat, ClaimReply, Hint, Looked, Pruned, ShardCursor, Swept
 from timer_trio.storage.hints import hint_of, payload_of
 from timer_trio.storage.matching import cut, page_of, select
 from timer_trio.storage.refusal import settlement_refusal, spec_refusal
+
+CHANGE_LOCK_S: Final = 1.0
+STAGE_LOCK_S: Final = 0.1
+"""How long a consumer's change, and a stage of ours, wait for a locked row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +65,14 @@ class _Row:
 
 
 class MemoryStorage:
-    """A Storage whose database is this object, and whose database's clock is `now`."""
+    """A Storage whose database is this object, and whose database's clock is `now`.
+
+    `locked` are rows that somebody else's transaction holds, who has changed nothing.
+    """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
+        self.locked: set[TimerId] = set()
         self._rows: dict[TimerId, _Row] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
         self._counters: dict[ReplicaId, int] = {}
@@ -95,6 +104,7 @@ class MemoryStorage:
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         await trio.lowlevel.checkpoint()
+        await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
         row = self._row(timer_id)
         if row.timer.status is not Status.PENDING:
             raise NotPendingError(row.timer.status)
@@ -106,6 +116,7 @@ class MemoryStorage:
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         await trio.lowlevel.checkpoint()
+        await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
         row = self._row(timer_id)
         if row.timer.status is Status.CANCELED:
             return _summary(row.timer)
@@ -136,15 +147,23 @@ class MemoryStorage:
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
         await trio.lowlevel.checkpoint()
+        if not skip_locked:
+            await self._wait_unlocked(timer_ids, STAGE_LOCK_S)
         if replica not in self._counters:
             raise ReplicaGoneError
         claimed: list[ClaimedTimer] = []
         moved: list[DueTimer] = []
+        locked: list[TimerId] = []
         for timer_id in sorted(set(timer_ids) & self._rows.keys()):
             row = self._rows[timer_id]
-            if row.claim == claim and row.claimed_by == replica:
+            if timer_id in self.locked:
+                if row.due_at is not None or (row.claim == claim and row.claimed_by == replica):
+                    locked.append(timer_id)
+            elif row.claim == claim and row.claimed_by == replica:
                 claimed.append(_claimed(row, claim))
             elif row.due_at is not None and row.due_at > until:
                 moved.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
@@ -152,19 +171,44 @@ class MemoryStorage:
                 taken = _taken(row, replica, claim, now)
                 self._put(taken)
                 claimed.append(_claimed(taken, claim))
-        return ClaimReply(claimed=claimed, moved=moved, unreadable={})
+        return ClaimReply(claimed=claimed, moved=moved, locked=locked)
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        await trio.lowlevel.checkpoint()
+        free: list[DueTimer] = []
+        held: list[TimerId] = []
+        locked: list[TimerId] = []
+        for timer_id in sorted(claims.keys() & self._rows.keys()):
+            row = self._rows[timer_id]
+            is_held = row.claim == claims[timer_id] and row.claimed_by == replica
+            if timer_id in self.locked:
+                if row.due_at is not None or is_held:
+                    locked.append(timer_id)
+            elif row.due_at is not None:
+                free.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+            elif is_held:
+                held.append(timer_id)
+        return Looked(free=free, held=held, locked=locked)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
         await trio.lowlevel.checkpoint()
         for settlement in settlements:
             _refuse(settlement_refusal(settlement))
+        if not skip_locked:
+            await self._wait_unlocked([one.timer_id for one in settlements], STAGE_LOCK_S)
         return [self._settle(settlement, now) for settlement in settlements]
 
     async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
         await trio.lowlevel.checkpoint()
         page = self._next_created(cutoff, after, limit)
         ended = [
-            timer for timer in page if not TRANSITIONS[timer.status] and timer.updated_at < cutoff
+            timer
+            for timer in page
+            if not TRANSITIONS[timer.status]
+            and timer.updated_at < cutoff
+            and timer.id not in self.locked
         ]
         for timer in ended:
             del self._rows[timer.id]
@@ -210,16 +254,20 @@ class MemoryStorage:
         if replica in self._replicas:
             self._replicas[replica] = replace(self._replicas[replica], is_leaving=True)
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
         await trio.lowlevel.checkpoint()
-        if counter is not None and self._counters.get(replica) != counter:
-            return None
-        held = [row for row in self._rows.values() if row.claimed_by == replica]
-        for row in held:
+        if replica is not None:
+            if counter is not None and self._counters.get(replica) != counter:
+                return None
+            self._counters.pop(replica, None)
+            self._replicas.pop(replica, None)
+        held = [row for row in self._rows.values() if row.claimed_by not in {None, *self._counters}]
+        free = [row for row in held if row.timer.id not in self.locked]
+        for row in free:
             self._put(replace(row, claimed_by=None, due_at=now))
-        self._counters.pop(replica, None)
-        self._replicas.pop(replica, None)
-        return len(held)
+        return Swept(freed=len(free), left=len(held) - len(free))
 
     async def replicas(self) -> Sequence[ReplicaRecord]:
         await trio.lowlevel.checkpoint()
@@ -248,6 +296,13 @@ class MemoryStorage:
         for timer in timers:
             if timer.id not in self._rows:
                 self._put(_new_row(timer, now))
+
+    async def _wait_unlocked(self, timer_ids: Collection[TimerId], at_most_s: float) -> None:
+        asked = self._rows.keys() & set(timer_ids)
+        if asked & self.locked:
+            await trio.sleep(at_most_s)
+        if asked & self.locked:
+            raise ContentionError("somebody else holds the row")
 
     def _row(self, timer_id: TimerId) -> _Row:
         row = self._rows.get(timer_id)
@@ -292,10 +347,12 @@ class MemoryStorage:
     def _destination(self, timer_id: TimerId) -> Destination:
         return destination_of(self._rows[timer_id].timer.spec.callback_url)
 
-    def _settle(self, settlement: Settlement, now: datetime) -> bool:
+    def _settle(self, settlement: Settlement, now: datetime) -> bool | None:
         row = self._rows.get(settlement.timer_id)
         if row is None:
             return False
+        if row.timer.id in self.locked:
+            return None if stands(settlement, row.claim) else False
         if row.claim == -settlement.claim:
             return settlement.status is Status.PENDING
         if row.claim != settlement.claim:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import psycopg
-import trio
 from psycopg.rows import DictRow, args_row
 
 from timer_trio.domain.errors import (
@@ -19,7 +18,7 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.outcome import Settlement, stands
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     Claim,
@@ -34,11 +33,20 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.storage import Beat, ClaimReply, Hint, Pruned, ShardCursor
-from timer_trio.storage.connections import Connection, Connections, bounded
+from timer_trio.storage import (
+    Beat,
+    ClaimReply,
+    Hint,
+    Looked,
+    Pruned,
+    ShardCursor,
+    Swept,
+)
+from timer_trio.storage.connections import Connection, Connections, bounded, rows_of
 from timer_trio.storage.hints import payload_of
 from timer_trio.storage.listener import Listener
 from timer_trio.storage.listing import page_statement
+from timer_trio.storage.locks import Locked, LockWatch
 from timer_trio.storage.matching import page_of
 from timer_trio.storage.prune import prune_page
 from timer_trio.storage.queries import QUERIES
@@ -52,6 +60,7 @@ from timer_trio.storage.rows import (
     record_of,
     summary_of,
     timer_of,
+    written,
 )
 
 STAGE_CONNECTIONS: Final = 10
@@ -60,10 +69,14 @@ BULK_CONNECTIONS: Final = 2
 """For batches and imports: what they take of the database's time, claims and creates wait for."""
 UNREAD_S: Final = 2.0
 """An answer that a living replica has not read by then it will hardly read within the fence."""
-COPY_SLICE: Final = 50
-"""Timers written down in one go: half a millisecond, which no callback notices."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
-_STAGE_SESSION: Final = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
+_STAGE_SESSION: Final = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    # Our own statements hold a row for 20 ms at most. Who holds it for longer than this may do so
+    # for hours, and meanwhile a claim or a settle has other rows to think of.
+    "lock_timeout": "100ms",
+}
 _API_SESSION: Final[Mapping[str, str]] = {}
 # After it the fence is down anyway.
 _HEARTBEAT_SESSION: Final = {"statement_timeout": "3s"}
@@ -81,6 +94,7 @@ class PostgresStorage:
 
     def __init__(self, database_url: str, *, pool_size: int, listen_url: str | None = None) -> None:
         self._session: DictRow = {}
+        self._locks = LockWatch()
         conninfo = bounded(database_url)
         self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
         self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
@@ -89,7 +103,13 @@ class PostgresStorage:
         self._listener = Listener(bounded(listen_url or database_url), self._say)
 
     def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:
-        return Connections(conninfo, size=size, settings=settings, on_connect=self._remember)
+        return Connections(
+            conninfo,
+            size=size,
+            settings=settings,
+            on_connect=self._remember,
+            locks=self._locks,
+        )
 
     def _remember(self, session: DictRow) -> None:
         self._session = session
@@ -117,13 +137,15 @@ class PostgresStorage:
         ]
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        await self._stages.fetch("create", {"timers": json_of_new(timers), "now": now})
+        await self._stages.fetch("create", {"timers": await json_of_new(timers), "now": now})
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
         lines = await _copy_lines(timers, now.isoformat())
         if timers:
             first = {"id": timers[0].id}
-            await self._bulk.run(lambda connection: _copy(connection, lines, first))
+            await self._bulk.run(
+                lambda connection: _copy(connection, lines, first), verb="create_many"
+            )
 
     async def get(self, timer_id: TimerId) -> Timer:
         row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
@@ -178,24 +200,45 @@ class PostgresStorage:
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        skip_locked: bool = False,
     ) -> ClaimReply:
-        rows = await self._stages.fetch(
-            "claim",
-            {
-                "replica": replica,
-                "claim": claim,
-                "ids": list(set(timer_ids)),
-                "until": until,
-                "now": now,
-            },
-        )
+        parameters = {
+            "replica": replica,
+            "claim": claim,
+            "ids": list(set(timer_ids)),
+            "until": until,
+            "now": now,
+        }
+        if skip_locked:
+            rows, locked = await self._stages.run(
+                lambda connection: _claim_unlocked(connection, parameters, self._locks),
+                verb="claim",
+            )
+        else:
+            rows, locked = await self._stages.fetch("claim", parameters, tells=False), []
         if not rows:
             raise ReplicaGoneError
-        return _claim_reply([row for row in rows if row["id"]], claim)
+        return _claim_reply([row for row in rows if row["id"]], claim, locked)
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> Sequence[bool]:
-        parameters = {"settlements": json_of_settlements(settlements), "now": now}
-        rows = await self._stages.fetch("settle", parameters)
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
+        return await self._stages.run(
+            lambda connection: _look_again(connection, parameters, self._locks), verb="claim"
+        )
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        parameters = {"settlements": await json_of_settlements(settlements), "now": now}
+        if skip_locked:
+            return await self._stages.run(
+                lambda connection: _settle_unlocked(
+                    connection, parameters, settlements, self._locks
+                ),
+                verb="settle",
+            )
+        rows = await self._stages.fetch("settle", parameters, tells=False)
         places = {row["place"] for row in rows}
         return [place in places for place in range(len(settlements))]
 
@@ -234,9 +277,13 @@ class PostgresStorage:
     async def leave(self, replica: ReplicaId) -> None:
         await self._heartbeat.fetch("leave", {"replica": replica})
 
-    async def sweep(self, replica: ReplicaId, counter: int | None, now: datetime) -> int | None:
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
         parameters = {"replica": replica, "counter": counter, "now": now}
-        return await self._heartbeat.run(lambda connection: _sweep(connection, parameters))
+        return await self._heartbeat.run(
+            lambda connection: _sweep(connection, parameters, self._locks), verb="sweep"
+        )
 
     async def replicas(self) -> Sequence[ReplicaRecord]:
         return [record_of(row) for row in await self._api.fetch("replicas", {})]
@@ -254,15 +301,11 @@ class PostgresStorage:
 
 
 async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
-    parts: list[bytes] = []
-    for start in range(0, len(timers), COPY_SLICE):
-        lines = [copy_line_of_new(timer, now) for timer in timers[start : start + COPY_SLICE]]
-        try:
-            parts.append("".join(lines).encode())
-        except UnicodeEncodeError:
-            raise RowRefusedError(UNSTORABLE_TEXT) from None
-        await trio.lowlevel.checkpoint()
-    return b"".join(parts)
+    lines = await written(timers, lambda timer: copy_line_of_new(timer, now))
+    try:
+        return "".join(lines).encode()
+    except UnicodeEncodeError:
+        raise RowRefusedError(UNSTORABLE_TEXT) from None
 
 
 def _copy(connection: Connection, lines: bytes, first: Mapping[str, object]) -> None:
@@ -281,7 +324,68 @@ def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[
         return cursor.execute(QUERIES["load"], parameters).fetchall()
 
 
-def _sweep(connection: Connection, parameters: Mapping[str, object]) -> int | None:
+def _claim_unlocked(
+    connection: Connection, parameters: Mapping[str, Any], locks: LockWatch
+) -> tuple[list[DictRow], list[TimerId]]:
+    rows = rows_of(connection, "claim_unlocked", parameters)
+    unanswered = set(parameters["ids"]) - {row["id"] for row in rows}
+    if not rows or not unanswered:
+        return rows, []
+    still_due = rows_of(connection, "still_due", {**parameters, "ids": [*unanswered]})
+    locked = [row["id"] for row in still_due]
+    _notice(connection, locks, "claim", locked)
+    return rows, locked
+
+
+def _look_again(
+    connection: Connection, parameters: Mapping[str, object], locks: LockWatch
+) -> Looked:
+    rows = rows_of(connection, "look_again", parameters)
+    locked = [row["id"] for row in rows if row["is_locked"]]
+    _notice(connection, locks, "claim", locked)
+    return Looked(
+        free=[
+            DueTimer(row["due_at"], row["id"], row["destination"]) for row in rows if row["due_at"]
+        ],
+        held=[row["id"] for row in rows if row["is_held"]],
+        locked=locked,
+    )
+
+
+def _settle_unlocked(
+    connection: Connection,
+    parameters: Mapping[str, object],
+    settlements: Sequence[Settlement],
+    locks: LockWatch,
+) -> Sequence[bool | None]:
+    rows = rows_of(connection, "settle_unlocked", parameters)
+    places = {row["place"] for row in rows}
+    unanswered = [one.timer_id for place, one in enumerate(settlements) if place not in places]
+    if not unanswered:
+        return [True] * len(settlements)
+    rows = rows_of(connection, "still_claimed", {"ids": unanswered})
+    claims = {row["id"]: row["claim"] for row in rows}
+    answers = [
+        place in places or (None if stands(one, claims.get(one.timer_id)) else False)
+        for place, one in enumerate(settlements)
+    ]
+    locked = [
+        one.timer_id for one, answer in zip(settlements, answers, strict=True) if answer is None
+    ]
+    _notice(connection, locks, "settle", locked)
+    return answers
+
+
+def _notice(
+    connection: Connection, locks: LockWatch, verb: str, timer_ids: Sequence[TimerId]
+) -> None:
+    if timer_ids:
+        locks.notice(connection, Locked(verb, len(timer_ids), str(timer_ids[0])))
+
+
+def _sweep(
+    connection: Connection, parameters: Mapping[str, object], locks: LockWatch
+) -> Swept | None:
     with suppress(psycopg.errors.InsufficientPrivilege):  # else the locks are waited for
         connection.execute(QUERIES["end_unread"], {"unread_s": UNREAD_S})
     # Many statements go in one message only if their values stand in them.
@@ -291,8 +395,14 @@ def _sweep(connection: Connection, parameters: Mapping[str, object]) -> int | No
         freed = cursor.rowcount
         cursor.nextset()
         was_there = cursor.rowcount > 0
+        cursor.nextset()
+        (left,) = cursor.fetchall()
+    if not was_there and parameters["counter"] is not None:
+        return None
+    if left["count"]:
+        locks.notice(connection, Locked("sweep", left["count"]))
     # A replica that ends is freed even of claims that outlived its row.
-    return freed if was_there or parameters["counter"] is None else None
+    return Swept(freed=freed, left=left["count"])
 
 
 def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:
@@ -301,7 +411,7 @@ def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:
     return rows[0]
 
 
-def _claim_reply(rows: Sequence[DictRow], claim: Claim) -> ClaimReply:
+def _claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
     claimed: list[ClaimedTimer] = []
     moved: list[DueTimer] = []
     unreadable: dict[TimerId, str] = {}
@@ -313,4 +423,4 @@ def _claim_reply(rows: Sequence[DictRow], claim: Claim) -> ClaimReply:
             claimed.append(claimed_of(row, claim))
         except ValueError as error:
             unreadable[row["id"]] = f"its row makes no timer: {error}"
-    return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable)
+    return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)

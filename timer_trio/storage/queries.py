@@ -20,5 +20,14 @@ def _without_comments(query: str) -> bytes:
     return "\n".join(lines).strip().removesuffix(";").encode()
 
 
-QUERIES: Final = _parse(resources.files(__package__).joinpath("queries.sql").read_text("utf-8"))
-"""The text of each query by its name."""
+def _skipping(query: bytes) -> bytes:
+    return query.replace(b"FOR NO KEY UPDATE OF t", b"FOR NO KEY UPDATE OF t SKIP LOCKED")
+
+
+_WRITTEN: Final = _parse(resources.files(__package__).joinpath("queries.sql").read_text("utf-8"))
+QUERIES: Final = {
+    **_WRITTEN,
+    "claim_unlocked": _skipping(_WRITTEN["claim"]),
+    "settle_unlocked": _skipping(_WRITTEN["settle"]),
+}
+"""The text of each query by its name, and of two the form that waits for no row."""

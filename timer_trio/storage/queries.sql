@@ -178,6 +178,63 @@ SELECT
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
 
+-- name: still_due
+-- Which of these a claim that skips locked rows should have found: somebody locks them. What else it
+-- did not find has ended, or is held under another claim.
+SELECT t.id
+FROM unnest(%(ids)b::uuid[]) AS a (id)
+JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+WHERE t.due_at IS NOT NULL OR (t.claim = %(claim)s AND t.claimed_by = %(replica)s);
+
+-- name: look_again
+-- Tells which of these rows nobody locks any more: they have a due time if nobody holds them. A row
+-- that is locked shows as it was before whoever locks it began.
+WITH asked AS (
+    SELECT t.shard, t.id, a.claim
+    FROM unnest(%(ids)b::uuid[], %(claims)s::bigint[]) AS a (id, claim)
+    JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+    WHERE t.due_at IS NOT NULL OR (t.claim = a.claim AND t.claimed_by = %(replica)s)
+),
+free AS (
+    SELECT
+        t.id, t.due_at, t.destination,
+        t.claim = asked.claim AND t.claimed_by = %(replica)s AS is_held
+    FROM asked JOIN timers AS t ON t.shard = asked.shard AND t.id = asked.id
+    ORDER BY t.shard, t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+SELECT asked.id, free.due_at, free.destination, free.is_held, free.id IS NULL AS is_locked
+FROM asked LEFT JOIN free ON free.id = asked.id;
+
+-- name: lock_holders
+-- Names the sessions and prepared transactions that hold, or queue for, a lock on our tables under
+-- which a row or a table may be kept from us for longer than our own statements take. What a role may
+-- not see is NULL here.
+SELECT
+    a.pid, a.usename AS user, a.application_name, a.state, a.xact_start AS since,
+    l.mode, l.granted, pg_blocking_pids(a.pid) AS waits_for, NULL AS prepared
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE
+    l.locktype = 'relation'
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.relation IN ('timers'::regclass, 'replicas'::regclass)
+    AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+    AND a.pid <> pg_backend_pid()
+    AND coalesce(a.xact_start < clock_timestamp() - make_interval(secs => %(held_s)s), true)
+UNION ALL
+SELECT
+    NULL, p.owner, NULL, 'prepared', p.prepared, l.mode, l.granted, '{}', p.gid
+FROM pg_locks AS l
+JOIN pg_prepared_xacts AS p ON l.virtualtransaction = '-1/' || p.transaction
+WHERE
+    l.locktype = 'relation'
+    AND p.database = current_database()
+    AND l.relation IN ('timers'::regclass, 'replicas'::regclass)
+    AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+ORDER BY since NULLS LAST
+LIMIT %(limit)s;
+
 -- name: settle
 -- Writes what became of claimed timers, and answers with the places in the batch whose claim stood.
 -- A timer given back is pending only if no earlier attempt may have been sent; its claim is negated,
@@ -227,6 +284,12 @@ written AS (
         AND asked.status = 'executing'
 )
 SELECT place FROM asked WHERE stands OR is_given_back;
+
+-- name: still_claimed
+-- The claims of these rows, for a settle that skips locked rows and did not find them.
+SELECT t.id, t.claim
+FROM unnest(%(ids)b::uuid[]) AS a (id)
+JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id;
 
 -- name: prune
 -- Looks at the next page of timers in the order of their creation, and deletes those of them that
@@ -330,22 +393,34 @@ WHERE
     AND query_start < clock_timestamp() - make_interval(secs => %(unread_s)s);
 
 -- name: sweep
--- Three statements in one message, and so one transaction that needs nobody's word to end: who is
+-- Four statements in one message, and so one transaction that needs nobody's word to end: who is
 -- frozen in the middle of it holds no lock. The first waits for claims under way, and lets no more
--- in; the second, with a snapshot of its own, sees what they took.
+-- in; the second, with a snapshot of its own, sees what they took, and what others whose rows are
+-- gone had to leave because somebody locked it. Whose they are is found first: a row that has
+-- changed meanwhile is judged by that list again, and not by replicas that this snapshot cannot see.
 SELECT id FROM replicas
 WHERE id = %(replica)s AND (%(counter)s::bigint IS NULL OR counter = %(counter)s)
 FOR UPDATE;
-WITH held AS (
+WITH gone AS MATERIALIZED (
+    SELECT %(replica)s::uuid AS id
+    UNION
+    SELECT claimed_by
+    FROM timers
+    WHERE
+        claimed_by IS NOT NULL
+        AND NOT EXISTS (SELECT FROM replicas WHERE replicas.id = timers.claimed_by)
+),
+held AS (
     SELECT shard, id FROM timers
     WHERE
-        claimed_by = %(replica)s
+        claimed_by IS NOT NULL
+        AND claimed_by = ANY (ARRAY(SELECT id FROM gone))
         AND (
             %(counter)s::bigint IS NULL
             OR EXISTS (SELECT FROM replicas WHERE id = %(replica)s AND counter = %(counter)s)
         )
     ORDER BY shard, id
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE timers AS t
 SET claimed_by = NULL, due_at = %(now)s
@@ -353,6 +428,11 @@ FROM held
 WHERE t.shard = held.shard AND t.id = held.id;
 DELETE FROM replicas
 WHERE id = %(replica)s AND (%(counter)s::bigint IS NULL OR counter = %(counter)s);
+SELECT count(*) AS count
+FROM timers
+WHERE
+    claimed_by IS NOT NULL
+    AND NOT EXISTS (SELECT FROM replicas WHERE replicas.id = timers.claimed_by);
 
 -- name: hint
 SELECT pg_notify('timer_trio', %(hint)s);
