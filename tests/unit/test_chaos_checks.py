@@ -244,4 +244,5 @@ def test_messages_are_cut_out_of_any_pieces() -> None:
 
 @pytest.mark.parametrize("verb", ["claim", "settle", "sweep"])
 def test_statements_are_recognised_by_their_beginning(verb: str) -> None:
-    assert [name for name in QUERIES if verb_of(QUERIES[name]) == verb] == [verb]
+    found = {name.removesuffix("_unlocked") for name in QUERIES if verb_of(QUERIES[name]) == verb}
+    assert found == {verb}
