@@ -141,23 +141,29 @@ class ApiUnderTest:
 @asynccontextmanager
 async def running_api(
     allowed: Iterable[AllowedDestination] = LOOPBACK,
+    max_body_bytes: int = MAX_BODY_BYTES,
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest(allowed)
+        api = ApiUnderTest(allowed, max_body_bytes)
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def served_api() -> AsyncIterator[tuple[ApiUnderTest, str]]:
+async def served_api(
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> AsyncIterator[tuple[ApiUnderTest, str]]:
     """Run an API behind hypercorn; yields its base URL as well."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.include_server_header = False
     config.errorlog = None
-    async with running_api() as api, trio.open_nursery() as nursery:
+    async with (
+        running_api(max_body_bytes=max_body_bytes) as api,
+        trio.open_nursery() as nursery,
+    ):
         app: Any = api.app
         urls = await nursery.start(serve, app, config)
         yield api, urls[0]

@@ -155,9 +155,10 @@ class Import:
             elif lines:
                 break
             self._look_for_an_end(gives_up_at)
-        kept = [line for line in lines if line.number <= MAX_LINES]
-        self.lines += len(kept)
-        return kept
+        if self._source.count > MAX_LINES:
+            lines = [line for line in lines if line.number <= MAX_LINES]
+        self.lines += len(lines)
+        return lines
 
     def _look_for_an_end(self, gives_up_at: float) -> None:
         if self._source.count > MAX_LINES:
