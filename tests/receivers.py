@@ -136,11 +136,12 @@ async def read_request(stream: Stream) -> Received | None:
         if not more:
             return None
         data += more
-    head, _, body = data.partition(b"\r\n\r\n")
+    head, _, start = data.partition(b"\r\n\r\n")
     length = int((Received(head, b"").header(b"content-length") or [b"0"])[0])
+    body = bytearray(start)
     while len(body) < length:
         body += await stream.receive_some()
-    return Received(head, body)
+    return Received(head, bytes(body))
 
 
 class Recorder:
@@ -268,17 +269,22 @@ class ClosesAfterEach:
             await stream.send_all(OK)
 
 
-class HangsUpOnSecond:
-    """Answers the first request of each connection, and closes without a word on the second."""
+class CutsSecond:
+    """Answers the first request of each connection, and resets it within the second."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuts: int) -> None:
         self.requests: list[Received] = []
+        self._cuts_left = cuts
 
     async def __call__(self, stream: Stream) -> None:
-        for answer in (OK, b""):
-            if request := await read_request(stream):
-                self.requests.append(request)
-                await stream.send_all(answer)
+        while request := await read_request(stream):
+            self.requests.append(request)
+            await stream.send_all(OK)
+            if self._cuts_left:
+                self._cuts_left -= 1
+                await stream.receive_some(16)
+                reset(stream)
+                return
 
 
 def reset(stream: Stream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from functools import partial
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.receivers import (
     HERE,
     OK,
     ClosesAfterEach,
-    HangsUpOnSecond,
+    CutsSecond,
     Received,
     Recorder,
     Stream,
@@ -26,9 +27,12 @@ from tests.receivers import (
     read_request,
     receiver,
     request_to,
+    reset,
+    resets_after_head,
     tls_contexts,
     yes,
 )
+from timer_trio.domain.timer import Delivery
 from timer_trio.transport import CallbackTransport, SendWithheld, write_down
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
@@ -100,37 +104,80 @@ async def test_connection_that_the_receiver_closed_while_idle_is_not_used() -> N
     assert len(closing.requests) == 3
 
 
-async def test_at_least_once_is_sent_again_when_a_kept_connection_turns_out_closed() -> None:
-    hanging_up = HangsUpOnSecond()
-    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
-        for _ in range(2):
-            response = await transport.handle_async_request(request_to(served.url()))
-            assert response.status_code == 200
-    assert (len(hanging_up.requests), served.connections) == (3, 2)
+@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("resets", [False, True])
+async def test_request_that_was_read_is_not_sent_again_on_whatever_connection(
+    *, delivery: Delivery, tls: bool, resets: bool
+) -> None:
+    requests: list[Received] = []
+
+    async def hangs_up_on(count: int, stream: Stream) -> None:
+        for number in range(1, count + 1):
+            requests.append(await read_request(stream) or Received(b"", b""))
+            if number < count:
+                await stream.send_all(OK)
+        if resets:
+            reset(stream)
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1") if tls else (None, None)
+    words = "reset by" if resets else "closed by .* before an answer"
+    for count in (1, 2):
+        requests.clear()
+        async with (
+            receiver(partial(hangs_up_on, count), ssl_context=server) as served,
+            CallbackTransport(guard=HERE, ssl_context=client) as transport,
+        ):
+            for _ in range(count - 1):
+                await transport.handle_async_request(request_to(served.url()))
+            with pytest.raises(httpx.ReadError, match=words):
+                await transport.handle_async_request(request_to(served.url(), delivery=delivery))
+        assert (len(requests), served.connections) == (count, 1)
 
 
-async def test_at_least_once_is_sent_again_only_once() -> None:
-    async def answers_first_ever(stream: Stream) -> None:
-        is_first = served.connections == 1
-        await read_request(stream)
-        if is_first:
-            await stream.send_all(OK)
-            await read_request(stream)
+LARGE = b"x" * 20_000_000
+"""No buffer takes it all in: it breaks before its last byte has been handed over."""
 
-    async with receiver(answers_first_ever) as served, CallbackTransport(guard=HERE) as transport:
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_request_that_was_cut_on_a_kept_connection_is_sent_again(*, tls: bool) -> None:
+    cutting = CutsSecond(cuts=1)
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1") if tls else (None, None)
+    async with (
+        receiver(cutting, ssl_context=server) as served,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
+    ):
         await transport.handle_async_request(request_to(served.url()))
-        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
-            await transport.handle_async_request(request_to(served.url()))
+        response = await transport.handle_async_request(request_to(served.url(), content=LARGE))
+        assert response.status_code == 200
+    assert (len(cutting.requests), served.connections) == (2, 2)
+
+
+async def test_request_that_is_cut_again_is_sent_no_third_time() -> None:
+    async def cuts_all_but_the_first(stream: Stream) -> None:
+        if served.connections == 1:
+            await read_request(stream)
+            await stream.send_all(OK)
+        await resets_after_head(stream)
+
+    async with (
+        receiver(cuts_all_but_the_first) as served,
+        CallbackTransport(guard=HERE) as transport,
+    ):
+        await transport.handle_async_request(request_to(served.url()))
+        with pytest.raises(httpx.WriteError, match="reset by"):
+            await transport.handle_async_request(request_to(served.url(), content=LARGE))
     assert served.connections == 2
 
 
 async def test_at_most_once_is_never_sent_again() -> None:
-    hanging_up = HangsUpOnSecond()
-    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
+    cutting = CutsSecond(cuts=1)
+    async with receiver(cutting) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
-        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
-            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
-    assert len(hanging_up.requests) == 2
+        sent = request_to(served.url(), delivery=AT_MOST_ONCE, content=LARGE)
+        with pytest.raises(httpx.WriteError, match="reset by"):
+            await transport.handle_async_request(sent)
+    assert (len(cutting.requests), served.connections) == (1, 1)
 
 
 async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
@@ -187,15 +234,15 @@ async def test_withheld_request_does_not_make_its_connection_fresh(mock_clock: M
     assert served.connections == 2
 
 
-async def test_request_that_may_have_arrived_is_not_called_withheld() -> None:
-    hanging_up = HangsUpOnSecond()
+async def test_request_of_which_a_part_arrived_is_not_called_withheld() -> None:
+    cutting = CutsSecond(cuts=1)
     answers_of_fence = iter([True, False])
-    async with receiver(hanging_up) as served, CallbackTransport(guard=HERE) as transport:
+    async with receiver(cutting) as served, CallbackTransport(guard=HERE) as transport:
         await transport.handle_async_request(request_to(served.url()))
-        fenced = request_to(served.url(), may_send=lambda: next(answers_of_fence))
-        with pytest.raises(httpx.ReadError, match=r"closed by .* before an answer"):
+        fenced = request_to(served.url(), may_send=lambda: next(answers_of_fence), content=LARGE)
+        with pytest.raises(httpx.WriteError, match="reset by"):
             await transport.handle_async_request(fenced)
-    assert len(hanging_up.requests) == 2
+    assert len(cutting.requests) == 1
 
 
 @pytest.mark.parametrize("tls", [False, True])

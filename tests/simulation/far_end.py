@@ -19,8 +19,8 @@ from timer_trio.transport import SendWithheld
 class Temper(StrEnum):
     """How a receiver behaves; the host name of its URL.
 
-    A closing one closes a kept connection that has brought it the request: whoever sent it asks
-    whether it may send on another, which is then refused.
+    A closing one closes a kept connection that has brought it a part of the request: whoever sent
+    it asks whether it may send on another, which is then refused.
     """
 
     FAST = "fast"

@@ -29,7 +29,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 """Four to eight times what common servers send at most."""
 
 FRESH_S: Final = 1.0
-"""A receiver hardly closes a connection so soon after it was used: no need to ever send twice."""
+"""A receiver hardly closes a connection so soon after it was used: so the one try will arrive."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65_535
@@ -62,9 +62,10 @@ class CallbackTransport(httpx.AsyncBaseTransport):
     Each request carries two extensions. `may_send`, a function, is called right before the first
     byte goes out, with no checkpoint in between. `delivery`: `at_most_once` goes out once, on a
     connection opened for it or used within the last second; `at_least_once` (the default) goes out
-    again if a connection that was kept turns out to be closed before any byte of an answer. A
-    request that `write_down` was given goes out as it was then. While a connection for it is being
-    opened a third one, `phase`, says what that waits for.
+    again if a connection that was kept breaks before the last byte has been handed to the system:
+    nobody can have read it whole then. A request that has gone out whole is never sent again. One
+    that `write_down` was given goes out as it was then. While a connection for it is being opened a
+    third extension, `phase`, says what that waits for.
 
     A connection is opened to addresses that `guard` lets pass, and to no others; without one these
     are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
@@ -125,17 +126,17 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         answer = self._new_answer()
         try:
             await self._exchange(order, connection, answer)
-        except httpx.NetworkError as lost:
+        except httpx.WriteError as lost:
             if order.is_once or answer.has_begun:
                 raise
             return await self._send_again(order, lost)
         return answer
 
-    async def _send_again(self, order: _Order, lost: httpx.NetworkError) -> Answer:
+    async def _send_again(self, order: _Order, lost: httpx.WriteError) -> Answer:
         try:
             return await self._send_on_fresh(order)
         except (SendWithheld, ShortageError):
-            # The first try may have arrived: nobody may take it for not sent.
+            # A part of the first try may have arrived: nobody may take it for not sent.
             raise lost from None
 
     async def _send_on_fresh(self, order: _Order) -> Answer:

@@ -29,7 +29,8 @@ class Connection:
 
         Raises:
             ShortageError: nothing was sent.
-            httpx.NetworkError: the connection broke or ended; the answer may have begun.
+            httpx.WriteError: the connection broke before the system had taken the last byte.
+            httpx.ReadError: it broke or ended later; the answer may have begun.
             httpx.RemoteProtocolError: what came is no HTTP.
         """
         failure: httpx.NetworkError | None = None

@@ -16,8 +16,9 @@ MAX_IDLE_PER_DESTINATION: Final = 100
 MAX_IDLE: Final = 1_000
 """As many callbacks as are in flight by default."""
 
-MAX_IDLE_S: Final = 30.0
-"""Receivers keep an idle connection for 5 to 75 s; one that they closed costs a second try."""
+MAX_IDLE_S: Final = 4.0
+"""Common servers keep an idle connection for 5 s and more. One that is closed while a request is on
+its way costs that callback: nobody knows whether it was read."""
 
 
 ROOM: Final = 8
