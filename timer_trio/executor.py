@@ -18,7 +18,7 @@ from timer_trio.domain.errors import ContentionError, ReplicaGoneError
 from timer_trio.domain.outcome import Settlement, judge, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.heartbeat import Heartbeat
 from timer_trio.launch import Launcher
 from timer_trio.locked import LockedTimer, LockedTimers
@@ -33,6 +33,8 @@ MAX_CLAIMS: Final = 500
 """Timers in one claim: 14-20 ms, after which the first of many can be sent."""
 CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
+TAKE_SLICE: Final = 50
+"""Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
 LAST_CLAIMS_S: Final = 3.0
 """How long a stop waits for claims to be answered: after it nothing of them might be sent."""
 
@@ -200,7 +202,7 @@ class Executor:
                     reply = await repeat_until_answered(lambda: self._ask(batch))
         except ReplicaGoneError:
             self._heartbeat.distrust(batch.replica)
-        self._take_reply(batch, reply)
+        await self._take_reply(batch, reply)
 
     async def _ask(self, batch: _Batch) -> ClaimReply:
         try:
@@ -231,17 +233,12 @@ class Executor:
                 self._slots.hold(each.timer.destination)
             await self._claim(replace(self._batch(armed), claim=claim))
 
-    def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
+    async def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
-        now = self._clock.now()
-        for timer in reply.claimed:
-            armed = waiting.pop(timer.id)
-            self._cache.done(timer.id)
-            missed = judge(timer, now, waited_for_slot=armed.waited)
-            if missed is None:
-                self._launcher.add(timer, armed.timer, batch.replica)
-            else:
-                self._refuse(missed, armed)
+        for taken, timer in enumerate(reply.claimed, start=1):
+            self._take(timer, waiting.pop(timer.id), batch.replica)
+            if taken % TAKE_SLICE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
         for timer_id, reason in reply.unreadable.items():
             self._refuse(unreadable(timer_id, batch.claim, reason), waiting.pop(timer_id))
         for armed in waiting.values():
@@ -250,6 +247,14 @@ class Executor:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 del waiting[timer_id]
         self._hear(waiting, reply.moved)
+
+    def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId) -> None:
+        self._cache.done(timer.id)
+        missed = judge(timer, self._clock.now(), waited_for_slot=armed.waited)
+        if missed is None:
+            self._launcher.add(timer, armed.timer, replica)
+        else:
+            self._refuse(missed, armed)
 
     def _hear(self, timer_ids: Iterable[TimerId], moved: Iterable[DueTimer]) -> None:
         """Take note of what became of timers that were not claimed."""

@@ -86,7 +86,7 @@ class Intake:
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
         timer = self.new_timer(spec, self._clock.now())
-        cost_us = create_cost_us(spec)
+        cost_us = create_cost_us(spec, at_most=MAX_CREATES_US)
         queue = self._light if cost_us <= LIGHT_US else self._heavy
         with trio.move_on_after(CREATE_DEADLINE_S):
             await queue.submit(timer, cost_us)
