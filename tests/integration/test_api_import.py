@@ -14,13 +14,17 @@ from trio.testing import MockClock
 from tests.api_under_test import MAX_BODY_BYTES, START, WANTED, ApiUnderTest, running_api
 from tests.bad_inputs import BAD_INPUTS
 from timer_trio.api import importer
+from timer_trio.api.connection import DROP_TIMEOUT_S
 from timer_trio.api.importer import CHUNK_LINES, IDLE_S, PAUSE_S
 from timer_trio.api.imports import MAX_IMPORTS
+from timer_trio.api.pace import MIN_BYTES_PER_S, WINDOW_S
 from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
 from timer_trio.domain.timer import NewTimer
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 GOOD = json.dumps(WANTED).encode()
+ENOUGH = b" " * int(WINDOW_S * MIN_BYTES_PER_S) + b"\n"
+"""What a sender must send while it is waited for so long."""
 
 
 @pytest.fixture
@@ -251,12 +255,87 @@ async def test_progress_tells_through_which_line_it_came(
 
 async def test_silent_client_is_given_up(api: ApiUnderTest, autojump_clock: MockClock) -> None:
     began = trio.current_time()
-    content = pieces(GOOD + b"\n", IDLE_S - 5, GOOD + b"\n", b"{", float("inf"))
+    line = GOOD + ENOUGH
+    content = pieces(line, IDLE_S - 5, line, b"{", float("inf"))
     *progress, answer = await import_lines(api, content)
-    assert trio.current_time() - began == pytest.approx(2 * IDLE_S - 5, abs=15)
+    assert trio.current_time() - began == pytest.approx(2 * IDLE_S - 5 + DROP_TIMEOUT_S, abs=5)
     assert (answer["code"], answer["data"]["imported"]) == (2, 2)
+    assert answer["message"].startswith("no byte came for 30s")
     assert answer["data"]["through_line"] == 2
     assert len(progress) <= 2 * IDLE_S
+
+
+async def trickle(pause_s: float, part: bytes) -> AsyncIterator[bytes]:
+    """Send a part again and again, for an hour."""
+    for _ in range(int(3600 / pause_s)):
+        yield part
+        await trio.sleep(pause_s)
+
+
+async def test_client_that_trickles_is_given_up(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+    *_, answer = await import_lines(api, trickle(0.5, GOOD + b"\n"))
+    assert trio.current_time() - began == pytest.approx(WINDOW_S + DROP_TIMEOUT_S, abs=2)
+    assert answer["code"] == 2
+    assert answer["message"].startswith("less than 1,024 bytes a second came for 30s")
+    assert answer["message"].endswith("send what follows through_line again, faster")
+    imported = answer["data"]["imported"]
+    assert imported == answer["data"]["through_line"] == await total(api)
+    assert imported == pytest.approx(2 * WINDOW_S, abs=3)
+
+
+async def test_client_that_is_fast_enough_is_not_given_up(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    *_, answer = await import_lines(api, trickle(10, GOOD.ljust(MIN_BYTES_PER_S * 11) + b"\n"))
+    assert answer["data"] == data(360)
+
+
+async def test_client_that_slows_down_is_given_up(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    async def slow_down() -> AsyncIterator[bytes]:
+        yield (GOOD + b"\n") * 10_000
+        async for part in trickle(1, GOOD + b"\n"):
+            yield part
+
+    began = trio.current_time()
+    *_, answer = await import_lines(api, slow_down())
+    assert trio.current_time() - began <= 2 * WINDOW_S + DROP_TIMEOUT_S + 2
+    assert answer["message"].startswith("less than 1,024 bytes")
+    assert answer["data"]["imported"] > 10_000
+
+
+async def test_client_is_not_judged_while_the_database_is_waited_for(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    create_many = api.storage.create_many
+
+    async def take_long(timers: Sequence[NewTimer], now: datetime) -> None:
+        await trio.sleep(9)  # a create is given up after 10 s
+        await create_many(timers, now)
+
+    monkeypatch.setattr(api.storage, "create_many", take_long)
+    began = trio.current_time()
+    count = CHUNK_LINES * 12
+    *_, answer = await import_lines(api, (GOOD + b"\n") * count)
+    assert answer["data"] == data(count)
+    assert trio.current_time() - began > 2 * WINDOW_S
+
+
+async def test_places_of_clients_that_trickle_are_free_again(
+    api: ApiUnderTest, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_IMPORTS):
+            nursery.start_soon(import_lines, api, trickle(0.5, b"\n"))
+        await trio.sleep(WINDOW_S - 5)
+        busy = await api.client.post("/timers/import", content=GOOD, headers=NDJSON)
+        assert busy.status_code == 503
+        await trio.sleep(10)
+        assert (await import_lines(api, GOOD))[-1]["data"] == data(1)
 
 
 async def test_what_a_slow_client_has_sent_is_written_when_it_pauses(

@@ -13,6 +13,7 @@ from timer_trio.api.connection import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
 from timer_trio.api.lines import Line, Lines
+from timer_trio.api.pace import MIN_BYTES_PER_S, WINDOW_S, Pace
 from timer_trio.api.requests import Rules, read_spec, reading_members
 from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
@@ -70,6 +71,11 @@ _TOO_MANY: Final = Ending(
 _IDLE: Final = Ending(
     Code.INVALID, f"no byte came for {IDLE_S:g}s: send what follows through_line again"
 )
+_SLOW: Final = Ending(
+    Code.INVALID,
+    f"less than {MIN_BYTES_PER_S:,} bytes a second came for {WINDOW_S:g}s, and others wait for the "
+    "place: send what follows through_line again, faster",
+)
 _STOPPING: Final = Ending(Code.INTERNAL, "the service stops: send what follows through_line again")
 _AWAY: Final = Ending(
     Code.INTERNAL,
@@ -98,6 +104,7 @@ class Import:
         self._stopping = context.stopping
         self._rules = rules
         self._slices = slices
+        self._pace = Pace()
         self._source = Lines(context.max_body_bytes)
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
         self.lines = 0
@@ -143,8 +150,10 @@ class Import:
         gives_up_at = trio.current_time() + IDLE_S
         while self.ending is None and len(lines) < CHUNK_LINES and size < CHUNK_BYTES:
             data: bytes | None = None
+            began_s = trio.current_time()
             with trio.move_on_after(PAUSE_S):
                 data = await self._stream.receive()
+            is_slow = self._pace.is_too_slow(trio.current_time() - began_s, len(data or b""))
             if data:
                 size += len(data)
                 gives_up_at = trio.current_time() + IDLE_S
@@ -152,21 +161,23 @@ class Import:
             elif data is not None:
                 lines += self._source.end()
                 self.ending = COMPLETE
-            elif lines:
+            self._look_for_an_end(gives_up_at, is_slow=is_slow)
+            if data is None and lines:
                 break
-            self._look_for_an_end(gives_up_at)
         if self._source.count > MAX_LINES:
             lines = [line for line in lines if line.number <= MAX_LINES]
         self.lines += len(lines)
         return lines
 
-    def _look_for_an_end(self, gives_up_at: float) -> None:
+    def _look_for_an_end(self, gives_up_at: float, *, is_slow: bool) -> None:
         if self._source.count > MAX_LINES:
             self.ending = _TOO_MANY
         elif self.ending is None and self._stopping.is_set():
             self.ending = _STOPPING
         elif self.ending is None and trio.current_time() >= gives_up_at:
             self.ending = _IDLE
+        elif self.ending is None and is_slow:
+            self.ending = _SLOW
 
     def _parse(self, lines: Sequence[Line], now: datetime) -> Iterator[_Read | None]:
         """Yield what the lines hold, None where it can pause."""

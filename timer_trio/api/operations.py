@@ -177,8 +177,9 @@ counts and, as `errors`, the first refused lines: `{"line": 17, "field": "callba
 judged as of the arrival of the request: what falls due while it runs is imported, and fires at \
 once.
 
-If an import cannot go on (the database is away, the service stops, nothing comes for 30 s), the \
-code of the last line is not 0. Then `data.through_line`, as in the progress, says up to \
+If an import cannot go on (the database is away, the service stops, nothing comes for 30 s, \
+less than 1 KiB a second came while the service waited 30 s for it), the code of the last \
+line is not 0. Then `data.through_line`, as in the progress, says up to \
 which line all are imported or refused: send those behind it again. `data.unknown` names lines \
 whose transaction was not answered, and the id of the first of their timers: if that one exists, \
 all of these lines are imported, otherwise none. What is imported stays, also \
