@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import socket
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from timer_trio import output
+from timer_trio.metrics import Metrics
 from timer_trio.output import Output, queued
 
 SOON_S: Final = 10
@@ -163,3 +165,18 @@ def test_stream_in_memory_stays_as_it_is() -> None:
 def test_closed_stream_becomes_one_that_forgets() -> None:
     with queued(None) as stream:
         print("lost", file=stream)
+
+
+def test_dropped_lines_of_this_process_are_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MAX_LINES", 0)
+    monkeypatch.setattr(output, "_OUTPUTS", [])
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    ours, theirs = os.pipe()
+    with os.fdopen(ours), os.fdopen(theirs, "w") as near_end:
+        stream = cast("Output", queued(near_end))
+        assert stream.write("first\n") == len("first\n")
+        for _ in range(3):
+            stream.write("more\n")
+        assert stream.drain(SOON_S)
+        value = Metrics().registry.get_sample_value("timer_trio_log_dropped_total")
+        assert value == output.dropped_lines() > 0

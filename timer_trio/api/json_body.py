@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Generator
 from dataclasses import dataclass
 from json import JSONDecodeError
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 from timer_trio.api.errors import shown
 from timer_trio.api.json_text import (
@@ -35,41 +35,14 @@ AT_ONCE_BYTES: Final = 4_096
 """So short a body is read in one go: a millisecond, at worst."""
 MAX_MEMBERS: Final = 100
 """Of the body itself. What has more is read no further: no reader knows so many."""
-MAX_VALUES: Final = 10_000
-"""Members and elements of a member that is built."""
-
-_Result = TypeVar("_Result")
-
-
-class _Everything:
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-_ALL: Final = _Everything()
-
-
-def parse_object(raw: bytes, *, verbatim: str) -> dict[str, object]:
-    """Read a body as `reading_object` does, without a pause."""
-    return finished(reading_object(raw, verbatim=verbatim))
-
-
-def finished(steps: Generator[object, None, _Result]) -> _Result:
-    """Run to the end what could pause."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
 
 
 def reading_object(
     raw: bytes,
     *,
     verbatim: str,
-    known: Container[str] = _ALL,
-    most_values: int = MAX_VALUES,
+    known: Container[str],
+    most_values: int,
     called: str = "the body",
 ) -> Generator[None, None, dict[str, object]]:
     """Parse a JSON object strictly; the member named `verbatim` comes back as its JsonText.
