@@ -23,8 +23,8 @@ async def test_others_have_their_turn_while_rows_are_written_down(
 
     async def have_turns() -> None:
         while True:
-            await trio.lowlevel.checkpoint()
             in_a_row.append(0)
+            await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(have_turns)
