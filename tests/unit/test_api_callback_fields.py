@@ -30,6 +30,8 @@ def test_every_accepted_url_can_be_sent_and_names_one_host(url: str) -> None:
     assert not sent.userinfo
     assert httpx.Request("POST", sent).headers["host"]
     assert sent.host.rstrip(".") in destination_of(url)
+    assert check_url(str(sent), AddressGuard()) == str(sent)
+    assert destination_of(str(sent)) == destination_of(url)
     sent.raw_host.decode().encode("idna")
 
 
@@ -65,6 +67,24 @@ def test_all_headers_together_have_a_limit() -> None:
 @pytest.mark.parametrize("host", ["[2606:4700::ABCD]", "[2606:4700::abcd]", "EXAMPLE.com"])
 def test_case_of_a_host_does_not_matter(host: str) -> None:
     assert check_url(f"http://{host}/", AddressGuard()) == f"http://{host}/"
+
+
+@pytest.mark.parametrize(
+    ("letters", "ascii_form"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example.", "xn--BCHER-kva.EXAMPLE"),
+        ("straße.例え.jp:8443", "xn--strae-oqa.xn--r8jz45g.jp:8443"),
+        ("shop.bücher.example:443", "shop.xn--bcher-kva.example"),
+    ],
+)
+def test_both_spellings_of_a_name_lead_to_one_destination(letters: str, ascii_form: str) -> None:
+    urls = [check_url(f"https://{host}/", AddressGuard()) for host in (letters, ascii_form)]
+    assert urls == [f"https://{letters}/", f"https://{ascii_form}/"]
+    assert len({destination_of(url) for url in urls}) == 1
+    # Connections are shared as well.
+    sent = {(url.raw_host.rstrip(b"."), url.port) for url in map(httpx.URL, urls)}
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("host", ["xn--n3h.net", "xn--a", "xn--localhost-"])

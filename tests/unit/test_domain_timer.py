@@ -187,6 +187,9 @@ def test_every_other_bit_of_an_id_is_random() -> None:
 # Destinations.
 
 
+ODD_LABELS = ("xn--", "xn--a-", "xn--ü", "xn--a", "a-xn--bcher-kva", "xn--99999999")
+
+
 @pytest.mark.parametrize(
     ("url", "destination"),
     [
@@ -203,6 +206,10 @@ def test_every_other_bit_of_an_id_is_random() -> None:
         ("https://user:word@example.com/", "https://example.com:443"),
         ("https://bücher.example/", "https://bücher.example:443"),
         ("https://BÜCHER.example/", "https://bücher.example:443"),
+        ("https://XN--bcher-KVA.example/", "https://bücher.example:443"),
+        ("https://a.xn--bcher-kva.example:8443/", "https://a.bücher.example:8443"),
+        # What only looks encoded is itself.
+        *((f"https://{odd}.example/", f"https://{odd}.example:443") for odd in ODD_LABELS),
     ],
 )
 def test_destination_is_scheme_host_and_port(url: str, destination: str) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -23,6 +22,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_AUTHORITY: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
 
 # The transport frames the message and picks the receiver: a header that says otherwise would lie.
@@ -71,15 +71,18 @@ def _host_of(url: str) -> str:
         raise ValueError(f"must be at most {MAX_URL_LENGTH:,} characters long")
     if _SPACE_OR_CONTROL.search(url):
         raise ValueError("must not hold spaces, control characters or backslashes")
-    if not url.lower().startswith(("http://", "https://")):
+    authority = _AUTHORITY.match(url)
+    if authority is None:
         raise ValueError("must begin with http:// or https://")
     try:
-        parts = urlsplit(url)
-        destination_of(url)
         sent = httpx.URL(url)
+        is_one = destination_of(url) == destination_of(str(sent))
     except (ValueError, httpx.InvalidURL):
         raise ValueError("is not a valid URL") from None
-    _check_authority(parts, sent)
+    _check_authority(authority[1], sent)
+    # It is stored under the destination of its text: that must be where it is sent.
+    if not is_one:
+        raise ValueError("must name a valid host")
     return sent.raw_host.decode()
 
 
@@ -89,27 +92,28 @@ def _addresses_in(host: str) -> tuple[str, ...]:
     return tuple(ip for ip, _ in numeric(host.removesuffix(".")) or ())
 
 
-def _check_authority(parts: SplitResult, sent: httpx.URL) -> None:
-    if "@" in parts.netloc:
+def _check_authority(authority: str, sent: httpx.URL) -> None:
+    if "@" in authority:
         raise ValueError("must not hold credentials: send them in callback_headers")
-    try:
-        host = sent.host.lower()
-    except ValueError:  # what begins with xn-- and is no encoded name
-        raise ValueError("must name a valid host") from None
-    if not parts.hostname or not host:
+    if not sent.raw_host:
         raise ValueError("must name a host")
-    if "%" in parts.netloc:
+    if "%" in authority:
         raise ValueError("must name its host plainly, without zone or escapes")
-    # Two readers that see two hosts are how an address guard is walked around.
-    if parts.hostname != host or not _is_host(sent.raw_host.decode()):
+    if not _is_host(sent):
         raise ValueError("must name a valid host")
-    if parts.port == 0:
+    if sent.port == 0:
         raise ValueError("must not name port 0")
 
 
-def _is_host(host: str) -> bool:
-    is_ipv6 = ":" in host  # httpx has let only an address through
-    return is_ipv6 or _HOST_NAME.fullmatch(host.removesuffix(".")) is not None
+def _is_host(sent: httpx.URL) -> bool:
+    raw = sent.raw_host.decode()
+    if ":" in raw:  # httpx has let only an address through
+        return True
+    try:
+        is_decoded = bool(sent.host)
+    except ValueError:  # what begins with xn-- and is no encoded name
+        return False
+    return is_decoded and _HOST_NAME.fullmatch(raw.removesuffix(".")) is not None
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -168,7 +168,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @lru_cache(maxsize=1_024)  # most callbacks go to a few URLs, and each is asked for many times
 def destination_of(url: str) -> Destination:
-    """Name the destination of a valid callback URL.
+    """Name the destination of a valid callback URL; a name in ASCII is that which it encodes.
 
     Raises:
         ValueError: the URL has no scheme of ours or no readable port.
@@ -178,8 +178,24 @@ def destination_of(url: str) -> Destination:
     if scheme not in _DEFAULT_PORTS:
         raise ValueError(f"not an http or https URL: {url!r}")
     host = (parts.hostname or "").rstrip(".")
-    name = f"[{host}]" if ":" in host else host
+    name = f"[{host}]" if ":" in host else _in_letters(host)
     return Destination(f"{scheme}://{name}:{parts.port or _DEFAULT_PORTS[scheme]}")
+
+
+def _in_letters(host: str) -> str:
+    if "xn--" not in host:
+        return host
+    return ".".join(map(_decoded, host.split(".")))
+
+
+def _decoded(label: str) -> str:
+    """Decode what RFC 3492 has encoded; a label that only looks like it stays as it is."""
+    prefix, _, encoded = label.partition("xn--")
+    try:
+        letters = "" if prefix else encoded.encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label
+    return letters if letters.isprintable() and not letters.isascii() else label
 
 
 def shard_of(timer_id: TimerId) -> int:
