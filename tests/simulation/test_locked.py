@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import pytest
 import trio
 
 from tests.simulation.checkers import broken_promises
@@ -14,6 +15,8 @@ from tests.simulation.world import World, run_world
 from timer_trio.domain.timer import Status, TimerId
 
 LOCKED_S = 5.0
+LOADER_S = 10.5
+"""An interval of the loader's, and a claim."""
 MANY = 1_200
 """More than a replica has slots."""
 
@@ -111,3 +114,17 @@ def test_stop_does_not_wait_for_locked_rows_and_who_comes_next_fires_them() -> N
 
     (story,) = history_of(script).stories
     assert len(story.sends) == 1
+
+
+def test_more_locked_rows_than_may_wait_are_left_to_the_loader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("timer_trio.locked.MAX_LOCKED", 1)
+
+    async def script(world: World) -> None:
+        consumers = [await create(world, 1.0) for _ in range(3)]
+        began_s = trio.current_time()
+        await world.lock(ids_of(*consumers), LOCKED_S)
+        world.trouble("left to the loader", began_s, recovery_s=LOADER_S)
+
+    assert [len(story.sends) for story in history_of(script).stories] == [1, 1, 1]

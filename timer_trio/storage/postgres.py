@@ -64,7 +64,8 @@ from timer_trio.storage.rows import (
 )
 
 STAGE_CONNECTIONS: Final = 10
-"""Two each for create, load, claim and settle, one each for prune and hint; few are mostly open."""
+"""Two each for create, load and claim, one each for settle, prune, hint and what is locked; few are
+mostly open."""
 BULK_CONNECTIONS: Final = 2
 """For batches and imports: what they take of the database's time, claims and creates wait for."""
 UNREAD_S: Final = 2.0
