@@ -85,7 +85,7 @@ async def test_nothing_is_prepared_behind_a_pooler(database_url: str) -> None:
 
 async def test_statements_are_prepared_where_the_server_itself_answers(database_url: str) -> None:
     async with PostgresStorage(database_url, pool_size=1) as storage:
-        assert await storage._stages.run(session_of) == (0, "1s", "off")
+        assert await storage._stages.run(session_of) == (0, "100ms", "off")
 
 
 async def test_who_does_not_hear_his_own_voice_knows_that_he_is_deaf(
