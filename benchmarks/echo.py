@@ -15,6 +15,7 @@ from quart_trio import QuartTrio
 from timer_trio.api.requests import CREATE, Rules
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.metrics import Metrics
 from timer_trio.server import Server
 
 _RULES: Final = Rules(timeout_s=30, misfire_grace_s=300, max_metadata_keys=64, guard=AddressGuard())
@@ -30,7 +31,7 @@ async def main() -> None:
     app.add_url_rule("/timers", view_func=echo, methods=["POST"])
     server = Server(Settings.model_validate({"PORT": "0"}))
     async with trio.open_nursery() as nursery:
-        await nursery.start(server.run, app, trio.Event())
+        await nursery.start(server.run, app, Metrics(), trio.Event())
         print(f"listens on {server.urls[0]}", flush=True)
 
 

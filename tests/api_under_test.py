@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
+import trustme
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
+from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
 from timer_trio.intake import Intake
 from timer_trio.metrics import Metrics
+from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
 
 API_KEY: Final = "k" * 32
@@ -73,7 +75,9 @@ class ApiUnderTest:
         self.storage = MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
         self.stopping = trio.Event()
-        metrics = Metrics()
+        self.closing = trio.Event()
+        """Set once the server is to take no more requests."""
+        self.metrics = metrics = Metrics()
         self.intake = Intake(
             storage=self.storage,
             clock=self.clock,
@@ -153,18 +157,23 @@ async def running_api(
 
 @asynccontextmanager
 async def served_api(
-    max_body_bytes: int = MAX_BODY_BYTES,
+    hypercorn_config: Path | None = None, max_body_bytes: int = MAX_BODY_BYTES, **limits: Any
 ) -> AsyncIterator[tuple[ApiUnderTest, str]]:
-    """Run an API behind hypercorn; yields its base URL as well."""
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.include_server_header = False
-    config.errorlog = None
-    async with (
-        running_api(max_body_bytes=max_body_bytes) as api,
-        trio.open_nursery() as nursery,
-    ):
-        app: Any = api.app
-        urls = await nursery.start(serve, app, config)
-        yield api, urls[0]
+    """Run an API behind its own server, under these limits; yields its base URL as well."""
+    server = Server(Settings(port=0), hypercorn_config)
+    server.limits = replace(server.limits, **limits)
+    async with running_api(max_body_bytes=max_body_bytes) as api, trio.open_nursery() as nursery:
+        await nursery.start(server.run, api.app, api.metrics, api.closing)
+        yield api, server.urls[0]
         nursery.cancel_scope.cancel()
+
+
+def tls_config(folder: Path, authority: trustme.CA, more: str = "") -> Path:
+    """Write settings for hypercorn: a certificate for 127.0.0.1, and whatever more."""
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    path = folder / "hypercorn.toml"
+    files = f'certfile = "{folder}/cert.pem"\nkeyfile = "{folder}/key.pem"\n'
+    path.write_text(f'{files}bind = "127.0.0.1:0"\n{more}')
+    return path

@@ -155,6 +155,11 @@ class Settings(BaseModel, frozen=True):
         description="the address or name to listen on, such as 127.0.0.1, 0.0.0.0 or ::",
     )
     port: int = _count(8080, 0, 65535)
+    keep_alive_s: float = _seconds(75, 1, 3600)
+    max_connections: int = _count(4096, 1, 65_536)
+    max_connections_per_address: int | None = Field(
+        default=None, ge=1, le=65_536, description="a whole number from 1 to 65536"
+    )
     workers: int = _count(1, 1, 64, "of processes ")
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", description="trace, debug, info, warn or error"
@@ -237,6 +242,11 @@ _RULES: Final = (
         frozenset({"MAX_IN_FLIGHT_PER_DESTINATION", "MAX_IN_FLIGHT"}),
         lambda settings: settings.max_in_flight_per_destination <= settings.max_in_flight,
         "MAX_IN_FLIGHT_PER_DESTINATION must be at most MAX_IN_FLIGHT",
+    ),
+    _Rule(
+        frozenset({"MAX_CONNECTIONS_PER_ADDRESS", "MAX_CONNECTIONS"}),
+        lambda settings: (settings.max_connections_per_address or 1) <= settings.max_connections,
+        "MAX_CONNECTIONS_PER_ADDRESS must be at most MAX_CONNECTIONS",
     ),
 )
 

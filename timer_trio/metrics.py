@@ -69,6 +69,13 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_DroppedLines())
+        self.connections = self._gauge("connections", "Connections to the API that are open")
+        self._connections_closed = Counter(
+            "timer_trio_connections_closed",
+            "Connections to the API that were closed, by why",
+            ["reason"],
+            registry=self.registry,
+        )
         self.in_flight = self._gauge("in_flight", "Timers claimed and not yet answered")
         self.unsettled = self._gauge("unsettled", "Outcomes not yet written")
         self.cached = self._gauge("cached", "Timers in memory")
@@ -81,6 +88,10 @@ class Metrics:
         """Count one statement that the database has answered."""
         self.flush_rows.labels(verb).observe(rows)
         self.flush_s.labels(verb).observe(seconds)
+
+    def closed_connection(self, reason: str) -> None:
+        """Count a connection to the API that was closed."""
+        self._connections_closed.labels(reason).inc()
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"timer_trio_{name}", words, registry=self.registry)

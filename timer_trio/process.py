@@ -22,38 +22,61 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.membership import Identity
+from timer_trio.open_files import Shares, Wanted, divide
 from timer_trio.replica import Replica
 from timer_trio.server import Server
 from timer_trio.storage.migrate import migrate_database
-from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres import BULK_CONNECTIONS, STAGE_CONNECTIONS, PostgresStorage
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import MAX_IDLE, Pool
 
 OPEN_FILES: Final = 16_384
-"""Callbacks in flight at their highest setting, idle connections, clients, and some to spare."""
-IDLE_SHARE: Final = 4
-"""Idle connections may take a quarter of the open files, so that others can still be opened."""
+"""Enough for the settings as they are, and for callbacks in flight at their highest."""
+OWN_CONNECTIONS: Final = STAGE_CONNECTIONS + BULK_CONNECTIONS + 2
+"""To the database, beside the API's: the last two are of the heartbeat and of who listens."""
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Callbacks in flight are up to a million objects and no garbage: under Python's own thresholds a
 burst of 10,000 spends a third of its CPU time on looking at them again and again."""
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = structlog.get_logger()
 
 
-def use_system() -> int:
-    """Make this process one of many callbacks; answers how many files it may open."""
+def use_system(settings: Settings) -> Shares:
+    """Make this process one of many connections; answers how many of each kind it can have."""
     _collect_garbage_seldom()
-    return _allow_open_files()
+    wanted = Wanted(
+        clients=settings.max_connections,
+        callbacks=settings.max_in_flight,
+        idle=MAX_IDLE,
+        database=settings.database_pool_size + OWN_CONNECTIONS,
+    )
+    return divide(_allow_open_files(wanted), wanted)
 
 
-def _allow_open_files() -> int:
-    """Use what the system lets us have: a callback in flight and an idle connection take one."""
+def _allow_open_files(wanted: Wanted) -> int:
+    """Use what the system lets us have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    allowed = max(soft, wanted)
+    most = max(OPEN_FILES, wanted.open_files)
+    allowed = max(soft, most if hard == resource.RLIM_INFINITY else min(most, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     return allowed
+
+
+def fit(settings: Settings, shares: Shares) -> Settings:
+    """Lower the callbacks in flight to what can be open at once, and say so."""
+    short = {
+        "MAX_IN_FLIGHT": (settings.max_in_flight, shares.callbacks),
+        "MAX_CONNECTIONS": (settings.max_connections, shares.clients),
+    }
+    cut = {name: allowed for name, (asked, allowed) in short.items() if allowed < asked}
+    if cut:
+        log.warning("open_files_short", advice="raise the limit of open files (ulimit -n)", **cut)
+    in_flight = shares.callbacks
+    per_destination = min(settings.max_in_flight_per_destination, in_flight)
+    return settings.model_copy(
+        update={"max_in_flight": in_flight, "max_in_flight_per_destination": per_destination}
+    )
 
 
 def _collect_garbage_seldom() -> None:
@@ -69,13 +92,17 @@ class Signals:
 
 @asynccontextmanager
 async def heard_signals() -> AsyncIterator[Signals]:
-    """Call the current handler at each SIGTERM or SIGINT; at first, that ends the block.
+    """Call the current handler at each SIGTERM, SIGINT or SIGHUP; at first, that ends the block.
 
-    After the block they are ignored, so that one too many does not spoil the exit code.
+    A SIGHUP that is ignored stays so: `nohup` asks for it. After the block all are ignored, so that
+    one too many does not spoil the exit code.
     """
-    for number in STOP_SIGNALS:
+    numbers = set(STOP_SIGNALS)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
-    with trio.open_signal_receiver(*STOP_SIGNALS) as received:
+    with trio.open_signal_receiver(*numbers) as received:
         async with trio.open_nursery() as nursery:
             signals = Signals(nursery.cancel_scope.cancel)
             nursery.start_soon(_obey, received, signals)
@@ -92,7 +119,7 @@ async def _obey(received: AsyncIterator[int], signals: Signals) -> NoReturn:
 
 @asynccontextmanager
 async def replica_on(
-    database_url: str, settings: Settings, *, open_files: int, alone: bool
+    database_url: str, settings: Settings, *, shares: Shares, alone: bool
 ) -> AsyncIterator[Replica]:
     """Make a replica, and what it stands on for the length of the block.
 
@@ -107,13 +134,13 @@ async def replica_on(
         CallbackTransport(
             guard=AddressGuard(settings.callback_allow),
             ca_file=settings.callback_ca_file,
-            pool=Pool(max_idle=min(MAX_IDLE, open_files // IDLE_SHARE)),
+            pool=Pool(max_idle=shares.idle),
         ) as transport,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
         yield Replica(
-            settings,
+            fit(settings, shares),
             storage=storage,
             clock=Clock(),
             transport=transport,
@@ -136,7 +163,7 @@ async def run_replica(
     app = replica.create_app(api_key.get_secret_value())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_tell_loaded, replica, on_loaded)
-        await replica.run(partial(server.run, app))
+        await replica.run(partial(server.run, app, replica.metrics))
         nursery.cancel_scope.cancel()
 
 

@@ -45,7 +45,9 @@ LEAVE_S: Final = HANDOVER_S + 0.5
 LEAVE_POLL_S: Final = 0.05
 
 Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
-"""A server that takes no more requests once the event is set, and ends with its last answer."""
+"""A server that takes no more requests once the event is set, and ends with its last answer.
+
+It starts without waiting for anything. Cancelled, it leaves requests unanswered."""
 
 log = structlog.get_logger()
 
@@ -85,6 +87,7 @@ class Replica:
         self._alone = alone
         self._stopping = trio.Event()
         self._closing = trio.Event()
+        self._serving = trio.CancelScope()
         self._hurried = trio.Event()
         self._has_joined = False
         self._loaded = trio.Event()
@@ -178,6 +181,11 @@ class Replica:
         return [*self._warnings(), *([DEAF_WARNING] if self._hints.is_deaf else [])]
 
     @property
+    def metrics(self) -> Metrics:
+        """The instruments, for those who serve its API."""
+        return self._metrics
+
+    @property
     def replica_id(self) -> ReplicaId:
         """Which replica this is; another one once it has joined anew."""
         return self._heartbeat.replica
@@ -206,7 +214,7 @@ class Replica:
         )
 
     def stop(self) -> None:
-        """Stop in order; called again, wait no longer for others or for callbacks in flight."""
+        """Stop in order; called again, wait no longer for others, callbacks or requests."""
         if self._stopping.is_set():
             self._hurried.set()
         self._stopping.set()
@@ -232,7 +240,7 @@ class Replica:
             writers.start_soon(self._limit_grace)
             async with trio.open_nursery() as servers:
                 if serve is not None:
-                    await servers.start(serve, self._closing)
+                    await servers.start(self._serve, serve)
                 async with _ended_by(self._stopping):
                     await self._join()
                     self._has_joined = True
@@ -242,6 +250,10 @@ class Replica:
             with trio.move_on_after(LAST_WRITES_S):
                 await self._hints.tell()
             writers.cancel_scope.cancel()
+
+    async def _serve(self, serve: Serve, *, task_status: trio.TaskStatus[None]) -> None:
+        with self._serving:
+            await serve(self._closing, task_status)
 
     # The parts know each other through these, whichever of them was made first.
 
@@ -331,6 +343,7 @@ class Replica:
         with trio.move_on_after(self._settings.shutdown_grace_s):
             await self._hurried.wait()
         self._executor.interrupt()
+        self._serving.cancel()
 
     async def _end(self, give_up_s: float) -> None:
         with trio.move_on_at(give_up_s) as leaving:

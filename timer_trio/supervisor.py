@@ -15,6 +15,7 @@ from timer_trio import __version__
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
+from timer_trio.open_files import Shares
 from timer_trio.process import Signals, heard_signals, replica_on, run_replica, use_system
 from timer_trio.server import Server
 from timer_trio.welcome import welcome
@@ -38,7 +39,7 @@ class _Database:
 
 
 async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> bool:
-    """Run the service until SIGTERM or SIGINT; a second signal hurries.
+    """Run the service until SIGTERM, SIGINT or SIGHUP; a second signal hurries.
 
     Answers whether its workers, if it has any, ended as they should.
 
@@ -46,13 +47,13 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
         StartRefusedError: it cannot run in this environment.
         OutcomesLostError: it stopped, and the database did not take the last outcomes.
     """
-    open_files = use_system()
-    server = Server(settings, hypercorn_config)
+    shares = use_system(settings)
+    server = Server(settings, hypercorn_config, most_connections=shares.clients)
     is_well = True  # also if a signal comes while it starts
     async with heard_signals() as signals, _database(settings) as database:
         service = _Service(settings, database, server, signals)
         if settings.workers == 1:
-            is_well = await service.run_here(open_files)
+            is_well = await service.run_here(shares)
         else:
             is_well = await service.run_workers(hypercorn_config)
         log.info("stopped")
@@ -68,9 +69,9 @@ class _Service:
     server: Server
     signals: Signals
 
-    async def run_here(self, open_files: int) -> bool:
+    async def run_here(self, shares: Shares) -> bool:
         async with replica_on(
-            self.database.url, self.settings, open_files=open_files, alone=self.database.alone
+            self.database.url, self.settings, shares=shares, alone=self.database.alone
         ) as replica:
             self.signals.handler = replica.stop
             self._tell_start()

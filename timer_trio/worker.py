@@ -30,12 +30,12 @@ async def work(
     """
     if settings.database_url is None or settings.api_key is None:
         raise AssertionError("the parent names its database and the key")
-    open_files = use_system()
-    server = Server(settings, hypercorn_config, listening)
+    shares = use_system(settings)
+    server = Server(settings, hypercorn_config, listening, most_connections=shares.clients)
     url = settings.database_url.get_secret_value()
     async with (
         heard_signals() as signals,
-        replica_on(url, settings, open_files=open_files, alone=False) as replica,
+        replica_on(url, settings, shares=shares, alone=False) as replica,
         trio.open_nursery() as nursery,
     ):
         stop = _Stop(replica.stop)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -34,7 +34,7 @@ LAST_S: Final = 15.0
 """What a worker may take beyond its grace, for its last claims and outcomes: then it is stuck."""
 REFUSED: Final = 2
 """A worker exits with it where a person has to change something."""
-_ENDED_WELL: Final = {0, -signal.SIGTERM}
+_ENDED_WELL: Final = {0, -signal.SIGTERM, -signal.SIGHUP}
 """A signal ends a worker that has not begun; later it is a request to stop in order."""
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class Start:
     listening: Listening
     keep: Sequence[int]
 
-    def __call__(self, number: int) -> Worker:
+    def __call__(self) -> Worker:
         """Start one, in a process group of its own: Ctrl-C in the terminal is for the parent.
 
         Call it in the main thread.
@@ -77,16 +77,14 @@ class Start:
         Raises:
             OSError: the system has no room for it now.
         """
-        # The packets of one HTTP/3 connection must not come to different processes.
-        listening = self.listening if number == 1 else replace(self.listening, quic=())
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 process = subprocess.Popen(  # noqa: S603 - our own command, no words of a consumer
-                    [*_program(), *self._options(listening, theirs.fileno())],
+                    [*_program(), *self._options(theirs.fileno())],
                     env=os.environ | environment_of(self.settings),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *listening.files, *self.keep),
+                    pass_fds=(theirs.fileno(), *self.listening.files, *self.keep),
                     process_group=0,
                 )
         except OSError:
@@ -94,13 +92,10 @@ class Start:
             raise
         return Worker(process, Lifeline(ours))
 
-    def _options(self, listening: Listening, lifeline: int) -> list[str]:
+    def _options(self, lifeline: int) -> list[str]:
         options = ["--lifeline", str(lifeline)]
-        for name, files in (
-            ("--main", listening.main),
-            ("--insecure", listening.insecure),
-            ("--quic", listening.quic),
-        ):
+        listening = self.listening
+        for name, files in (("--main", listening.main), ("--insecure", listening.insecure)):
             for file in files:
                 options += [name, str(file)]
         if self.hypercorn_config is not None:
@@ -131,7 +126,7 @@ class Workers:
 
     def __init__(
         self,
-        start: Callable[[int], Worker],
+        start: Callable[[], Worker],
         *,
         grace_s: float,
         on_ready: Callable[[], None],
@@ -202,7 +197,7 @@ class Workers:
     async def _run_one(self, number: int) -> int | None:
         """Run a worker to its end; answers with its exit code, None: it was not to be started."""
         try:
-            worker = self._start(number)
+            worker = self._start()
         except OSError as error:
             log.error("worker_not_started", worker=number, reason=str(error))  # noqa: TRY400 - the words say it all
             return None

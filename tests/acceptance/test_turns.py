@@ -60,7 +60,7 @@ async def longest_turns(
 ) -> dict[str, float]:
     """Make each request of a server in this process; answers with its longest turn in seconds."""
     longest: dict[str, float] = {}
-    async with served_api(most_bytes) as (api, url):
+    async with served_api(max_body_bytes=most_bytes) as (api, url):
         port = int(url.rpartition(":")[2])
         await ask(port, HostileShape("what is imported and compiled at first", b"{}"))
         if with_answers:

@@ -214,14 +214,3 @@ async def test_head_has_no_body_and_nobody_names_the_server(server: Server) -> N
     assert head.startswith(b"HTTP/1.1 200 ")
     assert body == b""
     assert b"\r\nserver:" not in head.lower()
-
-
-async def test_a_websocket_is_turned_away(server: Server) -> None:
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    for path in (b"/timers", b"/nope"):
-        answer = await server.talk(
-            b"GET " + path + b" HTTP/1.1\r\n" + HEAD + upgrade + key + b"\r\n"
-        )
-        assert answer.startswith(b"HTTP/1.1 4"), answer
-    await server.still_works()

@@ -43,6 +43,8 @@ def test_empty_environment_has_the_documented_defaults() -> None:
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8080, 1)
     assert (settings.loader_interval_s, settings.cache_window_s) == (30, 300)
     assert (settings.claim_ahead_s, settings.claim_reach_s) == (0.1, 0.2)
+    assert (settings.keep_alive_s, settings.max_connections) == (75, 4096)
+    assert settings.max_connections_per_address is None
     assert settings.retention_days is None
     assert settings.max_metadata_keys == 64
     assert settings.data_dir.is_absolute()
@@ -93,6 +95,9 @@ WRONG = [
     ("HOST", "a host"),
     ("PORT", "65536"),
     ("PORT", "80.5"),
+    ("KEEP_ALIVE", "0"),
+    ("MAX_CONNECTIONS", "0"),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "65537"),
     ("WORKERS", "0"),
     ("WORKERS", "65"),
     ("WORKERS", "1.5"),
@@ -150,6 +155,10 @@ def test_all_wrong_ones_are_told_at_once() -> None:
         ({"CLAIM_AHEAD": "0.3"}, "CLAIM_REACH must be at least CLAIM_AHEAD"),
         ({"CACHE_WINDOW": "59"}, "CACHE_WINDOW must be at least twice LOADER_INTERVAL"),
         ({"MAX_IN_FLIGHT": "99"}, "MAX_IN_FLIGHT_PER_DESTINATION must be at most"),
+        (
+            {"MAX_CONNECTIONS": "9", "MAX_CONNECTIONS_PER_ADDRESS": "10"},
+            "MAX_CONNECTIONS_PER_ADDRESS must be at most MAX_CONNECTIONS",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -246,6 +255,7 @@ def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> Non
         "CALLBACK_CA_FILE": str(tmp_path / "ca.pem"),
         "CLAIM_AHEAD": "0.07",
         "RETENTION_DAYS": "0.5",
+        "MAX_CONNECTIONS_PER_ADDRESS": "17",
         "WORKERS": "4",
     }
     for settings in (load_settings({}), for_development(load_settings(given))):

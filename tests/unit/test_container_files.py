@@ -34,6 +34,7 @@ def test_example_names_every_setting_with_its_default() -> None:
             "DATA_DIR",
             "LISTEN_URL",
             "LOG_FORMAT",
+            "MAX_CONNECTIONS_PER_ADDRESS",
             "RETENTION_DAYS",
         ),
     }

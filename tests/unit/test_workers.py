@@ -36,7 +36,7 @@ async def test_worker_that_does_not_stop_is_killed_after_its_time(
     stuck: Worker, grace_s: float, signals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timer_trio.workers.LAST_S", 0.05)
-    workers = Workers(lambda _: stuck, grace_s=grace_s, on_ready=lambda: None, on_stop=lambda: None)
+    workers = Workers(lambda: stuck, grace_s=grace_s, on_ready=lambda: None, on_stop=lambda: None)
     ended_well: list[bool] = []
 
     async def run() -> None:

@@ -16,8 +16,6 @@ from werkzeug.routing import BaseConverter, MapAdapter
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
 DROP_TIMEOUT_S: Final = 10.0
-CLOSE_TIMEOUT_S: Final = 1.0
-"""A stop waits so long for an answer's end at most: nothing of the answer itself is left then."""
 
 BODY_LIMITS: Final = "BODY_LIMITS"
 """Of the app's configuration: bytes by path, where it is not MAX_CONTENT_LENGTH."""
@@ -65,7 +63,6 @@ class Connection(TrioASGIHTTPConnection):
         super().__init__(*args)
         self._end_of_body = trio.Event()
         self._is_answered = False
-        self._is_cut = False
         self._stream: BodyStream | None = None
         self._most_bytes: int = self.app.config["MAX_CONTENT_LENGTH"]
 
@@ -101,7 +98,10 @@ class Connection(TrioASGIHTTPConnection):
                     self._stream.end()
             if not more or received > self._most_bytes + MAX_DROPPED_BYTES:
                 self._end_of_body.set()
-        nursery.cancel_scope.cancel()
+        if self._is_answered and self._stream is None:
+            self._end_of_body.set()  # who has sent no more may still read what is answered
+        else:
+            nursery.cancel_scope.cancel()
 
     async def handle_request(  # type: ignore[override]  # quart-trio's, too, adds the nursery
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
@@ -109,28 +109,16 @@ class Connection(TrioASGIHTTPConnection):
         async def send_when_read(message: ASGISendEvent) -> None:
             self._is_answered = True
             if message["type"] != "http.response.body" or message.get("more_body", False):
-                await self._send(send, message)
+                await send(message)
                 return
             if self._stream is not None:
                 self._stream.close()
             if not self._end_of_body.is_set():
                 with trio.move_on_after(DROP_TIMEOUT_S):
                     await self._end_of_body.wait()
-            # The end of the answer brings a disconnect, which cancels this task: unshielded, the
-            # server would not come to close the socket.
-            with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-                await self._send(send, message)
+            await send(message)
 
         await super().handle_request(nursery, request, send_when_read)
-
-    async def _send(self, send: ASGISendCallable, message: ASGISendEvent) -> None:
-        if self._is_cut:
-            return
-        try:
-            await send(message)
-        except trio.BusyResourceError:
-            # The server closes a connection that its client has half closed, whoever writes to it.
-            self._is_cut = True
 
 
 class IdConverter(BaseConverter):

@@ -33,7 +33,7 @@ from timer_trio.output import queue_stdout
 )
 @version
 def serve(hypercorn_config: Path | None, workers: int | None, *, dev: bool) -> None:
-    """Run the service until SIGTERM or SIGINT; it migrates the database first.
+    """Run the service until SIGTERM, SIGINT or SIGHUP; it migrates the database first.
 
     Without DATABASE_URL it runs a PostgreSQL of its own under DATA_DIR.
     """

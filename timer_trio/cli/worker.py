@@ -17,13 +17,11 @@ from timer_trio.output import queue_stdout
 @click.option("--lifeline", type=int, required=True)
 @click.option("--main", type=int, multiple=True, required=True)
 @click.option("--insecure", type=int, multiple=True)
-@click.option("--quic", type=int, multiple=True)
 @click.option("--hypercorn-config", type=click.Path(path_type=Path))
 def worker(
     lifeline: int,
     main: tuple[int, ...],
     insecure: tuple[int, ...],
-    quic: tuple[int, ...],
     hypercorn_config: Path | None,
 ) -> None:
     """Work for the process that has started this one, on files that it has opened."""
@@ -37,7 +35,7 @@ def worker(
         work,
         read_settings(),
         hypercorn_config=hypercorn_config,
-        listening=Listening(main=main, insecure=insecure, quic=quic),
+        listening=Listening(main=main, insecure=insecure),
         parent=Lifeline(socket.socket(fileno=lifeline)),
     )
     trio.run(run)
