@@ -68,6 +68,24 @@ async def test_second_signal_hurries_and_what_is_in_doubt_is_told(
     assert receiver.times_fired[once] == 1
 
 
+@pytest.mark.parametrize(("grace_s", "signals"), [(1, 1), (25, 2)])
+async def test_stop_is_not_held_up_by_a_client_that_does_not_read(
+    service_database: str, grace_s: int, signals: int
+) -> None:
+    async with service(DATABASE_URL=service_database, SHUTDOWN_GRACE=str(grace_s)) as served:
+        stream = await served.connect()
+        with trio.move_on_after(1):
+            while True:
+                await stream.send_all(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        for _ in range(signals):
+            served.program.send_signal(signal.SIGTERM)
+            await served.wait_logged("signal")
+        with trio.fail_after(grace_s * (signals == 1) + PROMPT_S):
+            assert await served.program.wait_ended() == 0
+        stream.socket.close()
+        assert not [line for line in served.log if line["level"] in {"error", "critical"}]
+
+
 async def test_signals_that_come_until_it_has_exited_do_not_spoil_its_exit_code(
     served: Service,
 ) -> None:
@@ -90,7 +108,7 @@ async def test_signal_that_comes_while_the_database_starts_ends_all_in_order(fol
     assert live_postmaster(cluster_dir(data_dir)) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_service_that_waits_for_its_database_says_so_and_stops_when_told(
     number: signal.Signals,
 ) -> None:

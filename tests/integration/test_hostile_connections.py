@@ -210,6 +210,13 @@ async def test_what_the_server_refuses_itself_is_told_in_the_envelope(
     assert words in refusal["message"]
 
 
+async def test_refusal_after_an_answer_without_a_body_has_one(server: Server) -> None:
+    stream = await server.connect()
+    await stream.send_all(b"HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n")
+    answers = await read_to_end(stream)
+    assert json.loads(answers.rpartition(b"\r\n\r\n")[2])["code"] == 2
+
+
 async def test_request_cut_short_is_answered_by_whoever_is_first(server: Server) -> None:
     for _ in range(20):
         stream = await server.connect()
@@ -260,14 +267,16 @@ async def test_pipelined_requests_whose_answers_nobody_reads_lose_no_descriptor(
 ) -> None:
     assert await server.is_alive()
     before = open_files()
-    for _ in range(10):
-        stream = await server.connect()
-        await stream.send_all(GREAT * 10)
-        await trio.testing.wait_all_tasks_blocked(0.02)
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        stream.socket.close()
-    await server.wait_closed("reset", 10)
+    with capture_logs() as log:
+        for _ in range(10):
+            stream = await server.connect()
+            await stream.send_all(GREAT * 10)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            stream.socket.close()
+        await server.wait_closed("reset", 10)
     assert await server.is_alive()
+    assert not log
     with trio.fail_after(PATIENCE_S):
         while open_files() > before:  # noqa: ASYNC110 - a probe
             await trio.sleep(0.01)

@@ -8,12 +8,14 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import h11
+import trio
 from h11._receivebuffer import ReceiveBuffer
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
+from hypercorn.typing import ASGISendEvent
 from hypercorn.utils import valid_server_name
 
 from timer_trio.api.errors import Code, shown
@@ -54,6 +56,7 @@ class Http1(H11Protocol):
         # lines they have cost what they cost.
         self.connection._receive_buffer = self._received  # noqa: SLF001 - see above
         self._method = b""
+        """Of the request under way, if any: who asks for a head alone is refused by one."""
         self.is_refused = False
         """Whether the answer was not the app's."""
         self.has_ended = False
@@ -161,6 +164,7 @@ class Http1(H11Protocol):
         stream, self.stream = self.stream, None
         states = {self.connection.our_state, self.connection.their_state}
         if states == {h11.DONE} and not self.is_stopping:
+            self._method = b""
             self.connection.start_next_cycle()
             await self.can_read.set()
             await self.send(Updated(idle=True))
@@ -190,6 +194,18 @@ class Http1(H11Protocol):
 
 class Exchange(HTTPStream):
     """One request and its answer. What the app cannot answer is answered in the envelope too."""
+
+    _has_begun = False
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        if message is None:
+            # The app has ended. It may have been cancelled in the middle of its answer's head.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if self._has_begun and self.state is ASGIHTTPState.REQUEST:
+                self.state = ASGIHTTPState.RESPONSE
+        elif message["type"] == "http.response.start":
+            self._has_begun = True
+        await super().app_send(message)
 
     async def _send_error_response(self, status_code: int) -> None:
         body = envelope(Code.INTERNAL, "internal error", "null")
