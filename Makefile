@@ -43,11 +43,18 @@ bench: $(VENV)/.run ## Measure lateness and cost in 15 minutes; ARGS=--quick in 
 HISTORIES ?= 100
 SEED ?= $(shell date +%s)
 
+# Random clients: of each kind so many on the API alone, and so many seconds of them on a service.
+CLIENTS ?= 5000
+CLIENTS_SECONDS ?= 120
+
 soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from SEED on, for a broken promise
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
 		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/simulation/test_histories.py $(ARGS)
+	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
+		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
+		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing
 
 chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in ten minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -71,12 +71,14 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*options: str, ready: bool = True, **environ: str) -> AsyncIterator[Service]:
+async def service(
+    *options: str, ready: bool = True, program: Sequence[str] = SERVE, **environ: str
+) -> AsyncIterator[Service]:
     """Run `timer-trio serve` until the block ends; `ready`: wait until it has loaded."""
     here = {"CALLBACK_ALLOW": "127.0.0.0/8"}
     defaults = here | {"PORT": "0", "LOG_FORMAT": "json", "API_KEY": API_KEY}
-    async with running(*SERVE, *options, environ=defaults | environ) as program:
-        served = Service(program)
+    async with running(*program, *options, environ=defaults | environ) as started:
+        served = Service(started)
         await served.wait_listening()
         if ready:
             await served.wait_logged("ready")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Final
 
 import pytest
@@ -23,8 +24,12 @@ SECONDS: Final = int(os.environ.get("FUZZ_SECONDS", "8"))
 SCRIPTS_PER_S = 60
 GROWTH_MB = 30
 GROWTH_FILES = 20
-"""Connections to the database and to the receiver, opened when first they are needed: not a tenth of
+"""Connections to the database and to the receiver, opened when they are needed: hardly a tenth of
 what one file lost by each script would come to."""
+FEW_FILES = (
+    "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
+    "from timer_trio.cli import main; main(['serve'])"
+)
 
 
 async def test_requests_that_end_in_the_middle_leave_no_traceback(served: Service) -> None:
@@ -78,6 +83,34 @@ async def test_random_clients_harm_nothing(
     assert not served.logged("connection_broken"), again
     assert after[0] <= before[0] + GROWTH_FILES, again
     assert after[1] <= before[1] + GROWTH_MB, again
+
+
+async def test_clients_take_no_file_that_a_callback_needs(
+    service_database: str, receiver: ReceiverProcess
+) -> None:
+    program = ("-c", FEW_FILES)
+    async with service(program=program, DATABASE_URL=service_database) as served:
+        (told,) = served.logged("open_files_short")
+        assert (told["MAX_IN_FLIGHT"], told["MAX_CONNECTIONS"]) == (100, 16)
+        due_at = trio.current_time() + 2 * LEAD_S
+        timers = await served.consumer.create_batch([due_at] * 90, callback_url=receiver.url())
+        flood = [await begin_request(served, f"127.0.0.{number % 9 + 2}") for number in range(90)]
+        await receiver.wait_fired(timers)
+        for stream in flood:
+            stream.socket.close()
+        await served.consumer.wait_ended()
+        assert await served.consumer.total("completed") == 90
+        await served.stop()
+        assert not complaints(served)
+        assert not served.logged("accept_failed")
+
+
+async def begin_request(served: Service, source: str) -> trio.SocketStream:
+    """Connect from an address of this machine, and send half the head of a request."""
+    stream = await trio.open_tcp_stream("127.0.0.1", served.consumer.port, local_address=source)
+    with suppress(trio.BrokenResourceError):  # it may have no place
+        await stream.send_all(CUT[:20])
+    return stream
 
 
 def know_each_other(served: Service) -> bool:

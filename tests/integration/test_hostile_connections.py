@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 
 from tests.api_under_test import API_KEY, ApiUnderTest, served_api, tls_config
 from tests.hostile_requests import FATAL, PREFACE, UPGRADE, WEBSOCKET
+from timer_trio.server.protocol import Http1
 
 PATIENCE_S = 30  # for a busy machine; nothing here waits for it
 KEY = b"X-API-Key: %b\r\n" % API_KEY.encode()
@@ -137,6 +138,45 @@ async def test_request_that_breaks_its_connection_breaks_no_other(
     assert (await answer_of(other))[0] == 200
     await trio.aclose_forcefully(other)
     assert not [line for line in log if line["log_level"] in {"error", "warning"}]
+
+
+async def test_exception_of_a_connection_is_told_in_a_line_and_ends_it_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle_events = Http1._handle_events
+
+    async def break_at_times(protocol: Http1) -> None:
+        if b"break" in bytes(protocol._received):
+            raise ZeroDivisionError
+        await handle_events(protocol)
+
+    monkeypatch.setattr(Http1, "_handle_events", break_at_times)
+    with capture_logs() as log:
+        assert await server.talk(ALIVE + b"A: break\r\n\r\n") == b""
+    assert await server.is_alive()
+    (line,) = log
+    assert line.pop("peer").startswith("127.0.0.1:")
+    assert line == {
+        "event": "connection_broken",
+        "error": "ZeroDivisionError",
+        "log_level": "info",
+    }
+    await server.wait_closed("broken")
+
+
+async def test_mistake_of_our_own_is_an_internal_error_with_its_traceback(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(server.api.app, "asgi_app", fail)
+    stream = await server.connect()
+    await stream.send_all(ALIVE + b"\r\n")
+    assert await answer_of(stream) == (500, {"code": 1, "message": "internal error", "data": None})
+    assert await read_to_end(stream) == b""
+    (record,) = caplog.records
+    assert record.exc_info
 
 
 @pytest.mark.parametrize(
