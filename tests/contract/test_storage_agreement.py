@@ -161,7 +161,7 @@ steps = st.one_of(
         st.lists(cursors, max_size=2),
         instants,
         st.integers(1, 3),
-        st.sampled_from([(), ("http://a.example:80",)]),
+        st.dictionaries(st.sampled_from(["http://a.example:80", "http://b.example:80"]), instants),
     ),
 )
 BEGINNING: Final = [
