@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from typing import Final
 
@@ -95,7 +96,10 @@ async def test_clients_take_no_file_that_a_callback_needs(
         due_at = trio.current_time() + 2 * LEAD_S
         timers = await served.consumer.create_batch([due_at] * 90, callback_url=receiver.url())
         flood = [await begin_request(served, f"127.0.0.{number % 9 + 2}") for number in range(90)]
+        idle = [connect_without_waiting(served) for _ in range(200)]
         await receiver.wait_fired(timers)
+        for sock in idle:
+            sock.close()
         for stream in flood:
             stream.socket.close()
         await served.consumer.wait_ended()
@@ -111,6 +115,13 @@ async def begin_request(served: Service, source: str) -> trio.SocketStream:
     with suppress(trio.BrokenResourceError):  # it may have no place
         await stream.send_all(CUT[:20])
     return stream
+
+
+def connect_without_waiting(served: Service) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", served.consumer.port))
+    return sock
 
 
 def know_each_other(served: Service) -> bool:

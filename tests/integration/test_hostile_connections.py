@@ -24,6 +24,7 @@ from tests.hostile_requests import FATAL, PREFACE, UPGRADE, WEBSOCKET
 from timer_trio.server.protocol import Http1
 
 PATIENCE_S = 30  # for a busy machine; nothing here waits for it
+PROMPT_S = 5  # far below what it takes without the limit
 KEY = b"X-API-Key: %b\r\n" % API_KEY.encode()
 ALIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /timers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + KEY
@@ -355,8 +356,9 @@ async def test_trickled_head_is_answered_408() -> None:
         server = Server(api, url)
         stream = await server.connect()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trickle, stream, ALIVE)
-            status, refusal = await answer_of(stream)
+            nursery.start_soon(trickle, stream, ALIVE + b"A: " + b"a" * 1_000)
+            with trio.fail_after(PROMPT_S):
+                status, refusal = await answer_of(stream)
             nursery.cancel_scope.cancel()
         assert status == 408
         assert (refusal["code"], refusal["data"]) == (2, None)
@@ -473,8 +475,9 @@ async def test_stop_closes_what_waits_and_answers_what_is_under_way() -> None:
         await body.send_all(b"{}")
         assert (await answer_of(body))[0] == 400
         assert await read_to_end(body) == b""
-        assert (await answer_of(stalled))[0] == 408
-        assert await read_to_end(stalled) == b""
+        with trio.fail_after(PROMPT_S):
+            assert (await answer_of(stalled))[0] == 408
+            assert await read_to_end(stalled) == b""
         assert server.open == 0
         with pytest.raises(OSError, match="all attempts to connect"):
             await server.connect()
