@@ -51,7 +51,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
 		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
-		tests/simulation/test_histories.py $(ARGS)
+		tests/simulation/test_histories.py tests/simulation/test_changes.py $(ARGS)
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
 		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Final, NoReturn
 
@@ -12,10 +12,11 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S, Shards
-from timer_trio.domain.timer import DueTimer
+from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
 from timer_trio.executor import Executor
 from timer_trio.loader import Loader
 from timer_trio.storage import DeafError, Hint, Storage
+from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 RETRY_S: Final = 1.0
 """Between two tries to listen while the database is away."""
@@ -35,7 +36,17 @@ log = structlog.get_logger()
 class Hints:
     """Offers near timers to whoever owns them: to our own executor, or by a hint.
 
-    A hint that is lost costs its timer one interval of the loader at most, so none is repeated.
+    Why nothing is missed while shards move: who owns a timer is asked once it is committed, not
+    when its id was chosen or its request came. So what was offered as our own is in a shard that is
+    ours still, or was committed before `hand_over` was told that it no longer is; what is offered
+    after that is hinted. The new owner reads the shard when he learns that it is his, and again
+    when he hears of the hand-over; if he hears of it first, he learns later. One of these reads
+    comes after the commit, however old our view was: by a beat, by a freeze and a return under a
+    new id, or in a stop, which loses all shards at its begin. A batch that is offered bit by bit
+    may be hinted in part: what was offered before is committed with the rest.
+
+    A hint is repeated until the database takes it, and whoever cannot hear looks for himself. One
+    that is lost even so costs its timers one interval of the loader at most.
     """
 
     def __init__(
@@ -55,7 +66,9 @@ class Hints:
         self._loader = loader
         self._window = timedelta(seconds=window_s)
         self._waiting: list[DueTimer] = []
+        self._to_look_at: set[int] = set()
         self._queued = trio.Event()
+        self._telling = trio.Lock()
         self._is_listening = False
         self._was_deaf = False
 
@@ -66,7 +79,7 @@ class Hints:
 
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Hand on timers that were created, moved or given back."""
-        if not self._shards.has_others:
+        if len(self._shards.own) == SHARDS:
             self._executor.offer(timers)
             return
         now = self._clock.now()
@@ -83,6 +96,12 @@ class Hints:
         if self._waiting:
             self._queued.set()
 
+    def hand_over(self, shards: Collection[int]) -> None:
+        """Tell whoever owns these shards, which were ours until now, to read them."""
+        if shards:
+            self._to_look_at.update(shards)
+            self._queued.set()
+
     async def tell_forever(self) -> NoReturn:
         """Send what waits, as soon as something does."""
         while True:
@@ -90,15 +109,27 @@ class Hints:
             await self.tell()
 
     async def tell(self) -> None:
-        """Send what waits, all of it in one hint: what comes meanwhile is in the next."""
-        self._queued = trio.Event()
-        told, self._waiting = self._waiting, []
-        if not told:
-            return
+        """Send what waits, all of it in one hint, until the database takes it.
+
+        What comes meanwhile is in the next; returns when there is no next.
+        """
+        async with self._telling:
+            while True:
+                self._queued = trio.Event()
+                timers, self._waiting = self._waiting, []
+                shards, self._to_look_at = self._to_look_at, set()
+                if not (timers or shards):
+                    return
+                await self._tell(timers, shards)
+
+    async def _tell(self, timers: list[DueTimer], shards: set[int]) -> None:
         try:
-            await self._storage.hint(told)
+            await self._storage.hint(timers, shards)
         except (StorageUnavailableError, ContentionError) as error:
-            log.debug("hint_lost", timers=len(told), reason=str(error))
+            log.debug("hint_put_off", timers=len(timers), shards=len(shards), reason=str(error))
+            # Kept as shards, they take no room however long this lasts.
+            self._to_look_at.update(shards, (shard_of(timer.id) for timer in timers))
+            await trio.sleep(RETRY_PAUSE_S)
 
     async def listen_forever(self) -> NoReturn:
         """Take note of what others tell."""

@@ -108,7 +108,7 @@ class Loader:
         is_started = False
         self._wanted.set()
         while True:
-            with trio.move_on_after(self._pause_s):
+            with trio.move_on_at(self._look_at_s):
                 await self._wanted.wait()
             self._wanted = trio.Event()
             if not await self._load():
@@ -119,8 +119,10 @@ class Loader:
                 task_status.started()
 
     @property
-    def _pause_s(self) -> float:
-        return min(self._interval_s, DEAF_INTERVAL_S) if self._must_look_often else self._interval_s
+    def _look_at_s(self) -> float:
+        """When to look next if nobody asks: looks at some shards do not put the near edge off."""
+        deaf_s = trio.current_time() + DEAF_INTERVAL_S if self._must_look_often else inf
+        return min(self._looked_s + self._interval_s, deaf_s)
 
     @property
     def _must_look_often(self) -> bool:
@@ -154,10 +156,10 @@ class Loader:
             self._cache.reopen_drained_lanes()
             rows += await self._read(self._shards.own, until)
             self._looked_s = began_s  # one that failed is made again, as far as it was to go
-        elif not wants.shards:
+        elif self._must_look_often:
             until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S)
             rows += await self._read(self._shards.own, until)
-        if wants.shards:
+        if wants.shards and not wants.window:
             own = self._shards.own.intersection(wants.shards)
             rows += await self._read(own, self._cache.horizon)
         return rows

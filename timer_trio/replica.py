@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from math import inf
 from typing import Final
 
 import httpx
@@ -90,6 +91,7 @@ class Replica:
         self._serving = trio.CancelScope()
         self._hurried = trio.Event()
         self._has_joined = False
+        self._give_up_s = inf
         self._loaded = trio.Event()
         self._metrics = metrics = Metrics()
         self._shards = shards = Shards()
@@ -247,7 +249,9 @@ class Replica:
                 if self._has_joined:
                     await self._work(task_status)
                 self._closing.set()
-            with trio.move_on_after(LAST_WRITES_S):
+            # Who has joined since the last heartbeat does not know of what was created since.
+            self._hints.hand_over(self._shards.own)
+            with trio.move_on_at(self._give_up_s):
                 await self._hints.tell()
             writers.cancel_scope.cancel()
 
@@ -263,9 +267,11 @@ class Replica:
         self._loader.read_anew()
 
     def _divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+        before = self._shards.own
         if self._shards.divide(replica, members):
             log.info("shards", own=len(self._shards.own), replicas=len(members))
             self._loader.read_anew()
+            self._hints.hand_over(before - self._shards.own)
 
     def _wake_loader(self) -> None:
         self._loader.wake()
@@ -288,12 +294,12 @@ class Replica:
                 stages.start_soon(self._retention.run)
             stages.start_soon(self._hand_over)
             await self._executor.run()
-            give_up_s = trio.current_time() + LAST_WRITES_S
-            with trio.move_on_at(give_up_s):
+            self._give_up_s = trio.current_time() + LAST_WRITES_S
+            with trio.move_on_at(self._give_up_s):
                 await self._settler.wait_empty()
             # No beat may find the row gone after the end: it would write a new one.
             stages.cancel_scope.cancel()
-        await self._end(give_up_s)
+        await self._end()
 
     async def _hand_over(self) -> None:
         """When a stop begins, let others take the shards over, and fire what they cannot yet.
@@ -345,8 +351,8 @@ class Replica:
         self._executor.interrupt()
         self._serving.cancel()
 
-    async def _end(self, give_up_s: float) -> None:
-        with trio.move_on_at(give_up_s) as leaving:
+    async def _end(self) -> None:
+        with trio.move_on_at(self._give_up_s) as leaving:
             await repeat_until_answered(self._heartbeat.end)
         if leaving.cancelled_caught:
             log.warning("left_without_notice", reason="the database is away")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
 from tests.simulation.far_end import BRIEF, Temper
 from tests.simulation.history import Asked, History, Send, Story, Trouble, Verdict, Wish
-from tests.simulation.world import ENDS, second
-from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec
+from tests.simulation.world import ENDS, TAKEOVER_S, second
+from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec, shard_of
 
 ROUNDING_S: Final = 2e-6
 """An instant has microseconds, the world's clock more."""
 PUNCTUAL_S: Final = 0.15
 """The modelled delays: a create, a claim and a connection, each there and back."""
-HINT_LOST_S: Final = 10.0
-"""A change whose reply or hint was lost: the loader finds it within one interval."""
 SETTLING_S: Final = 0.3
 """An answer is written within the linger of a group and one call."""
 LOCK_MET_S: Final = 0.15
@@ -149,25 +147,48 @@ def broken_promises(history: History) -> list[str]:
 def latest(history: History, story: Story, due_s: float) -> float:
     """Say when a timer due at `due_s` must have been sent, after the troubles it ran into.
 
-    Locks of other timers are none of its own.
+    Who is late because of one trouble may be so because of the next as well: an heir may die. Locks
+    of other timers are none of its own.
     """
     punctual_s = PUNCTUAL_S + (LOCK_MET_S if any(each.locks for each in history.stories) else 0.0)
+    latest_s = in_time_s = due_s + punctual_s
     troubles = [*history.troubles, *story.locks]
-    latest_s = due_s + punctual_s
     for trouble in sorted(troubles, key=lambda trouble: trouble.began_s):
-        over_s = recovered_s(troubles, trouble)
-        if trouble.began_s <= latest_s and over_s >= due_s:
+        over_s = recovered_s(history, trouble)
+        is_met = trouble.began_s <= latest_s and over_s >= due_s
+        if is_met and (latest_s > in_time_s or concerns(history, trouble, story)):
             latest_s = max(latest_s, over_s + punctual_s)
     return latest_s
 
 
-def recovered_s(troubles: Sequence[Trouble], trouble: Trouble) -> float:
-    """Say when a trouble is over; one that runs into its recovery makes that begin anew."""
-    ended_s = trouble.ended_s
-    for other in sorted(troubles, key=lambda other: other.began_s):
-        if trouble.ended_s <= other.ended_s and other.began_s <= ended_s + trouble.recovery_s:
-            ended_s = max(ended_s, other.ended_s)
-    return ended_s + trouble.recovery_s
+def concerns(history: History, trouble: Trouble, story: Story) -> bool:
+    """Tell whether a timer was in the hands of who has a trouble."""
+    if trouble.process is None:
+        return True
+    took_part = {wish.process for wish in story.wishes} | {send.process for send in story.sends}
+    if trouble.process in took_part:
+        return True
+    timer_id = story.row.id if story.row else None
+    was_held = any(
+        timer_id in loss.held for loss in history.losses if loss.process == trouble.process
+    )
+    return was_held or (timer_id is not None and shard_of(timer_id) in trouble.shards)
+
+
+def recovered_s(history: History, trouble: Trouble) -> float:
+    """Say when a trouble is over: who has it goes on, or another one has taken over."""
+    gone_on_s = _undisturbed_s(history, trouble, trouble.ended_s, trouble.recovery_s)
+    if trouble.process is None:
+        return gone_on_s
+    return min(gone_on_s, _undisturbed_s(history, trouble, trouble.began_s, TAKEOVER_S))
+
+
+def _undisturbed_s(history: History, trouble: Trouble, since_s: float, length_s: float) -> float:
+    """Say when a recovery ends, which begins anew with each heartbeat that somebody misses."""
+    for other in sorted(history.troubles, key=lambda other: other.began_s):
+        if other is not trouble and other.blinds and other.began_s <= since_s + length_s:
+            since_s = max(since_s, other.ended_s)
+    return since_s + length_s
 
 
 def spec_sent(story: Story, send: Send) -> TimerSpec:
@@ -192,11 +213,16 @@ def wish_of(story: Story, row: Timer) -> Wish:
 
 
 def expected_s(history: History, story: Story, row: Timer) -> float:
+    """Say when a timer is to fire: what a lost reply or hint has hidden a loader finds later."""
     wish = wish_of(story, row)
-    known_s = wish.answered_s
-    if wish.verdict is Verdict.UNKNOWN or row.id in history.unhinted:
-        known_s += HINT_LOST_S
-    return max(second(row.spec.execute_at), known_s)
+    known_s, due_s = wish.answered_s, second(row.spec.execute_at)
+    if wish.verdict is Verdict.UNKNOWN:
+        known_s += history.interval_s
+    for unheard in history.unheard:
+        is_meant = row.id in unheard.timers or shard_of(row.id) in unheard.shards
+        if is_meant and unheard.at_s <= due_s:
+            known_s = max(known_s, unheard.at_s + history.interval_s)
+    return max(due_s, known_s)
 
 
 def first_fired_s(story: Story, row: Timer) -> float | None:

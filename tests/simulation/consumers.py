@@ -76,7 +76,9 @@ class Consumer:
         delivery: Delivery = Delivery.AT_LEAST_ONCE,
         timeout_s: float = 3.0,
         grace_s: float | None = 300.0,
+        under_way_s: float | None = None,
     ) -> None:
+        """Ask for a timer; `under_way_s`: in an import, that long after it was given its id."""
         spec = spec_of(
             self._world,
             self.story.number,
@@ -90,7 +92,13 @@ class Consumer:
         )
 
         async def create(replica: Replica) -> None:
-            self.timer_id = (await replica._intake.create(spec)).id
+            if under_way_s is None:
+                self.timer_id = (await replica._intake.create(spec)).id
+                return
+            timer = replica._intake.new_timer(spec, replica._clock.now())
+            await trio.sleep(under_way_s)
+            await replica._intake.create_all([timer])
+            self.timer_id = timer.id
 
         await self._ask(Asked.CREATE, spec, create)
 
@@ -130,7 +138,13 @@ class Consumer:
     ) -> None:
         process = await self._world.any_process()
         version = len(self.story.wishes)
-        wish = Wish(asked=asked, version=version, spec=spec, asked_s=trio.current_time())
+        wish = Wish(
+            asked=asked,
+            version=version,
+            spec=spec,
+            asked_s=trio.current_time(),
+            process=process.name,
+        )
         self.story.wishes.append(wish)
         try:
             await process.request(call)

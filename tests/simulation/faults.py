@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +13,6 @@ from typing import Final, NoReturn, TypeVar
 import outcome
 import trio
 
-from tests.simulation.history import History, Trouble
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
 from timer_trio.domain.outcome import Settlement
@@ -49,6 +49,7 @@ ONE_CALL_RECOVERY_S: Final = 0.3
 OUTAGE_RECOVERY_S: Final = 2.0
 UNLOCKED_RECOVERY_S: Final = 2.2
 """A locked row is looked at every second, and a swept one freed with a beat and then looked for."""
+HEARTBEAT_VERBS: Final = frozenset({"join", "beat", "leave", "sweep"})
 BREAK_NOTICED_S: Final = 0.5
 """So long a broken connection may seem sound to who only listens."""
 
@@ -165,7 +166,11 @@ class Thread:
 
 
 class FaultyStorage:
-    """A Storage as one process reaches it."""
+    """A Storage as one process reaches it.
+
+    `on_fault` hears of each call that fails, by its verb, and `on_unheard` of each hint that does
+    not arrive at this process.
+    """
 
     def __init__(
         self,
@@ -175,16 +180,18 @@ class FaultyStorage:
         thread: Thread,
         weather: Weather,
         random: Random,
-        history: History,
         statements: trio.Nursery,
+        on_fault: Callable[[str, Fault], None],
+        on_unheard: Callable[[Hint], None],
     ) -> None:
         self._database = database
         self._process = process
         self._thread = thread
         self._weather = weather
         self._random = random
-        self._history = history
         self._statements = statements
+        self._on_fault = on_fault
+        self._on_unheard = on_unheard
         self.calls: list[str] = []
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
@@ -275,12 +282,10 @@ class FaultyStorage:
     async def replicas(self) -> Sequence[ReplicaRecord]:
         return await self._ask("replicas", self._database.replicas)
 
-    async def hint(self, timers: Sequence[DueTimer]) -> None:
-        try:
-            await self._ask("hint", lambda: self._database.hint(timers))
-        except (StorageUnavailableError, ContentionError):
-            self._history.unhinted.update(timer.id for timer in timers)
-            raise
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
+        await self._ask("hint", lambda: self._database.hint(timers, shards))
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
@@ -300,7 +305,7 @@ class FaultyStorage:
 
     async def _deliver(self, hint: Hint, on_hint: Callable[[Hint], None]) -> None:
         if self._random.random() < self._weather.lost_hints:
-            self._history.unhinted.update(timer.id for timer in hint.timers)
+            self._on_unheard(hint)
             return
         await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
         await self._thread.thawed()
@@ -332,15 +337,7 @@ class FaultyStorage:
         await self._thread.pass_point(f"{verb} asked")
         await self._travel()
         if fault is not None:
-            now_s = trio.current_time()
-            self._history.troubles.append(
-                Trouble(
-                    cause=f"{verb} of {self._process}: {fault}",
-                    began_s=now_s,
-                    ended_s=now_s,
-                    recovery_s=ONE_CALL_RECOVERY_S,
-                )
-            )
+            self._on_fault(verb, fault)
         if fault is Fault.UNAVAILABLE:
             raise StorageUnavailableError("no connection")
         if fault is Fault.CONTENTION:

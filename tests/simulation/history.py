@@ -35,6 +35,8 @@ class Wish:
     version: int
     spec: TimerSpec
     asked_s: float
+    process: str = ""
+    """Which process was asked."""
     answered_s: float = float("inf")
     verdict: Verdict = Verdict.UNKNOWN
 
@@ -79,31 +81,54 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """From here on nobody knows what became of what the process was firing."""
+    """From here on nobody knows what became of what the process was firing.
+
+    `held`: what it claimed, if somebody has swept it.
+    """
 
     process: str
     at_s: float
+    held: frozenset[TimerId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unheard:
+    """A hint that the owner of these timers and shards was sent in vain."""
+
+    at_s: float
+    timers: frozenset[TimerId]
+    shards: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """A time in which timers may be late, and how long the service may take to recover from it."""
+    """A time in which timers may be late, and how long the service may take to recover from it.
+
+    `process`: who has it; then none may be late but what was in its `shards` when it began, and
+    what it was asked for or has claimed. None: the trouble is everybody's. `blinds`: who has it
+    sees nobody's heartbeat, and so begins anew to watch for the dead.
+    """
 
     cause: str
     began_s: float
     ended_s: float
     recovery_s: float
+    process: str | None = None
+    shards: frozenset[int] = frozenset()
+    blinds: bool = False
 
 
 @dataclass(slots=True)
 class History:
+    """`interval_s`: between two looks of a loader at what falls due soon."""
+
+    interval_s: float = 0.0
     stories: list[Story] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     """What a process still held when it had nothing to do any more."""
-    unhinted: set[TimerId] = field(default_factory=set)
-    """Timers of which somebody was told in vain: the hint was lost on its way."""
+    unheard: list[Unheard] = field(default_factory=list)
 
     def was_lost(self, process: str, since_s: float, until_s: float = float("inf")) -> bool:
         """Tell whether a process died, or was declared dead, in a span of time."""

@@ -91,7 +91,7 @@ async def _play(world: World, plot: Plot, climax_s: float) -> None:
         case Plot.FREEZE:
             await _freeze(world, first)
         case Plot.TWO_REPLICAS:
-            _die(world, first)
+            first.die()
         case Plot.LOCKS:
             await _lock_rows(world, first)
         case Plot.ROLLING:
@@ -114,18 +114,13 @@ async def _play_fleet(world: World) -> None:
             one = world.random.choice(fit)
             match world.random.choice(["kill", "stop", "stop", "freeze", "join"]):
                 case "kill":
-                    _die(world, one)
+                    one.die()
                 case "stop":
                     nursery.start_soon(one.stop)
                 case "freeze":
                     nursery.start_soon(_freeze, world, one)
                 case _:
                     await world.start_process(alone=False)
-
-
-def _die(world: World, process: Process) -> None:
-    process.kill()
-    world.trouble("a death", trio.current_time(), recovery_s=TAKEOVER_S)
 
 
 async def _crash(world: World, first: Process) -> None:
@@ -155,7 +150,7 @@ async def _lock_rows(world: World, first: Process) -> None:
             seconds = world.random.choice([0.02, 0.3, 2.0, world.random.uniform(0.0, 15.0)])
             nursery.start_soon(world.lock, some, seconds)
             if trio.current_time() > dies_s and first.is_alive:
-                _die(world, first)
+                first.die()
 
 
 async def _freeze(world: World, first: Process) -> None:

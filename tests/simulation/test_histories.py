@@ -5,24 +5,18 @@ A failure says how to run its history again; `make soak` looks for new ones.
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import pytest
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.plots import Plot, random_history
+from tests.simulation.seeds import FIRST_SEED, seeds
 
-FIRST_SEED: Final = int(os.environ.get("SIMULATION_SEED", "1"))
-HISTORIES: Final = int(os.environ.get("SIMULATION_HISTORIES", "10"))
 SHARES: Final = {Plot.FLEET: 30, Plot.CRASH: 2}
 """How many times as many histories these two have: in a fleet all meets all, and a crash and its
 successor are what the embedded set-up must survive before all else."""
-SEEDS: Final = [
-    (seed, plot)
-    for plot in Plot
-    for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES * SHARES.get(plot, 1))
-]
+SEEDS: Final = [(seed, plot) for plot in Plot for seed in seeds(SHARES.get(plot, 1))]
 
 
 @pytest.mark.parametrize(("seed", "plot"), SEEDS)

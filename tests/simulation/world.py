@@ -20,19 +20,23 @@ import trio.testing
 
 from tests.simulation.far_end import FarEnd
 from tests.simulation.faults import (
+    HEARTBEAT_VERBS,
+    ONE_CALL_RECOVERY_S,
     OUTAGE_RECOVERY_S,
     UNLOCKED_RECOVERY_S,
+    Away,
+    Fault,
     FaultyStorage,
     Thread,
     Weather,
 )
-from tests.simulation.history import History, Loss, Send, Trouble
+from tests.simulation.history import History, Loss, Send, Trouble, Unheard
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.domain.timer import ReplicaId, Status, TimerId
+from timer_trio.domain.timer import ReplicaId, Status, TimerId, shard_of
 from timer_trio.replica import Replica
-from timer_trio.storage import Swept
+from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 
 T = TypeVar("T")
@@ -83,8 +87,9 @@ class Process:
             thread=self._thread,
             weather=world.weather,
             random=world.random,
-            history=world.history,
             statements=world.nursery,
+            on_fault=self._note_fault,
+            on_unheard=self._note_unheard,
         )
         transport = FarEnd(
             process=self.name, thread=self._thread, random=world.random, on_send=world.sent
@@ -142,6 +147,11 @@ class Process:
                 del self._requests[scope]
         raise ConnectionLostError
 
+    @property
+    def shards(self) -> frozenset[int]:
+        """Which shards it counts as its own."""
+        return self.replica._shards.own
+
     def kill(self) -> None:
         """End it as `kill -9` does: what is on its way to the database still arrives there."""
         self._thread.die()
@@ -149,6 +159,11 @@ class Process:
         for scope in self._requests:
             scope.cancel()
         self._world.lose(self.name)
+
+    def die(self) -> None:
+        """End it as `kill -9` does, where others are there to take over."""
+        self._world.trouble_of(self, "a death", float("inf"), recovery_s=0.0)
+        self.kill()
 
     async def stop(self) -> None:
         """End it as SIGTERM does; callbacks that outlast the grace are lost."""
@@ -159,13 +174,30 @@ class Process:
 
     async def freeze(self, seconds: float) -> None:
         """Let nothing pass to or from it for a while, as SIGSTOP does."""
-        began_s = trio.current_time()
+        ended_s = trio.current_time() + seconds
+        self._world.trouble_of(self, "a freeze", ended_s, recovery_s=OUTAGE_RECOVERY_S, blinds=True)
         self.is_frozen = True
         self._thread.freeze()
         await trio.sleep(seconds)
         self._thread.thaw()
         self.is_frozen = False
-        self._world.trouble("a freeze", began_s, recovery_s=OUTAGE_RECOVERY_S)
+
+    def _note_fault(self, verb: str, fault: Fault) -> None:
+        cause = f"{verb}: {fault}"
+        self._world.trouble_of(
+            self,
+            cause,
+            trio.current_time(),
+            recovery_s=ONE_CALL_RECOVERY_S,
+            blinds=verb in HEARTBEAT_VERBS,
+        )
+
+    def _note_unheard(self, hint: Hint) -> None:
+        timers = frozenset(timer.id for timer in hint.timers if shard_of(timer.id) in self.shards)
+        shards = self.shards & hint.shards
+        self._world.history.unheard.append(
+            Unheard(at_s=trio.current_time(), timers=timers, shards=shards)
+        )
 
     def _pass_point(self, name: str) -> None:
         here = (self.name, len(self.points))
@@ -198,12 +230,13 @@ class World:
         self.weather = weather
         self.build = build
         self.nursery = nursery
-        self.history = History()
+        self.history = History(interval_s=build.settings.loader_interval_s)
         self.processes: list[Process] = []
         self.names: dict[ReplicaId, str] = {}
         self._came = trio.Event()
         self.database = _watched(build.storage, self)
-        self._foretell_outages()
+        for away in weather.outages:
+            nursery.start_soon(self._note_outage, away)
 
     def now(self) -> datetime:
         return instant(trio.current_time())
@@ -231,11 +264,33 @@ class World:
     def sent(self, number: int, send: Send) -> None:
         self.history.stories[number].sends.append(send)
 
-    def lose(self, process: str) -> None:
-        self.history.losses.append(Loss(process, trio.current_time()))
+    def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
+        self.history.losses.append(Loss(process, trio.current_time(), held))
+
+    def trouble_of(
+        self,
+        process: Process,
+        cause: str,
+        ended_s: float,
+        *,
+        recovery_s: float,
+        blinds: bool = False,
+    ) -> None:
+        """Note a trouble of one process that begins now."""
+        self.history.troubles.append(
+            Trouble(
+                cause=f"{process.name}: {cause}",
+                began_s=trio.current_time(),
+                ended_s=ended_s,
+                recovery_s=recovery_s,
+                process=process.name,
+                shards=process.shards,
+                blinds=blinds,
+            )
+        )
 
     def trouble(self, cause: str, began_s: float, recovery_s: float) -> None:
-        """Note a trouble that ends now."""
+        """Note a trouble of everybody that ends now."""
         ended_s = trio.current_time()
         self.history.troubles.append(
             Trouble(cause=cause, began_s=began_s, ended_s=ended_s, recovery_s=recovery_s)
@@ -282,16 +337,23 @@ class World:
             number = loads(row.timer.spec.callback_payload or "")["number"]
             self.history.stories[number].row = row.timer
 
-    def _foretell_outages(self) -> None:
-        self.history.troubles += [
-            Trouble(
-                cause=f"outage of {away.process or 'the database'}",
-                began_s=away.began_s,
-                ended_s=away.ended_s,
-                recovery_s=OUTAGE_RECOVERY_S,
+    async def _note_outage(self, away: Away) -> None:
+        await trio.sleep_until(away.began_s)
+        for process in self.alive:
+            if process.name == away.process:
+                self.trouble_of(
+                    process, "an outage", away.ended_s, recovery_s=OUTAGE_RECOVERY_S, blinds=True
+                )
+        if away.process is None:
+            self.history.troubles.append(
+                Trouble(
+                    cause="an outage of the database",
+                    began_s=away.began_s,
+                    ended_s=away.ended_s,
+                    recovery_s=OUTAGE_RECOVERY_S,
+                    blinds=True,
+                )
             )
-            for away in self.weather.outages
-        ]
 
 
 def instant(world_s: float) -> datetime:
@@ -354,9 +416,11 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
             self, replica: ReplicaId | None, counter: int | None, now: datetime
         ) -> Swept | None:
             was_there = replica in self._counters
+            rows = self._rows.values()
+            held = frozenset(row.timer.id for row in rows if row.claimed_by == replica)
             swept: Swept | None = await super().sweep(replica, counter, now)
             if was_there and replica is not None and replica not in self._counters:
-                world.lose(world.names[replica])
+                world.lose(world.names[replica], held)
             return swept
 
     watched: MemoryStorage = Watched(world.now)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,6 +13,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.membership import LeaseTimes
 from timer_trio.domain.timer import Destination, DueTimer
+from timer_trio.loader import NEAR_EDGE_INTERVALS
 from timer_trio.replica import Replica
 from timer_trio.storage import ShardCursor
 from timer_trio.storage.memory import MemoryStorage
@@ -46,8 +47,8 @@ class Database(MemoryStorage):
         return await super().load(cursors, until, per_shard, cut_off)
 
 
-def test_look_that_fails_is_made_again_as_far_as_it_was_to_go() -> None:
-    database = Database()
+def run_beside(database: Database, watch: Callable[[Replica], Awaitable[None]]) -> None:
+    """Run a lone replica that has loaded a second ago, and somebody who watches it."""
 
     async def main() -> None:
         replica = Replica(
@@ -61,11 +62,36 @@ def test_look_that_fails_is_made_again_as_far_as_it_was_to_go() -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(replica.run)
             await trio.sleep(1)
-            looks = len(database.reaches_s)
-            database.refused = {looks}
-            await trio.sleep(INTERVAL_S)
-            failed_s, again_s = database.reaches_s[looks:]
-            assert abs(failed_s - again_s) < 1.0
+            await watch(replica)
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_look_that_fails_is_made_again_as_far_as_it_was_to_go() -> None:
+    database = Database()
+
+    async def watch(_: Replica) -> None:
+        looks = len(database.reaches_s)
+        database.refused = {looks}
+        await trio.sleep(INTERVAL_S)
+        failed_s, again_s = database.reaches_s[looks:]
+        assert abs(failed_s - again_s) < 1.0
+
+    run_beside(database, watch)
+
+
+def test_looks_at_some_shards_do_not_put_off_the_next_at_the_near_edge() -> None:
+    database = Database()
+
+    async def watch(replica: Replica) -> None:
+        looks = len(database.reaches_s)
+        for _ in range(4):
+            await trio.sleep(INTERVAL_S / 4 - 0.5)
+            replica._loader.look_at({3})
+        await trio.sleep(2)
+        near_edge_s = NEAR_EDGE_INTERVALS * INTERVAL_S
+        near = [reach_s for reach_s in database.reaches_s[looks:] if reach_s == near_edge_s]
+        assert len(near) == 1
+
+    run_beside(database, watch)

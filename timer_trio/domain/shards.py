@@ -20,7 +20,7 @@ from timer_trio.domain.timer import SHARDS, ReplicaId, TimerId, shard_of
 
 HANDOVER_S: Final = 3.0
 """What a lost shard has due within it is still fired by the one who has lost it: the new owner has
-noticed at its next heartbeat, a second later, and read what is due."""
+noticed at its next heartbeat, a second later, or been told, and read what is due."""
 
 _WEIGHTS: Final = Struct(f">{SHARDS}Q")
 

@@ -100,7 +100,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """What somebody has moved near: these timers, and whatever else is due soon in these shards."""
+    """What is due soon and the listener may not know of: these timers, and all in these shards."""
 
     timers: Sequence[DueTimer] = ()
     shards: AbstractSet[int] = frozenset()
@@ -246,8 +246,10 @@ class Storage(Protocol):
     async def replicas(self) -> Sequence[ReplicaRecord]:
         """Read the rows of all replicas, in the order in which they started."""
 
-    async def hint(self, timers: Sequence[DueTimer]) -> None:
-        """Tell all who listen of timers that have moved near."""
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
+        """Tell all who listen of timers that have moved near, and of shards to look at."""
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]

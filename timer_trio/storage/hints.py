@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -21,10 +21,10 @@ _SHARDS_BYTES: Final = 5 * SHARDS
 """What the numbers of all shards may take."""
 
 
-def payload_of(timers: Sequence[DueTimer]) -> str:
-    """Write a hint: the timers themselves, or where there is no room the shards to look at."""
+def payload_of(timers: Sequence[DueTimer], look_at: Iterable[int] = ()) -> str:
+    """Write a hint: the shards to look at, and the timers, or theirs where there is no room."""
     written: list[tuple[str, float, str]] = []
-    shards: set[int] = set()
+    shards = set(look_at)
     room = MAX_BYTES - _SHARDS_BYTES
     for due_at, timer_id, destination in timers:
         entry = (timer_id.hex, due_at.timestamp(), destination)

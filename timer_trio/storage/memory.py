@@ -10,6 +10,7 @@ import heapq
 import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NoReturn
@@ -273,9 +274,11 @@ class MemoryStorage:
         await trio.lowlevel.checkpoint()
         return sorted(self._replicas.values(), key=lambda record: (record.started_at, record.id))
 
-    async def hint(self, timers: Sequence[DueTimer]) -> None:
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
         await trio.lowlevel.checkpoint()
-        hint = hint_of(payload_of(timers))
+        hint = hint_of(payload_of(timers, shards))
         for on_hint in tuple(self._listening):
             on_hint(hint)
 

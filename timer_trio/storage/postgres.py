@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NoReturn, Self
@@ -289,8 +290,10 @@ class PostgresStorage:
     async def replicas(self) -> Sequence[ReplicaRecord]:
         return [record_of(row) for row in await self._api.fetch("replicas", {})]
 
-    async def hint(self, timers: Sequence[DueTimer]) -> None:
-        await self._say(payload_of(timers))
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
+        await self._say(payload_of(timers, shards))
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
