@@ -55,6 +55,20 @@ def test_longest_waiting_makes_room() -> None:
     assert len(table.all) == 3
 
 
+@pytest.mark.parametrize(("most", "per_address"), [(2, 2), (9, 1)])
+def test_one_that_was_the_only_one_of_its_address_makes_room_for_the_next_of_it(
+    most: int, per_address: int
+) -> None:
+    table = Table(most, per_address)
+    first, other = table.add("a", "b")
+    (second,) = table.add("a")
+    assert first.reason is not None
+    for client in (first, second, other):
+        table.all.remove(client, Reason.CLIENT)
+    assert len(table.all) == 0
+    table.add("a", "b")
+
+
 def test_one_of_the_same_address_makes_room_although_another_waits_longer() -> None:
     table = Table(10, 2)
     other, first, second = table.add("b", "a", "a")

@@ -72,11 +72,20 @@ def answer(slots: Slots, destination: Destination, in_s: float = 0.01, at_s: flo
     slots.release(destination, now_s)
 
 
+def proven_slots(total: int, per_destination: int) -> Slots:
+    """Make slots of which A and B have had one, and answered in good time."""
+    slots = Slots(total, per_destination)
+    for destination in (A, B):
+        answer(slots, destination)
+    slots.take_changed()
+    return slots
+
+
 # When.
 
 
 def test_empty_cache_asks_for_nothing() -> None:
-    assert plan(cache_of([]), Slots(10, 10)) == Plan(armed=[], wake_at=None, starved=False)
+    assert plan(cache_of([]), proven_slots(10, 10)) == Plan(armed=[], wake_at=None, starved=False)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +102,12 @@ def test_empty_cache_asks_for_nothing() -> None:
 def test_first_timer_opens_the_batch_and_reach_fills_it(
     dues: list[float], armed: list[float], wakes_in_s_: float | None
 ) -> None:
-    decided = plan(cache_of((due, A) for due in dues), Slots(1000, 1000))
+    decided = plan(cache_of((due, A) for due in dues), proven_slots(1000, 1000))
     assert (times(decided), wakes_in_s(decided)) == (armed, wakes_in_s_)
 
 
 def test_overdue_timers_go_first_and_oldest_first() -> None:
-    decided = plan(cache_of([(0.0, A), (-60.0, B), (-3600.0, A)]), Slots(1000, 1000))
+    decided = plan(cache_of([(0.0, A), (-60.0, B), (-3600.0, A)]), proven_slots(1000, 1000))
     assert taken(decided) == [(-3600.0, A), (-60.0, B), (0.0, A)]
 
 
@@ -108,7 +117,7 @@ def test_wake_up_is_never_too_early_to_do_something(microseconds: int, ahead_s: 
     due_at = NOW + timedelta(microseconds=microseconds)
     cache.open_until(due_at + seconds(1))
     cache.put(DueTimer(due_at, TimerId(UUID(int=1)), A))
-    slots = Slots(1, 1)
+    slots = proven_slots(1, 1)
     first = arm(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s, reach_s=REACH_S)
     assert first.wake_at is not None
     assert due_at - seconds(ahead_s) <= first.wake_at <= due_at - seconds(ahead_s) + 3 * TICK
@@ -120,13 +129,13 @@ def test_wake_up_is_never_too_early_to_do_something(microseconds: int, ahead_s: 
 
 
 def test_each_armed_timer_holds_a_slot() -> None:
-    slots = Slots(1000, 1000)
+    slots = proven_slots(1000, 1000)
     plan(cache_of([(0.0, A), (0.0, B), (9.0, A)]), slots)
     assert slots.in_use == 2
 
 
 def test_full_destination_is_set_aside_and_hides_nobody() -> None:
-    slots = Slots(1000, per_destination=2)
+    slots = proven_slots(1000, per_destination=2)
     decided = plan(cache_of([(-9.0, A)] * 5 + [(0.0, B)]), slots)
     assert Counter(destination for _, destination in taken(decided)) == {A: 2, B: 1}
     assert decided.wake_at is None
@@ -135,19 +144,19 @@ def test_full_destination_is_set_aside_and_hides_nobody() -> None:
 
 def test_what_has_no_slot_stays_in_the_cache() -> None:
     cache = cache_of([(0.0, A)] * 5)
-    plan(cache, Slots(1000, 2))
+    plan(cache, proven_slots(1000, 2))
     assert len(cache) == 3
 
 
 def test_full_destination_does_not_open_the_batch_of_the_others() -> None:
-    slots = Slots(1000, 1)
+    slots = proven_slots(1000, 1)
     slots.hold(A)
     decided = plan(cache_of([(-1.0, A), (0.15, B)]), slots)
     assert (taken(decided), wakes_in_s(decided)) == ([], 0.05)
 
 
 def test_full_destination_is_topped_up_in_chunks() -> None:
-    cache, slots = cache_of([(0.0, A)] * 20), Slots(1000, 8)
+    cache, slots = cache_of([(0.0, A)] * 20), proven_slots(1000, 8)
     assert len(plan(cache, slots).armed) == 8
     slots.release(A, NOW.timestamp() + 1.0)
     waiting = plan(cache, slots, 1.0)
@@ -157,7 +166,7 @@ def test_full_destination_is_topped_up_in_chunks() -> None:
 
 
 def test_slow_destination_is_topped_up_after_a_pause() -> None:
-    cache, slots = cache_of([(0.0, A)] * 20), Slots(1000, 8)
+    cache, slots = cache_of([(0.0, A)] * 20), proven_slots(1000, 8)
     plan(cache, slots)
     slots.release(A, NOW.timestamp() + 1.0)
     pause = plan(cache, slots, 1.0)
@@ -167,7 +176,7 @@ def test_slow_destination_is_topped_up_after_a_pause() -> None:
 
 
 def test_earliest_of_all_reasons_wakes() -> None:
-    cache, slots = cache_of([(0.0, A)] * 20 + [(60.0, B)]), Slots(1000, 8)
+    cache, slots = cache_of([(0.0, A)] * 20 + [(60.0, B)]), proven_slots(1000, 8)
     plan(cache, slots)
     assert wakes_in_s(plan(cache, slots)) == 59.9
     slots.release(A, NOW.timestamp() + 1.0)
@@ -175,7 +184,7 @@ def test_earliest_of_all_reasons_wakes() -> None:
 
 
 def test_destination_whose_timers_were_moved_away_waits_no_longer() -> None:
-    cache, slots = cache_of([(0.0, A)] * 2), Slots(1000, 1)
+    cache, slots = cache_of([(0.0, A)] * 2), proven_slots(1000, 1)
     plan(cache, slots)
     assert A in slots.waiting
     put(cache, [(1800.0, B), (1800.0, B)])
@@ -187,7 +196,7 @@ def test_destination_whose_timers_were_moved_away_waits_no_longer() -> None:
 
 
 def test_batch_ends_with_the_last_slot() -> None:
-    slots = Slots(4, 4)
+    slots = proven_slots(4, 4)
     destinations = [Destination(f"http://{n}.example:80") for n in range(9)]
     for destination in destinations:
         answer(slots, destination)
@@ -198,19 +207,19 @@ def test_batch_ends_with_the_last_slot() -> None:
 
 @pytest.mark.parametrize(("budget", "count"), [(3, 3), (0, 0), (-5, 0)])
 def test_batch_ends_with_the_budget(budget: int, count: int) -> None:
-    decided = plan(cache_of([(0.0, A)] * 9), Slots(1000, 1000), budget=budget)
+    decided = plan(cache_of([(0.0, A)] * 9), proven_slots(1000, 1000), budget=budget)
     assert len(decided.armed) == count
     assert decided.starved
 
 
 def test_nothing_due_is_no_starving() -> None:
-    decided = plan(cache_of([(60.0, A)]), Slots(1000, 1000), budget=0)
+    decided = plan(cache_of([(60.0, A)]), proven_slots(1000, 1000), budget=0)
     assert not decided.starved
     assert wakes_in_s(decided) == 59.9
 
 
 def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
-    cache, slots = cache_of([(0.0, A)] * 2), Slots(1000, 1)
+    cache, slots = cache_of([(0.0, A)] * 2), proven_slots(1000, 1)
     plan(cache, slots)
     assert plan(cache, slots, budget=0).starved
     assert A in slots.waiting
@@ -233,7 +242,7 @@ def test_new_destinations_leave_most_slots_to_those_that_have_answered() -> None
     cache, slots = cache_of(storm(1_100, 2) + [(0.0, A)] * 50), Slots(1000, 100)
     answer(slots, A)
     decided = plan(cache, slots)
-    assert Counter(d == A for _, d in taken(decided)) == {True: 50, False: 250}
+    assert Counter(d == A for _, d in taken(decided)) == {True: 50, False: 218}
     assert not decided.starved
 
 
@@ -243,7 +252,7 @@ def test_new_destination_has_its_turn_as_soon_as_others_count_as_slow() -> None:
     send(slots, first, 0.0)
     assert wakes_in_s(first) == PROMPT_S
     second = plan(cache, slots, PROMPT_S + 0.000_001)
-    assert len(second.armed) == 750 // 4
+    assert len(second.armed) == (875 - 218) // 4
     assert not {d for _, d in taken(second)} & {d for _, d in taken(first)}
 
 
@@ -251,7 +260,7 @@ def test_new_and_slow_destinations_never_have_all_slots() -> None:
     cache, slots = cache_of(storm(3_000, 2)), Slots(1000, 100)
     for second in range(60):
         send(slots, plan(cache, slots, 1.001 * second), 1.001 * second)
-    assert slots.in_use == 875
+    assert 850 <= slots.in_use <= 875
     answer(slots, A, at_s=60.0)
     put(cache, [(60.0, A)] * 20, first_id=10_000)
     decided = plan(cache, slots, 60.1)
@@ -263,6 +272,7 @@ def test_slow_destinations_leave_half_of_the_slots_to_the_others() -> None:
     slow = [Destination(f"http://{n}.slow.example:80") for n in range(10)]
     for destination in slow:
         answer(slots, destination, in_s=5.0)
+    answer(slots, A)
     decided = plan(cache_of([(-9.0, d) for d in slow] * 200 + [(0.0, A)] * 20), slots)
     counts = Counter(destination for _, destination in taken(decided))
     assert counts.pop(A) == 20
@@ -296,21 +306,21 @@ def test_timer_that_waited_with_others_of_its_pace_says_so() -> None:
     cache, slots = cache_of(storm(300, 1)), Slots(1000, 100)
     send(slots, plan(cache, slots), 0.0)
     waited = [armed.waited for armed in plan(cache, slots, PROMPT_S + 0.001).armed]
-    assert waited == [True] * 50
+    assert waited == [True] * 82
 
 
 # Why a timer is late.
 
 
 def test_timer_that_waited_for_its_destination_says_so() -> None:
-    cache, slots = cache_of([(0.0, A)] * 2 + [(5.0, A)]), Slots(1000, 1)
+    cache, slots = cache_of([(0.0, A)] * 2 + [(5.0, A)]), proven_slots(1000, 1)
     assert [armed.waited for armed in plan(cache, slots).armed] == [False]
     slots.release(A, NOW.timestamp() + 5.0)
     assert [armed.waited for armed in plan(cache, slots, 5.0).armed] == [True]
 
 
 def test_waiting_is_remembered_when_all_slots_came_free_at_once() -> None:
-    cache, slots = cache_of([(0.0, A)] * 200), Slots(1000, 100)
+    cache, slots = cache_of([(0.0, A)] * 200), proven_slots(1000, 100)
     plan(cache, slots)
     for _ in range(100):
         slots.release(A, NOW.timestamp() + 30.0)
@@ -319,7 +329,7 @@ def test_waiting_is_remembered_when_all_slots_came_free_at_once() -> None:
 
 
 def test_timer_that_is_not_yet_due_waited_for_nobody() -> None:
-    cache, slots = cache_of([(0.0, A), (5.0, A)]), Slots(1000, 1)
+    cache, slots = cache_of([(0.0, A), (5.0, A)]), proven_slots(1000, 1)
     plan(cache, slots)
     plan(cache, slots, 4.95)
     slots.release(A, NOW.timestamp() + 4.99)
@@ -327,7 +337,7 @@ def test_timer_that_is_not_yet_due_waited_for_nobody() -> None:
 
 
 def test_timer_that_came_late_for_other_reasons_waited_for_nobody() -> None:
-    decided = plan(cache_of([(-60.0, A)]), Slots(1000, 1000))
+    decided = plan(cache_of([(-60.0, A)]), proven_slots(1000, 1000))
     assert [armed.waited for armed in decided.armed] == [False]
 
 

@@ -3,8 +3,8 @@
 Theory of operation. A slow destination holds each of its slots for long, and there may be more slow
 destinations than slots. So destinations that answer in good time have slots that nobody else gets:
 the slow ones share a half of all, and with the new ones, of which nothing is known yet, seven
-eighths. At any moment new ones may hold a quarter of what slow ones do not hold; one that has not
-answered within a second counts as slow, which makes room for the next new ones.
+eighths. At any moment new ones may hold a quarter of what slow ones leave of these, each of them a
+few; one that has not answered within a second counts as slow, which makes room for the next.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SLOW_SHARE: Final = 2
 """Slow destinations hold a half of all slots at most."""
 NEW_SHARE: Final = 4
 """New destinations hold a quarter of what slow ones leave."""
+NEW_SLOTS: Final = 4
+"""One new destination holds so many until it has answered: after that, within milliseconds mostly,
+it may hold its share; and a dozen that never answer take nothing from others."""
 UNPROVEN_SHARE: Final = 7 / 8
 """Slow and new ones together: the rest is for those that answer in good time."""
 TOP_UP_SHARE: Final = 4
@@ -53,6 +56,7 @@ class Slots:
     def __init__(self, total: int, per_destination: int) -> None:
         self._total = total
         self._per_destination = per_destination
+        self._max_unproven = max(1, int(total * UNPROVEN_SHARE))
         self._loads: OrderedDict[Destination, _Load] = OrderedDict()
         self._held = dict.fromkeys(Pace, 0)
         # Since when who is not slow has been silent, the longest first.
@@ -91,7 +95,8 @@ class Slots:
             return self.free
         self._judge_silent(now_s)
         limit = self._limit_of_pace(pace)
-        room = min(self.free, limit - self._held[pace], self._unproven_room())
+        unproven = self._held[Pace.NEW] + self._held[Pace.SLOW]
+        room = min(self.free, limit - self._held[pace], self._max_unproven - unproven)
         return room if self._is_open(pace, room, limit, now_s) else 0
 
     def opens_s(self, queue: Queue, now_s: float) -> float | None:
@@ -164,16 +169,13 @@ class Slots:
         free = self.free
         if pace is Pace.SLOW:
             free = min(free, self._limit_of_pace(pace) - self._held[pace])
-        return max(1, min(self._per_destination, free // FREE_SHARE))
+        most = min(self._per_destination, NEW_SLOTS) if pace is Pace.NEW else self._per_destination
+        return max(1, min(most, free // FREE_SHARE))
 
     def _limit_of_pace(self, pace: Pace) -> int:
         if pace is Pace.SLOW:
             return max(1, self._total // SLOW_SHARE)
-        return max(1, (self._total - self._held[Pace.SLOW]) // NEW_SHARE)
-
-    def _unproven_room(self) -> int:
-        held = self._held[Pace.NEW] + self._held[Pace.SLOW]
-        return max(1, int(self._total * UNPROVEN_SHARE)) - held
+        return max(1, (self._max_unproven - self._held[Pace.SLOW]) // NEW_SHARE)
 
     def _is_open(self, queue: Queue, room: int, limit: int, now_s: float) -> bool:
         if room <= 0:

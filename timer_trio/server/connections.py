@@ -82,7 +82,7 @@ class Connections:
         self._metrics = metrics
         self._open: dict[Closable, None] = {}
         self._all = _Group(limits.max_connections)
-        self._by_network: dict[str, _Group] = {}
+        self._by_network: dict[str | None, _Group] = {}
         self._places = trio.lowlevel.ParkingLot()
         self.is_stopping = False
 
@@ -99,12 +99,11 @@ class Connections:
 
         It counts as one that waits for a request.
         """
-        own = self._groups_of(connection, make=True)
-        if not all(map(self._make_room, own)):
-            self._forget_empty(connection)
+        if not all(map(self._make_room, self._groups_of(connection))):
             self._metrics.closed_connection(Reason.ADDRESS_LIMIT)
             return False
-        for group in own:
+        # Who made room may have been the last of its network: its group is gone then.
+        for group in self._groups_of(connection, make=True):
             group.count += 1
             group.waiting[connection] = None
         self._open[connection] = None
@@ -163,7 +162,7 @@ class Connections:
 
     def _forget_empty(self, connection: Closable) -> None:
         network = connection.network
-        if network is not None and not self._by_network[network].count:
+        if network in self._by_network and not self._by_network[network].count:
             del self._by_network[network]
 
 
