@@ -1,4 +1,4 @@
-"""The settings: one frozen object, read from the environment and `.env`, checked as a whole."""
+"""The settings: one frozen object, read from variables, checked as a whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self
 
 import platformdirs
-from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
@@ -34,6 +34,11 @@ from timer_trio.domain.errors import TimerTrioError
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 LogFormat = Literal["console", "json"]
 
+PREFIX: Final = "TIMER_TRIO_"
+"""Of the variables that are certainly ours: a bare `DATABASE_URL` may be a shop's."""
+
+# Kubernetes tells each pod of a Service that is called timer-trio, in a variable of our name.
+_PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label is no number, hexadecimal or other, so that no address passes for a name.
 _LAST_LABEL: Final = rf"(?!0x[0-9a-f]*$)(?=[0-9_-]*[a-z]){_LABEL}"
@@ -51,7 +56,10 @@ class SettingsError(StartRefusedError):
 
 
 def environment_name(field: str) -> str:
-    """Name the variable of a field: without the unit, which the documentation tells."""
+    """Name the variable of a field: without the unit, which the documentation tells.
+
+    `PREFIX` may stand before it, and then it is certainly ours.
+    """
     return field.removesuffix("_s").upper()
 
 
@@ -210,7 +218,7 @@ class Settings(BaseModel, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What several settings must keep together."""
+    """What several settings must keep together; `text` has their names in braces."""
 
     names: frozenset[str]
     holds: Callable[[Settings], bool]
@@ -221,27 +229,27 @@ _RULES: Final = (
     _Rule(
         frozenset({"DATABASE_URL", "API_KEY"}),
         lambda settings: settings.database_url is None or settings.api_key is not None,
-        "API_KEY is required with DATABASE_URL: at least 32 letters, digits or signs",
+        "{API_KEY} is required with {DATABASE_URL}: at least 32 letters, digits or signs",
     ),
     _Rule(
         frozenset({"LISTEN_URL", "DATABASE_URL"}),
         lambda settings: settings.listen_url is None or settings.database_url is not None,
-        "LISTEN_URL is of use only beside a DATABASE_URL",
+        "{LISTEN_URL} is of use only beside a {DATABASE_URL}",
     ),
     _Rule(
         frozenset({"CLAIM_REACH", "CLAIM_AHEAD"}),
         lambda settings: settings.claim_reach_s >= settings.claim_ahead_s,
-        "CLAIM_REACH must be at least CLAIM_AHEAD",
+        "{CLAIM_REACH} must be at least {CLAIM_AHEAD}",
     ),
     _Rule(
         frozenset({"CACHE_WINDOW", "LOADER_INTERVAL"}),
         lambda settings: settings.cache_window_s >= 2 * settings.loader_interval_s,
-        "CACHE_WINDOW must be at least twice LOADER_INTERVAL",
+        "{CACHE_WINDOW} must be at least twice {LOADER_INTERVAL}",
     ),
     _Rule(
         frozenset({"MAX_IN_FLIGHT_PER_DESTINATION", "MAX_IN_FLIGHT"}),
         lambda settings: settings.max_in_flight_per_destination <= settings.max_in_flight,
-        "MAX_IN_FLIGHT_PER_DESTINATION must be at most MAX_IN_FLIGHT",
+        "{MAX_IN_FLIGHT_PER_DESTINATION} must be at most {MAX_IN_FLIGHT}",
     ),
     _Rule(
         frozenset({"MAX_CONNECTIONS_PER_ADDRESS", "MAX_CONNECTIONS"}),
@@ -257,20 +265,41 @@ class _BrokenRulesError(ValueError):
         self.rules = rules
 
 
-def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
-    """Read the settings; the environment wins over the file, and an empty value counts as unset.
+def load_settings(
+    environ: Mapping[str, str], from_file: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """Read the settings. An empty value counts as unset.
+
+    A name with `PREFIX` wins over the bare one, and for each of the two the environment over the
+    file.
 
     Raises:
-        SettingsError: names all that are wrong at once, with what is allowed.
+        SettingsError: names all that are wrong at once, as they are written, with what is allowed.
     """
-    given = _read_env_file(env_file) | dict(environ)
-    known = {environment_name(field) for field in Settings.model_fields}
-    values = {name: value for name, value in given.items() if value and name in known}
+    written = _written_names({**from_file, **environ})
+    values = {name: value for name, (_, value) in written.items()}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         problems = _problems(values, error)
-    raise SettingsError("\n".join(problems))
+    names = {name: as_written for name, (as_written, _) in written.items()}
+    raise SettingsError("\n".join(_with_names(problem, names) for problem in problems))
+
+
+def _written_names(given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Find each setting that is given: under which name, and its value."""
+    found = {}
+    for name in map(environment_name, Settings.model_fields):
+        for as_written in (PREFIX + name, name):
+            value = given.get(as_written, "")
+            if value and not _is_of_kubernetes(as_written, value):
+                found[name] = as_written, value
+                break
+    return found
+
+
+def _is_of_kubernetes(as_written: str, value: str) -> bool:
+    return as_written == f"{PREFIX}PORT" and bool(_PORT_OF_KUBERNETES.fullmatch(value))
 
 
 def for_development(settings: Settings) -> Settings:
@@ -281,9 +310,12 @@ def for_development(settings: Settings) -> Settings:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Write the settings as the variables that `load_settings` reads as the same settings."""
+    """Write the settings as the variables that `load_settings` reads as the same settings.
+
+    They win over whatever else is in the environment.
+    """
     return {
-        environment_name(field): _written(getattr(settings, field))
+        PREFIX + environment_name(field): _written(getattr(settings, field))
         for field in Settings.model_fields
     }
 
@@ -300,28 +332,37 @@ def _written(value: object) -> str:
             return str(value)
 
 
-def _read_env_file(env_file: Path | None) -> dict[str, str | None]:
-    if env_file is None:
-        return {}
-    try:
-        return dotenv_values(env_file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{env_file} cannot be read: {error}") from None
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What is wrong with which settings; their names stand in braces in `text`."""
+
+    names: frozenset[str]
+    text: str
+    reason: str = ""
 
 
-def _problems(values: Mapping[str, str], error: ValidationError) -> list[str]:
+def _with_names(problem: _Problem, names: Mapping[str, str]) -> str:
+    """Say a problem with the names as they are written; one that is not set is named alike."""
+    given = [names[name] for name in problem.names if name in names]
+    prefix = PREFIX if any(name.startswith(PREFIX) for name in given) else ""
+    shown = {name: names.get(name, prefix + name) for name in problem.names}
+    return problem.text.format_map(shown) + problem.reason
+
+
+def _problems(values: Mapping[str, str], error: ValidationError) -> list[_Problem]:
     wrong = {str(details["loc"][0]): details for details in error.errors() if details["loc"]}
     usable = {name: value for name, value in values.items() if name not in wrong}
-    broken = [rule.text for rule in _broken_rules(usable) if not rule.names & wrong.keys()]
-    return [*_wrong_values(wrong), *broken]
+    broken = [rule for rule in _broken_rules(usable) if not rule.names & wrong.keys()]
+    return [*_wrong_values(wrong), *(_Problem(rule.names, rule.text) for rule in broken)]
 
 
-def _wrong_values(wrong: Mapping[str, ErrorDetails]) -> Iterator[str]:
+def _wrong_values(wrong: Mapping[str, ErrorDetails]) -> Iterator[_Problem]:
     for field, info in Settings.model_fields.items():
         name = environment_name(field)
         if details := wrong.get(name):
             reason = details.get("ctx", {}).get("error")
-            yield f"{name} must be {info.description}" + (f": {reason}" if reason else "")
+            text = f"{{{name}}} must be {info.description}"
+            yield _Problem(frozenset({name}), text, f": {reason}" if reason else "")
 
 
 def _broken_rules(values: Mapping[str, str]) -> list[_Rule]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,9 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
+import psycopg
 import pytest
 import trio
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.command import run_command
 from tests.contract.timers import ALICE, new_timer
@@ -38,7 +42,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
     return subprocess.Popen(  # noqa: S603 - our own commands
         [
@@ -46,7 +50,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             *(arguments if arguments[0] == "-c" else ("-m", "timer_trio", *arguments)),
         ],
         cwd=folder,
-        env=inherited | {"DATA_DIR": str(folder / "data"), "HOME": str(folder)},
+        env=inherited | {"DATA_DIR": str(folder / "data"), "HOME": str(folder)} | environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -54,8 +58,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    with start(folder, *arguments) as process:
+def ended(folder: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
+    with start(folder, *arguments, **environ) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -83,14 +87,34 @@ def test_module_is_the_command(folder: Path) -> None:
 
 
 def test_wrong_settings_are_told_at_once_and_without_secrets(folder: Path) -> None:
-    (folder / ".env").write_text("LOG_LEVEL=loud\n")
+    (folder / ".env").write_text("TIMER_TRIO_LOG_LEVEL=loud\nWORKERS=0\n")
     text = refusal(
         folder, "serve", PORT="x", API_KEY="s3cret", DATABASE_URL="postgresql://a:b%zz@c"
     )
     lines = {line.split()[0] for line in text.splitlines()}
-    assert lines == {"LOG_LEVEL", "PORT", "API_KEY", "DATABASE_URL"}
+    assert lines == {"TIMER_TRIO_LOG_LEVEL", "WORKERS", "PORT", "API_KEY", "DATABASE_URL"}
     assert "s3cret" not in text
     assert "zz" not in text
+
+
+def test_file_of_somebody_else_is_left_alone_and_said_to_be(folder: Path) -> None:
+    # Broken as well: what it says is for others.
+    (folder / ".env").write_text(f"DATABASE_URL=mysql://shop\nAPI_KEY={KEY}\n= 'x\n")
+    told = "env_file_ignored"
+    code, _, err = run_command(folder, "replicas", "--url", "http://127.0.0.1:1", LOG_FORMAT="json")
+    log, refused = err.splitlines()
+    assert (code, json.loads(log)["event"]) == (2, told)
+    assert refused.startswith("API_KEY is not set")
+    assert told not in refusal(folder, "replicas", "--url", "http://127.0.0.1:1", LOG_LEVEL="warn")
+
+
+def test_line_of_the_file_that_cannot_be_read_is_told_without_what_it_says(folder: Path) -> None:
+    (folder / ".env").write_text("TIMER_TRIO_PORT=1\n\nTIMER_TRIO_API_KEY='s3cret\n")
+    text = refusal(folder, "serve", LOG_FORMAT="json")
+    assert text == (
+        ".env cannot be read: each line must be NAME=value, a comment or blank, and a quote must "
+        "end; look at line 3\n"
+    )
 
 
 def test_missing_file_for_hypercorn_is_refused(folder: Path) -> None:
@@ -140,6 +164,33 @@ def test_database_of_a_running_service_is_reached_beside_it(folder: Path) -> Non
         assert "missing" in run_command(folder, "db", "status")[1]
     finally:
         trio.run(service.stop)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_service_does_not_start_in_a_database_of_others(
+    folder: Path, empty_database_url: str, workers: str
+) -> None:
+    environ = {
+        "TIMER_TRIO_DATABASE_URL": as_url(empty_database_url),
+        "TIMER_TRIO_API_KEY": KEY,
+        "TIMER_TRIO_PORT": "0",
+        "TIMER_TRIO_WORKERS": workers,
+    }
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders ()")
+        code, _, err = ended(folder, "serve", **environ)
+        assert (code, "Traceback" in err) == (2, False)
+        assert "holds tables of others (`orders`): let DATABASE_URL name" in err
+        assert connection.execute("SELECT to_regclass('timers')").fetchone() == (None,)
+    assert "tables of others" in refusal(folder, "db", "migrate", **environ)
+    code, out, _ = run_command(folder, "db", "migrate", "--into-existing", **environ)
+    assert (code, out.startswith("applied 0001")) == (0, True)
+    assert "up to date" in run_command(folder, "db", "migrate", **environ)[1]
+
+
+def as_url(conninfo: str) -> str:
+    parts = conninfo_to_dict(conninfo)
+    return f"postgresql:///{parts.pop('dbname')}?{urlencode(parts)}"
 
 
 def test_revert_asks_before_it_destroys(folder: Path) -> None:

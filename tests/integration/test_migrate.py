@@ -141,6 +141,57 @@ def test_a_timers_table_of_another_making_is_refused_and_kept(connection: Connec
     assert connection.execute("SELECT mine FROM timers").fetchall() == []
 
 
+SHOPS = "CREATE TABLE orders (); CREATE TABLE customers (); CREATE MATERIALIZED VIEW sums AS SELECT"
+
+
+def test_database_of_others_is_refused_until_somebody_says_that_it_shall_be(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    connection.execute(SHOPS.encode())
+    before = catalog(connection)
+    with pytest.raises(MigrationError) as raised:
+        migrate(connection)
+    assert f"{connection.info.dbname} holds tables of others (`customers`, `orders`, `sums`):" in (
+        str(raised.value)
+    )
+    assert "timer-trio db migrate --into-existing" in str(raised.value)
+    assert catalog(connection) == before
+    assert list(migrate(connection, into_existing=True)) == list(steps)
+    assert list(migrate(connection)) == []
+    connection.execute("DROP TABLE timer_trio_migrations, timers CASCADE; CREATE TABLE a ()")
+    with pytest.raises(MigrationError, match=r"\(`a`, `customers`, `orders` and 2 more\)"):
+        migrate(connection)
+
+
+def test_step_is_taken_in_a_database_in_which_we_have_been(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    migrate(connection)
+    connection.execute(SHOPS.encode())
+    assert list(migrate(connection, [*steps, NOTES])) == [NOTES]
+
+
+def test_tables_in_a_schema_that_is_not_searched_first_are_no_matter(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    connection.execute(SHOPS.encode())
+    connection.execute('CREATE SCHEMA "my timers"; SET search_path = "my timers", public')
+    assert list(migrate(connection)) == list(steps)
+    kept = connection.execute("SELECT to_regclass('\"my timers\".timers') IS NOT NULL")
+    assert kept.fetchone() == (True,)
+
+
+def test_tables_views_and_other_things_of_no_people_are_no_matter(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    connection.execute(
+        b"CREATE VIEW statements AS SELECT 1 AS n; CREATE SEQUENCE numbers;"
+        b"CREATE TYPE pair AS (a int, b int); CREATE TEMPORARY TABLE scratch ();"
+        b"CREATE TABLE spatial_ref_sys (); ALTER EXTENSION plpgsql ADD TABLE spatial_ref_sys"
+    )
+    assert list(migrate(connection)) == list(steps)
+
+
 def test_many_may_start_at_once(empty_database_url: str, steps: Sequence[Migration]) -> None:
     taken: list[Migration] = []
 

@@ -4,6 +4,7 @@ import re
 from ipaddress import ip_network
 from pathlib import Path
 
+import certifi
 import pytest
 import trustme
 from pydantic import ValidationError
@@ -31,9 +32,9 @@ fSkNLYtmfwIgJHUW07zc2TtNTx73Z8HklZSilSz1UeonqcakYaSe5ko=
 BROKEN = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
-def refusal(environ: dict[str, str], env_file: Path | None = None) -> str:
+def refusal(environ: dict[str, str], from_file: dict[str, str] | None = None) -> str:
     with pytest.raises(SettingsError) as caught:
-        load_settings(environ, env_file)
+        load_settings(environ, from_file or {})
     return str(caught.value)
 
 
@@ -60,29 +61,70 @@ def test_empty_value_counts_as_unset() -> None:
     assert load_settings({"DATABASE_URL": "", "PORT": ""}) == load_settings({})
 
 
-def test_unknown_variables_are_ignored(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_text("POSTGRES_PASSWORD=x\n")
-    assert load_settings({"EDITOR": "vi"}, env_file) == load_settings({})
+def test_unknown_variables_are_ignored() -> None:
+    from_file = {"POSTGRES_PASSWORD": "x", "TIMER_TRIO_URL": "http://timers:8080"}
+    assert load_settings({"EDITOR": "vi"}, from_file) == load_settings({})
 
 
-def test_environment_wins_over_the_file(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_text(f"PORT=1000\nAPI_KEY='$HOME{KEY}'\n")
-    settings = load_settings({"PORT": "2000"}, env_file)
-    assert settings.port == 2000
-    assert settings.api_key is not None
-    assert settings.api_key.get_secret_value() == f"$HOME{KEY}"
+def test_environment_wins_over_the_file() -> None:
+    settings = load_settings({"PORT": "2000"}, {"PORT": "1000", "HOST": "::1"})
+    assert (settings.port, settings.host) == (2000, "::1")
+    assert load_settings({"PORT": ""}, {"PORT": "1000"}) == load_settings({})
 
 
-def test_missing_file_is_no_error(tmp_path: Path) -> None:
-    assert load_settings({}, tmp_path / ".env") == load_settings({})
+UNSET = {
+    "CALLBACK_ALLOW": "::1",
+    "CALLBACK_CA_FILE": certifi.where(),
+    "LISTEN_URL": URL,
+    "LOG_FORMAT": "json",
+    "RETENTION_DAYS": "7",
+}
 
 
-def test_unreadable_file_is_named(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_bytes(b"PORT=\xff\n")
-    assert str(env_file) in refusal({}, env_file)
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_has_a_name_that_is_certainly_ours_and_wins(field: str) -> None:
+    name, with_database = environment_name(field), {"DATABASE_URL": URL, "API_KEY": KEY}
+    defaults = environment_of(load_settings(with_database))
+    value = defaults[f"TIMER_TRIO_{name}"] or UNSET[name]
+    bare = load_settings({**with_database, name: value})
+    wrong_bare = {**with_database, name: "\0"}
+    assert load_settings({**wrong_bare, f"TIMER_TRIO_{name}": value}) == bare
+
+
+@pytest.mark.parametrize(
+    ("environ", "from_file", "port"),
+    [
+        ({"TIMER_TRIO_PORT": "1", "PORT": "2"}, {}, 1),
+        ({"PORT": "2"}, {"TIMER_TRIO_PORT": "1"}, 1),
+        ({"TIMER_TRIO_PORT": "1"}, {"TIMER_TRIO_PORT": "2"}, 1),
+        ({"TIMER_TRIO_PORT": "", "PORT": "2"}, {}, 2),
+        ({"TIMER_TRIO_PORT": "tcp://10.96.0.7:8080", "PORT": "2"}, {}, 2),
+        ({"TIMER_TRIO_PORT": "tcp://10.96.0.7:8080"}, {}, 8080),
+    ],
+)
+def test_which_name_wins(environ: dict[str, str], from_file: dict[str, str], port: int) -> None:
+    assert load_settings(environ, from_file).port == port
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"TIMER_TRIO_PORT": "x"}, "TIMER_TRIO_PORT must be a whole number"),
+        ({"PORT": "x"}, "PORT must be a whole number"),
+        ({"TIMER_TRIO_PORT": "tcp:x"}, "TIMER_TRIO_PORT must be a whole number"),
+        (
+            {"TIMER_TRIO_DATABASE_URL": URL},
+            "TIMER_TRIO_API_KEY is required with TIMER_TRIO_DATABASE_URL",
+        ),
+        (
+            {"TIMER_TRIO_CLAIM_AHEAD": "0.3", "CLAIM_REACH": "0.2"},
+            "CLAIM_REACH must be at least TIMER_TRIO_CLAIM_AHEAD",
+        ),
+    ],
+)
+def test_variable_is_named_as_it_is_written(environ: dict[str, str], text: str) -> None:
+    assert refusal(environ).startswith(text)
+    assert refusal({}, environ).startswith(text)
 
 
 WRONG = [
@@ -247,7 +289,6 @@ def test_development_allows_this_machine_unless_told_otherwise() -> None:
 
 def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    (tmp_path / ".env").write_text("PORT=1\nLOG_FORMAT=xml\nRETENTION_DAYS=0\n")
     given = {
         "DATABASE_URL": URL,
         "API_KEY": KEY,
@@ -258,8 +299,9 @@ def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> Non
         "MAX_CONNECTIONS_PER_ADDRESS": "17",
         "WORKERS": "4",
     }
+    around = {"PORT": "1", "TIMER_TRIO_PORT": "x", "WORKERS": "0", "TIMER_TRIO_LOG_FORMAT": "xml"}
     for settings in (load_settings({}), for_development(load_settings(given))):
-        assert load_settings(environment_of(settings), tmp_path / ".env") == settings
+        assert load_settings(around | environment_of(settings)) == settings
 
 
 def test_fields_can_be_given_by_name() -> None:

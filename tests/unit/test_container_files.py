@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from timer_trio.config import Settings, environment_name, load_settings
+from timer_trio.config import PREFIX, Settings, environment_name, load_settings
+from timer_trio.env_file import read_env_file
 
 PROJECT = Path(__file__).parents[2]
 COMPOSE = (PROJECT / "compose.yaml").read_text()
@@ -20,10 +21,12 @@ def example_values() -> dict[str, str]:
 
 
 def test_example_names_every_setting_with_its_default() -> None:
-    values = example_values()
-    assert values.pop("POSTGRES_PASSWORD") == ""
+    written = example_values()
+    assert written.pop("POSTGRES_PASSWORD") == ""
+    assert all(name.startswith(PREFIX) for name in written)
+    assert load_settings(written) == load_settings({})
+    values = {name.removeprefix(PREFIX): value for name, value in written.items()}
     assert values.keys() == {environment_name(field) for field in Settings.model_fields}
-    assert load_settings(values) == load_settings({})
     unset = {name for name, value in values.items() if not value}
     assert unset == {
         *(
@@ -41,7 +44,9 @@ def test_example_names_every_setting_with_its_default() -> None:
 
 
 def test_example_file_is_read_as_no_change() -> None:
-    assert load_settings({}, PROJECT / ".env.example") == load_settings({})
+    read = read_env_file(PROJECT / ".env.example")
+    assert not read.is_foreign
+    assert load_settings({}, read.values) == load_settings({})
 
 
 def test_compose_waits_longer_than_callbacks_may_take_to_finish() -> None:

@@ -37,10 +37,15 @@ def create() -> None:
 
 
 @db.command("migrate")
+@click.option(
+    "--into-existing",
+    is_flag=True,
+    help="Also into a database that holds tables of others; the service may start there then.",
+)
 @version
-def migrate_command() -> None:
+def migrate_command(*, into_existing: bool) -> None:
     """Bring the database to the schema of this version."""
-    taken = with_connection(migrate.migrate)
+    taken = with_connection(partial(migrate.migrate, into_existing=into_existing))
     _print_steps("applied", taken, "nothing to apply: the database is up to date")
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import structlog
 
 from timer_trio import __version__, log
-from timer_trio.config import Settings, StartRefusedError, load_settings
+from timer_trio.config import PREFIX, Settings, StartRefusedError, load_settings
 from timer_trio.embedded import reachable_data_dir
+from timer_trio.env_file import EnvFile, read_env_file
 from timer_trio.output import queue_stderr
 
 _ENV_FILE: Final = Path(".env")
@@ -45,13 +47,17 @@ def _words(error: BaseException) -> Iterator[str]:
         yield str(error)
 
 
-def read_settings() -> Settings:
+def read_settings(env_file: Path | None = _ENV_FILE) -> Settings:
     """Read the settings, and log as they say; whoever does not read it holds nobody up.
 
     Raises:
         StartRefusedError: they are wrong.
     """
     queue_stderr()
-    settings = load_settings(os.environ, _ENV_FILE)
+    file = EnvFile() if env_file is None else read_env_file(env_file)
+    settings = load_settings(os.environ, file.values)
     log.configure(settings.log_level, settings.log_format, sys.stderr)
+    if file.is_foreign:
+        reason = f"it has no variable that begins with {PREFIX}"
+        structlog.get_logger().info("env_file_ignored", file=str(env_file), reason=reason)
     return settings if settings.database_url else reachable_data_dir(settings)

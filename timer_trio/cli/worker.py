@@ -33,7 +33,7 @@ def worker(
     queue_stdout()
     run = partial(
         work,
-        read_settings(),
+        read_settings(env_file=None),  # its parent has, and says it all in the environment
         hypercorn_config=hypercorn_config,
         listening=Listening(main=main, insecure=insecure),
         parent=Lifeline(socket.socket(fileno=lifeline)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -24,6 +25,19 @@ OLDEST_POSTGRESQL: Final = 15
 
 _LOCK: Final = 0x54494D4552  # any number that all replicas agree upon and nobody else is likely to
 _BOOKKEEPING: Final = "timer_trio_migrations"
+_NAMED: Final = 3
+"""Tables of others that are named: enough to recognise them by."""
+
+# Where a table without a schema would be made. What an extension has brought is nobody's own.
+_TABLES: Final = """
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'f', 'm')
+        AND NOT EXISTS (
+            SELECT FROM pg_depend
+            WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'
+        )
+    ORDER BY relname
+"""
 Connection = psycopg.Connection[Any]
 
 log = structlog.get_logger()
@@ -74,18 +88,23 @@ def _migrate_database(database_url: str) -> None:
 
 
 def migrate(
-    connection: Connection, migrations: Sequence[Migration] | None = None
+    connection: Connection,
+    migrations: Sequence[Migration] | None = None,
+    *,
+    into_existing: bool = False,
 ) -> Sequence[Migration]:
     """Take the steps that the database lacks, each in a transaction, and answer which.
 
-    The connection must be in autocommit mode. Any number of processes may do this at once.
+    The connection must be in autocommit mode. Any number of processes may do this at once. Beside
+    tables of others the first step is taken only if `into_existing`.
 
     Raises:
         MigrationError: it cannot be done, and why. The steps before the failing one stay taken.
     """
     known = load_migrations() if migrations is None else migrations
     _check_server(connection)
-    return list(iter(lambda: _take_next(connection, known), None))
+    take_next = partial(_take_next, connection, known, into_existing=into_existing)
+    return list(iter(take_next, None))
 
 
 def revert(
@@ -158,9 +177,13 @@ def _check_server(connection: Connection) -> None:
         )
 
 
-def _take_next(connection: Connection, known: Sequence[Migration]) -> Migration | None:
+def _take_next(
+    connection: Connection, known: Sequence[Migration], *, into_existing: bool
+) -> Migration | None:
     with _locked(connection):
         applied = _checked(connection, known)
+        if not into_existing:
+            _check_is_ours(connection)
         missing = (migration for migration in known if migration.version not in applied)
         if migration := next(missing, None):
             _take(connection, migration)
@@ -215,6 +238,22 @@ def _applied(connection: Connection) -> Sequence[_Applied]:
         "SELECT version, name, checksum, applied_at FROM timer_trio_migrations ORDER BY version"
     )
     return [_Applied(*row) for row in rows]
+
+
+def _check_is_ours(connection: Connection) -> None:
+    """Refuse a database in which others live and we do not."""
+    if _has_table(connection, _BOOKKEEPING):
+        return
+    tables = [f"`{name}`" for (name,) in connection.execute(_TABLES)]
+    if tables:
+        named = ", ".join(tables[:_NAMED])
+        more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
+        raise MigrationError(
+            f"the database {connection.info.dbname} holds tables of others ({named}{more}): let"
+            " DATABASE_URL name a database of the service's own, and make it with `timer-trio db"
+            " create`; or, if the timers shall live beside them, run `timer-trio db migrate"
+            " --into-existing` once"
+        )
 
 
 def _has_table(connection: Connection, name: str) -> bool:
