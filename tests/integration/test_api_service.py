@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, running_api
+from timer_trio import __version__
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import (
     ContentionError,
@@ -18,7 +20,15 @@ from timer_trio.domain.errors import (
 )
 from timer_trio.domain.timer import TimerId
 
-OPEN = ("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/style.css")
+OPEN = (
+    "/",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+    "/docs",
+    "/docs/style.css",
+)
 TIMER_ID = UUID("01b8dac5-b40b-7cfb-a8f9-4098702bd73e")
 ONE = f"/timers/{TIMER_ID}"
 
@@ -53,6 +63,79 @@ async def test_without_a_key_nobody_learns_which_routes_exist(api: ApiUnderTest)
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.text for answer in answers}) == 1
     assert answers[0].json()["code"] == 4
+
+
+RIGHT, WRONG = API_KEY, "w" * 32
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Authorization", f"Bearer {RIGHT}")],
+        [("authorization", f"bEARER   {RIGHT} ")],
+        [("X-API-Key", RIGHT), ("Authorization", f"Bearer {RIGHT}")],
+        [("X-API-Key", RIGHT), ("Authorization", "Basic dXNlcjp3b3Jk")],
+        [("Authorization", "Basic dXNlcjp3b3Jk"), ("Authorization", f"Bearer {RIGHT}")],
+    ],
+)
+async def test_key_is_taken_from_either_header(
+    api: ApiUnderTest, headers: list[tuple[str, str]]
+) -> None:
+    del api.client.headers["X-API-Key"]
+    for path in ("/timers", "/metrics"):
+        assert (await api.client.get(path, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([], "send the API key in the header X-API-Key, or as Authorization: Bearer"),
+        ([("Authorization", f"Basic {RIGHT}")], "or as Authorization: Bearer"),
+        ([("Authorization", RIGHT)], "or as Authorization: Bearer"),
+        ([("Authorization", f"Bearer{RIGHT}")], "or as Authorization: Bearer"),
+        ([("Authorization", "Bearer")], "the API key is wrong"),
+        ([("Authorization", f"Bearer {WRONG}")], "the API key is wrong"),
+        ([("Authorization", f"Bearer {RIGHT} {RIGHT}")], "the API key is wrong"),
+        ([("X-API-Key", RIGHT), ("Authorization", f"Bearer {WRONG}")], "different keys"),
+        ([("X-API-Key", WRONG), ("Authorization", f"Bearer {RIGHT}")], "different keys"),
+        ([("X-API-Key", WRONG), ("X-API-Key", RIGHT)], "different keys"),
+    ],
+)
+async def test_request_without_the_one_right_key_is_refused_in_words(
+    api: ApiUnderTest, headers: list[tuple[str, str]], words: str
+) -> None:
+    del api.client.headers["X-API-Key"]
+    answer = await api.client.get("/timers", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, 4)
+    assert words in answer.json()["message"]
+    assert answer.headers["www-authenticate"] == 'ApiKey, Bearer realm="timer-trio"'
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "text/html", "application/json;q=0.5, text/html"])
+async def test_browser_finds_a_page_at_the_root(api: ApiUnderTest, accept: str) -> None:
+    answer = await api.client.get("/", headers={"Accept": accept})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["vary"] == "Accept"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert f"<h1>timer-trio {__version__}</h1>" in answer.text
+    assert "<script" not in answer.text
+    links = set(re.findall(r'href="([^"]+)"', answer.text))
+    assert links == {"/docs", "/docs/style.css", "/health", "/openapi.json"}
+    for link in links:
+        assert (await api.client.get(link)).status_code == 200
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "", "application/json", "text/plain", "\xff;q=x,"])
+async def test_program_finds_json_at_the_root(api: ApiUnderTest, accept: str | None) -> None:
+    del api.client.headers["Accept"]
+    headers = {} if accept is None else {b"Accept": accept.encode("latin-1")}
+    answer = await api.client.get("/", headers=headers)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["code"] == 0
+    assert answer.json()["data"]["version"] == __version__
 
 
 async def test_the_key_is_not_in_the_repr_of_the_app(api: ApiUnderTest) -> None:
@@ -162,7 +245,7 @@ async def test_a_create_of_unknown_outcome_names_its_id(
         ({"headers": [(b"x-api-key", b"\xff\xfe")]}, 401),
         ({"headers": [(b"host", b"\xff"), (b"x-api-key", API_KEY.encode())]}, 200),
         ({"headers": [(b"host", b"a" * 70), (b"x-api-key", API_KEY.encode())]}, 200),
-        ({"path": ""}, 404),
+        ({"path": ""}, 200),
         ({"path": "\udcff/timers"}, 404),
         ({"path": "/timers/\0"}, 404),
         ({"method": "\u00e9"}, 405),

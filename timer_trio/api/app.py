@@ -25,6 +25,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.docs import DocsRoutes
 from timer_trio.api.errors import refusal_of
 from timer_trio.api.health import HealthRoutes
+from timer_trio.api.home import home
 from timer_trio.api.imports import ImportRoute
 from timer_trio.api.metrics import MetricsRoute
 from timer_trio.api.openapi import openapi_document
@@ -87,6 +88,7 @@ def _add_routes(app: QuartTrio, context: ApiContext) -> None:
     importing = ImportRoute(context, rules, slices)
     docs = DocsRoutes(openapi_document(context))
     routes: tuple[tuple[str, str, RouteCallable], ...] = (
+        ("GET", "/", home),
         ("POST", "/timers", timers.create),
         ("GET", "/timers", timers.list),
         ("POST", BATCH_PATH, batch.create_batch),

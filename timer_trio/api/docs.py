@@ -16,7 +16,8 @@ from timer_trio.api.bodies import JSON
 
 Json = Mapping[str, Any]
 
-_HEADERS: Final = {
+PAGE: Final = "text/html; charset=utf-8"
+PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -33,7 +34,7 @@ class DocsRoutes:
         return Response(self._document, content_type="application/json")
 
     async def page(self) -> Response:
-        return Response(self._page, headers=_HEADERS, content_type="text/html; charset=utf-8")
+        return Response(self._page, headers=PAGE_HEADERS, content_type=PAGE)
 
     async def style(self) -> Response:
         return Response(self._style, content_type="text/css; charset=utf-8")
@@ -47,12 +48,16 @@ def page_of(document: Json) -> str:
         for method, operation in methods.items()
     ]
     title = f"{info['title']} {info['version']}"
+    intro = f"<h1>{escape(title)}</h1>{_prose(info['description'])}"
+    link = '<p>For machines: <a href="/openapi.json">/openapi.json</a></p>'
+    return page(title, f"{intro}{link}{''.join(operations)}")
+
+
+def page(title: str, body: str) -> str:
+    """Write a page around a body that is HTML already."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
     view = '<meta name="viewport" content="width=device-width">'
     style = '<link rel="stylesheet" href="/docs/style.css">'
-    intro = f"<h1>{escape(title)}</h1>{_prose(info['description'])}"
-    link = '<p>For machines: <a href="/openapi.json">/openapi.json</a></p>'
-    body = f"{intro}{link}{''.join(operations)}"
     start = '<!doctype html><html lang="en">'
     return f"{start}<head>{head}{view}{style}</head><body>{body}</body></html>"
 

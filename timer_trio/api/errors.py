@@ -114,7 +114,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
         case BodyTooLargeError():
             return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID, str(error))
         case UnauthorizedError():
-            challenge = {"WWW-Authenticate": "ApiKey"}
+            challenge = {"WWW-Authenticate": 'ApiKey, Bearer realm="timer-trio"'}
             return Refusal(
                 HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, str(error), headers=challenge
             )

@@ -11,6 +11,7 @@ from timer_trio import __version__
 from timer_trio.api.auth import API_KEY_HEADER
 from timer_trio.api.batch import BATCH
 from timer_trio.api.context import ApiContext
+from timer_trio.api.docs import PAGE
 from timer_trio.api.envelope_schema import answer, envelope, refusals
 from timer_trio.api.errors import MAX_ERRORS, Code
 from timer_trio.api.json_text import MAX_DEPTH, MAX_DIGITS
@@ -34,8 +35,11 @@ are refused; so are NaN and Infinity, lone surrogates, NUL characters, integers 
 begin with a byte order mark. `callback_payload` is passed on as it arrives, so it may hold \
 duplicate keys, NUL characters and integers of any size.
 
-Times are RFC 3339 with an offset, from 1970 to 9999; answers are in UTC. Without a key every \
-route but `/health`, `/health/*`, `/openapi.json` and `/docs` answers 401, unknown ones included."""
+Times are RFC 3339 with an offset, from 1970 to 9999; answers are in UTC.
+
+The key goes into `{API_KEY_HEADER}`, or into `Authorization: Bearer …`; two different ones are \
+refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json` and `/docs` \
+answers 401, unknown ones included."""
 
 
 def openapi_document(context: ApiContext) -> Json:
@@ -62,13 +66,14 @@ def openapi_document(context: ApiContext) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"ApiKey": []}],
+        "security": [{"ApiKey": []}, {"Bearer": []}],
         "paths": _paths({name: schema for (name, _), schema in schemas.items()}, context),
         "components": {
             "schemas": shared["$defs"],
             "responses": refusals(),
             "securitySchemes": {
-                "ApiKey": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER}
+                "ApiKey": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER},
+                "Bearer": {"type": "http", "scheme": "bearer"},
             },
         },
     }
@@ -142,6 +147,8 @@ def _responses(operation: Operation, data: Json | None) -> Json:
     else:
         headers = ("Location",) if operation.makes_a_timer else ()
         success = answer(operation.answer, envelope(Code.SUCCESS, data), *headers)
+    if operation.has_page:
+        success["content"][PAGE] = {"schema": {"type": "string"}}
     if operation.makes_a_timer:
         success["links"] = _links()
     responses[str(operation.status)] = success

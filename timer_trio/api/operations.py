@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 
 from timer_trio.api.batch import MAX_BATCH_BYTES, MAX_TIMERS
 from timer_trio.api.bodies import JSON, NDJSON
+from timer_trio.api.docs import PAGE
 from timer_trio.api.health import HealthData, LiveData, ReadyData
+from timer_trio.api.home import HomeData
 from timer_trio.api.importer import MAX_LINES
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
 from timer_trio.api.replicas import ReplicasData
@@ -35,7 +37,8 @@ class Operation:
 
     `body` names the schema of what it takes, of the type `takes`. `data` is what its envelope
     carries, None where it answers with something else, of the type `media`. `down_with_data`: its
-    503 carries the same. `refusals` are statuses.
+    503 carries the same. `has_page`: a browser is answered with one instead. `refusals` are
+    statuses.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Operation:
     answer: str
     data: TypeAdapter[Any] | None = None
     media: str = "application/json"
+    has_page: bool = False
     status: int = 200
     refusals: Sequence[int] = ()
     parameters: Sequence[Json] = ()
@@ -261,6 +265,19 @@ when the client leaves in the middle.""",
     ),
     Operation(
         method="GET",
+        path="/",
+        name="getHome",
+        tag="operation",
+        summary="What is this?",
+        description="Name, version, and where to read on. A browser, which asks for `text/html`, "
+        "gets a page.",
+        answer="This service.",
+        data=TypeAdapter(HomeData),
+        has_page=True,
+        is_open=True,
+    ),
+    Operation(
+        method="GET",
         path="/health",
         name="getHealth",
         tag="operation",
@@ -324,7 +341,7 @@ when the client leaves in the middle.""",
         summary="This document for people",
         description="A page that loads nothing from elsewhere.",
         answer="The page.",
-        media="text/html; charset=utf-8",
+        media=PAGE,
         is_open=True,
     ),
 )

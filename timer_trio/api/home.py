@@ -1,0 +1,46 @@
+"""The root: what this is, for whoever finds it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final, Literal
+
+from pydantic import ConfigDict, with_config
+from quart import Response, request
+from typing_extensions import TypedDict
+
+from timer_trio import __version__
+from timer_trio.api.bodies import JSON
+from timer_trio.api.docs import PAGE, PAGE_HEADERS, page
+from timer_trio.api.responses import success
+
+_LINKS: Final = {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
+_WORDS: Final = """\
+<p>A durable timer service: tell it when and where, and it makes the HTTP call at that instant.</p>
+<p>The API is described <a href="/docs">for people</a> and \
+<a href="/openapi.json">for programs</a>; \
+<a href="/health">its health</a> can be asked for without a key.</p>"""
+
+
+@with_config(ConfigDict(extra="forbid"))
+class HomeData(TypedDict):
+    name: Literal["timer-trio"]
+    version: str
+    docs: str
+    openapi: str
+    health: str
+
+
+async def home() -> Response:
+    """Answer a browser with a page, and a program, which asks for none, with JSON."""
+    if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
+        answer = Response(_PAGE, headers=PAGE_HEADERS, content_type=PAGE)
+    else:
+        answer = success(_DATA)
+    answer.headers["Vary"] = "Accept"
+    return answer
+
+
+_TITLE: Final = f"timer-trio {__version__}"
+_PAGE: Final = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{_WORDS}").encode()
+_DATA: Final[dict[str, Any]] = {"name": "timer-trio", "version": __version__, **_LINKS}
