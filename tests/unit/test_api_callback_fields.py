@@ -58,6 +58,30 @@ def test_as_many_headers_as_allowed() -> None:
     assert check_headers(headers) == headers
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Content_Length", "content_length", "Transfer_Encoding", "HTTP2_Settings", "keep_alive"),
+        *(
+            "Proxy_Authorization",
+            "webhook_id",
+            "Webhook_Signature",
+            "X_Timer_Id",
+            "x_timer-Attempt",
+        ),
+    ],
+)
+def test_reserved_name_is_refused_with_underscores_as_well(name: str) -> None:
+    for spelled in (name, name.replace("_", "-")):
+        with pytest.raises(ValueError, match=f"^{spelled} is "):
+            check_headers({spelled: "1"})
+
+
+def test_underscore_in_a_name_that_nobody_reserves_is_taken() -> None:
+    headers = {"X_Trace_Id": "1", "X-Trace-Id": "2", "webhook": "3", "content": "4"}
+    assert check_headers(headers) == headers
+
+
 def test_all_headers_together_have_a_limit() -> None:
     check_headers({"a": "x" * 4_000, "b": "x" * 4_190})
     with pytest.raises(ValueError, match="8,192 bytes"):

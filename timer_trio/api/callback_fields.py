@@ -143,9 +143,11 @@ def _check_header(name: str, value: str) -> None:
 def _fault_of(name: str, value: str) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "every name must be a token of letters, digits and !#$%&'*+-.^_`|~"
-    if name.lower() in _RESERVED:
+    # Servers of the CGI kind read an underscore as a hyphen.
+    folded = name.lower().replace("_", "-")
+    if folded in _RESERVED:
         return "{name} is set by the service and cannot be chosen"
-    if name.lower().startswith(_OWN_PREFIXES):
+    if folded.startswith(_OWN_PREFIXES):
         return "{name} is reserved: webhook-* and X-Timer-* are the service's own"
     if not _VALUE.fullmatch(value):
         return "{name} must hold only visible ASCII characters, spaces and tabs"
