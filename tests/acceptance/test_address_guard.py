@@ -32,11 +32,16 @@ async def test_nothing_reaches_this_machine_unless_it_is_allowed(
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(ADMITTED_ONCE, [url, url.rstrip("/"), row])
         await served.consumer.wait_ended()
-        for timer_id, word in ((name, "127.0.0.1 (localhost)"), (row, "127.0.0.1")):
+        for timer_id, words in (
+            (name, "localhost leads to a loopback address"),
+            (row, "127.0.0.1 refused: a loopback address"),
+        ):
             timer = await served.consumer.get(timer_id)
             assert timer["status"] == "failed"
-            assert f"{word} refused: a loopback address" in timer["last_error"]
-            assert "CALLBACK_ALLOW can admit" in timer["last_error"]
+            assert timer["last_error"] == f"{words}; CALLBACK_ALLOW can admit it"
+        told = served.logged("addresses_refused")
+        assert [line["host"] for line in told].count("localhost") == 1
+        assert all("127.0.0.1" in line["addresses"] for line in told)
         assert not receiver.arrivals
         await served.stop()
 

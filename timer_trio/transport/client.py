@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import certifi
 import httpx
+import structlog
 import trio
 
 from timer_trio.domain.addresses import AddressGuard
@@ -33,6 +34,8 @@ FRESH_S: Final = 1.0
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65_535
+
+log = structlog.get_logger()
 
 
 class SendWithheld(httpx.TransportError):
@@ -190,6 +193,8 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         refused = {a.ip: kind for a in addresses if (kind := self._guard.refusal(host, a.ip))}
         vetted = [address for address in addresses if address.ip not in refused]
         if not vetted:
+            # What the consumer reads names no address that a name has led to.
+            log.info("addresses_refused", host=host, addresses=refused)
             raise httpx.ConnectError(refused_addresses(host, refused))
         return vetted
 

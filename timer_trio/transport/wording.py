@@ -36,9 +36,14 @@ def peers(addresses: Iterable[object]) -> str:
 
 
 def refused_addresses(host: str, kinds: Mapping[str, str]) -> str:
-    """Say why none of a host's addresses may be reached: `kinds` tells what each of them is."""
-    each = "; ".join(f"{_named(ip, host)} refused: {kind}" for ip, kind in kinds.items())
-    return clean(f"{each}; CALLBACK_ALLOW can admit {'it' if len(kinds) == 1 else 'them'}")
+    """Say why none of a host's addresses may be reached: `kinds` tells what each of them is.
+
+    Addresses that a name has led to are for the log alone: they are of the operator's network.
+    """
+    if host in kinds:
+        return clean(f"{host} refused: {kinds[host]}; CALLBACK_ALLOW can admit it")
+    leads_to = " and ".join(dict.fromkeys(kinds.values()))
+    return clean(f"{host} leads to {leads_to}; CALLBACK_ALLOW can admit it")
 
 
 def loss(error: OSError, peer: str) -> str:
@@ -69,7 +74,3 @@ def _tls_cause(error: ssl.SSLError) -> str:
 
 def _cause(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else clean(str(error))
-
-
-def _named(ip: str, host: str) -> str:
-    return ip if ip == host else f"{ip} ({host})"
