@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any, Final, TextIO
 
 import structlog
 
 from timer_trio.config import LogFormat, LogLevel
-from timer_trio.output import Output
+from timer_trio.output import Output, wants_colors
 
 TRACE: Final = 5
 _LEVELS: Final[dict[LogLevel, int]] = {
@@ -31,7 +32,7 @@ def configure(level: LogLevel, fmt: LogFormat | None, stream: TextIO) -> None:
         stream.tell_dropped = _tell_dropped
     fmt = fmt or ("console" if stream.isatty() else "json")
     structlog.configure(
-        processors=_processors(fmt, colors=stream.isatty()),
+        processors=_processors(fmt, colors=stream.isatty() and wants_colors(os.environ)),
         wrapper_class=_bound_logger(_LEVELS[level]),
         logger_factory=lambda *_: _Writer(stream),
     )

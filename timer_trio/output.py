@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from select import PIPE_BUF, select
 from typing import Final, TextIO, cast
 
@@ -165,6 +165,16 @@ def _write_all(file: int, data: bytes) -> None:
             data = data[os.write(file, data) :]
         except BlockingIOError:  # somebody else who has this file open made it so
             select([], [file], [])
+
+
+def is_dumb(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal knows no control sequences."""
+    return environ.get("TERM") == "dumb"
+
+
+def wants_colors(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal may be written to in colors (https://no-color.org)."""
+    return not environ.get("NO_COLOR") and not is_dumb(environ)
 
 
 _OUTPUTS: Final[list[Output]] = []

@@ -75,6 +75,9 @@ FAILED = (
     '"through_line": 6, "unknown": {"first_line": 7, "last_line": 9, "id": "the-id"}}}'
 )
 PROGRESS = '{"lines": 2000, "imported": 1230, "refused": 4, "through_line": 1234}'
+NO_SUCH_ROUTE = '{"code": 3, "message": "no such route", "data": null}'
+NGINX = "<html>\r\n<head><title>nginx</title></head>\r\n</html>\r\n"
+TOO_LARGE = '{"code": 2, "message": "the body is too large (at most 1 bytes)", "data": null}'
 REFUSED = '{"code": 4, "message": "the API key is wrong", "data": null}'
 
 
@@ -83,21 +86,38 @@ REFUSED = '{"code": 4, "message": "the API key is wrong", "data": null}'
     [
         (f"200 OK\r\n\r\n{FAILED}\n", ["line 3: delay: is wrong", "lines 7 to 9", "the-id"]),
         (f"401 Unauthorized\r\n\r\n{REFUSED}", ["401", "the API key is wrong"]),
-        ("404 Not Found\r\n\r\n<html>", ["404", "no timer service"]),
+        ("404 Not Found\r\n\r\n<html>", ["404", "no timer service, so look at --url"]),
+        (f"413 Too Large\r\n\r\n{NGINX}", ["413: a proxy", "client_max_body_size 0", "some of"]),
+        (f"413 Too Large\r\n\r\n{TOO_LARGE}", ["the service answered 413: the body is too large"]),
+        (f"502 Bad Gateway\r\n\r\n{NGINX}", ["502: a proxy got no answer", "some of the lines"]),
+        (f"503 Unavailable\r\n\r\n{NGINX}", ["503: a proxy has no service", "some of the lines"]),
+        (f"504 Timeout\r\n\r\n{NGINX}", ["504: a proxy did not wait", "proxy_read_timeout 1h"]),
         ('200 OK\r\n\r\n{"lines": 1, "imported": 0, "refused": 0}\n', ["before it was whole"]),
         ("200 OK\r\nContent-Length: 99\r\n\r\n{", ["no answer", "some of the lines"]),
         ("hello", ["no answer from the service"]),
         (f"200 OK\r\nContent-Length: 999\r\n\r\n{PROGRESS}\n", ["broke", "lines up to 1,234 are"]),
     ],
-    ids=["away", "unauthorized", "stranger", "cut short", "cut off", "no HTTP", "broken"],
+    ids=[
+        *("away", "unauthorized", "stranger", "proxy's 413", "own 413", "502", "503", "504"),
+        *("cut short", "cut off", "no HTTP", "broken"),
+    ],
 )
 def test_import_that_fails_says_why(tmp_path: Path, answer: str, words: list[str]) -> None:
     head = "" if answer == "hello" else "HTTP/1.1 "
     with answering(head + answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")) as url:
         code, _, err = run(tmp_path, "--url", url, API_KEY=KEY)
     assert code == 2
+    assert "Traceback" not in err
     for each in words:
         assert each in err
+
+
+def test_wrong_path_is_told(tmp_path: Path) -> None:
+    head = "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n"
+    with answering(head + NO_SUCH_ROUTE) as url:
+        code, out, err = run(tmp_path, "--url", f"{url}/v1", API_KEY=KEY)
+    assert (code, out) == (2, "")
+    assert err == f"no timer-trio API at {url}/v1: does --url name a path too much?\n"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,16 @@ def test_older_service_is_told_from_a_stranger(tmp_path: Path) -> None:
     assert "is an older one" in refusal(tmp_path, f"HTTP/1.0 404 Not Found\r\n\r\n{OLDER}")
     for body in ("<html>", "[]", '{"message": "no such route"}', ""):
         text = refusal(tmp_path, f"HTTP/1.0 404 Not Found\r\n\r\n{body}")
-        assert text == "the service answered 404: it is no timer service\n"
+        assert text.endswith(" answered 404: it is no timer service, so look at --url\n")
+
+
+async def test_wrong_path_is_told_from_an_older_service(tmp_path: Path) -> None:
+    async with served_api() as (_, url):
+        for wrong in (f"{url}/wrong-path", f"{url}/timers/"):
+            ask = partial(run, tmp_path, "--url", wrong)
+            answer = await trio.to_thread.run_sync(ask)  # noqa: TID251 - the API must run
+            words = f"no timer-trio API at {wrong}: does --url name a path too much?\n"
+            assert answer == (2, "", words)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,10 @@ def test_success_of_something_else_is_told_in_words(tmp_path: Path, body: str) -
     [
         ("hello", "no answer from the service"),
         ("HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{", "no answer from the service"),
-        ("HTTP/1.0 301 Moved\r\nLocation: /\r\n\r\n", "301: it is no timer service"),
+        ("HTTP/1.0 301 Moved\r\nLocation: https://x/y\r\n\r\n", "where it leads: https://x/y"),
+        ("HTTP/1.0 302 Found\r\n\r\n", "302: it is no timer service"),
+        ("HTTP/1.0 502 Bad Gateway\r\n\r\n<html>", "502: a proxy got no answer from the service"),
+        ("HTTP/1.0 599 Odd\r\n\r\n<html>", "599: it is no timer service"),
         ("HTTP/1.0 401 Unauthorized\r\n\r\n", "401: it is no timer service"),
     ],
 )

@@ -49,6 +49,29 @@ def test_event_is_one_json_line_with_utc_time() -> None:
     assert line["timestamp"].endswith("Z")
 
 
+@pytest.mark.parametrize(
+    ("environ", "has_colors"),
+    [
+        ({}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm"}, True),
+    ],
+)
+def test_terminal_gets_colors_unless_it_or_its_user_wants_none(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, has_colors: bool
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    configure("info", None, stream)
+    structlog.get_logger().warning("fired", late_ms=1)
+    assert ("\x1b" in stream.getvalue()) is has_colors
+
+
 def test_terminal_gets_readable_lines() -> None:
     stream = Terminal()
     configure("info", None, stream)

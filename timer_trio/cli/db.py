@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +12,7 @@ import click
 
 from timer_trio.cli.database import with_connection, with_database
 from timer_trio.cli.group import version
+from timer_trio.cli.terminal import progress_stream
 from timer_trio.config import StartRefusedError
 from timer_trio.storage import migrate, prune
 
@@ -119,7 +119,7 @@ def _count_ended(connection: migrate.Connection, age: timedelta) -> tuple[int, d
 
 def _prune(connection: migrate.Connection, cutoff: datetime, expected: int) -> int:
     deleted = 0
-    with click.progressbar(length=expected, label="deleting", file=sys.stderr) as progress:
+    with click.progressbar(length=expected, label="deleting", file=progress_stream()) as progress:
         for count in prune.prune_all(connection, cutoff):
             deleted += count
             progress.update(count)

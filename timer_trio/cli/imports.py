@@ -22,11 +22,12 @@ from timer_trio.cli.service import (
     NO_ANSWER,
     STRANGER,
     Service,
+    is_of_a_proxy,
     named_service,
     reason_of,
-    refused,
     url_option,
 )
+from timer_trio.cli.terminal import shows_progress
 from timer_trio.config import StartRefusedError
 
 BLOCK_BYTES: Final = 64 * 1024
@@ -238,7 +239,7 @@ def _import(sending: _Sending, service: Service) -> _Result:
                 content=sending.blocks(),
             ) as answer,
         ):
-            return _result(answer, sending)
+            return _result(answer, sending, service)
     except KeyboardInterrupt:
         raise ImportFailedError(f"stopped: {sending.words()}") from None
     except NO_ANSWER as error:
@@ -250,9 +251,13 @@ def _import(sending: _Sending, service: Service) -> _Result:
         raise ImportFailedError(words) from error
 
 
-def _result(answer: httpx.Response, sending: _Sending) -> _Result:
+def _result(answer: httpx.Response, sending: _Sending, service: Service) -> _Result:
     if answer.status_code != httpx.codes.OK:
-        raise ImportFailedError(refused(answer.status_code, answer.read()))
+        answer.read()
+        words = service.refused(answer)
+        if is_of_a_proxy(answer):
+            words += f"; {sending.words()}"
+        raise ImportFailedError(words)
     sending.is_known = answer.headers.get("Content-Type") == "application/x-ndjson"
     last = ""
     for line in answer.iter_lines():
@@ -283,7 +288,7 @@ def _interrupted(result: _Result) -> str:
 
 def _progress(file: BinaryIO) -> _Bar:
     """Show how much has been sent, where somebody looks and the end is known."""
-    if not sys.stderr.isatty() or not file.seekable():
+    if not shows_progress() or not file.seekable():
         return nullcontext()
     size = file.seek(0, 2)
     file.seek(0)

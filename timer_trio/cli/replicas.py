@@ -19,8 +19,7 @@ from timer_trio.cli.service import (
     STRANGER,
     Service,
     named_service,
-    refusal_in,
-    refused,
+    says_no_such_route,
     url_option,
 )
 from timer_trio.config import StartRefusedError
@@ -29,8 +28,6 @@ from timer_trio.domain.outcome import in_words
 ANSWER_TIMEOUT_S: Final = 20.0
 """A service that cannot reach its database says so before."""
 
-_NO_SUCH_ROUTE: Final = 3
-"""The code in a timer service's own 404; other servers have none."""
 _HEADINGS: Final = (
     "  status",
     "host:pid",
@@ -114,10 +111,9 @@ def _ask(service: Service) -> bytes:
 
 
 def _refused(service: Service, answer: httpx.Response) -> str:
-    refusal = refusal_in(answer.content)
-    if answer.status_code == HTTPStatus.NOT_FOUND and refusal and refusal["code"] == _NO_SUCH_ROUTE:
+    if says_no_such_route(answer) and not service.path:
         return f"the service at {service.url} is an older one, which cannot tell of its replicas"
-    return refused(answer.status_code, answer.content)
+    return service.refused(answer)
 
 
 def table(data: Replicas) -> Iterator[str]:

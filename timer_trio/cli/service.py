@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import click
@@ -12,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from timer_trio.cli.group import read_settings
-from timer_trio.config import Settings
+from timer_trio.config import Settings, SettingsError
 from timer_trio.embedded import read_api_key
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -34,6 +38,21 @@ class Refusal(TypedDict):
 
 
 _REFUSAL: Final = TypeAdapter(Refusal)
+_NO_SUCH_ROUTE: Final = 3
+"""The code in a timer service's own 404; other servers have none."""
+
+_PROXYS_WORDS: Final[Mapping[int, str]] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a proxy in front of the service takes no body so great: "
+    "raise its limit (nginx: client_max_body_size 0, proxy_request_buffering off), or send the "
+    "file in parts",
+    HTTPStatus.BAD_GATEWAY: "a proxy got no answer from the service behind it: see whether that "
+    "runs, and where the proxy looks for it",
+    HTTPStatus.SERVICE_UNAVAILABLE: "a proxy has no service behind it: see whether that runs, and "
+    "where the proxy looks for it",
+    HTTPStatus.GATEWAY_TIMEOUT: "a proxy did not wait for the service behind it: let it wait "
+    "longer, and pass on what comes (nginx: proxy_read_timeout 1h, proxy_request_buffering off, "
+    "proxy_buffering off)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +63,23 @@ class Service:
     key: str = field(repr=False)
 
     def client(self, answer_timeout_s: float) -> httpx.Client:
+        """Make a client; what the environment says of proxies and keys is for others.
+
+        Raises:
+            SettingsError: SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
+        """
         return httpx.Client(
             headers={"X-API-Key": self.key},
             timeout=httpx.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
+            verify=_trusted() if self.url.lower().startswith("https:") else True,
         )
+
+    @property
+    def path(self) -> str:
+        """What comes before the paths of the API; nothing, in most cases."""
+        _, _, rest = self.url.partition("://")
+        return rest.partition("/")[2].strip("/")
 
     def at(self, path: str) -> str:
         return f"{self.url.rstrip('/')}{path}"
@@ -56,6 +87,31 @@ class Service:
     def no_answer(self, error: Exception) -> str:
         """Say that it cannot be reached."""
         return f"no answer from the service at {self.url}: {reason_of(error)}"
+
+    def refused(self, answer: httpx.Response) -> str:
+        """Say what was answered in place of a success, and by whom."""
+        refusal, status = refusal_in(answer.content), answer.status_code
+        if refusal is None:
+            return f"{self.url} answered {status}: {self._strangers_words(answer)}"
+        if says_no_such_route(answer) and self.path:
+            return f"no timer-trio API at {self.url}: does --url name a path too much?"
+        return f"the service answered {status}: {refusal['message']}"
+
+    def _strangers_words(self, answer: httpx.Response) -> str:
+        if answer.has_redirect_location:
+            return f"name with --url where it leads: {answer.headers['Location']}"
+        return _PROXYS_WORDS.get(answer.status_code, f"{STRANGER}, so look at --url")
+
+
+def _trusted() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
+        raise SettingsError(
+            f"{name} must name certificates in PEM form: {os.environ.get(name)} holds none, or "
+            f"cannot be read ({error.strerror})"
+        ) from None
 
 
 def named_service(url: str | None) -> Service:
@@ -83,10 +139,14 @@ def refusal_in(body: bytes) -> Refusal | None:
         return None
 
 
-def refused(status: int, body: bytes) -> str:
-    """Say what was answered in place of a success."""
-    refusal = refusal_in(body)
-    return f"the service answered {status}: {refusal['message'] if refusal else STRANGER}"
+def is_of_a_proxy(answer: httpx.Response) -> bool:
+    """Whether somebody in front of the service answered, who may have passed on what was sent."""
+    return refusal_in(answer.content) is None and answer.status_code in _PROXYS_WORDS
+
+
+def says_no_such_route(answer: httpx.Response) -> bool:
+    refusal = refusal_in(answer.content)
+    return refusal is not None and refusal["code"] == _NO_SUCH_ROUTE
 
 
 def _url(settings: Settings) -> str:

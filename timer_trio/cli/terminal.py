@@ -1,0 +1,28 @@
+"""What the terminal can show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO, cast
+
+from timer_trio.output import is_dumb
+
+
+def shows_progress() -> bool:
+    """Whether somebody looks at standard error, on a terminal that can write over a line."""
+    return sys.stderr.isatty() and not is_dumb(os.environ)
+
+
+def progress_stream() -> TextIO:
+    """Answer where a progress bar goes; on a terminal that cannot show one it writes its label."""
+    return sys.stderr if shows_progress() else cast("TextIO", _NoTerminal(sys.stderr))
+
+
+class _NoTerminal:
+    def __init__(self, stream: TextIO) -> None:
+        self.write = stream.write
+        self.flush = stream.flush
+
+    def isatty(self) -> bool:
+        return False
