@@ -115,15 +115,20 @@ class _Service:
         log.info("ready", url=url)
         if self.database.lock is None:
             return
-        shown = "$API_KEY" if settings.api_key else self.database.api_key.get_secret_value()
         words = welcome(
             url=url,
             data_dir=settings.data_dir,
-            api_key=shown,
+            api_key=self._shown_key(),
             called_as=sys.argv[0],
             may_call_here=AddressGuard(settings.callback_allow).admits("127.0.0.1"),
         )
         print(words)  # noqa: T201 - for the person who started it
+
+    def _shown_key(self) -> str | None:
+        if self.settings.api_key:
+            return "$API_KEY"
+        # Elsewhere it would be kept in a log, of a container or the journal.
+        return self.database.api_key.get_secret_value() if sys.stdout.isatty() else None
 
 
 @asynccontextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 _WORDS: Final = """
 timer-trio listens on {url}   docs: {url}/docs
 its database and key are in {data_dir}
-API key: {api_key}
+API key: {told_key}
 """
 
 _FIRST_CALLBACK: Final = """\
@@ -27,12 +28,22 @@ Callbacks may not reach this machine. To try one here start with `{command} serv
 """
 
 
-def welcome(*, url: str, data_dir: Path, api_key: str, called_as: str, may_call_here: bool) -> str:
+def welcome(
+    *, url: str, data_dir: Path, api_key: str | None, called_as: str, may_call_here: bool
+) -> str:
     """Say where the service listens and how to see a first callback.
 
-    `called_as` is the program's first argument, so that the words name the command as it is here.
+    `api_key` is shown as it is; None: the words name the file that keeps it. `called_as` is the
+    program's first argument, so that the words name the command as it is here.
     """
     is_command = Path(called_as).name == "timer-trio"
     command = called_as if is_command else f"{sys.executable} -m timer_trio"
     words = _WORDS + (_FIRST_CALLBACK if may_call_here else _NOT_HERE)
-    return words.format(url=url, data_dir=data_dir, api_key=api_key, command=command)
+    key_file = data_dir / "api_key"
+    return words.format(
+        url=url,
+        data_dir=data_dir,
+        told_key=api_key or f"see {key_file}",
+        api_key=api_key or f"$(cat {quote(str(key_file))})",
+        command=command,
+    )

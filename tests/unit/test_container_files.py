@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
+import trustme
+from hypercorn.config import Config
+from hypercorn.trio import serve
 
+from tests.api_under_test import running_api
 from timer_trio.config import PREFIX, Settings, environment_name, load_settings
 from timer_trio.env_file import read_env_file
 
@@ -55,15 +64,82 @@ def test_compose_waits_longer_than_callbacks_may_take_to_finish() -> None:
     assert int(grace_s) > load_settings({}).shutdown_grace_s
 
 
-def test_compose_lets_callbacks_reach_its_own_network() -> None:
-    (allowed,) = re.findall(r"CALLBACK_ALLOW:-([\d./]+)", COMPOSE)
-    assert f"subnet: {allowed}\n" in COMPOSE
-    assert load_settings({"CALLBACK_ALLOW": allowed}).callback_allow
+def test_compose_admits_no_network_to_callbacks() -> None:
+    assert "TIMER_TRIO_CALLBACK_ALLOW: ${TIMER_TRIO_CALLBACK_ALLOW:-}\n" in COMPOSE
+    assert not re.search(r"\d/\d", COMPOSE)
+
+
+def test_database_of_compose_is_in_a_network_of_its_own() -> None:
+    begins = COMPOSE.index("  timer-trio:")
+    database, service = COMPOSE[:begins], COMPOSE[begins:]
+    assert "    networks: [database]\n" in database
+    assert "    networks: [default, database]\n" in service
+    assert "  database:\n    internal: true\n" in service
+
+
+def test_what_compose_sets_wins_over_what_the_file_says() -> None:
+    environment = COMPOSE[COMPOSE.index("    environment:\n", COMPOSE.index("  timer-trio:")) :]
+    names = re.findall(
+        r"^      ([A-Z_]+):", environment[: environment.index("ports:")], re.MULTILINE
+    )
+    assert {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)} == {
+        *("API_KEY", "CALLBACK_ALLOW", "DATABASE_URL", "HOST", "PORT"),
+    }
+    assert len(names) == 5
 
 
 def test_compose_knows_no_secret() -> None:
-    assert "API_KEY: ${API_KEY:?" in COMPOSE
+    assert "TIMER_TRIO_API_KEY: ${TIMER_TRIO_API_KEY:-${API_KEY:?" in COMPOSE
     assert "POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?" in COMPOSE
+
+
+@pytest.mark.parametrize("text", [COMPOSE, DOCKERFILE], ids=["compose", "Dockerfile"])
+def test_images_are_of_one_version(text: str) -> None:
+    images = re.findall(r"^(?:FROM| +image:) (\S+)", text, re.MULTILINE)
+    assert images
+    assert all(re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]+", image) for image in images)
+
+
+def health_check() -> list[str]:
+    (command,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", LAST_STAGE, re.MULTILINE)
+    program, *arguments = json.loads(command)
+    assert program == "python"
+    return [sys.executable, *arguments]
+
+
+async def checked(**environ: str) -> int:
+    inherited = {"PATH": os.environ["PATH"]}
+    done = await trio.run_process(health_check(), env=inherited | environ, check=False)
+    return done.returncode
+
+
+def config_of(port: int) -> Config:
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.errorlog = None
+    return config
+
+
+@pytest.mark.parametrize("is_secured", [False, True])
+async def test_health_check_finds_the_service_with_and_without_tls(
+    tmp_path: Path, *, is_secured: bool
+) -> None:
+    config = config_of(0)
+    if is_secured:
+        certificate = trustme.CA().issue_cert("timers.example")
+        config.certfile, config.keyfile = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+        certificate.private_key_pem.write_to_path(config.keyfile)
+        for pem in certificate.cert_chain_pems:
+            pem.write_to_path(config.certfile, append=True)
+    async with running_api() as api, trio.open_nursery() as nursery:
+        app: Any = api.app
+        (url,) = await nursery.start(serve, app, config)
+        port = url.rpartition(":")[2]
+        assert await checked(PORT=port) == 0
+        assert await checked(TIMER_TRIO_PORT=port, PORT="1") == 0
+        assert await checked(TIMER_TRIO_PORT="tcp://10.96.0.7:8080", PORT=port) == 0
+        nursery.cancel_scope.cancel()
+    assert await checked(PORT=port) == 1
 
 
 def test_signals_reach_the_service_in_its_container() -> None:

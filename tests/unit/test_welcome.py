@@ -5,11 +5,11 @@ from pathlib import Path
 from timer_trio.welcome import welcome
 
 
-def words(*, may_call_here: bool) -> str:
+def words(*, may_call_here: bool, api_key: str | None = "k" * 32, data_dir: str = "/data") -> str:
     return welcome(
         url="http://127.0.0.1:8080",
-        data_dir=Path("/data"),
-        api_key="k" * 32,
+        data_dir=Path(data_dir),
+        api_key=api_key,
         called_as=".venv/bin/timer-trio",
         may_call_here=may_call_here,
     )
@@ -26,3 +26,11 @@ def test_nobody_is_told_to_try_what_would_be_refused() -> None:
     assert "curl" not in text
     assert "`.venv/bin/timer-trio serve --dev`" in text
     assert "127.0.0.1 to CALLBACK_ALLOW" in text
+
+
+def test_key_that_is_not_to_be_shown_is_named_by_its_file() -> None:
+    text = words(may_call_here=True, api_key=None, data_dir="/my data")
+    assert "API key: see /my data/api_key\n" in text
+    assert """-H "X-API-Key: $(cat '/my data/api_key')" """ in text
+    assert "None" not in text
+    assert "API key: " + "k" * 32 in words(may_call_here=True)
