@@ -2,13 +2,15 @@
 
 It is the real service, API and stages, on storage in memory. Run the test under trio's MockClock
 with `autojump_threshold=0` (pytest-trio's fixture `autojump_clock`), and a timer set for next week
-fires at once.
+fires at once. While a worker thread of `trio.to_thread.run_sync` runs the clock stands still. Real
+sockets and processes do not hold it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -22,6 +24,8 @@ from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
 from timer_trio.replica import Replica
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.testing_clock import hold_clock_for_threads
+from timer_trio.testing_log import quiet_log
 from timer_trio.transport import SendWithheld
 
 API_KEY: Final = "a-key-for-tests-of-32-characters"
@@ -64,8 +68,11 @@ class TimerService:
     transport, and `API_KEY`.
     """
 
-    def __init__(self, *, answer: Answer, start: datetime, settings: Settings) -> None:
+    def __init__(
+        self, *, answer: Answer, start: datetime, settings: Settings, log: bool = False
+    ) -> None:
         self._answer = answer
+        self._log = log
         self.start = start
         self._began_s = trio.current_time()
         self._arrived = trio.Event()
@@ -96,8 +103,16 @@ class TimerService:
         return self.callbacks
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once timers can be created."""
-        await self._replica.run(task_status=task_status)
+        """Run until cancelled; started once timers can be created.
+
+        Raises:
+            ThreadHoldsClockError: a worker thread and the virtual clock wait for each other.
+        """
+        with nullcontext() if self._log else quiet_log():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(hold_clock_for_threads)
+                await self._replica.run(task_status=task_status)
+                nursery.cancel_scope.cancel()
 
     async def _receive(self, request: httpx.Request) -> httpx.Response:
         callback = Callback(
@@ -117,6 +132,7 @@ async def start_timer_service(
     answer: Answer = lambda _: 200,
     start: datetime = START,
     settings: Settings = _SETTINGS,
+    log: bool = False,
 ) -> TimerService:
     """Start a service in the caller's nursery, which ends it; its clock shows `start`.
 
@@ -124,9 +140,10 @@ async def start_timer_service(
 
     Nothing is connected to, so a callback may name any address, this machine included. `settings`
     of your own bring the guard of their `callback_allow`: a timer whose URL names an address that
-    it does not admit is refused, as by the service that is deployed.
+    it does not admit is refused, as by the service that is deployed. The service logs warnings and
+    errors alone, unless `log` wants all; structlog's configuration, if there is one, says how.
     """
-    service = TimerService(answer=answer, start=start, settings=settings)
+    service = TimerService(answer=answer, start=start, settings=settings, log=log)
     await nursery.start(service.run)
     return service
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from timer_trio import executor
 from timer_trio.config import Settings
 from timer_trio.testing import API_KEY, START, Answer, Callback, TimerService, start_timer_service
+from timer_trio.testing_clock import ThreadHoldsClockError, hold_clock_for_threads
+from timer_trio.testing_log import quiet_log
 
 URL = "https://example.com/hook"
+README = Path(__file__).parents[2].joinpath("README.md").read_text()
+CONFIGURATION = structlog.get_config()
 
 
 @asynccontextmanager
@@ -251,6 +265,133 @@ def test_service_is_healthy() -> None:
             assert (await service.client.get(path)).status_code == 200
 
     on_virtual_time(script, lambda _: 200)
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_log_is_quiet_unless_it_is_wanted(
+    capsys: pytest.CaptureFixture[str], *, is_wanted: bool
+) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            service = await start_timer_service(nursery, log=is_wanted)
+            await create(service, delay="P1D")
+            await service.wait_callbacks(1)
+            structlog.get_logger().info("theirs")
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "theirs" not in line]
+    assert bool(lines) is is_wanted
+    # Other services of the process are as they were.
+    assert structlog.get_config() == CONFIGURATION
+    assert type(executor.log) is type(structlog.get_logger())
+
+
+def test_fault_of_the_answer_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(_: Callback) -> int:
+        raise KeyError("mine")
+
+    async def script(service: TimerService) -> None:
+        await end_of(service, await create(service))
+
+    on_virtual_time(script, broken)
+    out = capsys.readouterr().out
+    assert "callback_broke" in out
+    assert "KeyError: 'mine'" in out
+
+
+def test_loggers_are_back_once_the_last_of_two_services_has_ended() -> None:
+    before = executor.log
+    with quiet_log():
+        second = quiet_log()
+        second.__enter__()
+    assert executor.log is not before
+    second.__exit__(None, None, None)
+    assert executor.log is before
+
+
+def test_clock_stands_still_while_a_thread_runs() -> None:
+    async def answer(_: Callback) -> int:
+        before = service_of[0].now()
+        await trio.to_thread.run_sync(time.sleep, 0.05)  # noqa: TID251 - as somebody's code does
+        assert service_of[0].now() == before
+        return 200
+
+    async def script(service: TimerService) -> None:
+        service_of.append(service)
+        # An hourly look of the service would end the jump.
+        timer_id = await create(service, timeout_seconds=0.1)
+        assert (await end_of(service, timer_id))["status"] == "completed"
+
+    service_of: list[TimerService] = []
+    on_virtual_time(script, answer)
+
+
+def test_thread_that_calls_back_into_trio_lets_time_pass() -> None:
+    async def script(service: TimerService) -> None:
+        def work() -> None:
+            trio.from_thread.run(trio.sleep, 86_400)
+
+        before = service.now()
+        await trio.to_thread.run_sync(work)  # noqa: TID251 - as somebody's code does
+        assert service.now() - before == timedelta(days=1)
+
+    on_virtual_time(script, lambda _: 200)
+
+
+async def test_all_others_can_be_waited_for_beside_a_thread(autojump_clock: MockClock) -> None:
+    assert autojump_clock.autojump_threshold == 0
+    released = threading.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(hold_clock_for_threads)
+        wait = partial(trio.to_thread.run_sync, released.wait)  # noqa: TID251 - as somebody's code does
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        released.set()
+        nursery.cancel_scope.cancel()
+
+
+def test_thread_that_waits_for_the_clock_is_told_in_words() -> None:
+    async def main() -> None:
+        released = threading.Event()
+
+        async def release_later() -> None:
+            try:
+                await trio.sleep(60)
+            finally:
+                released.set()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(hold_clock_for_threads, limit_s=0.1))
+            nursery.start_soon(release_later)
+            await trio.to_thread.run_sync(released.wait)  # noqa: TID251 - as somebody's code does
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ThreadHoldsClockError, match="worker thread has run")):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def blocks_of(language: str) -> str:
+    section = README[README.index("## Testing your own code") : README.index("## Settings")]
+    (block,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert isinstance(block, str)
+    return block
+
+
+def test_example_of_the_readme_runs_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "test_reminder.py").write_text(blocks_of("python"))
+    (tmp_path / "pytest.ini").write_text(blocks_of("ini"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+    assert "warning" not in done.stdout
 
 
 async def _create_numbered(service: TimerService, number: int) -> None:
