@@ -41,6 +41,7 @@ class HealthOnDemand:
     """Reports what a test wants it to."""
 
     database_connected: bool = True
+    trouble: str | None = None
     ready: bool = True
     warnings: list[str] = field(default_factory=list)
     replica_id: ReplicaId = _REPLICA

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -15,8 +15,24 @@ from timer_trio.domain.errors import StorageUnavailableError
 READINGS: Final = 16
 """The best of the last 16 heartbeats: rides out slow replies, and follows the clock's drift."""
 
-STEP_BACK_S: Final = 1.0
-"""A reading that lies further back, however old it may be: the database's clock was set."""
+DRIFT: Final = 0.0002
+"""By which share two crystals go apart at most: so much a reading tells less as it grows old."""
+
+NOISE_S: Final = 0.001
+"""Readings come in whole microseconds; nobody needs to hear of so small a step."""
+
+
+class _Reading(NamedTuple):
+    """By how much the database's clock is ahead of trio's, at least and at most, at some time."""
+
+    least_s: float
+    most_s: float
+    taken_s: float
+
+    def at(self, now_s: float) -> tuple[float, float]:
+        """Tell what it says of now."""
+        drift_s = DRIFT * (now_s - self.taken_s)
+        return self.least_s - drift_s, self.most_s + drift_s
 
 
 class ClockUnsetError(StorageUnavailableError):
@@ -26,13 +42,13 @@ class ClockUnsetError(StorageUnavailableError):
 class Clock:
     """Maps trio's monotonic time to the database's clock.
 
-    A reading counts as of the arrival of the reply, which makes it a lower bound: `now` may lag by
-    the length of a reply, and never runs ahead. Under trio's MockClock the same code runs on
-    virtual time.
+    A reading was taken between the question and the arrival of the reply. It counts as of the
+    latter, which makes it a lower bound: `now` may lag by the length of a reply, and never runs
+    ahead. Under trio's MockClock the same code runs on virtual time.
     """
 
     def __init__(self, elapsed: Callable[[], float] | None = None) -> None:
-        self._offsets: deque[float] = deque(maxlen=READINGS)
+        self._readings: deque[_Reading] = deque(maxlen=READINGS)
         self._offset_s: float | None = None
         self.machine_offset_s: float | None = None
         """By how much the machine's wall clock is ahead of the database's at most; for people."""
@@ -42,19 +58,19 @@ class Clock:
     def take_reading(self, database_now: datetime, asked_s: float) -> float:
         """Learn the database's time from a reply that has just arrived.
 
-        `asked_s` is trio's time at which the question was sent: a reply that was long on its way is
-        no clock set back. Returns the seconds by which it was set back at least, 0.0 if it was not.
+        `asked_s` is trio's time at which the question was sent. Returns the seconds by which the
+        clock was set at least, if no length of replies explains what it shows: they are negative if
+        it was set back, and the reading counts alone then. Returns 0.0 if it was not set.
         """
-        read_s = database_now.timestamp()
+        read_s, now_s = database_now.timestamp(), trio.current_time()
         self.machine_offset_s = time.time() - read_s  # noqa: TID251 - nothing is decided by it
-        offset_s, greatest_offset_s = read_s - trio.current_time(), read_s - asked_s
-        step_back_s = 0.0 if self._offset_s is None else self._offset_s - greatest_offset_s
-        stepped = step_back_s > STEP_BACK_S
-        if stepped:
-            self._offsets.clear()
-        self._offsets.append(offset_s)
-        self._offset_s = max(self._offsets)
-        return step_back_s if stepped else 0.0
+        reading = _Reading(read_s - now_s, read_s - asked_s, now_s)
+        step_s = _step_s(reading, [earlier.at(now_s) for earlier in self._readings])
+        if step_s:
+            self._readings.clear()
+        self._readings.append(reading)
+        self._offset_s = max(each.at(now_s)[0] for each in self._readings)
+        return step_s
 
     def now(self) -> datetime:
         """Tell the database's time, in UTC.
@@ -76,6 +92,17 @@ class Clock:
         """Sleep until the database's clock shows `instant`; never wakes before it."""
         while (wait_s := (instant - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - corrected
             await trio.sleep(wait_s)
+
+
+def _step_s(reading: _Reading, known: Sequence[tuple[float, float]]) -> float:
+    """Say by how much a reading lies beyond what is known, at least."""
+    if not known:
+        return 0.0
+    back_s = reading.most_s - max(least_s for least_s, _ in known)
+    ahead_s = reading.least_s - min(most_s for _, most_s in known)
+    if back_s < -NOISE_S:
+        return back_s
+    return ahead_s if ahead_s > NOISE_S else 0.0
 
 
 def _seconds_since_boot() -> float:

@@ -75,6 +75,8 @@ def _count(default: int, low: int, high: int, unit: str = "") -> Any:
 
 def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
+    if not url.isprintable():
+        raise ValueError("it holds a line break or another control character")
     try:
         conninfo_to_dict(url)
     except ProgrammingError:

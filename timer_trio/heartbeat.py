@@ -29,7 +29,8 @@ log = structlog.get_logger()
 class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
-    `on_held` is called whenever the lease is held again after it was not; `on_freed` when a replica
+    `on_held` is called whenever the lease is held again after it was not, and when the database's
+    clock was set: what falls due is to be looked at anew. `on_freed` is called when a replica
     was swept or has ended, which makes timers claimable that this one may not know of; `on_members`
     with this replica and all that own shards, after each look at who lives. `vitals` and
     `identity` are told to whoever asks which replicas there are.
@@ -162,8 +163,9 @@ class Heartbeat:
     async def _read(self) -> Beat:
         asked_s = trio.current_time()
         beat = await self._storage.beat(self.replica, self._vitals())
-        if step_back_s := self._clock.take_reading(beat.now, asked_s):
-            log.warning("database_clock_stepped_back", seconds=round(step_back_s, 3))
+        if step_s := self._clock.take_reading(beat.now, asked_s):
+            log.warning("database_clock_stepped", seconds=round(step_s, 3))
+            self._on_held()
         return beat
 
     async def _enter(self, beat: Beat) -> None:

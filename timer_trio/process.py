@@ -147,6 +147,7 @@ async def replica_on(
             alone=alone,
             prepare=partial(migrate_database, database_url),
             warnings=storage.durability_warnings,
+            trouble=storage.trouble,
             identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
         )
         nursery.cancel_scope.cancel()

@@ -61,8 +61,8 @@ class Replica:
     """The stages of one process over one storage.
 
     `prepare` is called before the storage is used, again and again while the database is away;
-    `warnings` are for /health. `alone` says that no other replica can be alive, so what others
-    still claim is freed at once.
+    `warnings` and `trouble` are for /health. `alone` says that no other replica can be alive, so
+    what others still claim is freed at once.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Replica:
         alone: bool,
         prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         warnings: Callable[[], Sequence[str]] = tuple,
+        trouble: Callable[[], str | None] = lambda: None,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
         identity: Identity = Identity(),  # noqa: B008 - frozen
         random_bits: Callable[[int], int] = secrets.randbits,
@@ -85,6 +86,7 @@ class Replica:
         self._clock = clock
         self._prepare = prepare
         self._warnings = warnings
+        self._trouble = trouble
         self._alone = alone
         self._stopping = trio.Event()
         self._closing = trio.Event()
@@ -171,6 +173,11 @@ class Replica:
     @property
     def database_connected(self) -> bool:
         return self._heartbeat.is_connected
+
+    @property
+    def trouble(self) -> str | None:
+        """What the database is there for and does not do now, in words for an operator."""
+        return self._trouble()
 
     @property
     def ready(self) -> bool:
@@ -331,15 +338,15 @@ class Replica:
         return self._shards.has_others and self._heartbeat.is_connected
 
     async def _join(self) -> None:
-        is_waiting = False
+        reason = ""
         while True:
             try:
                 await self._prepare()
                 await self._heartbeat.join(alone=self._alone)
             except (StorageUnavailableError, ContentionError) as error:
-                if not is_waiting:
-                    log.warning("waiting_for_database", reason=str(error))
-                is_waiting = True
+                if str(error) != reason:
+                    reason = str(error)
+                    log.warning("waiting_for_database", reason=reason)
                 await trio.sleep(RETRY_INTERVAL_S)
             else:
                 return

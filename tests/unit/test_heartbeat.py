@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, LATER, created, due
@@ -278,14 +279,22 @@ def test_news_of_an_id_given_up_harms_nobody() -> None:
     beating(script)
 
 
-def test_step_back_of_the_databases_clock_is_taken_at_once() -> None:
+@pytest.mark.parametrize("seconds", [3600, 0.8, -0.8, -3600])
+def test_step_of_the_databases_clock_is_taken_and_told_at_the_next_beat(seconds: float) -> None:
     async def script(running: Running) -> None:
         await trio.sleep(5.5)
-        running.database.stepped = timedelta(hours=1)
+        held = running.held
+        running.database.stepped = timedelta(seconds=seconds)
         await trio.sleep(1.0)
         assert abs(running.database.tell() - running.clock.now()) < timedelta(milliseconds=1)
+        assert running.held == held + 1
+        await trio.sleep(5.0)
+        assert running.held == held + 1
 
-    beating(script)
+    with capture_logs() as logs:
+        beating(script)
+    (told,) = [line for line in logs if line["event"] == "database_clock_stepped"]
+    assert told["seconds"] == pytest.approx(-seconds, abs=0.001)
 
 
 def test_members_are_all_that_do_not_leave() -> None:

@@ -22,6 +22,10 @@ class Health(Protocol):
         """Whether the last heartbeat was confirmed."""
 
     @property
+    def trouble(self) -> str | None:
+        """What the database is there for and does not do now, in words for an operator."""
+
+    @property
     def ready(self) -> bool:
         """Whether the first load is done, the database is there, and no stop has begun."""
 

@@ -21,6 +21,9 @@ class HealthData(TypedDict):
     status: Literal["up", "degraded"]
     database: Literal["connected", "disconnected"]
     timestamp: Instant
+    reason: Annotated[
+        NotRequired[str], Field(description="What the database is there for and does not do.")
+    ]
     warnings: Annotated[
         NotRequired[list[str]], Field(description="What weakens the service's promises.")
     ]
@@ -42,15 +45,19 @@ class HealthRoutes:
         self._clock = context.clock
 
     async def health(self) -> Response:
-        connected = self._health.database_connected
+        connected, trouble = self._health.database_connected, self._health.trouble
         data: HealthData = {
-            "status": "up" if connected else "degraded",
+            "status": "up" if connected and not trouble else "degraded",
             "database": "connected" if connected else "disconnected",
             "timestamp": utc(self._clock.timestamp()),
         }
+        if trouble:
+            data["reason"] = trouble
         if self._health.warnings:
             data["warnings"] = list(self._health.warnings)
-        return success(data) if connected else _unavailable("the database cannot be reached", data)
+        if data["status"] == "up":
+            return success(data)
+        return _unavailable(trouble or "the database cannot be reached", data)
 
     async def live(self) -> Response:
         data: LiveData = {"status": "up"}

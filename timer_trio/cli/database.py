@@ -13,7 +13,8 @@ from timer_trio.cli.group import read_settings
 from timer_trio.config import Settings, StartRefusedError
 from timer_trio.embedded import DataDirHeldError, embedded_postgres, running_url
 from timer_trio.storage import migrate
-from timer_trio.storage.connections import bounded
+from timer_trio.storage.connections import connect
+from timer_trio.storage.sqlstate import is_gone, words_of
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ def with_connection(action: Callable[[migrate.Connection], T]) -> T:
     """
 
     def connect_and_act(url: str) -> T:
-        with psycopg.connect(bounded(url), autocommit=True, prepare_threshold=None) as connection:
+        with connect(url) as connection:
             return action(connection)
 
     return with_database(connect_and_act)
@@ -64,5 +65,5 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        reason = error.diag.message_primary or str(error)
-        raise StartRefusedError(f"no answer from the database: {reason}") from error
+        told = "no answer from the database" if is_gone(error) else "the database refuses"
+        raise StartRefusedError(f"{told}: {words_of(error)}") from error

@@ -44,7 +44,8 @@ class ClaimReply:
     """What became of the timers that a claim asked for.
 
     `moved` ones are due after `until` now, and are named with their new time. `unreadable` ones
-    were claimed, but their rows make no timer: the words say why. `locked` ones wait for somebody's
+    were claimed, but their rows make no timer, or the database refuses to have just them claimed:
+    the words say why. `locked` ones wait for somebody's
     transaction, of which nobody knows how it ends: `look_again` tells. A timer in none of the four
     has ended or is held by somebody else.
     """
@@ -135,7 +136,11 @@ class Storage(Protocol):
         """
 
     async def list(self, query: TimerQuery) -> TimerPage:
-        """Read a page of summaries."""
+        """Read a page of summaries.
+
+        Raises:
+            RowRefusedError: the database refuses a value to be looked for.
+        """
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         """Change a pending timer; its lateness counts anew.

@@ -17,11 +17,15 @@ from psycopg.rows import DictRow, dict_row
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.storage.locks import Locked, LockWatch
 from timer_trio.storage.queries import QUERIES
-from timer_trio.storage.sqlstate import translated
+from timer_trio.storage.sqlstate import is_gone, leaves_session_sound, translated
+from timer_trio.storage.troubles import Troubles
 from timer_trio.threads import run_in_thread
 
 T = TypeVar("T")
 Connection = psycopg.Connection[DictRow]
+
+_STALE: Final = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+"""How a statement fails that was prepared before somebody altered a table, or is forgotten."""
 
 WAIT_S: Final = 5.0
 """For a free connection: a caller of the API had better hear of trouble than wait for it."""
@@ -39,10 +43,24 @@ _BOUNDS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 5_000,
 }
 
-_SESSION: Final = {
+# What results depend on: a backup, a role or a database may bring values of its own.
+_RESULTS: Final = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
     "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    # Rows that a policy hides would be taken for gone: an error can be waited out.
+    "row_security": "off",
     # Under any other a statement that waited for a row would fail, and not see its newest version.
     "default_transaction_isolation": "read committed",
+}
+
+_SESSION: Final = {
+    **_RESULTS,
     "lock_timeout": "1s",
     # A consumer who counts millions of timers waits no longer than this.
     "statement_timeout": "10s",
@@ -66,11 +84,28 @@ def bounded(database_url: str) -> str:
         raise ValueError("not a PostgreSQL connection string") from None
 
 
+def connect(database_url: str) -> psycopg.Connection[Any]:
+    """Open a connection for a command, in autocommit mode: every result means the same to it.
+
+    Raises:
+        psycopg.Error: there is none to be had.
+    """
+    connection = psycopg.connect(bounded(database_url), autocommit=True, prepare_threshold=None)
+    try:
+        _set(connection, _RESULTS, search_path=None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class Connections:
     """Up to `size` connections, each opened when it is first needed.
 
     None is kept that the server has closed, so that the first use after a restart of the database
     finds a new one. `settings` are a session's own; `on_connect` gets what a new session reads.
+    `search_path` is what earlier sessions found: all must find the same tables. None: there was
+    none, and that of the role and the database counts, whatever else has been set in the session.
 
     Behind a pooler a session may be shared with others from one transaction to the next: then
     nothing is prepared, and no setting made that is not good for all of them.
@@ -83,39 +118,60 @@ class Connections:
         size: int,
         settings: Mapping[str, str],
         on_connect: Callable[[DictRow], None],
+        search_path: Callable[[], str | None] = lambda: None,
         locks: LockWatch | None = None,
+        troubles: Troubles | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._settings = settings
         self._on_connect = on_connect
+        self._search_path = search_path
         self._locks = locks or LockWatch()
+        self._troubles = troubles or Troubles()
         self._limiter = trio.CapacityLimiter(size)
         self._idle: deque[Connection] = deque()
         self._is_open = True
 
-    async def run(self, work: Callable[[Connection], T], *, verb: str | None = "statement") -> T:
+    async def run(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        verb: str = "statement",
+        tells: bool = True,
+        refuses: bool = False,
+    ) -> T:
         """Call `work` with a connection in autocommit mode, in a worker thread.
 
-        Who locks what `verb` waited for in vain is named in the log; None: it is asked again in a
-        form that knows more of it.
+        `tells`: who locks what `verb` waited for in vain is named in the log; otherwise it is asked
+        again in a form that knows more of it. `refuses`: it writes or compares what a consumer
+        chose, so a value may be to blame.
 
         Raises:
-            StorageUnavailableError: no connection; or it broke, and what was sent may be done.
-            ContentionError, RowRefusedError: nothing was done.
+            StorageUnavailableError: no connection; or it broke, and what was sent may be done; or
+                the database is in a state in which it does not do this.
+            ContentionError: nothing was done.
+            RowRefusedError: nothing was done; only if `refuses`.
 
         Cancellation: while it waits for a free connection.
         """
         with trio.move_on_after(WAIT_S):
-            return await run_in_thread(self._run, work, verb, limiter=self._limiter)
+            return await run_in_thread(self._run, work, verb, tells, refuses, limiter=self._limiter)
         raise StorageUnavailableError(f"no connection to the database was free within {WAIT_S:g}s")
 
     async def fetch(
-        self, query: str, parameters: Mapping[str, object], *, tells: bool = True
+        self,
+        query: str,
+        parameters: Mapping[str, object],
+        *,
+        tells: bool = True,
+        refuses: bool = False,
     ) -> list[DictRow]:
         """Run one of queries.sql in a transaction of its own; as `run` otherwise."""
         return await self.run(
             lambda connection: rows_of(connection, query, parameters),
-            verb=query if tells else None,
+            verb=query,
+            tells=tells,
+            refuses=refuses,
         )
 
     def close(self) -> None:
@@ -123,23 +179,43 @@ class Connections:
         self._is_open = False
         self._drop_idle()
 
-    def _run(self, work: Callable[[Connection], T], verb: str | None) -> T:
-        connection: Connection | None = None
+    def _run(
+        self,
+        work: Callable[[Connection], T],
+        verb: str,
+        tells: bool,  # noqa: FBT001 - a thread is started with positions alone
+        refuses: bool,  # noqa: FBT001
+    ) -> T:
+        locked = Locked(verb) if tells else None
         try:
-            connection = self._take()
+            reply = self._do(work, locked)
+        except psycopg.Error as error:
+            meaning = translated(error, refuses=refuses)
+            if isinstance(meaning, StorageUnavailableError) and not is_gone(error):
+                self._troubles.note(verb, error, str(meaning))
+            raise meaning from None  # its cause may quote a row
+        self._troubles.end(verb)
+        return reply
+
+    def _do(self, work: Callable[[Connection], T], locked: Locked | None) -> T:
+        try:
+            return self._do_once(work, locked)
+        except _STALE:
+            # Nothing was done, and the sessions that knew of it are closed.
+            return self._do_once(work, locked)
+
+    def _do_once(self, work: Callable[[Connection], T], locked: Locked | None) -> T:
+        connection = self._take()
+        try:
             return work(connection)
         except psycopg.Error as error:
-            meaning = translated(error)
-            if connection and isinstance(meaning, StorageUnavailableError):
+            if not leaves_session_sound(error):
                 connection.close()
-            if connection and verb and isinstance(error, psycopg.errors.LockNotAvailable):
-                self._locks.notice(connection, Locked(verb))
-            if meaning is error:
-                raise
-            raise meaning from None  # its cause may quote a row
+            if locked and isinstance(error, psycopg.errors.LockNotAvailable):
+                self._locks.notice(connection, locked)
+            raise
         finally:
-            if connection:
-                self._put_back(connection)
+            self._put_back(connection)
 
     def _take(self) -> Connection:
         while True:
@@ -177,8 +253,7 @@ class Connections:
         if not own:
             connection.prepare_threshold = None
         settings = {**_SESSION, **(self._settings if own else {})}
-        named = {"names": [*settings], "values": [*settings.values()]}
-        return connection.execute(QUERIES["session"], named, prepare=False).fetchone() or {}
+        return _set(connection, settings, self._search_path())
 
     def _drop_idle(self) -> None:
         with suppress(IndexError):  # another thread may take the last one meanwhile
@@ -190,6 +265,14 @@ def rows_of(connection: Connection, query: str, parameters: Mapping[str, object]
     """Run one of queries.sql, and read what it answers."""
     cursor = connection.execute(QUERIES[query], parameters, binary=True)
     return cursor.fetchall() if cursor.description else []
+
+
+def _set(
+    connection: psycopg.Connection[Any], settings: Mapping[str, str], search_path: str | None
+) -> DictRow:
+    named = {"names": [*settings], "values": [*settings.values()], "search_path": search_path}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(QUERIES["session"], named, prepare=False).fetchone() or {}
 
 
 def _is_own(connection: Connection) -> bool:

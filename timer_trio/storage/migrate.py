@@ -16,7 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from timer_trio.config import StartRefusedError
-from timer_trio.storage.connections import bounded
+from timer_trio.storage.connections import bounded, connect
+from timer_trio.storage.grants import missing_grants
 from timer_trio.storage.sqlstate import translated
 from timer_trio.storage.steps import Migration, load_migrations
 from timer_trio.threads import run_in_thread
@@ -76,9 +77,7 @@ async def migrate_database(database_url: str) -> None:
 
 def _migrate_database(database_url: str) -> None:
     try:
-        with psycopg.connect(
-            bounded(database_url), autocommit=True, prepare_threshold=None
-        ) as connection:
+        with connect(database_url) as connection:
             # A thread cannot be cut short while it waits for others.
             connection.execute("SET lock_timeout = '1s'")
             for migration in migrate(connection):
@@ -103,6 +102,7 @@ def migrate(
     """
     known = load_migrations() if migrations is None else migrations
     _check_server(connection)
+    _check_grants(connection)
     take_next = partial(_take_next, connection, known, into_existing=into_existing)
     return list(iter(take_next, None))
 
@@ -174,6 +174,14 @@ def _check_server(connection: Connection) -> None:
         raise MigrationError(
             f"the database's encoding is {encoding}, and timers need UTF8: let DATABASE_URL name"
             " another database, and make it with `timer-trio db create`"
+        )
+
+
+def _check_grants(connection: Connection) -> None:
+    if grants := missing_grants(connection):
+        raise MigrationError(
+            f"the role {connection.info.user} may not do here what the service must: let the owner"
+            f" of the tables run {grants}"
         )
 
 
@@ -283,8 +291,14 @@ def _take_back(connection: Connection, migration: Migration) -> None:
 def _explained(migration: Migration) -> Iterator[None]:
     try:
         yield
-    except psycopg.OperationalError:
-        raise
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError):
+        raise  # a state of the database: it may go by
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as error:
+        raise MigrationError(
+            f"step {migration} was not taken: {error.diag.message_primary}. Let a role that may"
+            " make tables run `timer-trio db migrate`, or grant this one what it lacks: README,"
+            " Database operations, lists it"
+        ) from error
     except psycopg.Error as error:
         reason = error.diag.message_primary or "no reason given"
         raise MigrationError(f"step {migration} failed and was rolled back: {reason}") from error

@@ -63,6 +63,7 @@ from timer_trio.storage.rows import (
     timer_of,
     written,
 )
+from timer_trio.storage.troubles import Troubles
 
 STAGE_CONNECTIONS: Final = 10
 """Two each for create, load and claim, one each for settle, prune, hint and what is locked; few are
@@ -97,6 +98,7 @@ class PostgresStorage:
     def __init__(self, database_url: str, *, pool_size: int, listen_url: str | None = None) -> None:
         self._session: DictRow = {}
         self._locks = LockWatch()
+        self._troubles = Troubles()
         conninfo = bounded(database_url)
         self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
         self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
@@ -110,7 +112,9 @@ class PostgresStorage:
             size=size,
             settings=settings,
             on_connect=self._remember,
+            search_path=lambda: self._session.get("search_path"),
             locks=self._locks,
+            troubles=self._troubles,
         )
 
     def _remember(self, session: DictRow) -> None:
@@ -138,15 +142,22 @@ class PostgresStorage:
             if self._session.get(setting) == "off"
         ]
 
+    def trouble(self) -> str | None:
+        """Say what the database is there for and does not do now, as far as is known."""
+        return self._troubles.reason
+
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        await self._stages.fetch("create", {"timers": await json_of_new(timers), "now": now})
+        parameters = {"timers": await json_of_new(timers), "now": now}
+        await self._stages.fetch("create", parameters, refuses=True)
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
         lines = await _copy_lines(timers, now.isoformat())
         if timers:
             first = {"id": timers[0].id}
             await self._bulk.run(
-                lambda connection: _copy(connection, lines, first), verb="create_many"
+                lambda connection: _copy(connection, lines, first),
+                verb="create_many",
+                refuses=True,
             )
 
     async def get(self, timer_id: TimerId) -> Timer:
@@ -159,14 +170,17 @@ class PostgresStorage:
     async def list(self, query: TimerQuery) -> TimerPage:
         statement = page_statement(query)
         rows = await self._api.run(
-            lambda connection: connection.execute(statement, prepare=False).fetchall()
+            lambda connection: connection.execute(statement, prepare=False, binary=True).fetchall(),
+            verb="list",
+            refuses=True,
         )
         total = rows[0]["total"] if rows else None
         return page_of([summary_of(row) for row in rows if row["id"]], total, query)
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         parameters = {"id": timer_id, "change": json_of_change(change), "now": now}
-        row = _only(await self._api.fetch("update", parameters), timer_id)
+        rows = await self._api.fetch("update", parameters, refuses=True)
+        row = _only(rows, timer_id)
         if row["status_before"] != Status.PENDING:
             raise NotPendingError(Status(row["status_before"]))
         return summary_of(row)
@@ -193,7 +207,7 @@ class PostgresStorage:
             "destinations": [*cut_off],
             "cut_offs": [*cut_off.values()],
         }
-        return await self._stages.run(lambda connection: _load(connection, parameters))
+        return await self._stages.run(lambda connection: _load(connection, parameters), verb="load")
 
     async def claim(
         self,
@@ -205,28 +219,44 @@ class PostgresStorage:
         *,
         skip_locked: bool = False,
     ) -> ClaimReply:
+        ids = list(set(timer_ids))
         parameters = {
             "replica": replica,
             "claim": claim,
-            "ids": list(set(timer_ids)),
+            "ids": ids,
             "until": until,
             "now": now,
         }
+        try:
+            return await self._claim(parameters, skip_locked=skip_locked)
+        except RowRefusedError as refusal:
+            if len(ids) == 1:
+                return ClaimReply(unreadable={ids[0]: f"its row cannot be claimed: {refusal}"})
+        middle = len(ids) // 2
+        halves = [
+            await self.claim(replica, claim, half, until, now, skip_locked=skip_locked)
+            for half in (ids[:middle], ids[middle:])
+        ]
+        return _joined(*halves)
+
+    async def _claim(self, parameters: Mapping[str, Any], *, skip_locked: bool) -> ClaimReply:
+        locked: Collection[TimerId] = ()
         if skip_locked:
             rows, locked = await self._stages.run(
                 lambda connection: _claim_unlocked(connection, parameters, self._locks),
                 verb="claim",
+                refuses=True,
             )
         else:
-            rows, locked = await self._stages.fetch("claim", parameters, tells=False), []
+            rows = await self._stages.fetch("claim", parameters, tells=False, refuses=True)
         if not rows:
             raise ReplicaGoneError
-        return _claim_reply([row for row in rows if row["id"]], claim, locked)
+        return _claim_reply([row for row in rows if row["id"]], parameters["claim"], locked)
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
         return await self._stages.run(
-            lambda connection: _look_again(connection, parameters, self._locks), verb="claim"
+            lambda connection: _look_again(connection, parameters, self._locks), verb="look_again"
         )
 
     async def settle(
@@ -239,14 +269,15 @@ class PostgresStorage:
                     connection, parameters, settlements, self._locks
                 ),
                 verb="settle",
+                refuses=True,
             )
-        rows = await self._stages.fetch("settle", parameters, tells=False)
+        rows = await self._stages.fetch("settle", parameters, tells=False, refuses=True)
         places = {row["place"] for row in rows}
         return [place in places for place in range(len(settlements))]
 
     async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
         return await self._stages.run(
-            lambda connection: prune_page(connection, cutoff, after, limit)
+            lambda connection: prune_page(connection, cutoff, after, limit), verb="prune"
         )
 
     async def join(
@@ -428,3 +459,12 @@ def _claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[Timer
         except ValueError as error:
             unreadable[row["id"]] = f"its row makes no timer: {error}"
     return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)
+
+
+def _joined(one: ClaimReply, other: ClaimReply) -> ClaimReply:
+    return ClaimReply(
+        claimed=[*one.claimed, *other.claimed],
+        moved=[*one.moved, *other.moved],
+        unreadable={**one.unreadable, **other.unreadable},
+        locked=[*one.locked, *other.locked],
+    )

@@ -99,5 +99,5 @@ def _only_row(
     connection: Connection, query: bytes, parameters: Mapping[str, object]
 ) -> dict[str, Any]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        (row,) = cursor.execute(query, parameters).fetchall()
+        (row,) = cursor.execute(query, parameters, binary=True).fetchall()
         return row

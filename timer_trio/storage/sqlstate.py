@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import psycopg
@@ -14,7 +15,9 @@ _CONTENTION: Final = {
     "40P01": "a deadlock",
     "55P03": "somebody else holds the row",
 }
-_REFUSED_CLASSES: Final = frozenset({"22", "23", "54"})
+# A value that cannot be, and a constraint. All else is a state of the database, whatever row is
+# written in it: it is waited out.
+_VALUE_CLASSES: Final = frozenset({"22", "23"})
 _REFUSED: Final = {
     "22021": UNSTORABLE_TEXT,
     "22P02": UNSTORABLE_TEXT,  # half of a surrogate pair
@@ -24,35 +27,65 @@ _REFUSED: Final = {
     "22008": OUT_OF_RANGE,
     "23514": OUT_OF_RANGE,
 }
-# Connections, resources, shutdown and timeouts, the system below.
-_AWAY_CLASSES: Final = frozenset({"08", "53", "57", "58"})
-# It is a standby; it has ended a transaction that idled.
-_AWAY: Final = frozenset({"25006", "25P03"})
+# Connections; shutdown and timeouts.
+_GONE_CLASSES: Final = frozenset({"08", "57"})
+# It has ended a transaction that idled, or took too long.
+_GONE: Final = frozenset({"25P03", "25P04"})
+
+_LACKS_GRANT: Final = "42501"
+# Why a connection was refused comes without an SQLSTATE. Where the server speaks another language
+# its own words must do.
+_HINTS: Final = (
+    (
+        re.compile(r'database ".*" does not exist|no such database'),
+        "`timer-trio db create` makes it, or let DATABASE_URL name another",
+    ),
+    (
+        re.compile(r'role ".*" does not exist|authentication failed|no password supplied'),
+        "look at the user and the password in DATABASE_URL",
+    ),
+    (
+        re.compile(r"permission denied for database"),
+        "let an administrator GRANT CONNECT on it to the user in DATABASE_URL",
+    ),
+)
 
 
-def translated(error: psycopg.Error) -> Exception:
-    """Turn an error into one of the domain's; one that only a bug can cause stays as it is.
+def translated(
+    error: psycopg.Error, *, refuses: bool = False
+) -> ContentionError | RowRefusedError | StorageUnavailableError:
+    """Turn an error into one of the domain's.
 
-    Its words hold nothing that a consumer wrote.
+    `refuses`: the statement writes values of a consumer's, so a class 22 or 23 is theirs. The words
+    hold nothing that a consumer wrote.
     """
     state = error.sqlstate or ""
     if state in _CONTENTION:
         return ContentionError(_CONTENTION[state])
-    if state[:2] in _REFUSED_CLASSES:
+    if refuses and state[:2] in _VALUE_CLASSES:
         return RowRefusedError(_REFUSED.get(state, f"the database refuses a value ({state})"))
-    if _is_away(error, state):
-        return StorageUnavailableError(_first_line(error))
-    return error
+    return StorageUnavailableError(words_of(error))
 
 
-def _is_away(error: psycopg.Error, state: str) -> bool:
-    return (
-        isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        or state[:2] in _AWAY_CLASSES
-        or state in _AWAY
-    )
+def leaves_session_sound(error: psycopg.Error) -> bool:
+    """Tell whether the session may be used again; a plan that it keeps may be what has failed."""
+    state = error.sqlstate or ""
+    return state in _CONTENTION or state[:2] in _VALUE_CLASSES
 
 
-def _first_line(error: psycopg.Error) -> str:
-    words = error.diag.message_primary or str(error)
-    return " ".join(words.split("\n", 1)[0].split()) or "the connection was lost"
+def is_gone(error: psycopg.Error) -> bool:
+    """Tell whether the connection is lost or was ended: the database may be well otherwise."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in _GONE_CLASSES or state in _GONE
+
+
+def words_of(error: psycopg.Error) -> str:
+    """Say in one line what has happened, and what to do where that is known."""
+    told = error.diag.message_primary or str(error)
+    words = " ".join(told.split("\n", 1)[0].split()) or "the connection was lost"
+    if error.sqlstate == _LACKS_GRANT:
+        return f"{words}: README, Database operations, lists the grants that the service needs"
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(told)), None)
+    return f"{words}: {hint}" if hint else words

@@ -1,0 +1,43 @@
+"""What the database is there for and does not do: in the log, and for whoever asks how it is."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import psycopg
+import structlog
+
+SPELL_S: Final = 10.0
+"""A trouble has passed when it was not met for so long: whoever must go on tries every second, and
+no statement takes longer."""
+
+log = structlog.get_logger()
+
+
+class Troubles:
+    """Remembers which verbs fail; may be told from several threads at once."""
+
+    def __init__(self) -> None:
+        self._seen_s: dict[tuple[str, str], float] = {}
+        self._standing: dict[str, tuple[float, str]] = {}
+
+    def note(self, verb: str, error: psycopg.Error, words: str) -> None:
+        """Tell of it in the log, once for each spell of a verb and its SQLSTATE."""
+        now_s, kind = time.monotonic(), error.sqlstate or type(error).__name__
+        last_s = self._seen_s.get((verb, kind), float("-inf"))
+        self._seen_s[verb, kind] = now_s
+        self._standing[verb] = now_s, words
+        if now_s - last_s > SPELL_S:
+            log.error("statement_failed", verb=verb, kind=kind, reason=words)
+
+    def end(self, verb: str) -> None:
+        """Hear that the verb does what it should."""
+        if verb in self._standing:
+            self._standing.pop(verb, None)
+
+    @property
+    def reason(self) -> str | None:
+        """Say what has failed last and does so still, as far as is known."""
+        seen_s, words = max([*self._standing.values()], default=(float("-inf"), ""))
+        return words if time.monotonic() - seen_s <= SPELL_S else None
