@@ -9,8 +9,9 @@ import psycopg
 import structlog
 
 SPELL_S: Final = 10.0
-"""A trouble has passed when it was not met for so long: whoever must go on tries every second, and
-no statement takes longer."""
+"""Met again after so long, a trouble is told again: whoever must go on tries every second."""
+STANDS_S: Final = 2.0
+"""So long a trouble counts that nobody has met again, as when the only one who did has given up."""
 
 log = structlog.get_logger()
 
@@ -40,4 +41,4 @@ class Troubles:
     def reason(self) -> str | None:
         """Say what has failed last and does so still, as far as is known."""
         seen_s, words = max([*self._standing.values()], default=(float("-inf"), ""))
-        return words if time.monotonic() - seen_s <= SPELL_S else None
+        return words if time.monotonic() - seen_s <= STANDS_S else None

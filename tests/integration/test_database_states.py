@@ -1,0 +1,209 @@
+"""What an operator or a failover can do to a database while the service runs on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import ip_network
+from typing import Any, Final
+
+import httpx
+import psycopg
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from tests.roles import documented_role
+from timer_trio import intake
+from timer_trio.clock import Clock
+from timer_trio.config import Settings
+from timer_trio.replica import Replica
+from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.postgres import PostgresStorage
+
+KEY: Final = "a-key-of-32-characters-for-tests"
+ANYWHERE: Final = (ip_network("0.0.0.0/0"),)
+PATIENCE_S: Final = 20
+
+
+class Service:
+    """A replica on a real database, its API, and a receiver that answers when it is told to."""
+
+    def __init__(self, storage: PostgresStorage, url: str) -> None:
+        self.times_fired: Counter[str] = Counter()
+        self.may_answer = trio.Event()
+        self.replica = Replica(
+            Settings(callback_allow=ANYWHERE, loader_interval_s=1),
+            storage=storage,
+            clock=Clock(),
+            transport=Receiver(self),
+            alone=True,
+            prepare=partial(migrate_database, url),
+            trouble=storage.trouble,
+        )
+        app: Any = self.replica.create_app(KEY)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app),
+            base_url="http://timer-trio",
+            headers={"X-API-Key": KEY},
+        )
+
+    async def create(self, delay: float) -> httpx.Response:
+        timer = {"delay": delay, "callback_url": "http://192.0.2.1/", "timeout_seconds": 30}
+        return await self.client.post("/timers", json=timer)
+
+    async def created(self, delay: float) -> str:
+        answer = await self.create(delay)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["data"]["id"])
+
+    async def wait_fired(self, timer_id: str) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while not self.times_fired[timer_id]:  # noqa: ASYNC110 - a probe
+                await trio.sleep(0.02)
+
+    async def wait_health(self, status: int) -> dict[str, Any]:
+        with trio.fail_after(PATIENCE_S):
+            while (answer := await self.client.get("/health")).status_code != status:
+                await trio.sleep(0.02)
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def wait_completed(self, timer_id: str) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                answer = await self.client.get(f"/timers/{timer_id}")
+                if answer.status_code == 200 and answer.json()["data"]["status"] == "completed":
+                    return
+                await trio.sleep(0.05)
+
+
+class Receiver(httpx.AsyncBaseTransport):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert request.extensions["may_send"]()
+        self._service.times_fired[request.headers["x-timer-id"]] += 1
+        await self._service.may_answer.wait()
+        return httpx.Response(200)
+
+
+@asynccontextmanager
+async def serving(url: str) -> AsyncIterator[Service]:
+    async with PostgresStorage(url, pool_size=2) as storage, trio.open_nursery() as nursery:
+        service = Service(storage, url)
+        await nursery.start(service.replica.run)
+        yield service
+        service.replica.stop()
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def url(database_url: str) -> Iterator[str]:
+    with documented_role(database_url, "timers_serve") as url:
+        yield url
+
+
+def raising(table: str, state: str) -> tuple[str, str]:
+    """Let every write of a table fail with this SQLSTATE, and no longer."""
+    return (
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE 'no more of {table}' USING ERRCODE = '{state}'; END $$;"
+        f"CREATE TRIGGER failing BEFORE INSERT OR UPDATE ON {table}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+        "DROP FUNCTION fail CASCADE",
+    )
+
+
+STATES: Final = {
+    "rights on timers": (
+        "REVOKE ALL ON timers FROM {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON timers TO {role}",
+        "permission denied for table timers",
+    ),
+    "rights on replicas": (
+        "REVOKE ALL ON replicas FROM {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON replicas TO {role}",
+        "permission denied for table replicas",
+    ),
+    "no timers": (
+        "ALTER TABLE timers RENAME TO elsewhere",
+        "ALTER TABLE elsewhere RENAME TO timers",
+        'relation "timers" does not exist',
+    ),
+    "no replicas": (
+        "ALTER TABLE replicas RENAME TO elsewhere",
+        "ALTER TABLE elsewhere RENAME TO replicas",
+        'relation "replicas" does not exist',
+    ),
+    "no column": (
+        "ALTER TABLE timers RENAME timeout_s TO patience",
+        "ALTER TABLE timers RENAME patience TO timeout_s",
+        "timeout_s",
+    ),
+    "row security": (
+        "ALTER TABLE timers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE timers DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
+        "row-level security",
+    ),
+    **{
+        f"{table} {state}": (*raising(table, state), f"no more of {table}")
+        for table, state in [
+            ("timers", "54000"),
+            ("timers", "XX000"),
+            ("timers", "0A000"),
+            ("timers", "42601"),
+            ("replicas", "54000"),
+            ("replicas", "23514"),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_state_of_the_database_is_waited_out(
+    url: str, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    spoil, mend, words = STATES[state]
+    role = psycopg.conninfo.conninfo_to_dict(url)["user"]
+    monkeypatch.setattr(intake, "CREATE_DEADLINE_S", 0.5)
+    with capture_logs() as logs:
+        async with serving(url) as service:
+            sent = await service.created(0)
+            await service.wait_fired(sent)
+            falls_due = await service.created(1)
+            owner.execute(spoil.format(role=role).encode())
+            service.may_answer.set()
+            if "replicas" not in state:
+                answer = await service.create(3600)
+                assert (answer.status_code, answer.json()["code"]) == (503, 1)
+            data = await service.wait_health(503)
+            assert data["status"] == "degraded"
+            assert words in (await wait_reason(service))
+            await trio.sleep(1.2)
+            owner.execute(mend.format(role=role).encode())
+            for timer_id in (sent, falls_due):
+                await service.wait_completed(timer_id)
+            assert "reason" not in await service.wait_health(200)
+            await service.wait_completed(await service.created(0))
+            assert service.times_fired[sent] == service.times_fired[falls_due] == 1
+    failed = [line for line in logs if line["event"] == "statement_failed"]
+    assert failed
+    assert {line["log_level"] for line in failed} == {"error"}
+    told = Counter((line["verb"], line["kind"]) for line in failed)
+    assert set(told.values()) == {1}
+
+
+async def wait_reason(service: Service) -> str:
+    with trio.fail_after(PATIENCE_S):
+        while "reason" not in (data := await service.wait_health(503)):
+            await trio.sleep(0.02)
+    return str(data["reason"])
