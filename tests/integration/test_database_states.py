@@ -66,7 +66,9 @@ class Service:
 
     async def wait_health(self, status: int) -> dict[str, Any]:
         with trio.fail_after(PATIENCE_S):
-            while (answer := await self.client.get("/health")).status_code != status:
+            while (  # noqa: ASYNC110 - a probe
+                answer := await self.client.get("/health")
+            ).status_code != status:
                 await trio.sleep(0.02)
         data: dict[str, Any] = answer.json()["data"]
         return data
@@ -114,13 +116,13 @@ def url(database_url: str) -> Iterator[str]:
 
 def raising(table: str, state: str) -> tuple[str, str]:
     """Let every write of a table fail with this SQLSTATE, and no longer."""
-    return (
+    spoil = (
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
         f" $$ BEGIN RAISE 'no more of {table}' USING ERRCODE = '{state}'; END $$;"
         f"CREATE TRIGGER failing BEFORE INSERT OR UPDATE ON {table}"
-        " FOR EACH STATEMENT EXECUTE FUNCTION fail()",
-        "DROP FUNCTION fail CASCADE",
+        " FOR EACH STATEMENT EXECUTE FUNCTION fail()"
     )
+    return spoil, "DROP FUNCTION fail CASCADE"
 
 
 STATES: Final = {
@@ -204,6 +206,6 @@ async def test_state_of_the_database_is_waited_out(
 
 async def wait_reason(service: Service) -> str:
     with trio.fail_after(PATIENCE_S):
-        while "reason" not in (data := await service.wait_health(503)):
+        while "reason" not in (data := await service.wait_health(503)):  # noqa: ASYNC110 - a probe
             await trio.sleep(0.02)
     return str(data["reason"])

@@ -130,6 +130,8 @@ def test_variable_is_named_as_it_is_written(environ: dict[str, str], text: str) 
 WRONG = [
     ("DATABASE_URL", "mysql://localhost/timers"),
     ("DATABASE_URL", "host=localhost dbname=timers"),
+    ("DATABASE_URL", "postgresql://user@host/timers\n"),
+    ("DATABASE_URL", "postgresql://user@host/tim\x1bers"),
     ("DATABASE_URL", "postgresql://user:pa%zzword@host/timers"),
     ("API_KEY", "k" * 31),
     ("API_KEY", "k" * 40 + " k"),
