@@ -56,7 +56,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
 		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing
 
-chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in ten minutes; ARGS='kill stop' just those
+chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv

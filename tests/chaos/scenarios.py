@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from tests.chaos import clocks, freeze, kill, outage, stop
+from tests.chaos import churn, clocks, freeze, kill, outage, stop
 from tests.chaos.report import Figure, Section
 from tests.chaos.stage import Ground
 
@@ -26,6 +26,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Ground], Awaitable[Sequence[Figure]]]]] 
     "freeze": freeze.run,
     "outage": outage.run,
     "clocks": clocks.run,
+    "churn": churn.run,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from tests.chaos.book import Asked, Book, read_rows
 from tests.chaos.fleet import Fleet, Replica, fleet_on
 from tests.chaos.machine import Machine
 from tests.chaos.rotation import Rotation
-from tests.chaos.stream import Stream
+from tests.chaos.stream import LEAD_S, Stream
 
 PER_S: Final = 200
 ANSWER_S: Final = 0.1
@@ -87,7 +87,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(ground: Ground, *, per_s: int = PER_S) -> AsyncIterator[Stage]:
+async def staged(
+    ground: Ground, *, per_s: int = PER_S, lead: Callable[[], float] = lambda: LEAD_S
+) -> AsyncIterator[Stage]:
     """Set everything up but the replicas, until the block ends."""
     async with (
         own_database(ground.folder) as database,
@@ -96,7 +98,7 @@ async def staged(ground: Ground, *, per_s: int = PER_S) -> AsyncIterator[Stage]:
         trio.open_nursery() as streaming,
     ):
         rotation = Rotation(fleet)
-        stream = Stream(rotation, receiver.url(f"/wait/{ANSWER_S}"), per_s=per_s)
+        stream = Stream(rotation, receiver.url(f"/wait/{ANSWER_S}"), per_s=per_s, lead=lead)
         stage = Stage(database, receiver, fleet, rotation, stream, streaming)
         streaming.start_soon(stage.machine.watch, fleet)
         yield stage

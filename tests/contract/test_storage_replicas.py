@@ -111,3 +111,15 @@ async def test_what_does_not_fit_into_a_hint_is_looked_for_in_its_shard(storage:
         assert hint.shards == {shard_of(timer.id) for timer in timers[len(heard) :]}
         assert hint.shards
         nursery.cancel_scope.cancel()
+
+
+async def test_a_hint_names_the_shards_to_look_at_beside_its_timers(storage: Storage) -> None:
+    timers = [due_timer(1)]
+    async with trio.open_nursery() as nursery:
+        listener = Listening(storage)
+        await listener.start(nursery)
+        await storage.hint([], frozenset({3, 250}))
+        await storage.hint(timers, frozenset({7}))
+        await listener.wait_timers(1)
+        assert listener.hints == [Hint(timers=[], shards={3, 250}), Hint(timers=timers, shards={7})]
+        nursery.cancel_scope.cancel()

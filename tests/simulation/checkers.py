@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from tests.simulation.far_end import BRIEF, Temper
-from tests.simulation.history import Asked, History, Send, Story, Trouble, Verdict, Wish
+from tests.simulation.history import Asked, History, Life, Send, Story, Trouble, Verdict, Wish
 from tests.simulation.world import ENDS, TAKEOVER_S, second
 from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec, shard_of
 
@@ -154,7 +155,7 @@ def latest(history: History, story: Story, due_s: float) -> float:
     latest_s = in_time_s = due_s + punctual_s
     troubles = [*history.troubles, *story.locks]
     for trouble in sorted(troubles, key=lambda trouble: trouble.began_s):
-        over_s = recovered_s(history, trouble)
+        over_s = recovered_s(history, trouble, story)
         is_met = trouble.began_s <= latest_s and over_s >= due_s
         if is_met and (latest_s > in_time_s or concerns(history, trouble, story)):
             latest_s = max(latest_s, over_s + punctual_s)
@@ -175,20 +176,44 @@ def concerns(history: History, trouble: Trouble, story: Story) -> bool:
     return was_held or (timer_id is not None and shard_of(timer_id) in trouble.shards)
 
 
-def recovered_s(history: History, trouble: Trouble) -> float:
-    """Say when a trouble is over: who has it goes on, or another one has taken over."""
-    gone_on_s = _undisturbed_s(history, trouble, trouble.ended_s, trouble.recovery_s)
-    if trouble.process is None:
+def recovered_s(history: History, trouble: Trouble, story: Story) -> float:
+    """Say when a timer's trouble is over: who has it goes on, or another one has taken over.
+
+    What a process was still asked for after that it takes up when it goes on.
+    """
+    watchers = [life for life in history.lives.values() if life.process != trouble.process]
+    taken_over_s = min((_taken_over_s(history, trouble, life) for life in watchers), default=inf)
+    was_asked_late = any(
+        wish.process == trouble.process and wish.answered_s > taken_over_s for wish in story.wishes
+    )
+    gone_on_s = _gone_on_s(history, trouble)
+    if trouble.process is None or was_asked_late:
         return gone_on_s
-    return min(gone_on_s, _undisturbed_s(history, trouble, trouble.began_s, TAKEOVER_S))
+    return min(gone_on_s, taken_over_s)
 
 
-def _undisturbed_s(history: History, trouble: Trouble, since_s: float, length_s: float) -> float:
-    """Say when a recovery ends, which begins anew with each heartbeat that somebody misses."""
-    for other in sorted(history.troubles, key=lambda other: other.began_s):
-        if other is not trouble and other.blinds and other.began_s <= since_s + length_s:
+def _gone_on_s(history: History, trouble: Trouble) -> float:
+    since_s = trouble.ended_s
+    for other in _of(history, trouble.process):
+        if other.began_s <= since_s + trouble.recovery_s and other.ended_s < inf:
             since_s = max(since_s, other.ended_s)
-    return since_s + length_s
+    return since_s + trouble.recovery_s
+
+
+def _taken_over_s(history: History, trouble: Trouble, watcher: Life) -> float:
+    """Say when that one has noticed that who has a trouble is dead, and the heirs have read."""
+    since_s = max(trouble.began_s, watcher.began_s)
+    for other in _of(history, watcher.process):
+        if other.blinds and other.began_s <= since_s + TAKEOVER_S:
+            since_s = max(since_s, other.ended_s)
+    return since_s + TAKEOVER_S if since_s + TAKEOVER_S < watcher.ended_s else inf
+
+
+def _of(history: History, process: str | None) -> list[Trouble]:
+    """List the troubles that a process has, alone or with everybody, or all; as they begin."""
+    every = process is None
+    troubles = [each for each in history.troubles if every or each.process in {None, process}]
+    return sorted(troubles, key=lambda trouble: trouble.began_s)
 
 
 def spec_sent(story: Story, send: Send) -> TimerSpec:

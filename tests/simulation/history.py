@@ -104,9 +104,9 @@ class Unheard:
 class Trouble:
     """A time in which timers may be late, and how long the service may take to recover from it.
 
-    `process`: who has it; then none may be late but what was in its `shards` when it began, and
-    what it was asked for or has claimed. None: the trouble is everybody's. `blinds`: who has it
-    sees nobody's heartbeat, and so begins anew to watch for the dead.
+    `process`: who has it; then none may be late but what was in its `shards` when it began or fell
+    to it meanwhile, and what it was asked for or has claimed. None: the trouble is everybody's.
+    `blinds`: who has it sees nobody's heartbeat, and so begins anew to watch for the dead.
     """
 
     cause: str
@@ -114,8 +114,17 @@ class Trouble:
     ended_s: float
     recovery_s: float
     process: str | None = None
-    shards: frozenset[int] = frozenset()
+    shards: set[int] = field(default_factory=set)
     blinds: bool = False
+
+
+@dataclass(slots=True)
+class Life:
+    """From when to when a process saw the heartbeats of others, if no trouble kept it from that."""
+
+    process: str
+    began_s: float
+    ended_s: float = float("inf")
 
 
 @dataclass(slots=True)
@@ -124,6 +133,7 @@ class History:
 
     interval_s: float = 0.0
     stories: list[Story] = field(default_factory=list)
+    lives: dict[str, Life] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)

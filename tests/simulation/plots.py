@@ -12,7 +12,7 @@ from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Temper
 from tests.simulation.faults import Away, Fault, Weather
 from tests.simulation.history import History
-from tests.simulation.world import TAKEOVER_S, Build, Process, World, run_world
+from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.domain.timer import Delivery
 
 SPAN_S: Final = 40.0
@@ -126,10 +126,14 @@ async def _play_fleet(world: World) -> None:
 async def _crash(world: World, first: Process) -> None:
     alone = world.random.random() < 0.5
     began_s = trio.current_time()
-    first.kill()
+    if alone:
+        first.kill()
+    else:
+        first.die()
     await trio.sleep(world.random.choice([0.0, 0.05, 2.0, 10.0]))
     await world.start_process(alone=alone)
-    world.trouble("a crash", began_s, recovery_s=1.0 if alone else TAKEOVER_S)
+    if alone:
+        world.trouble("a crash", began_s, recovery_s=1.0)
 
 
 async def _restart(world: World, first: Process) -> None:
@@ -161,7 +165,9 @@ async def _consume(world: World, climax_s: float, span_s: float) -> None:
     random = world.random
     await trio.sleep(random.uniform(0.0, span_s))
     consumer = Consumer(world)
-    in_s = random.choice([0.0, random.uniform(0, 0.3), random.uniform(0, 5), random.uniform(0, 30)])
+    # What is a few seconds ahead outlives its creator's knowledge of whose it is.
+    spans_s = [(0.0, 0.0), (0.0, 0.3), (0.0, 5.0), (3.0, 9.0), (0.0, 30.0)]
+    in_s = random.uniform(*random.choice(spans_s))
     if random.random() < 0.5:
         # What is in the middle of something when it goes wrong shows most.
         in_s = max(0.0, climax_s + random.uniform(-0.3, 0.3) - trio.current_time())
@@ -184,7 +190,8 @@ async def _change(world: World, consumer: Consumer) -> float:
     random = world.random
     match random.choice(["update", "update", "cancel", "look"]):
         case "update":
-            in_s = random.choice([0.0, 0.2, random.uniform(0, 1), random.uniform(0, 20)])
+            spans_s = [(0.0, 0.0), (0.2, 0.2), (0.0, 1.0), (3.0, 9.0), (0.0, 20.0)]
+            in_s = random.uniform(*random.choice(spans_s))
             temper = random.choice(list(Temper)) if random.random() < 0.2 else None
             await consumer.update(in_s=in_s, temper=temper)
             return max(0.0, in_s - random.choice([0.0, 0.1, 0.3]))

@@ -30,10 +30,11 @@ from tests.simulation.faults import (
     Thread,
     Weather,
 )
-from tests.simulation.history import History, Loss, Send, Trouble, Unheard
+from tests.simulation.history import History, Life, Loss, Send, Trouble, Unheard
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
-from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.membership import Identity, LeaseTimes
+from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import ReplicaId, Status, TimerId, shard_of
 from timer_trio.replica import Replica
 from timer_trio.storage import Hint, Swept
@@ -59,7 +60,7 @@ class ConnectionLostError(Exception):
 class Build:
     """What a world is made of; tests of the checkers put broken parts here."""
 
-    settings: Settings = field(default_factory=lambda: Settings(loader_interval_s=10))
+    settings: Settings = field(default_factory=Settings)
     lease: LeaseTimes = field(default_factory=LeaseTimes)
     storage: type[MemoryStorage] = MemoryStorage
     freezes: Mapping[tuple[str, int], float] = field(default_factory=dict)
@@ -159,6 +160,7 @@ class Process:
         for scope in self._requests:
             scope.cancel()
         self._world.lose(self.name)
+        self._world.end_life(self.name)
 
     def die(self) -> None:
         """End it as `kill -9` does, where others are there to take over."""
@@ -168,6 +170,7 @@ class Process:
     async def stop(self) -> None:
         """End it as SIGTERM does; callbacks that outlast the grace are lost."""
         self.is_leaving = True
+        self._world.end_life(self.name)
         self.replica.stop()
         await self.ended.wait()
         self._world.lose(self.name)
@@ -267,6 +270,10 @@ class World:
     def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
         self.history.losses.append(Loss(process, trio.current_time(), held))
 
+    def end_life(self, process: str) -> None:
+        if life := self.history.lives.get(process):
+            life.ended_s = min(life.ended_s, trio.current_time())
+
     def trouble_of(
         self,
         process: Process,
@@ -284,10 +291,22 @@ class World:
                 ended_s=ended_s,
                 recovery_s=recovery_s,
                 process=process.name,
-                shards=process.shards,
+                shards=set(process.shards),
                 blinds=blinds,
             )
         )
+        self.note_heirs()
+
+    def note_heirs(self) -> None:
+        """Note what falls to those who are in trouble: they do not know of it, all others do."""
+        records = self.database._replicas.values()
+        members = [record.id for record in records if not record.is_leaving]
+        divided = owners(members) if members else []
+        for trouble in self.history.troubles:
+            if trouble.process is not None and trouble.ended_s > trio.current_time():
+                trouble.shards.update(
+                    n for n, owner in enumerate(divided) if self.names[owner] == trouble.process
+                )
 
     def trouble(self, cause: str, began_s: float, recovery_s: float) -> None:
         """Note a trouble of everybody that ends now."""
@@ -409,9 +428,19 @@ def _scheduled_by(seed: int) -> Iterator[None]:
 
 
 def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
-    """Make the database, and note when it declares a living process dead."""
+    """Make the database, and note when it declares a living process dead, and who owns what."""
 
     class Watched(storage):  # type: ignore[valid-type,misc]
+        async def join(self, replica: ReplicaId, now: datetime, identity: Identity) -> None:
+            await super().join(replica, now, identity)
+            name = world.names[replica]
+            world.history.lives.setdefault(name, Life(name, trio.current_time()))
+            world.note_heirs()
+
+        async def leave(self, replica: ReplicaId) -> None:
+            await super().leave(replica)
+            world.note_heirs()
+
         async def sweep(
             self, replica: ReplicaId | None, counter: int | None, now: datetime
         ) -> Swept | None:
@@ -421,6 +450,7 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
             swept: Swept | None = await super().sweep(replica, counter, now)
             if was_there and replica is not None and replica not in self._counters:
                 world.lose(world.names[replica], held)
+                world.note_heirs()
             return swept
 
     watched: MemoryStorage = Watched(world.now)

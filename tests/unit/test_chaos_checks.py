@@ -15,8 +15,10 @@ from tests.acceptance.load import Load, Promise
 from tests.acceptance.receiver import Arrival
 from tests.chaos import checks
 from tests.chaos.book import Asked, Book, Row
+from tests.chaos.members import NOTICED_S, Members
 from tests.chaos.proxy import Frames, verb_of
 from tests.chaos.report import Figure, Report, Section, Verdict, late, none_of
+from tests.chaos.takeover import Crash, bystanders, latest_s, overdue
 from timer_trio.storage.queries import QUERIES
 
 DUE_S = 1_000_000.0
@@ -252,3 +254,50 @@ def test_messages_are_cut_out_of_any_pieces() -> None:
 )
 def test_statements_are_recognised_by_their_beginning(verb: str, forms: list[str]) -> None:
     assert [name for name in QUERIES if verb_of(QUERIES[name]) == verb] == forms
+
+
+def crash(name: str = "b", since_s: float = -1.0, shards: Iterable[int] = ()) -> Crash:
+    """Let a replica die so long after the timer's instant."""
+    began_s = DUE_S + since_s
+    return Crash(name, "replica", began_s, began_s + 6.0, frozenset(), frozenset(shards))
+
+
+def waits_s(*crashes: Crash) -> float:
+    """How long the timer, which was asked of replica a, may be late because of these."""
+    asked = Asked(0, DUE_S, "at_least_once", "a", DUE_S - 5)
+    return latest_s(ID, asked, crashes) - DUE_S
+
+
+def test_crash_excuses_what_the_victim_had_in_hand_and_nothing_else() -> None:
+    assert waits_s(crash("b")) == 0.0
+    assert waits_s(crash("a")) == 5.0
+    assert waits_s(crash("b", shards={1})) == 5.0
+    assert waits_s(replace(crash("b"), held=frozenset({ID}))) == 5.0
+
+
+def test_crash_that_was_over_or_came_later_excuses_nothing() -> None:
+    assert waits_s(crash("a", -6.5)) == 0.0
+    assert waits_s(crash("a", 1.5)) == 0.0
+
+
+def test_crash_of_an_heir_adds_up() -> None:
+    assert waits_s(crash("a"), crash("b", 4.0)) == 10.0
+    assert waits_s(crash("a"), crash("b", 6.5)) == 5.0
+
+
+def test_timer_that_is_later_than_its_crashes_excuse_is_found() -> None:
+    book = Book(asked={ID: Asked(0, DUE_S, "at_least_once", "a", DUE_S - 5)})
+    assert bystanders(book, [crash("b")]) == {ID}
+    assert bystanders(book, [crash("a")]) == set()
+    book.arrivals = [arrival(late_s=5.5)]
+    assert not list(overdue(book, {ID}, [crash("a")], 1.0))
+    assert list(overdue(book, {ID}, [crash("a")], 0.1))
+
+
+def test_shards_that_fell_to_a_replica_while_it_was_dead_were_its_own() -> None:
+    one, more = frozenset({1}), frozenset({1, 2})
+    members = Members([(0.0, {"a": one}), (10.0, {"a": more}), (12.0, {"b": more})])
+    assert members.owned("a", 5.0, 11.0) == more
+    assert members.owned("a", 5.0, 9.0) == one
+    assert members.owned("a", 12.0 + NOTICED_S / 2, 20.0) == more
+    assert members.owned("a", 13.0 + NOTICED_S, 20.0) == set()

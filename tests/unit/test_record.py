@@ -92,7 +92,8 @@ async def test_lines_wait_while_others_have_much_to_do(mock_clock: MockClock) ->
                 recorder.note(fired())
             await turns(mock_clock, LINGER_S)
             assert len(lines) == MAX_LINES
-            await turns(mock_clock, BUSY_S / 2)
+            # Three turns may fall into one look at how busy the others are.
+            await turns(mock_clock, BUSY_S / 4)
             assert len(lines) == 3 * MAX_LINES
 
 

@@ -20,14 +20,17 @@ timers = st.builds(
 )
 
 
-@given(st.lists(timers, max_size=30))
-def test_every_timer_is_named_or_its_shard_is_and_it_fits(sent: list[DueTimer]) -> None:
-    payload = payload_of(sent)
+@given(st.lists(timers, max_size=30), st.sets(st.integers(0, SHARDS - 1)))
+def test_every_timer_is_named_or_its_shard_is_and_it_fits(
+    sent: list[DueTimer], look_at: set[int]
+) -> None:
+    payload = payload_of(sent, look_at)
     assert len(payload.encode()) <= MAX_BYTES
     hint = hint_of(payload)
     named = set(hint.timers)
     assert named <= set(sent)
     assert all(timer in named or shard_of(timer.id) in hint.shards for timer in sent)
+    assert look_at <= hint.shards
 
 
 def test_hint_about_every_shard_fits() -> None:
