@@ -299,14 +299,14 @@ class World:
 
     def note_heirs(self) -> None:
         """Note what falls to those who are in trouble: they do not know of it, all others do."""
+        now_s, troubles = trio.current_time(), self.history.troubles
+        lasting = [each for each in troubles if each.process and each.ended_s > now_s]
         records = self.database._replicas.values()
         members = [record.id for record in records if not record.is_leaving]
-        divided = owners(members) if members else []
-        for trouble in self.history.troubles:
-            if trouble.process is not None and trouble.ended_s > trio.current_time():
-                trouble.shards.update(
-                    n for n, owner in enumerate(divided) if self.names[owner] == trouble.process
-                )
+        for shard, owner in enumerate(owners(members) if lasting and members else []):
+            for trouble in lasting:
+                if trouble.process == self.names[owner]:
+                    trouble.shards.add(shard)
 
     def trouble(self, cause: str, began_s: float, recovery_s: float) -> None:
         """Note a trouble of everybody that ends now."""
