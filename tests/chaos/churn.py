@@ -134,6 +134,7 @@ def _figures(book: Book, churn: Churn) -> list[Figure]:
     beyond_ms = checks.late_beyond_ms(late_ms, book.machine_ms)
     waited_ms = max(checks.last_late_ms(book, in_hand), default=0.0)
     over = overdue(book, in_hand, crashes, LATE_MS / 1000)
+    unseen = sum(ms > TAKEOVER_S * 1000 for ms in late_ms)
     words = "latest of the others', beyond the machine"
     return [
         Figure(DONE, "changes", churn.changes, at_least=6),
@@ -142,6 +143,8 @@ def _figures(book: Book, churn: Churn) -> list[Figure]:
         Figure(DONE, "timers that a crash excuses", len(in_hand)),
         late(DONE, words, beyond_ms, LATE_MS, is_starved=book.is_starved),
         Figure(DONE, "of the others' more than a second late", sum(ms > LATE_MS for ms in late_ms)),
+        # No machine is so busy: what is that late was seen by nobody until a loader's look.
+        Figure(DONE, "of the others' later than a takeover", unseen, at_most=0),
         Figure(DONE, "latest that a crash excuses", waited_ms, "ms"),
         none_of(DONE, "later than 6 s for each crash", over),
         none_of(DONE, "exit codes of a stop other than 0", (str(c) for c in churn.codes if c)),
