@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -155,8 +156,8 @@ async def test_what_another_client_of_a_pooler_has_set_is_set_back(
 ) -> None:
     connect = psycopg.connect
 
-    def connect_used(*args: object, **kwargs: object) -> object:
-        connection = connect(*args, **kwargs)  # type: ignore[call-overload] - as they come
+    def connect_used(*args: Any, **kwargs: Any) -> Any:
+        connection = connect(*args, **kwargs)
         for setting in ("search_path = 'elsewhere'", "datestyle = 'German'"):
             connection.execute(f"SET {setting}".encode(), prepare=False)
         return connection
