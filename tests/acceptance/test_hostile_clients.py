@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 import trio
 
+from tests.acceptance.client import read_answer
 from tests.acceptance.processes import PATIENCE_S
 from tests.acceptance.receiver import ReceiverProcess, percentile
 from tests.acceptance.service import API_KEY, Service, service
@@ -84,6 +85,28 @@ async def test_random_clients_harm_nothing(
     assert not served.logged("connection_broken"), again
     assert after[0] <= before[0] + GROWTH_FILES, again
     assert after[1] <= before[1] + GROWTH_MB, again
+
+
+CROWD = 300
+CROWD_SECONDS = 5
+
+
+@pytest.mark.timed
+async def test_a_crowd_that_asks_without_a_pause_makes_no_timer_late(
+    served: Service, receiver: ReceiverProcess
+) -> None:
+    async def ask_on() -> None:
+        async with await served.connect() as stream:
+            while True:
+                await stream.send_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await read_answer(stream)).status == 200
+
+    timers = await create_steady(served, receiver, CROWD_SECONDS)
+    with trio.move_on_after(LEAD_S + CROWD_SECONDS):
+        async with trio.open_nursery() as crowd:
+            for _ in range(CROWD):
+                crowd.start_soon(ask_on)
+    await assert_fired_on_time(receiver, timers)
 
 
 async def test_clients_take_no_file_that_a_callback_needs(

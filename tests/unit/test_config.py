@@ -77,6 +77,7 @@ UNSET = {
     "CALLBACK_CA_FILE": certifi.where(),
     "LISTEN_URL": URL,
     "LOG_FORMAT": "json",
+    "MAX_CONNECTIONS_PER_ADDRESS": "9",
     "RETENTION_DAYS": "7",
 }
 

@@ -146,10 +146,14 @@ class RouteMap(QuartMap):
 
 
 def origin_path(target: str) -> str:
-    """Reduce a request target to its path: proxies may send it in absolute form."""
+    """Reduce a request target to its path: proxies may send it in absolute form.
+
+    One that is neither a path nor a URL becomes a path that no route has.
+    """
     if target.startswith("/"):
         return target
     try:
-        return urlsplit(target).path or "/"
+        parts = urlsplit(target)
     except ValueError:
-        return "/"
+        return "*"
+    return parts.path or ("/" if parts.scheme else "*")

@@ -21,6 +21,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from timer_trio.server.connections import Connections, Reason, network_of
 from timer_trio.server.limits import LINGER_BYTES, SEND_SLICE_BYTES, ConnectionLimits
 from timer_trio.server.protocol import Http1, Phase
+from timer_trio.server.turns import Turns
 
 MAX_RECEIVE_BYTES: Final = 1 << 16
 _READ_ON: Final = frozenset({Reason.REFUSED, Reason.HEAD_TIMEOUT, Reason.BODY_TIMEOUT})
@@ -39,6 +40,7 @@ class Serving:
     config: Config
     limits: ConnectionLimits
     connections: Connections
+    turns: Turns
     context: WorkerContext = field(default_factory=lambda: WorkerContext(None))
     """Of the protocol: it has a say in when hypercorn's own server ends, and none in ours."""
 
@@ -67,6 +69,7 @@ class Connection:
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
         self._head_until: float | None = None
+        self._has_request = False
         self._protocol: Http1 | None = None
 
     async def run(self) -> None:
@@ -92,7 +95,8 @@ class Connection:
     def stop(self) -> None:
         """Take no other request; one under way is answered, and its body must come now."""
         protocol = self._protocol
-        if protocol is None or self._reason or protocol.phase in {Phase.WAITING, Phase.HEAD}:
+        is_asked = self._has_request or (protocol and protocol.phase in {Phase.BODY, Phase.ALL})
+        if protocol is None or self._reason or not is_asked:
             self.close(Reason.STOP)
             return
         protocol.is_stopping = True
@@ -124,6 +128,7 @@ class Connection:
                 self._server,
                 self._obey,
                 max_header_lines=self._limits.max_header_lines,
+                wait_turn=self._serving.turns.enter,
             )
             await self._read(protocol)
             await trio.sleep_forever()  # the last answer is still to come, and ends it
@@ -151,9 +156,17 @@ class Connection:
                 await self._give_up(protocol)
             else:
                 self._serving.connections.set_busy(self)
+                await self._wait_turn(protocol)
                 await protocol.handle(RawData(data))
         if not protocol.is_answering:
             await self._end(Reason.CLIENT)
+
+    async def _wait_turn(self, protocol: Http1) -> None:
+        """Wait until a request may begin; what follows its head has its own limits."""
+        if protocol.phase in {Phase.WAITING, Phase.HEAD}:
+            self._has_request = True
+            await self._serving.turns.enter()
+            self._has_request = False
 
     def _expect(self, protocol: Http1) -> float:
         """Note what the next bytes belong to; answers until when they have to come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, Final
@@ -44,11 +45,15 @@ class Phase(Enum):
 class Http1(H11Protocol):
     """One connection's requests, one after the other.
 
-    Of its events, the last one is `Closed`: the answer is out, and no other request is wanted.
+    Of its events, the last one is `Closed`: the answer is out, and no other request is wanted. A
+    request that came together with the one before it begins once `wait_turn` returns.
     """
 
-    def __init__(self, *args: Any, max_header_lines: int) -> None:
+    def __init__(
+        self, *args: Any, max_header_lines: int, wait_turn: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(*args)
+        self._wait_turn = wait_turn
         self.connection: h11.Connection
         most = self.config.h11_max_incomplete_size
         self._received = _Received(max_lines=max_header_lines, max_bytes=most)
@@ -110,6 +115,7 @@ class Http1(H11Protocol):
             elif event is h11.PAUSED:
                 await self.can_read.clear()
                 await self.can_read.wait()
+                await self._wait_turn()
             elif self.stream is None or event is h11.NEED_DATA:
                 return
             elif isinstance(event, h11.Data):

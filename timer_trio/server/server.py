@@ -24,6 +24,7 @@ from timer_trio.server.accepting import accept_forever
 from timer_trio.server.connection import Address, Connection, Serving
 from timer_trio.server.connections import Connections
 from timer_trio.server.limits import HANDSHAKE_S, READ_S, ConnectionLimits
+from timer_trio.server.turns import Turns
 
 ALPN: Final = ["http/1.1"]
 """HTTP/2 is not spoken: its library has ended the whole service at the word of one client, and
@@ -106,16 +107,30 @@ class Server:
             config=self._config,
             limits=self.limits,
             connections=Connections(self.limits, metrics),
+            turns=Turns(),
         )
-        async with trio.open_nursery() as nursery:
-            with ExitStack() as listeners:
-                async with trio.open_nursery() as accepting:
-                    for listener in self._listeners(listeners):
-                        accepting.start_soon(listener.accept_forever, serving, nursery)
-                    task_status.started()
-                    await stopping.wait()
-                    accepting.cancel_scope.cancel()
-            serving.connections.stop()
+        async with trio.open_nursery() as turns:
+            turns.start_soon(serving.turns.run)
+            async with trio.open_nursery() as nursery:
+                await self._accept(serving, nursery, stopping, task_status)
+                serving.connections.stop()
+            turns.cancel_scope.cancel()
+
+    async def _accept(
+        self,
+        serving: Serving,
+        nursery: trio.Nursery,
+        stopping: trio.Event,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """Serve connections in tasks of `nursery` until `stopping` is set."""
+        with ExitStack() as listeners:
+            async with trio.open_nursery() as accepting:
+                for listener in self._listeners(listeners):
+                    accepting.start_soon(listener.accept_forever, serving, nursery)
+                task_status.started()
+                await stopping.wait()
+                accepting.cancel_scope.cancel()
 
     def _listeners(self, stack: ExitStack) -> Iterator[_Listener]:
         tls = self._config.create_ssl_context()

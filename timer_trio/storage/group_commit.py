@@ -63,7 +63,8 @@ class GroupCommit(Generic[Row, Reply]):
     """Queues rows, and writes what is queued with one call of `commit`.
 
     The first row waits `linger_s` for others, unless there are `max_rows` sooner. Rows that weigh
-    more than `max_weight` together are not written together.
+    more than `max_weight` together are not written together. After `answers_at_once` callers have
+    been answered, other tasks have their turn.
 
     A row for which `commit` replies PUT_OFF is written again later, after a pause that grows.
     `commit` must be repeatable with the same rows, since after a lost reply it is called again. A
@@ -79,6 +80,7 @@ class GroupCommit(Generic[Row, Reply]):
         *,
         max_rows: int,
         max_weight: int = 0,
+        answers_at_once: int | None = None,
         linger_s: float = 0.0,
     ) -> None:
         self._verb = verb
@@ -86,6 +88,7 @@ class GroupCommit(Generic[Row, Reply]):
         self._metrics = metrics
         self._max_rows = max_rows
         self._max_weight = max_weight
+        self._answers_at_once = answers_at_once or max_rows
         self._linger_s = linger_s
         self._queue: deque[_Entry[Row, Reply]] = deque()
         self._put_off: Retries[_Entry[Row, Reply]] = Retries()
@@ -233,14 +236,19 @@ class GroupCommit(Generic[Row, Reply]):
                 await self._write(batch[middle:])
                 return
             replies = [refusal]
-        for entry, reply in zip(batch, replies, strict=True):
-            if entry.closed:
-                continue
-            if isinstance(reply, PutOff):
-                self._put_off_entry(entry)
-                continue
-            entry.answer(reply)
-            self._count_down(1)
+        for count, (entry, reply) in enumerate(zip(batch, replies, strict=True), 1):
+            self._answer(entry, reply)
+            if count % self._answers_at_once == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _answer(self, entry: _Entry[Row, Reply], reply: Reply | PutOff | RowRefusedError) -> None:
+        if entry.closed:
+            return
+        if isinstance(reply, PutOff):
+            self._put_off_entry(entry)
+            return
+        entry.answer(reply)
+        self._count_down(1)
 
     def _put_off_entry(self, entry: _Entry[Row, Reply]) -> None:
         now_s = trio.current_time()
