@@ -105,7 +105,7 @@ async def test_what_is_no_http_is_closed_and_harms_nothing(server: Server, garba
         (b"GET /timers HTTP/1.1\r\nHost: " + b"a" * 70 + b"..\r\n", 200),
         (b"GET http://example.com/timers HTTP/1.1\r\nHost: x\r\n", 200),
         (b"GET http://[/timers HTTP/1.1\r\nHost: x\r\n", 404),
-        (b"GET ? HTTP/1.1\r\nHost: x\r\n", 404),
+        (b"GET ? HTTP/1.1\r\nHost: x\r\n", 200),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n", 404),
         (b"GET /%zz%00%ff HTTP/1.1\r\nHost: x\r\n", 404),
         (b"GET /timers?a=%ff HTTP/1.1\r\nHost: x\r\n", 400),

@@ -203,7 +203,9 @@ def test_start_of_a_role_without_grants_ends_in_words(database_url: str, folder:
         role = conninfo_to_dict(url)["user"]
         with psycopg.connect(database_url, autocommit=True) as owner:
             owner.execute(f"REVOKE ALL ON timers, timer_trio_migrations FROM {role}".encode())
-        (folder / ".env").write_text(f"DATABASE_URL={as_url(url)}\nAPI_KEY={KEY}\nPORT=0\n")
+        (folder / ".env").write_text(
+            f"TIMER_TRIO_DATABASE_URL={as_url(url)}\nAPI_KEY={KEY}\nPORT=0\n"
+        )
         code, _, err = ended(folder, "serve")
     assert code == 2
     assert "Traceback" not in err

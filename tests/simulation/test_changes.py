@@ -112,8 +112,7 @@ class SlowCreate(MemoryStorage):
         await super().create(timers, now)
 
 
-@pytest.mark.parametrize("hurried", [False, True])
-def test_successor_hears_of_the_last_create_of_one_that_was_alone(hurried: bool) -> None:  # noqa: FBT001 - a case
+def test_successor_hears_of_the_last_create_of_one_that_was_alone() -> None:
     async def script(world: World) -> None:
         first = await world.start_process()
         await first.replica.wait_loaded()
@@ -127,8 +126,6 @@ def test_successor_hears_of_the_last_create_of_one_that_was_alone(hurried: bool)
         await Consumer(world).create(in_s=8.0)
 
     async def replace(world: World, first: Process) -> None:
-        if hurried:
-            first.replica.stop()
         world.nursery.start_soon(first.stop)
         await trio.sleep(0.2)
         await world.start_process(alone=False)

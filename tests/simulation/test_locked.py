@@ -15,7 +15,7 @@ from tests.simulation.world import World, run_world
 from timer_trio.domain.timer import Status, TimerId
 
 LOCKED_S = 5.0
-LOADER_S = 10.5
+LOADER_S = 30.5
 """An interval of the loader's, and a claim."""
 MANY = 1_200
 """More than a replica has slots."""

@@ -79,8 +79,8 @@ def test_what_was_sent_on_a_connection_that_closed_is_not_given_back() -> None:
 def test_stop_waits_for_answers_within_the_grace() -> None:
     async def script(world: World, process: Process) -> None:
         consumers = [Consumer(world) for _ in range(20)]
-        for consumer in consumers:
-            await consumer.create(in_s=0.0, temper=Temper.SLOW, timeout_s=9.0)
+        for place, consumer in enumerate(consumers):
+            await consumer.create(in_s=0.0, temper=Temper.SLOW, place=place, timeout_s=9.0)
         await trio.sleep(0.1)
         await process.stop()
         assert {row_of(world, each).status for each in consumers} == {Status.COMPLETED}

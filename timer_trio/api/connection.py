@@ -148,12 +148,11 @@ class RouteMap(QuartMap):
 def origin_path(target: str) -> str:
     """Reduce a request target to its path: proxies may send it in absolute form.
 
-    One that is neither a path nor a URL becomes a path that no route has.
+    One that cannot be read becomes a path that no route has.
     """
     if target.startswith("/"):
         return target
     try:
-        parts = urlsplit(target)
+        return urlsplit(target).path or "/"
     except ValueError:
         return "*"
-    return parts.path or ("/" if parts.scheme else "*")
