@@ -235,10 +235,12 @@ class Executor:
 
     async def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
+        now = self._clock.now()
         for taken, timer in enumerate(reply.claimed, start=1):
-            self._take(timer, waiting.pop(timer.id), batch.replica)
+            self._take(timer, waiting.pop(timer.id), batch.replica, now)
             if taken % TAKE_SLICE == 0:
                 await trio.lowlevel.cancel_shielded_checkpoint()
+                now = self._clock.now()
         for timer_id, reason in reply.unreadable.items():
             self._refuse(unreadable(timer_id, batch.claim, reason), waiting.pop(timer_id))
         for armed in waiting.values():
@@ -248,9 +250,11 @@ class Executor:
                 del waiting[timer_id]
         self._hear(waiting, reply.moved)
 
-    def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId) -> None:
+    def _take(
+        self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime
+    ) -> None:
         self._cache.done(timer.id)
-        missed = judge(timer, self._clock.now(), waited_for_slot=armed.waited)
+        missed = judge(timer, now, waited_for_slot=armed.waited)
         if missed is None:
             self._launcher.add(timer, armed.timer, replica)
         else:

@@ -117,8 +117,8 @@ class Firer:
     def give_back(self, firing: Firing) -> None:
         """End a timer that was never fired: pending, as it was."""
         now = self._clock.now()
-        self._slots.begin(firing.due.destination, now.timestamp())
-        self._end(firing, Withheld(), now)
+        self._slots.release(firing.due.destination, now.timestamp())
+        self._hand_on(firing, Withheld(), now, now)
 
     async def fire(self, firing: Firing) -> None:
         """Call back, and hand on how that ended.
@@ -162,12 +162,15 @@ class Firer:
         return may_send
 
     def _end(self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime) -> None:
-        timer, due = firing.timer, firing.due
         ended_at = self._clock.now()
-        ended_s = ended_at.timestamp()
-        duration_s = ended_s - sent_at.timestamp() if tells_pace(outcome) else None
-        self._slots.end(due.destination, ended_s, duration_s)
-        self._slots.release(due.destination, ended_s)
+        duration_s = (ended_at - sent_at).total_seconds() if tells_pace(outcome) else None
+        self._slots.end(firing.due.destination, ended_at.timestamp(), duration_s)
+        self._hand_on(firing, outcome, sent_at, ended_at)
+
+    def _hand_on(
+        self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime, ended_at: datetime
+    ) -> None:
+        timer, due = firing.timer, firing.due
         settlement = settlement_of(timer, outcome, sent_at)
         if isinstance(outcome, Short):
             self._recorder.note_shortage(outcome.reason)

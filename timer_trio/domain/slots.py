@@ -133,36 +133,42 @@ class Slots:
         self.in_use += 1
 
     def release(self, destination: Destination, now_s: float) -> None:
-        load = self._loads[destination]
-        load.held -= 1
-        self._held[load.pace] -= 1
-        self.in_use -= 1
-        for queue in (destination, Pace.NEW, Pace.SLOW) if self.waiting else ():
-            if queue in self.waiting and self.waiting[queue] is None:
-                self.waiting[queue] = now_s
-        if load.mean_s is None and not load.held:
-            del self._loads[destination]  # nothing was sent, so nothing is known
+        """Free the slot of a callback that was not sent."""
+        self._free(destination, self._loads[destination], now_s)
 
     def begin(self, destination: Destination, now_s: float) -> None:
-        """Count a callback that is being sent; its slot is held."""
+        """Count a callback that is being sent: it keeps its slot until `end`."""
         load = self._loads[destination]
         load.unanswered += 1
         if load.unanswered == 1 and load.pace is not Pace.SLOW:
             self._silent_since[destination] = now_s
 
     def end(self, destination: Destination, now_s: float, duration_s: float | None) -> None:
-        """Count a callback as ended; without a duration it tells nothing of the destination."""
+        """Free the slot of a callback; without a duration it tells nothing of its destination."""
         load = self._loads[destination]
         load.unanswered -= 1
+        self._silent_since.pop(destination, None)
         if duration_s is not None:
             load.mean_s = mean_after(load.mean_s, duration_s)
             self._set_pace(destination, load)
-        self._silent_since.pop(destination, None)
         if load.unanswered and load.pace is not Pace.SLOW:
             self._silent_since[destination] = now_s
         self._loads.move_to_end(destination)
+        self._free(destination, load, now_s)
         if len(self._loads) > MAX_KNOWN:
             self._forget_oldest()
+
+    def _free(self, destination: Destination, load: _Load, now_s: float) -> None:
+        load.held -= 1
+        self._held[load.pace] -= 1
+        self.in_use -= 1
+        waiting = self.waiting
+        if waiting:
+            for queue in (destination, Pace.NEW, Pace.SLOW):
+                if queue in waiting and waiting[queue] is None:
+                    waiting[queue] = now_s
+        if load.mean_s is None and not load.held:
+            del self._loads[destination]  # nothing is known
 
     def _limit(self, pace: Pace) -> int:
         """How many one destination may hold of what its pace leaves free; at least one."""

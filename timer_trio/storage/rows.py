@@ -125,16 +125,15 @@ async def json_of_settlements(settlements: Sequence[Settlement]) -> str:
 
 def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     place, settlement = placed
-    return json.dumps(
-        {
-            "place": place,
-            "id": str(settlement.timer_id),
-            "claim": settlement.claim,
-            "status": settlement.status,
-            "begun": settlement.begun,
-            "executed_at": _text(settlement.executed_at),
-            "last_error": settlement.last_error,
-        }
+    sent_at, error = settlement.executed_at, settlement.last_error
+    begun = "true" if settlement.begun else "false"
+    executed_at = "null" if sent_at is None else f'"{sent_at.isoformat()}"'
+    last_error = "null" if error is None else json.dumps(error)
+    # Every timer pays for this, and the encoder would take twice as long.
+    return (
+        f'{{"place":{place},"id":"{settlement.timer_id}","claim":{settlement.claim},'
+        f'"status":"{settlement.status}","begun":{begun},'
+        f'"executed_at":{executed_at},"last_error":{last_error}}}'
     )
 
 
@@ -244,7 +243,3 @@ def _json_of(text: str, column: str) -> dict[str, Any]:
 
 def _dict(value: Mapping[str, object] | None) -> dict[str, object] | None:
     return None if value is None else dict(value)
-
-
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()

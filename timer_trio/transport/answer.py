@@ -27,7 +27,6 @@ class Answer:
         self._seen: list[bytes] = []
         self._received = 0
         self._has_head = False
-        self._is_framed = False
         self._has_more = False
         self._keeps_alive = False
         self._body: list[bytes] = []
@@ -57,23 +56,23 @@ class Answer:
         """
         self._received += len(data)
         if self._refusal is None:
-            self._feed_strictly(data)
+            self._seen.append(data)
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserCallbackError:
+                raise  # a bug of this class, not of the receiver
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+                self._take_refusal(error)
         else:
             self._feed_leniently(data)
         self._check_limits()
 
-    def _feed_strictly(self, data: bytes) -> None:
-        self._seen.append(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            raise  # a bug of this class, not of the receiver
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self.is_complete:
-                self._has_more = True
-                return
-            self._begin_anew(refusal=error)
-            self._feed_leniently(b"".join(self._seen))
+    def _take_refusal(self, refusal: Exception) -> None:
+        if self.is_complete:
+            self._has_more = True
+            return
+        self._begin_anew(refusal=refusal)
+        self._feed_leniently(b"".join(self._seen))
 
     def _begin_anew(self, *, refusal: Exception) -> None:
         self._refusal = refusal
@@ -91,7 +90,7 @@ class Answer:
 
     def feed_end(self) -> bool:
         """Take the end of the stream; False if the answer is cut by it."""
-        self.is_complete = self._has_head and not self._is_framed
+        self.is_complete = self._has_head and not framing_of(self.headers).is_framed
         return self.is_complete
 
     def _check_limits(self) -> None:
@@ -119,8 +118,6 @@ class Answer:
         self._has_head = not is_interim
         if is_interim:
             self.headers.clear()
-        else:
-            self._is_framed = framing_of(self.headers).is_framed
 
     def on_body(self, data: bytes) -> None:
         if not self.is_complete:
