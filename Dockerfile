@@ -23,7 +23,7 @@ ENV PATH=/app/bin:$PATH \
 USER 10001
 EXPOSE 8080
 # It asks by TLS as well, as where --hypercorn-config names a certificate.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 CMD ["python", "-m", "timer_trio.probe"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 CMD ["python", "-m", "timer_trio.run.probe"]
 # No shell in between, so that SIGTERM reaches the service.
 ENTRYPOINT ["timer-trio"]
 CMD ["serve"]

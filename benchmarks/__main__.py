@@ -25,7 +25,7 @@ from benchmarks import (
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
-from timer_trio import log
+from timer_trio.telemetry import log
 
 Measure = Callable[[Size], Iterator[Line]]
 

@@ -15,8 +15,8 @@ from quart_trio import QuartTrio
 from timer_trio.api.requests import CREATE, Rules
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
-from timer_trio.metrics import Metrics
 from timer_trio.server import Server
+from timer_trio.telemetry.metrics import Metrics
 
 _RULES: Final = Rules(timeout_s=30, misfire_grace_s=300, max_metadata_keys=64, guard=AddressGuard())
 

@@ -34,7 +34,7 @@ import trio
 from psycopg.rows import tuple_row
 
 from benchmarks.machine import time
-from timer_trio.callback import USER_AGENT
+from timer_trio.delivery.callback import USER_AGENT
 from timer_trio.embedded import embedded_postgres
 from timer_trio.storage.connections import Connection, Connections, bounded
 from timer_trio.storage.migrate import migrate_database

@@ -21,10 +21,10 @@ from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestinati
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
-from timer_trio.intake import Intake
-from timer_trio.metrics import Metrics
+from timer_trio.intake.intake import Intake
 from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.metrics import Metrics
 
 API_KEY: Final = "k" * 32
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)

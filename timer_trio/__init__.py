@@ -1,15 +1,24 @@
 """A durable timer service: tell it when and where, and it makes that HTTP callback at that instant.
 
-The package in the order of the flow:
+The rooms of the house, in the order of the flow:
 
-- ``domain``      pure rules: what a timer is, what falls due, what becomes of it
-- ``api``         REST: JSON to domain and back
-- ``storage``     the Storage protocol, PostgreSQL and in memory
-- ``loader``, ``executor``, ``callback``, ``settle``   the stages of a timer's life
-- ``heartbeat``   this replica's lease: beat, fence, sweep
-- ``supervisor``  the root nursery, on one screen
-- ``workers``     several processes under a parent
-- ``testing``     a service on a virtual clock for anybody's tests
+- ``cli``          the commands
+- ``run``          wires the parts together: the root nursery, processes, one replica
+- ``server``       HTTP/1.1 connections of clients
+- ``api``          REST: JSON to domain and back
+- ``intake``       what a consumer changes: create, update, cancel
+- ``cluster``      this replica among the others: its lease and its shards
+- ``delivery``     from the table to the receiver: load, claim, launch, fire, settle
+- ``maintenance``  what keeps the tables small
+- ``transport``    callbacks over HTTP/1.1
+- ``storage``      the Storage protocol, PostgreSQL and in memory
+- ``embedded``     a PostgreSQL of its own
+- ``telemetry``    log and metrics
+- ``domain``       pure rules: what a timer is, what falls due, what becomes of it
+- ``testing``      a service on a virtual clock for anybody's tests
+
+``config`` and ``env_file`` are the settings, ``clock`` knows what time it is, ``threads`` is the
+one door to worker threads.
 """
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ from tests.api_under_test import API_KEY, MAX_BODY_BYTES, ApiUnderTest, served_a
 from tests.hostile_shapes import HostileShape, hostile_shapes
 from timer_trio.api.batch import MAX_BATCH_BYTES
 from timer_trio.domain.timer import NewTimer
-from timer_trio.process import GC_THRESHOLDS
+from timer_trio.run.process import GC_THRESHOLDS
 
 pytestmark = pytest.mark.timed
 

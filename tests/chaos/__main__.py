@@ -15,7 +15,7 @@ import trio
 from tests.acceptance.processes import PROJECT
 from tests.chaos.report import HEAD, Report, Verdict, rows_of, spell
 from tests.chaos.scenarios import FULL_S, SCENARIOS, play
-from timer_trio import log
+from timer_trio.telemetry import log
 
 RESULTS: Final = PROJECT / "chaos-results"
 

@@ -16,10 +16,10 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.roles import documented_role
-from timer_trio import intake
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
-from timer_trio.replica import Replica
+from timer_trio.intake import intake
+from timer_trio.run.replica import Replica
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 

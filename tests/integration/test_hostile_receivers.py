@@ -38,7 +38,7 @@ from tests.receivers import (
     trickles,
     yes,
 )
-from timer_trio.callback import call_back, request_of
+from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.outcome import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
 from timer_trio.transport import CallbackTransport, write_down

@@ -9,8 +9,8 @@ import httptools
 import pytest
 import trio
 
+from timer_trio.cli.receiver import Callback, Reply, describe, listen
 from timer_trio.config import StartRefusedError
-from timer_trio.listen import Callback, Reply, describe, listen
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 REQUEST = (

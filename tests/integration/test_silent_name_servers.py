@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.contract.timers import FIRST, NOW, new_timer
 from tests.receivers import HERE, OK, answers, receiver, yes
-from timer_trio.callback import call_back, request_of
+from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Phase, Step, TimedOut
 from timer_trio.domain.timer import ClaimedTimer
 from timer_trio.transport import CallbackTransport

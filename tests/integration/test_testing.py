@@ -21,11 +21,11 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from timer_trio import executor
 from timer_trio.config import Settings
+from timer_trio.delivery import claimer
 from timer_trio.testing import API_KEY, START, Answer, Callback, TimerService, start_timer_service
-from timer_trio.testing_clock import ThreadHoldsClockError, hold_clock_for_threads
-from timer_trio.testing_log import quiet_log
+from timer_trio.testing.clock import ThreadHoldsClockError, hold_clock_for_threads
+from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
@@ -284,7 +284,7 @@ def test_log_is_quiet_unless_it_is_wanted(
     assert bool(lines) is is_wanted
     # Other services of the process are as they were.
     assert structlog.get_config() == CONFIGURATION
-    assert type(executor.log) is type(structlog.get_logger())
+    assert type(claimer.log) is type(structlog.get_logger())
 
 
 def test_fault_of_the_answer_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,13 +301,13 @@ def test_fault_of_the_answer_is_logged_all_the_same(capsys: pytest.CaptureFixtur
 
 
 def test_loggers_are_back_once_the_last_of_two_services_has_ended() -> None:
-    before = executor.log
+    before = claimer.log
     with quiet_log():
         second = quiet_log()
         second.__enter__()
-    assert executor.log is not before
+    assert claimer.log is not before
     second.__exit__(None, None, None)
-    assert executor.log is before
+    assert claimer.log is before
 
 
 def test_clock_stands_still_while_a_thread_runs() -> None:

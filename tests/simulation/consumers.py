@@ -21,7 +21,7 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerId, TimerSpec
-from timer_trio.replica import Replica
+from timer_trio.run.replica import Replica
 
 REFUSALS: Final = (NotPendingError, RowRefusedError, ContentionError, TimerNotFoundError)
 PATIENCE_S: Final = 0.5

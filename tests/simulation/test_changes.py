@@ -16,9 +16,9 @@ from tests.simulation.faults import Weather
 from tests.simulation.history import History
 from tests.simulation.seeds import seeds
 from tests.simulation.world import Build, Process, World, run_world
+from timer_trio.cluster.hints import Hints
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.timer import Destination, DueTimer, NewTimer
-from timer_trio.hints import Hints
 from timer_trio.storage import ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 

@@ -22,7 +22,7 @@ from tests.simulation.checkers import (
 from tests.simulation.history import History
 from tests.simulation.plots import Plot, random_history
 from tests.simulation.world import Build
-from timer_trio import loader, replica
+from timer_trio.delivery import loader
 from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.slots import Slots
@@ -37,6 +37,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
+from timer_trio.run import replica
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Swept
 from timer_trio.storage.memory import MemoryStorage, _Row, _summary
 

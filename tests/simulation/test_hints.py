@@ -12,8 +12,8 @@ from tests.simulation.consumers import Consumer
 from tests.simulation.faults import Weather
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world, second
+from timer_trio.cluster.hints import DEAF_WARNING, Hints
 from timer_trio.config import Settings
-from timer_trio.hints import DEAF_WARNING, Hints
 
 REPLICAS: Final = 3
 TIMERS: Final = 40

@@ -119,7 +119,7 @@ def test_stop_does_not_wait_for_locked_rows_and_who_comes_next_fires_them() -> N
 def test_more_locked_rows_than_may_wait_are_left_to_the_loader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("timer_trio.locked.MAX_LOCKED", 1)
+    monkeypatch.setattr("timer_trio.delivery.locked.MAX_LOCKED", 1)
 
     async def script(world: World) -> None:
         consumers = [await create(world, 1.0) for _ in range(3)]

@@ -36,7 +36,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import ReplicaId, Status, TimerId, shard_of
-from timer_trio.replica import Replica
+from timer_trio.run.replica import Replica
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, spec
 from timer_trio import __version__
-from timer_trio.callback import call_back, request_of
+from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.outcome import (
     CallbackOutcome,
     Delivered,

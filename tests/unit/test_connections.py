@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from timer_trio.metrics import Metrics
 from timer_trio.server.connections import Connections, Reason, network_of
 from timer_trio.server.limits import ConnectionLimits
+from timer_trio.telemetry.metrics import Metrics
 
 
 class Client:

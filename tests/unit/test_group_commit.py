@@ -10,8 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.metrics import Metrics
 from timer_trio.storage.group_commit import GroupCommit, PutOff, repeat_until_answered
+from timer_trio.telemetry.metrics import Metrics
 
 BAD = 13
 

@@ -13,13 +13,13 @@ from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, LATER, created, due
 from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.timer import ReplicaId, TimerId
-from timer_trio.heartbeat import Heartbeat
-from timer_trio.metrics import Metrics
 from timer_trio.storage import Beat, Swept
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.metrics import Metrics
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 OTHER = ReplicaId(UUID(int=2**64))

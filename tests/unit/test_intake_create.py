@@ -12,9 +12,9 @@ from timer_trio.clock import Clock
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import NewTimer
-from timer_trio.intake import MAX_CREATES_US, Intake
-from timer_trio.metrics import Metrics
+from timer_trio.intake.intake import MAX_CREATES_US, Intake
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.metrics import Metrics
 
 HEAVY = spec(metadata={f"k{n}": n for n in range(1_000)})
 TOO_HEAVY = spec(metadata={f"k{n}": n for n in range(19_000)})

@@ -18,10 +18,10 @@ from timer_trio.domain.errors import (
 )
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer
-from timer_trio.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
-from timer_trio.metrics import Metrics
+from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.metrics import Metrics
 
 
 class TroubledStorage(MemoryStorage):

@@ -10,11 +10,11 @@ from trio.testing import MockClock
 
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
+from timer_trio.delivery.loader import NEAR_EDGE_INTERVALS
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.membership import LeaseTimes
 from timer_trio.domain.timer import Destination, DueTimer
-from timer_trio.loader import NEAR_EDGE_INTERVALS
-from timer_trio.replica import Replica
+from timer_trio.run.replica import Replica
 from timer_trio.storage import ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.timers import NOW, new_timer, seconds
+from timer_trio.delivery.loader import next_cursors
 from timer_trio.domain.timer import SHARDS, Destination, DueTimer
-from timer_trio.loader import next_cursors
 from timer_trio.storage import ShardCursor
 
 

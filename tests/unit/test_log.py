@@ -10,10 +10,10 @@ from typing import Any, TextIO, cast
 import pytest
 import structlog
 
-from timer_trio import output
 from timer_trio.config import LogFormat, LogLevel
-from timer_trio.log import configure
-from timer_trio.output import Output
+from timer_trio.telemetry import output
+from timer_trio.telemetry.log import configure
+from timer_trio.telemetry.output import Output
 
 
 class Terminal(io.StringIO):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from timer_trio.open_files import REST, Shares, Wanted, divide
+from timer_trio.run.open_files import REST, Shares, Wanted, divide
 
 USUAL = Wanted(clients=4096, callbacks=1000, idle=1000, database=24)
 

@@ -12,9 +12,9 @@ from typing import Final, TextIO, cast
 import click
 import pytest
 
-from timer_trio import output
-from timer_trio.metrics import Metrics
-from timer_trio.output import Output, queued
+from timer_trio.telemetry import output
+from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.output import Output, queued
 
 SOON_S: Final = 10
 MUCH: Final = "x" * 1_000_000

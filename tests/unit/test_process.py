@@ -10,8 +10,8 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from timer_trio.config import Settings
-from timer_trio.open_files import Shares
-from timer_trio.process import STOP_SIGNALS, fit, heard_signals
+from timer_trio.run.open_files import Shares
+from timer_trio.run.process import STOP_SIGNALS, fit, heard_signals
 
 
 @pytest.fixture

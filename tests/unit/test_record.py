@@ -14,8 +14,16 @@ from trio.testing import MockClock
 from tests.contract.timers import FIRST, NOW, spec
 from timer_trio.domain.outcome import Delivered, TimedOut
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
-from timer_trio.metrics import Metrics
-from timer_trio.record import BUSY_S, LINGER_S, MAX_LINES, MAX_WAITING, SPELL_S, Record, Recorder
+from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.record import (
+    BUSY_S,
+    LINGER_S,
+    MAX_LINES,
+    MAX_WAITING,
+    SPELL_S,
+    Record,
+    Recorder,
+)
 
 TURNS: Final = 20
 

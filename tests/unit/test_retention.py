@@ -15,11 +15,11 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.query import Position, TimerQuery
-from timer_trio.metrics import Metrics
-from timer_trio.retention import FIRST_PASS_S, INTERVAL_S, Retention
+from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.prune import MIN_PAUSE_S, PAGE_ROWS
+from timer_trio.telemetry.metrics import Metrics
 from timer_trio.testing import start_timer_service
 
 KEEP: Final = timedelta(days=2)

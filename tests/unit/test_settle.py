@@ -24,13 +24,13 @@ from tests.contract.timers import (
     given_back,
 )
 from timer_trio.clock import Clock
+from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.timer import Status, TimerId
-from timer_trio.metrics import Metrics
-from timer_trio.settle import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.metrics import Metrics
 
 OUTAGE_S: Final = 60.0
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timer_trio.welcome import welcome
+from timer_trio.run.welcome import welcome
 
 
 def words(*, may_call_here: bool, api_key: str | None = "k" * 32, data_dir: str = "/data") -> str:

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from timer_trio.lifeline import Lifeline
-from timer_trio.workers import (
+from timer_trio.run.lifeline import Lifeline
+from timer_trio.run.workers import (
     FIRST_PAUSE_S,
     LONG_LIFE_S,
     LONGEST_PAUSE_S,
@@ -35,7 +35,7 @@ def stuck() -> Iterator[Worker]:
 async def test_worker_that_does_not_stop_is_killed_after_its_time(
     stuck: Worker, grace_s: float, signals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timer_trio.workers.LAST_S", 0.05)
+    monkeypatch.setattr("timer_trio.run.workers.LAST_S", 0.05)
     workers = Workers(lambda: stuck, grace_s=grace_s, on_ready=lambda: None, on_stop=lambda: None)
     ended_well: list[bool] = []
 

@@ -20,7 +20,7 @@ from timer_trio.api.responses import created_many, summary_data
 from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.timer import NewTimer
-from timer_trio.intake import new_summary
+from timer_trio.intake.intake import new_summary
 
 MAX_TIMERS: Final = 1_000
 """In one batch: a twentieth of a second's work, after which a consumer knows."""

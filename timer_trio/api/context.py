@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import ReplicaId
-from timer_trio.intake import Intake
+from timer_trio.intake.intake import Intake
 from timer_trio.storage import Storage
 
 

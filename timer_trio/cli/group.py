@@ -11,11 +11,12 @@ from typing import Any, Final
 import click
 import structlog
 
-from timer_trio import __version__, log
+from timer_trio import __version__
 from timer_trio.config import PREFIX, Settings, StartRefusedError, load_settings
 from timer_trio.embedded import reachable_data_dir
 from timer_trio.env_file import EnvFile, read_env_file
-from timer_trio.output import queue_stderr
+from timer_trio.telemetry import log
+from timer_trio.telemetry.output import queue_stderr
 
 _ENV_FILE: Final = Path(".env")
 

@@ -6,8 +6,8 @@ import click
 import trio
 
 from timer_trio.cli.group import version
-from timer_trio.listen import Reply, listen
-from timer_trio.output import queue_stdout
+from timer_trio.cli.receiver import Reply, listen
+from timer_trio.telemetry.output import queue_stdout
 
 
 @click.command("listen")

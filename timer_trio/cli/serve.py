@@ -11,7 +11,7 @@ import trio
 
 from timer_trio.cli.group import read_settings, version
 from timer_trio.config import for_development
-from timer_trio.output import queue_stdout
+from timer_trio.telemetry.output import queue_stdout
 
 
 @click.command()
@@ -38,7 +38,7 @@ def serve(hypercorn_config: Path | None, workers: int | None, *, dev: bool) -> N
     Without DATABASE_URL it runs a PostgreSQL of its own under DATA_DIR.
     """
     # The other commands need not wait for the libraries of the API.
-    from timer_trio import supervisor  # noqa: PLC0415 - see above
+    from timer_trio.run import supervisor  # noqa: PLC0415 - see above
 
     queue_stdout()
     settings = for_development(read_settings()) if dev else read_settings()

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO, cast
 
-from timer_trio.output import is_dumb
+from timer_trio.telemetry.output import is_dumb
 
 
 def shows_progress() -> bool:

@@ -10,7 +10,7 @@ import click
 import trio
 
 from timer_trio.cli.group import read_settings
-from timer_trio.output import queue_stdout
+from timer_trio.telemetry.output import queue_stdout
 
 
 @click.command(hidden=True)
@@ -26,9 +26,9 @@ def worker(
 ) -> None:
     """Work for the process that has started this one, on files that it has opened."""
     # As for the service.
-    from timer_trio.lifeline import Lifeline  # noqa: PLC0415 - see above
+    from timer_trio.run.lifeline import Lifeline  # noqa: PLC0415 - see above
+    from timer_trio.run.worker import work  # noqa: PLC0415 - see above
     from timer_trio.server import Listening  # noqa: PLC0415 - see above
-    from timer_trio.worker import work  # noqa: PLC0415 - see above
 
     queue_stdout()
     run = partial(

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 import trio
 
-from timer_trio.metrics import Metrics
 from timer_trio.server.limits import ConnectionLimits
+from timer_trio.telemetry.metrics import Metrics
 
 NETWORK_BITS: Final = 64
 """Of an IPv6 address: who has one of a network has all of it."""

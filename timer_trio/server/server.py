@@ -19,12 +19,12 @@ from hypercorn.trio.statsd import StatsdLogger
 from quart_trio import QuartTrio
 
 from timer_trio.config import Settings, StartRefusedError
-from timer_trio.metrics import Metrics
 from timer_trio.server.accepting import accept_forever
 from timer_trio.server.connection import Address, Connection, Serving
 from timer_trio.server.connections import Connections
 from timer_trio.server.limits import HANDSHAKE_S, READ_S, ConnectionLimits
 from timer_trio.server.turns import Turns
+from timer_trio.telemetry.metrics import Metrics
 
 ALPN: Final = ["http/1.1"]
 """HTTP/2 is not spoken: its library has ended the whole service at the word of one client, and

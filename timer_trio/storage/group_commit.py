@@ -13,7 +13,7 @@ import trio
 
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.retries import Retries, Retry
-from timer_trio.metrics import Metrics
+from timer_trio.telemetry.metrics import Metrics
 
 Row = TypeVar("Row")
 Reply = TypeVar("Reply")

@@ -12,8 +12,10 @@ import httpx
 import structlog
 import trio
 
-from timer_trio.callback import call_back, request_of
 from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import Heartbeat
+from timer_trio.delivery.callback import call_back, request_of
+from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -35,10 +37,8 @@ from timer_trio.domain.timer import (
     Status,
     TimerId,
 )
-from timer_trio.heartbeat import Heartbeat
-from timer_trio.metrics import Metrics
-from timer_trio.record import Record, Recorder
-from timer_trio.settle import Settler
+from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import write_down
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)

@@ -10,8 +10,8 @@ import structlog
 import trio
 
 from timer_trio.config import Settings
-from timer_trio.lifeline import READY, Lifeline
-from timer_trio.process import heard_signals, replica_on, run_replica, use_system
+from timer_trio.run.lifeline import READY, Lifeline
+from timer_trio.run.process import heard_signals, replica_on, run_replica, use_system
 from timer_trio.server import Listening, Server
 
 log = structlog.get_logger()

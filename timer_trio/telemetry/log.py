@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from timer_trio.config import LogFormat, LogLevel
-from timer_trio.output import Output, wants_colors
+from timer_trio.telemetry.output import Output, wants_colors
 
 TRACE: Final = 5
 _LEVELS: Final[dict[LogLevel, int]] = {

@@ -10,8 +10,8 @@ from typing import Final
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.delivery.firer import Firer, Firing
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
-from timer_trio.fire import Firer, Firing
 
 MAX_STARTS: Final = 32
 """Callbacks started at once: then answers have their turn, and their connections carry the next."""

@@ -12,7 +12,7 @@ import trio
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
-from timer_trio.metrics import Metrics
+from timer_trio.telemetry.metrics import Metrics
 
 LINGER_S: Final = 0.05
 """How long a record waits for others: written together, they cost a third of what each costs at

@@ -17,7 +17,14 @@ from quart_trio import QuartTrio
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import RETRY_INTERVAL_S, Heartbeat
+from timer_trio.cluster.hints import DEAF_WARNING, Hints
 from timer_trio.config import Settings
+from timer_trio.delivery.claimer import Claimer
+from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
@@ -25,19 +32,12 @@ from timer_trio.domain.membership import Identity, LeaseTimes, Vitals
 from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import Destination, DueTimer, ReplicaId
-from timer_trio.executor import Executor
-from timer_trio.fire import Firer
-from timer_trio.heartbeat import RETRY_INTERVAL_S, Heartbeat
-from timer_trio.hints import DEAF_WARNING, Hints
-from timer_trio.intake import Intake
-from timer_trio.launch import Launcher
-from timer_trio.loader import Loader
-from timer_trio.metrics import Metrics
-from timer_trio.record import Recorder
-from timer_trio.retention import Retention
-from timer_trio.settle import Settler
+from timer_trio.intake.intake import Intake
+from timer_trio.maintenance.retention import Retention
 from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.record import Recorder
 
 LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
@@ -126,7 +126,7 @@ class Replica:
             on_slot_free=self._slot_freed,
             on_given_back=self._offer_again,
         )
-        self._executor = Executor(
+        self._claimer = Claimer(
             storage=storage,
             clock=clock,
             cache=cache,
@@ -147,7 +147,7 @@ class Replica:
             clock=clock,
             cache=cache,
             shards=shards,
-            executor=self._executor,
+            claimer=self._claimer,
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
         )
@@ -155,7 +155,7 @@ class Replica:
             storage=storage,
             clock=clock,
             shards=shards,
-            executor=self._executor,
+            claimer=self._claimer,
             loader=self._loader,
             window_s=settings.cache_window_s,
         )
@@ -269,7 +269,7 @@ class Replica:
     # The parts know each other through these, whichever of them was made first.
 
     def _resume(self) -> None:
-        self._executor.wake()
+        self._claimer.wake()
         # Hints were missed if the database was away.
         self._loader.read_anew()
 
@@ -284,7 +284,7 @@ class Replica:
         self._loader.wake()
 
     def _slot_freed(self, destination: Destination) -> None:
-        self._executor.slot_freed(destination)
+        self._claimer.slot_freed(destination)
 
     def _offer_again(self, due: DueTimer) -> None:
         self._hints.offer([due])
@@ -300,7 +300,7 @@ class Replica:
             if self._retention is not None:
                 stages.start_soon(self._retention.run)
             stages.start_soon(self._hand_over)
-            await self._executor.run()
+            await self._claimer.run()
             self._give_up_s = trio.current_time() + LAST_WRITES_S
             with trio.move_on_at(self._give_up_s):
                 await self._settler.wait_empty()
@@ -320,7 +320,7 @@ class Replica:
                 while self._can_be_replaced:  # noqa: ASYNC110 - as each heartbeat tells
                     await trio.sleep(LEAVE_POLL_S)
         self._closing.set()
-        self._executor.stop()
+        self._claimer.stop()
 
     async def _leave(self) -> None:
         """Tell the others, and learn whether there are any, unless the database is away."""
@@ -355,7 +355,7 @@ class Replica:
         await self._stopping.wait()
         with trio.move_on_after(self._settings.shutdown_grace_s):
             await self._hurried.wait()
-        self._executor.interrupt()
+        self._claimer.interrupt()
         self._serving.cancel()
 
     async def _end(self) -> None:

@@ -15,8 +15,8 @@ from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, Vitals, Watch
 from timer_trio.domain.timer import ReplicaId
-from timer_trio.metrics import Metrics
 from timer_trio.storage import Beat, Storage, Swept
+from timer_trio.telemetry.metrics import Metrics
 
 RETRY_INTERVAL_S: Final = 0.25
 """While the database is away: firing must resume within 2 s of its return."""

@@ -12,6 +12,10 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import Heartbeat
+from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.locked import LockedTimer, LockedTimers
+from timer_trio.delivery.settler import Settler
 from timer_trio.domain.arm import Armed, Plan, arm
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, ReplicaGoneError
@@ -19,13 +23,9 @@ from timer_trio.domain.outcome import Settlement, judge, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
-from timer_trio.heartbeat import Heartbeat
-from timer_trio.launch import Launcher
-from timer_trio.locked import LockedTimer, LockedTimers
-from timer_trio.metrics import Metrics
-from timer_trio.settle import Settler
 from timer_trio.storage import ClaimReply, Storage
 from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.telemetry.metrics import Metrics
 
 MAX_OPEN: Final = 10_000
 """Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
@@ -51,7 +51,7 @@ class _Batch:
     until: datetime
 
 
-class Executor:
+class Claimer:
     """Claims what the cache says is due, and starts a task for each timer to be fired."""
 
     def __init__(
@@ -250,9 +250,7 @@ class Executor:
                 del waiting[timer_id]
         self._hear(waiting, reply.moved)
 
-    def _take(
-        self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime
-    ) -> None:
+    def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime) -> None:
         self._cache.done(timer.id)
         missed = judge(timer, now, waited_for_slot=armed.waited)
         if missed is None:

@@ -11,9 +11,9 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.query import Position
-from timer_trio.metrics import Metrics
 from timer_trio.storage import Storage
 from timer_trio.storage.prune import PAGE_ROWS, pause_s
+from timer_trio.telemetry.metrics import Metrics
 
 FIRST_PASS_S: Final = 60.0
 """After a start there are better things to do; yet who restarts every hour must prune as well."""

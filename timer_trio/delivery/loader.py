@@ -13,11 +13,11 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.delivery.claimer import Claimer
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.timer import DueTimer, TimerId, shard_of
-from timer_trio.executor import Executor
 from timer_trio.storage import ShardCursor, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
@@ -60,7 +60,7 @@ class Loader:
         clock: Clock,
         cache: Cache,
         shards: Shards,
-        executor: Executor,
+        claimer: Claimer,
         interval_s: float,
         window_s: float,
     ) -> None:
@@ -68,7 +68,7 @@ class Loader:
         self._clock = clock
         self._cache = cache
         self._shards = shards
-        self._executor = executor
+        self._claimer = claimer
         self._interval_s = interval_s
         self._window = timedelta(seconds=window_s)
         self._is_deaf = False
@@ -179,7 +179,7 @@ class Loader:
         while cursors:
             # What was cut off by the pages before need not be read by those that follow.
             page = await self._storage.load(cursors, until, per_shard, self._cache.cut_off)
-            self._executor.offer_readings(page)
+            self._claimer.offer_readings(page)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.
             until = min(until, self._cache.horizon)

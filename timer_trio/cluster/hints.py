@@ -10,11 +10,11 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.delivery.claimer import Claimer
+from timer_trio.delivery.loader import Loader
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
-from timer_trio.executor import Executor
-from timer_trio.loader import Loader
 from timer_trio.storage import DeafError, Hint, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Hints:
-    """Offers near timers to whoever owns them: to our own executor, or by a hint.
+    """Offers near timers to whoever owns them: to our own claimer, or by a hint.
 
     Why nothing is missed while shards move: who owns a timer is asked once it is committed, not
     when its id was chosen or its request came. So what was offered as our own is in a shard that is
@@ -55,14 +55,14 @@ class Hints:
         storage: Storage,
         clock: Clock,
         shards: Shards,
-        executor: Executor,
+        claimer: Claimer,
         loader: Loader,
         window_s: float,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._shards = shards
-        self._executor = executor
+        self._claimer = claimer
         self._loader = loader
         self._window = timedelta(seconds=window_s)
         self._waiting: list[DueTimer] = []
@@ -80,7 +80,7 @@ class Hints:
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Hand on timers that were created, moved or given back."""
         if len(self._shards.own) == SHARDS:
-            self._executor.offer(timers)
+            self._claimer.offer(timers)
             return
         now = self._clock.now()
         soon, window_end = now + _HANDOVER, now + self._window
@@ -92,7 +92,7 @@ class Hints:
                 ours.append(timer)
             if not is_ours and timer.due_at < window_end:
                 self._waiting.append(timer)
-        self._executor.offer(ours)
+        self._claimer.offer(ours)
         if self._waiting:
             self._queued.set()
 
@@ -153,6 +153,6 @@ class Hints:
 
     def _on_hint(self, hint: Hint) -> None:
         # As a reading: two that cross on their way must not leave the later time behind.
-        self._executor.offer_readings(hint.timers)
+        self._claimer.offer_readings(hint.timers)
         if near := hint.shards & self._shards.own:
             self._loader.look_at(near)

@@ -14,9 +14,9 @@ from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.outcome import Settlement, clean
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.timer import Status
-from timer_trio.metrics import Metrics
 from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
+from timer_trio.telemetry.metrics import Metrics
 
 LINGER_S: Final = 0.1
 """How long an outcome waits for others: ten transactions a second carry 500 timers/s."""

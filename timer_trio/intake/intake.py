@@ -24,9 +24,9 @@ from timer_trio.domain.timer import (
     destination_of,
     new_timer_id,
 )
-from timer_trio.metrics import Metrics
 from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import GroupCommit, repeat_until_answered
+from timer_trio.telemetry.metrics import Metrics
 
 CREATE_DEADLINE_S: Final = 10.0
 """How long a consumer waits for its commit: below what HTTP clients use to wait."""

@@ -1,10 +1,4 @@
-"""A timer service on a virtual clock, for anybody's tests.
-
-It is the real service, API and stages, on storage in memory. Run the test under trio's MockClock
-with `autojump_threshold=0` (pytest-trio's fixture `autojump_clock`), and a timer set for next week
-fires at once. While a worker thread of `trio.to_thread.run_sync` runs the clock stands still. Real
-sockets and processes do not hold it.
-"""
+"""The service itself, and the far end of its callbacks."""
 
 from __future__ import annotations
 
@@ -22,10 +16,10 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.replica import Replica
+from timer_trio.run.replica import Replica
 from timer_trio.storage.memory import MemoryStorage
-from timer_trio.testing_clock import hold_clock_for_threads
-from timer_trio.testing_log import quiet_log
+from timer_trio.testing.clock import hold_clock_for_threads
+from timer_trio.testing.log import quiet_log
 from timer_trio.transport import SendWithheld
 
 API_KEY: Final = "a-key-for-tests-of-32-characters"

@@ -22,8 +22,8 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.membership import Identity
-from timer_trio.open_files import Shares, Wanted, divide
-from timer_trio.replica import Replica
+from timer_trio.run.open_files import Shares, Wanted, divide
+from timer_trio.run.replica import Replica
 from timer_trio.server import Server
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import BULK_CONNECTIONS, STAGE_CONNECTIONS, PostgresStorage

@@ -16,12 +16,12 @@ from uuid import uuid4
 import structlog
 import trio
 
+from timer_trio.cluster.heartbeat import sweep_predecessors
 from timer_trio.config import Settings, StartRefusedError, environment_of
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.embedded import exit_code
-from timer_trio.heartbeat import sweep_predecessors
-from timer_trio.lifeline import READY, STOP, Lifeline
+from timer_trio.run.lifeline import READY, STOP, Lifeline
 from timer_trio.server import Listening
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage

@@ -1,0 +1,1 @@
+"""What a consumer changes: create, update, cancel."""

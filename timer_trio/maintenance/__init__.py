@@ -1,0 +1,1 @@
+"""What keeps the tables small: ended timers are dropped in time."""
