@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import httpx
 import trio
 import trustme
 
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
+from timer_trio.transport import Answer, CallbackTransport, Permit, Request, target_of
 
 HERE: Final = AddressGuard(LOOPBACK)
 """Lets the transport under test reach these receivers."""
@@ -106,21 +106,20 @@ def yes() -> bool:
     return True
 
 
-def request_to(
-    url: str,
-    *,
-    may_send: Callable[[], bool] = yes,
-    delivery: str = "at_least_once",
-    content: bytes = b"{}",
-) -> httpx.Request:
+async def send(
+    transport: CallbackTransport, request: Request, may_send: Callable[[], bool] = yes
+) -> Answer:
+    return await transport.send(request, Permit(may_send))
+
+
+def request_to(url: str, *, is_once: bool = False, content: bytes = b"{}") -> Request:
     """Make a callback as the transport gets it."""
-    extensions = {"may_send": may_send, "delivery": delivery}
-    return httpx.Request("POST", url, content=content, extensions=extensions)
-
-
-async def body_of(response: httpx.Response) -> bytes:
-    """Collect a body as it came."""
-    return b"".join([part async for part in response.aiter_raw()])
+    target = target_of(url)
+    head = (
+        f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return Request(target.endpoint, head.encode(), content, is_once)
 
 
 def open_files() -> int:

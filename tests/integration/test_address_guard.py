@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.api_under_test import WANTED, running_api
-from tests.receivers import HERE, OK, answers, receiver, request_to
+from tests.receivers import HERE, OK, answers, receiver, request_to, send
 from tests.refused_addresses import MALFORMED, NUMERIC, REFUSED, Refused
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
 from timer_trio.transport import CallbackTransport
+from timer_trio.transport.errors import ConnectError
 from timer_trio.transport.name_memory import FRESH_S, Host
 from timer_trio.transport.resolver import Resolver
 
@@ -92,8 +93,8 @@ async def test_name_that_leads_to_a_refused_address_is_not_called(refused: Refus
         receiver(answers(OK)) as trap,
         CallbackTransport(resolver=named((refused.ip, 0))) as transport,
     ):
-        with capture_logs() as logs, pytest.raises(httpx.ConnectError) as raised:
-            await transport.handle_async_request(request_to(trap.url(host="hooks.example")))
+        with capture_logs() as logs, pytest.raises(ConnectError) as raised:
+            await send(transport, request_to(trap.url(host="hooks.example")))
         assert trap.connections == 0
     # The consumer learns no address; the operator does.
     assert str(raised.value) == (
@@ -116,7 +117,7 @@ async def test_what_the_list_allows_is_called(ip: str) -> None:
         CallbackTransport(guard=HERE, resolver=named((ip, 0))) as transport,
     ):
         sent = request_to(served.url(host="hooks.example"))
-        assert (await transport.handle_async_request(sent)).status_code == 200
+        assert (await send(transport, sent)).status == 200
         assert served.connections == 1
 
 
@@ -128,16 +129,16 @@ async def test_name_on_the_list_is_called_wherever_it_leads() -> None:
         ) as transport,
     ):
         sent = request_to(served.url(host="Hooks.Internal."))
-        assert (await transport.handle_async_request(sent)).status_code == 200
-        with pytest.raises(httpx.ConnectError, match="leads to a loopback address"):
-            await transport.handle_async_request(request_to(served.url(host="other.internal")))
+        assert (await send(transport, sent)).status == 200
+        with pytest.raises(ConnectError, match="leads to a loopback address"):
+            await send(transport, request_to(served.url(host="other.internal")))
         assert served.connections == 1
 
 
 async def test_address_in_the_url_is_vetted_too() -> None:
     async with receiver(answers(OK)) as trap, CallbackTransport() as transport:
-        with pytest.raises(httpx.ConnectError) as raised:
-            await transport.handle_async_request(request_to(trap.url()))
+        with pytest.raises(ConnectError) as raised:
+            await send(transport, request_to(trap.url()))
         assert trap.connections == 0
     assert str(raised.value) == (
         "127.0.0.1 refused: a loopback address; CALLBACK_ALLOW can admit it"
@@ -147,8 +148,8 @@ async def test_address_in_the_url_is_vetted_too() -> None:
 async def test_every_kind_of_address_that_a_name_leads_to_is_told_once() -> None:
     hosts = (("10.0.0.7", 0), ("fe80::1", 2), ("10.0.0.8", 0))
     async with CallbackTransport(resolver=named(*hosts)) as transport:
-        with capture_logs() as logs, pytest.raises(httpx.ConnectError) as raised:
-            await transport.handle_async_request(request_to("http://hooks.example/"))
+        with capture_logs() as logs, pytest.raises(ConnectError) as raised:
+            await send(transport, request_to("http://hooks.example/"))
     assert str(raised.value) == (
         "hooks.example leads to a private address and a link-local address; "
         "CALLBACK_ALLOW can admit it"
@@ -162,8 +163,8 @@ async def test_only_the_admitted_addresses_of_a_name_are_tried() -> None:
         receiver(answers(OK)) as trap,
         CallbackTransport(guard=SECOND_ALONE, resolver=named(*hosts)) as transport,
     ):
-        with pytest.raises(httpx.ConnectError) as raised:
-            await transport.handle_async_request(request_to(trap.url(host="hooks.example")))
+        with pytest.raises(ConnectError) as raised:
+            await send(transport, request_to(trap.url(host="hooks.example")))
         assert trap.connections == 0
     assert str(raised.value) == f"connection refused by 127.0.0.2:{trap.port}"
 
@@ -182,15 +183,13 @@ async def test_name_that_changes_its_address_is_called_where_it_was_vetted(
         CallbackTransport(guard=FIRST_ALONE, resolver=Resolver(rebinding)) as transport,
     ):
         url = served.url(host="hooks.example")
-        assert (await transport.handle_async_request(request_to(url))).status_code == 200
+        assert (await send(transport, request_to(url))).status == 200
         assert (answered, served.connections) == (["127.0.0.1"], 1)
         # Once the answer is forgotten the next connection asks again, and is vetted again.
         mock_clock.jump(FRESH_S)
         other = request_to(f"http://hooks.example:{served.port - 1}/")
-        with pytest.raises(
-            httpx.ConnectError, match=r"^hooks\.example leads to a loopback address"
-        ):
-            await transport.handle_async_request(other)
+        with pytest.raises(ConnectError, match=r"^hooks\.example leads to a loopback address"):
+            await send(transport, other)
         assert answered == ["127.0.0.1", "127.0.0.2"]
 
 

@@ -22,6 +22,8 @@ from timer_trio.intake import intake
 from timer_trio.run.replica import Replica
 from timer_trio.storage.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.testing.receiver import read_head
+from timer_trio.transport import Answer, Permit, Request
 
 KEY: Final = "a-key-of-32-characters-for-tests"
 ANYWHERE: Final = (ip_network("0.0.0.0/0"),)
@@ -82,15 +84,15 @@ class Service:
                 await trio.sleep(0.05)
 
 
-class Receiver(httpx.AsyncBaseTransport):
+class Receiver:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        assert request.extensions["may_send"]()
-        self._service.times_fired[request.headers["x-timer-id"]] += 1
+    async def send(self, request: Request, permit: Permit) -> Answer:
+        assert permit.may_send()
+        self._service.times_fired[read_head(request)[2]["x-timer-id"]] += 1
         await self._service.may_answer.wait()
-        return httpx.Response(200)
+        return Answer(200, (), b"")
 
 
 @asynccontextmanager

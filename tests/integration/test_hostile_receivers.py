@@ -41,7 +41,7 @@ from tests.receivers import (
 from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.outcome import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
-from timer_trio.transport import CallbackTransport, write_down
+from timer_trio.transport import CallbackTransport, Permit
 from timer_trio.transport.pool import Pool
 
 HEAD: Final = b"HTTP/1.1 200 OK\r\n"
@@ -66,9 +66,7 @@ async def ending(
     )
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
     scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
-    request = request_of(timer)
-    write_down(request)
-    outcome = await call_back(transport, request, yes, scope)
+    outcome = await call_back(transport, request_of(timer), Permit(yes), scope)
     settlement = settlement_of(timer, outcome, NOW)
     assert settlement is not None
     assert (settlement.status is Status.COMPLETED) is (settlement.last_error is None)

@@ -12,7 +12,6 @@ from itertools import pairwise
 from math import inf
 from typing import Final
 
-import httpx
 import pytest
 import trio
 import trustme
@@ -26,11 +25,13 @@ from tests.receivers import (
     open_files,
     receiver,
     request_to,
+    send,
     tls_contexts,
 )
 from timer_trio.domain.timer import Delivery
 from timer_trio.testing import Callback, start_timer_service
 from timer_trio.transport import CallbackTransport, ShortageError
+from timer_trio.transport.errors import ConnectError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
 from timer_trio.transport.streams import TlsStream
@@ -64,11 +65,11 @@ async def test_missing_descriptor_is_a_shortage(host: str) -> None:
         CallbackTransport(guard=HERE, resolver=here) as transport,
     ):
         with no_descriptor_left(), pytest.raises(ShortageError, match="no file descriptor left"):
-            await transport.handle_async_request(request_to(served.url(host=host)))
+            await send(transport, request_to(served.url(host=host)))
         assert served.connections == 0
         await trio.sleep(0.15)
-        response = await transport.handle_async_request(request_to(served.url(host=host)))
-    assert response.status_code == 200
+        response = await send(transport, request_to(served.url(host=host)))
+    assert response.status == 200
 
 
 async def test_idle_connections_to_others_make_room() -> None:
@@ -79,12 +80,12 @@ async def test_idle_connections_to_others_make_room() -> None:
         CallbackTransport(guard=HERE, pool=pool) as transport,
     ):
         for host in ("127.0.0.1", "127.1", "127.0.1"):
-            await transport.handle_async_request(request_to(idle.url(host=host)))
+            await send(transport, request_to(idle.url(host=host)))
         assert len(pool) == 3
         with no_descriptor_left():
             # The receiver, in the same process, needs one of them as well.
-            response = await transport.handle_async_request(request_to(served.url()))
-        assert (response.status_code, len(pool)) == (200, 1)
+            response = await send(transport, request_to(served.url()))
+        assert (response.status, len(pool)) == (200, 1)
 
 
 async def test_missing_port_is_a_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +113,11 @@ async def test_missing_port_is_a_shortage(monkeypatch: pytest.MonkeyPatch) -> No
         trio.open_nursery() as nursery,
     ):
         monkeypatch.setattr(socket, "socket", OfOnePort)
-        nursery.start_soon(transport.handle_async_request, request_to(served.url()))
+        nursery.start_soon(send, transport, request_to(served.url()))
         while not served.connections:
             await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(ShortageError) as raised:
-            await transport.handle_async_request(request_to(served.url()))
+            await send(transport, request_to(served.url()))
         nursery.cancel_scope.cancel()
     assert str(raised.value) == f"no local port left to connect to 127.0.0.1:{served.port}"
 
@@ -130,8 +131,8 @@ async def test_unassignable_source_address_is_a_failure_of_its_own(
 
     monkeypatch.setattr(socket, "socket", OfNoAddress)
     async with CallbackTransport(guard=HERE) as transport:
-        with pytest.raises(httpx.ConnectError) as raised:
-            await transport.handle_async_request(request_to("http://127.0.0.1:9/"))
+        with pytest.raises(ConnectError) as raised:
+            await send(transport, request_to("http://127.0.0.1:9/"))
     assert str(raised.value) == ("cannot connect to 127.0.0.1:9: Cannot assign requested address")
 
 
@@ -150,7 +151,7 @@ async def test_missing_memory_for_tls_is_a_shortage(
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         with pytest.raises(ShortageError, match="no memory left"):
-            await transport.handle_async_request(request_to(served.url()))
+            await send(transport, request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
     assert open_files() == before
 

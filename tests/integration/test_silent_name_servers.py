@@ -16,7 +16,7 @@ from tests.receivers import HERE, OK, answers, receiver, yes
 from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Phase, Step, TimedOut
 from timer_trio.domain.timer import ClaimedTimer
-from timer_trio.transport import CallbackTransport
+from timer_trio.transport import CallbackTransport, Permit
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.resolver import Resolver
 
@@ -50,7 +50,7 @@ async def outcome_of(transport: CallbackTransport, url: str) -> CallbackOutcome:
     new = new_timer(callback_url=url, timeout_s=TIMEOUT_S)
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
     scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
-    return await call_back(transport, request_of(timer), yes, scope)
+    return await call_back(transport, request_of(timer), Permit(yes), scope)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import select
 import threading
 from functools import partial
 
-import httpx
 import pytest
 import trio
 import trustme
@@ -21,7 +20,6 @@ from tests.receivers import (
     Recorder,
     Stream,
     answers,
-    body_of,
     never_answers,
     open_files,
     read_request,
@@ -29,59 +27,38 @@ from tests.receivers import (
     request_to,
     reset,
     resets_after_head,
+    send,
     tls_contexts,
-    yes,
 )
-from timer_trio.domain.timer import Delivery
-from timer_trio.transport import CallbackTransport, SendWithheld, write_down
+from timer_trio.transport import CallbackTransport, RequestError, WithheldError, target_of
+from timer_trio.transport.errors import ReceiveError, SendError
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
-
-AT_MOST_ONCE = "at_most_once"
 
 
 async def test_request_arrives_as_written() -> None:
     recorder = Recorder()
     async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
-        sent = httpx.Request(
-            "PUT",
-            served.url("/a b?q=ü#gone"),
-            headers=[("X-B", "2"), ("x-a", "1"), ("X-B", "3")],
-            content=b"payload",
-            extensions={"may_send": yes},
-        )
-        response = await transport.handle_async_request(sent)
-    assert (response.status_code, await body_of(response), response.request) == (200, b"ok", sent)
+        sent = request_to(served.url("/a b?q=ü#gone"), content=b"payload")
+        answer = await send(transport, sent)
+    assert (answer.status, answer.body) == (200, b"ok")
     (received,) = recorder.requests
-    head = (
-        "PUT /a%20b?q=%C3%BC HTTP/1.1\r\n"
-        f"Host: 127.0.0.1:{served.port}\r\nX-B: 2\r\nx-a: 1\r\nX-B: 3\r\nContent-Length: 7"
-    )
+    host = f"127.0.0.1:{served.port}"
+    head = f"POST /a%20b?q=%C3%BC HTTP/1.1\r\nHost: {host}\r\nContent-Length: 7"
     assert received == Received(head.encode(), b"payload")
 
 
-async def test_request_goes_out_as_it_was_written_down() -> None:
-    recorder = Recorder()
-    async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
-        sent = request_to(served.url(), content=b"kept")
-        write_down(sent)
-        sent.headers["X-Late"] = "too late"
-        await transport.handle_async_request(sent)
-    (received,) = recorder.requests
-    assert (received.header(b"x-late"), received.body) == ([], b"kept")
-
-
-def test_request_that_cannot_be_sent_is_not_written_down() -> None:
-    sent = request_to("ftp://127.0.0.1/")
-    with pytest.raises(httpx.UnsupportedProtocol):
-        write_down(sent)
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http:///path", "http://[::1", "/path"])
+def test_url_to_which_nothing_can_be_sent_is_refused(url: str) -> None:
+    with pytest.raises(RequestError):
+        target_of(url)
 
 
 async def test_connection_carries_one_request_after_another() -> None:
     async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(5):
-            await transport.handle_async_request(request_to(served.url()))
+            await send(transport, request_to(served.url()))
     assert served.connections == 1
 
 
@@ -90,7 +67,7 @@ async def test_requests_at_once_get_a_connection_each_and_share_them_later() -> 
         for _ in range(2):
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
-                    nursery.start_soon(transport.handle_async_request, request_to(served.url()))
+                    nursery.start_soon(send, transport, request_to(served.url()))
     assert served.connections == 10
 
 
@@ -98,17 +75,17 @@ async def test_connection_that_the_receiver_closed_while_idle_is_not_used() -> N
     closing = ClosesAfterEach()
     async with receiver(closing) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(3):
-            sent = request_to(served.url(), delivery=AT_MOST_ONCE)
-            assert (await transport.handle_async_request(sent)).status_code == 200
+            sent = request_to(served.url(), is_once=True)
+            assert (await send(transport, sent)).status == 200
             await wait_all_tasks_blocked()
     assert len(closing.requests) == 3
 
 
-@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize("is_once", [False, True])
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("resets", [False, True])
 async def test_request_that_was_read_is_not_sent_again_on_whatever_connection(
-    *, delivery: Delivery, tls: bool, resets: bool
+    *, is_once: bool, tls: bool, resets: bool
 ) -> None:
     requests: list[Received] = []
 
@@ -129,9 +106,9 @@ async def test_request_that_was_read_is_not_sent_again_on_whatever_connection(
             CallbackTransport(guard=HERE, ssl_context=client) as transport,
         ):
             for _ in range(count - 1):
-                await transport.handle_async_request(request_to(served.url()))
-            with pytest.raises(httpx.ReadError, match=words):
-                await transport.handle_async_request(request_to(served.url(), delivery=delivery))
+                await send(transport, request_to(served.url()))
+            with pytest.raises(ReceiveError, match=words):
+                await send(transport, request_to(served.url(), is_once=is_once))
         assert (len(requests), served.connections) == (count, 1)
 
 
@@ -147,9 +124,9 @@ async def test_request_that_was_cut_on_a_kept_connection_is_sent_again(*, tls: b
         receiver(cutting, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url()))
-        response = await transport.handle_async_request(request_to(served.url(), content=LARGE))
-        assert response.status_code == 200
+        await send(transport, request_to(served.url()))
+        response = await send(transport, request_to(served.url(), content=LARGE))
+        assert response.status == 200
     assert (len(cutting.requests), served.connections) == (2, 2)
 
 
@@ -164,19 +141,19 @@ async def test_request_that_is_cut_again_is_sent_no_third_time() -> None:
         receiver(cuts_all_but_the_first) as served,
         CallbackTransport(guard=HERE) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url()))
-        with pytest.raises(httpx.WriteError, match="reset by"):
-            await transport.handle_async_request(request_to(served.url(), content=LARGE))
+        await send(transport, request_to(served.url()))
+        with pytest.raises(SendError, match="reset by"):
+            await send(transport, request_to(served.url(), content=LARGE))
     assert served.connections == 2
 
 
 async def test_at_most_once_is_never_sent_again() -> None:
     cutting = CutsSecond(cuts=1)
     async with receiver(cutting) as served, CallbackTransport(guard=HERE) as transport:
-        await transport.handle_async_request(request_to(served.url()))
-        sent = request_to(served.url(), delivery=AT_MOST_ONCE, content=LARGE)
-        with pytest.raises(httpx.WriteError, match="reset by"):
-            await transport.handle_async_request(sent)
+        await send(transport, request_to(served.url()))
+        sent = request_to(served.url(), is_once=True, content=LARGE)
+        with pytest.raises(SendError, match="reset by"):
+            await send(transport, sent)
     assert (len(cutting.requests), served.connections) == (1, 1)
 
 
@@ -187,9 +164,9 @@ async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
             await stream.send_all(answer)
 
     async with receiver(cuts_second) as served, CallbackTransport(guard=HERE) as transport:
-        await transport.handle_async_request(request_to(served.url()))
-        with pytest.raises(httpx.ReadError, match="in the middle of its answer"):
-            await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
+        with pytest.raises(ReceiveError, match="in the middle of its answer"):
+            await send(transport, request_to(served.url()))
     assert served.connections == 1
 
 
@@ -198,16 +175,16 @@ async def test_at_most_once_passes_over_a_connection_idle_for_more_than_a_second
 ) -> None:
     async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for pause_s, connections in ((0.9, 1), (1.1, 2), (0, 2)):
-            await transport.handle_async_request(request_to(served.url()))
+            await send(transport, request_to(served.url()))
             mock_clock.jump(pause_s)
-            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+            await send(transport, request_to(served.url(), is_once=True))
             assert served.connections == connections
 
 
 async def test_each_use_makes_a_connection_fresh_again(mock_clock: MockClock) -> None:
     async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(3):
-            await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+            await send(transport, request_to(served.url(), is_once=True))
             mock_clock.jump(0.9)
     assert served.connections == 1
 
@@ -216,21 +193,19 @@ async def test_withheld_request_sends_nothing_and_keeps_the_connection() -> None
     recorder = Recorder()
     async with receiver(recorder) as served, CallbackTransport(guard=HERE) as transport:
         for _ in range(2):
-            with pytest.raises(SendWithheld):
-                await transport.handle_async_request(
-                    request_to(served.url(), may_send=lambda: False)
-                )
-        await transport.handle_async_request(request_to(served.url()))
+            with pytest.raises(WithheldError):
+                await send(transport, request_to(served.url()), lambda: False)
+        await send(transport, request_to(served.url()))
     assert (len(recorder.requests), served.connections) == (1, 1)
 
 
 async def test_withheld_request_does_not_make_its_connection_fresh(mock_clock: MockClock) -> None:
     async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
-        await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
         mock_clock.jump(1.5)
-        with pytest.raises(SendWithheld):
-            await transport.handle_async_request(request_to(served.url(), may_send=lambda: False))
-        await transport.handle_async_request(request_to(served.url(), delivery=AT_MOST_ONCE))
+        with pytest.raises(WithheldError):
+            await send(transport, request_to(served.url()), lambda: False)
+        await send(transport, request_to(served.url(), is_once=True))
     assert served.connections == 2
 
 
@@ -238,10 +213,10 @@ async def test_request_of_which_a_part_arrived_is_not_called_withheld() -> None:
     cutting = CutsSecond(cuts=1)
     answers_of_fence = iter([True, False])
     async with receiver(cutting) as served, CallbackTransport(guard=HERE) as transport:
-        await transport.handle_async_request(request_to(served.url()))
-        fenced = request_to(served.url(), may_send=lambda: next(answers_of_fence), content=LARGE)
-        with pytest.raises(httpx.WriteError, match="reset by"):
-            await transport.handle_async_request(fenced)
+        await send(transport, request_to(served.url()))
+        fenced = request_to(served.url(), content=LARGE)
+        with pytest.raises(SendError, match="reset by"):
+            await send(transport, fenced, lambda: next(answers_of_fence))
     assert len(cutting.requests) == 1
 
 
@@ -262,13 +237,12 @@ async def test_no_other_task_runs_between_fence_and_first_byte(*, tls: bool) -> 
         receiver(leaves_second_unread, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
         look = _LooksAfterStep(accepted[0].socket.fileno())
         trio.lowlevel.add_instrument(look)
-        fenced = request_to(served.url(), may_send=look.may_send)
         with trio.move_on_after(5) as timeout:
             look.scope = timeout
-            await transport.handle_async_request(fenced)
+            await send(transport, request_to(served.url()), look.may_send)
         trio.lowlevel.remove_instrument(look)
     assert look.has_arrived
 
@@ -305,7 +279,7 @@ async def test_large_payload_arrives_whole() -> None:
         receiver(recorder, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url(), content=payload))
+        await send(transport, request_to(served.url(), content=payload))
     assert recorder.requests[0].body == payload
 
 
@@ -317,8 +291,8 @@ async def test_canceled_request_closes_its_connection() -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
                     sent = request_to(served.url(), content=b"x" * 10_000_000)
-                    nursery.start_soon(transport.handle_async_request, sent)
-                    nursery.start_soon(transport.handle_async_request, request_to(served.url()))
+                    nursery.start_soon(send, transport, sent)
+                    nursery.start_soon(send, transport, request_to(served.url()))
                 while served.connections < 20:
                     await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
@@ -352,7 +326,7 @@ async def test_request_can_be_canceled_at_any_step(ips: list[str], *, before_ste
                 canceler = _CancelsAt(steps, scope, before_step=before_step)
                 trio.lowlevel.add_instrument(canceler)
                 try:
-                    await transport.handle_async_request(sent)
+                    await send(transport, sent)
                     done = True
                 finally:
                     trio.lowlevel.remove_instrument(canceler)
@@ -401,12 +375,12 @@ async def test_name_that_hangs_delays_no_other_destination() -> None:
         try:
             for _ in range(50):
                 hanging = request_to(served.url(host="hangs.example"))
-                nursery.start_soon(transport.handle_async_request, hanging)
+                nursery.start_soon(send, transport, hanging)
             await wait_all_tasks_blocked()
             with trio.fail_after(5):
                 for host in ("127.0.0.1", "127.1", "name.example", "other.example"):
                     sent = request_to(served.url(host=host))
-                    assert (await transport.handle_async_request(sent)).status_code == 200
+                    assert (await send(transport, sent)).status == 200
             assert served.connections == 4
             # Nor does it take a thread from what else works in threads.
             assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
@@ -417,7 +391,7 @@ async def test_name_that_hangs_delays_no_other_destination() -> None:
 async def test_closed_transport_leaves_no_connection_open() -> None:
     before = open_files()
     async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
-        await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
     assert open_files() == before
 
 
@@ -430,7 +404,7 @@ async def test_idle_connections_close_even_if_no_request_comes(autojump_clock: M
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
-        await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
         assert len(pool) == 1
         await trio.sleep(21)
         assert len(pool) == 0

@@ -4,7 +4,6 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 import trio
 import trustme
@@ -18,7 +17,6 @@ from tests.receivers import (
     answers,
     answers_and_closes,
     answers_and_resets,
-    body_of,
     closes_at_once,
     open_files,
     read_request,
@@ -26,9 +24,11 @@ from tests.receivers import (
     request_to,
     resets_at_once,
     self_signed_context,
+    send,
     tls_contexts,
 )
 from timer_trio.transport import CallbackTransport
+from timer_trio.transport.errors import ConnectError, TransportError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
 
@@ -47,8 +47,8 @@ async def failure(
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         url = f"https://127.0.0.1:{served.port}/"
-        with pytest.raises(httpx.TransportError) as raised:
-            await transport.handle_async_request(request_to(url))
+        with pytest.raises(TransportError) as raised:
+            await send(transport, request_to(url))
     assert open_files() == before
     return str(raised.value).replace(str(served.port), "{port}")
 
@@ -60,10 +60,10 @@ async def test_answers_come_over_one_connection() -> None:
         receiver(recorder, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
-        for delivery in ("at_least_once", "at_most_once"):
-            sent = request_to(served.url(host="localhost"), delivery=delivery)
-            response = await transport.handle_async_request(sent)
-            assert (response.status_code, await body_of(response)) == (200, b"ok")
+        for is_once in (False, True):
+            sent = request_to(served.url(host="localhost"), is_once=is_once)
+            response = await send(transport, sent)
+            assert (response.status, response.body) == (200, b"ok")
     assert (len(recorder.requests), served.connections) == (2, 1)
 
 
@@ -80,7 +80,7 @@ async def test_name_of_the_url_is_asked_for() -> None:
         receiver(answers(OK), ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client, resolver=here) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url(host="LOCALHOST.")))
+        await send(transport, request_to(served.url(host="LOCALHOST.")))
     assert asked == ["localhost"]
 
 
@@ -113,7 +113,7 @@ async def test_own_context_agrees_upon_http_1_1_with_a_server_that_would_rather_
         receiver(notes_protocol, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ca_file=ca_file) as transport,
     ):
-        await transport.handle_async_request(request_to(served.url()))
+        await send(transport, request_to(served.url()))
     assert agreed == ["http/1.1"]
 
 
@@ -196,8 +196,8 @@ async def test_bytes_behind_an_answer_end_the_connection() -> None:
             CallbackTransport(guard=HERE, ssl_context=client, pool=Pool()) as transport,
         ):
             for _ in range(2):
-                response = await transport.handle_async_request(request_to(served.url()))
-                assert response.status_code == 200
+                response = await send(transport, request_to(served.url()))
+                assert response.status == 200
         assert served.connections == 2
 
 
@@ -217,7 +217,7 @@ async def test_record_behind_an_answer_ends_the_connection() -> None:
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         for _ in range(2):
-            await transport.handle_async_request(request_to(served.url(), delivery="at_most_once"))
+            await send(transport, request_to(served.url(), is_once=True))
     assert served.connections == 2
 
 
@@ -234,9 +234,9 @@ async def test_authority_of_the_operators_file_is_trusted_besides_the_public_one
         receiver(answers(OK), ssl_context=stranger) as strange,
         CallbackTransport(guard=HERE, ca_file=ca_file) as transport,
     ):
-        assert (await transport.handle_async_request(request_to(served.url()))).status_code == 200
-        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-            await transport.handle_async_request(request_to(strange.url()))
+        assert (await send(transport, request_to(served.url()))).status == 200
+        with pytest.raises(ConnectError, match="certificate verify failed"):
+            await send(transport, request_to(strange.url()))
     trusted = transport._ssl_context.get_ca_certs()
     assert len(trusted) == len(CallbackTransport()._ssl_context.get_ca_certs()) + 1 > 50
 
@@ -255,8 +255,8 @@ async def test_receiver_hears_why_its_certificate_was_refused() -> None:
         receiver(listens, ssl_context=server) as served,
         CallbackTransport(guard=HERE) as transport,
     ):
-        with pytest.raises(httpx.ConnectError):
-            await transport.handle_async_request(request_to(served.url()))
+        with pytest.raises(ConnectError):
+            await send(transport, request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
     assert heard == ["TLSV1_ALERT_UNKNOWN_CA"]
 
@@ -272,6 +272,6 @@ async def test_receiver_hears_goodbye() -> None:
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
     async with receiver(listens_to_the_end, ssl_context=server) as served:
         async with CallbackTransport(guard=HERE, ssl_context=client) as transport:
-            await transport.handle_async_request(request_to(served.url()))
+            await send(transport, request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
     assert heard == [b""]

@@ -8,12 +8,12 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-import httpx
 import trio
 
 from tests.simulation.faults import POISON, Thread
 from tests.simulation.history import Send
-from timer_trio.transport import SendWithheld
+from timer_trio.testing.receiver import read_head
+from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
 
 
 class Temper(StrEnum):
@@ -52,7 +52,7 @@ def temper_at(host: str) -> Temper:
     return Temper(host.partition(".")[0])
 
 
-class FarEnd(httpx.AsyncBaseTransport):
+class FarEnd:
     """The receivers as one process reaches them."""
 
     def __init__(
@@ -63,38 +63,39 @@ class FarEnd(httpx.AsyncBaseTransport):
         self._random = random
         self._on_send = on_send
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        temper = temper_at(request.url.host)
+    async def send(self, request: Request, permit: Permit) -> Answer:
+        temper = temper_at(request.endpoint.host)
         await self._connect(temper)
-        if not request.extensions["may_send"]():
-            raise SendWithheld("this replica may not send any more")
+        if not permit.may_send():
+            raise WithheldError("this replica may not send any more")
         send = self._begin(request)
         if temper is Temper.CLOSING:
             await trio.sleep(CLOSES_S)
-            if not request.extensions["may_send"]():
-                raise SendWithheld("this replica may not send any more")
-            raise httpx.ConnectError("connection refused by 192.0.2.3:80")
+            if not permit.may_send():
+                raise WithheldError("this replica may not send any more")
+            raise TransportError("connection refused by 192.0.2.3:80")
         status = await self._answer(temper)
         send.status = status
         await self._thread.pass_point("callback answered")
-        return httpx.Response(status)
+        return Answer(status, (), b"")
 
     async def _connect(self, temper: Temper) -> None:
         await trio.sleep(self._random.uniform(0.0, CONNECT_S))
         if temper is Temper.DEAD:
             await trio.sleep_forever()
         if temper is Temper.REFUSED:
-            raise httpx.ConnectError("connection refused by 192.0.2.1:80")
+            raise TransportError("connection refused by 192.0.2.1:80")
         await self._thread.pass_point("callback connected")
 
-    def _begin(self, request: httpx.Request) -> Send:
-        payload = json.loads(request.content)
+    def _begin(self, request: Request) -> Send:
+        _, _, headers = read_head(request)
+        payload = json.loads(request.body)
         send = Send(
             process=self._process,
-            timer_id=request.headers["X-Timer-Id"],
-            attempt=int(request.headers["X-Timer-Attempt"]),
+            timer_id=headers["X-Timer-Id"],
+            attempt=int(headers["X-Timer-Attempt"]),
             version=payload["version"],
-            webhook_id=request.headers["webhook-id"],
+            webhook_id=headers["webhook-id"],
             sent_s=trio.current_time(),
         )
         self._on_send(payload["number"], send)
@@ -105,7 +106,7 @@ class FarEnd(httpx.AsyncBaseTransport):
             await trio.sleep_forever()
         await trio.sleep(self._random.uniform(0.0, SLOW_S if temper is Temper.SLOW else FAST_S))
         if temper is Temper.BROKEN:
-            raise httpx.ReadError("connection reset by 192.0.2.2:80")
+            raise TransportError("connection reset by 192.0.2.2:80")
         if temper is Temper.POISON:
-            raise httpx.ReadError(f"connection to {POISON} broke")
+            raise TransportError(f"connection to {POISON} broke")
         return 500 if temper is Temper.ERROR else 200

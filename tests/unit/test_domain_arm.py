@@ -69,7 +69,6 @@ def answer(slots: Slots, destination: Destination, in_s: float = 0.01, at_s: flo
     slots.hold(destination)
     slots.begin(destination, now_s - in_s)
     slots.end(destination, now_s, in_s)
-    slots.release(destination, now_s)
 
 
 def proven_slots(total: int, per_destination: int) -> Slots:
@@ -382,7 +381,6 @@ class Run:
         while ends and (planned_s is None or ends[0][0] <= planned_s):
             end_s, destination = heappop(ends)
             self.slots.end(destination, NOW.timestamp() + end_s, self.hold_s)
-            self.slots.release(destination, NOW.timestamp() + end_s)
             if decided.starved or destination in self.slots.waiting or self.slots.unproven_wait:
                 return end_s
         return planned_s

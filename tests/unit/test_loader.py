@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import httpx
 import trio
 from trio.testing import MockClock
 
@@ -17,6 +16,7 @@ from timer_trio.domain.timer import Destination, DueTimer
 from timer_trio.run.replica import Replica
 from timer_trio.storage import ShardCursor
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.testing.receiver import Receiver
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 INTERVAL_S: Final = 30.0
@@ -55,7 +55,7 @@ def run_beside(database: Database, watch: Callable[[Replica], Awaitable[None]]) 
             Settings(loader_interval_s=INTERVAL_S),
             storage=database,
             clock=Clock(elapsed=trio.current_time),
-            transport=httpx.MockTransport(lambda _: httpx.Response(200)),
+            transport=Receiver(lambda: START, lambda _: None, lambda _: 200),
             alone=True,
             lease=LEASE,
         )

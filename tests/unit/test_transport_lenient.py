@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.transport.answer import Answer
+from timer_trio.transport.answer import AnswerReader
+from timer_trio.transport.errors import ProtocolError
 
 KIB: Final = 1024
 HEAD: Final = b"HTTP/1.1 202 OK\r\n"
@@ -50,8 +50,8 @@ ODD: Final = {
 }
 
 
-def fed(*pieces: bytes) -> Answer:
-    answer = Answer(max_header_bytes=8 * KIB, max_body_bytes=8 * KIB)
+def fed(*pieces: bytes) -> AnswerReader:
+    answer = AnswerReader(max_header_bytes=8 * KIB, max_body_bytes=8 * KIB)
     for piece in pieces:
         if not answer.is_complete:
             answer.feed(piece)
@@ -147,22 +147,22 @@ def test_end_of_stream_ends_only_what_has_no_framing(raw: bytes, *, complete: bo
     ],
 )
 def test_what_means_more_than_one_thing_or_nothing_is_refused(raw: bytes) -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match=r"^answer is not HTTP: [ -~]+$"):
+    with pytest.raises(ProtocolError, match=r"^answer is not HTTP: [ -~]+$"):
         fed(raw)
 
 
 def test_refusal_is_told_in_the_words_of_the_strict_parser() -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match="Duplicate Content-Length"):
+    with pytest.raises(ProtocolError, match="Duplicate Content-Length"):
         fed(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n")
     odd = fed(HEAD.replace(b"\r\n", b"\n"))
-    with pytest.raises(httpx.RemoteProtocolError, match="Missing expected CR"):
+    with pytest.raises(ProtocolError, match="Missing expected CR"):
         odd.feed(b"no colon\n")
 
 
 def test_limits_hold_for_odd_answers() -> None:
-    with pytest.raises(httpx.RemoteProtocolError, match="answer headers exceed 8 KiB"):
+    with pytest.raises(ProtocolError, match="answer headers exceed 8 KiB"):
         fed(b"HTTP/1.1 200 OK\n", *[b"X: " + b"x" * 500 + b"\n"] * 20)
-    with pytest.raises(httpx.RemoteProtocolError, match="answer headers exceed 8 KiB"):
+    with pytest.raises(ProtocolError, match="answer headers exceed 8 KiB"):
         fed(*[b"HTTP/1.1 100 Continue\n\n"] * 1_000)
     for endless in (b"x" * 1000, b"1;" + b"x" * 1000):
         head = b"HTTP/1.1 200 OK\n" + (b"Transfer-Encoding: chunked\n" * (endless[:1] == b"1"))
@@ -173,6 +173,6 @@ def test_limits_hold_for_odd_answers() -> None:
 def test_any_bytes_are_an_answer_or_a_refusal(noise: bytes, raw: bytes, at: int) -> None:
     try:
         answer = fed(raw[:at] + noise + raw[at:])
-    except httpx.RemoteProtocolError:
+    except ProtocolError:
         return
     assert not answer.is_complete or 100 < answer.status < 1000

@@ -6,11 +6,12 @@ import pytest
 from trio.testing import MockClock
 
 from timer_trio.transport.connection import Connection
-from timer_trio.transport.pool import ROOM, Destination, Pool
+from timer_trio.transport.pool import ROOM, Pool
+from timer_trio.transport.request import Endpoint
 from timer_trio.transport.streams import TcpStream
 
-HERE = Destination("http", "here.example", 80)
-THERE = Destination("http", "there.example", 80)
+HERE = Endpoint("http", "here.example", 80)
+THERE = Endpoint("http", "there.example", 80)
 ANY_S = float("inf")
 
 
@@ -30,10 +31,10 @@ def connection(stream: FakeStream) -> Connection:
     return Connection(cast("TcpStream", stream), "192.0.2.1:80")
 
 
-def put(pool: Pool, destination: Destination = HERE) -> tuple[Connection, FakeStream]:
+def put(pool: Pool, endpoint: Endpoint = HERE) -> tuple[Connection, FakeStream]:
     stream = FakeStream()
     connected = connection(stream)
-    pool.put(destination, connected)
+    pool.put(endpoint, connected)
     return connected, stream
 
 
@@ -72,7 +73,7 @@ async def test_connection_used_too_long_ago_is_passed_over(mock_clock: MockClock
 
 @pytest.mark.parametrize("per_destination", [True, False])
 async def test_beyond_a_limit_the_oldest_closes(*, per_destination: bool) -> None:
-    limits = {"max_idle_per_destination" if per_destination else "max_idle": 2}
+    limits = {"max_idle_per_endpoint" if per_destination else "max_idle": 2}
     pool = Pool(**limits)
     _, oldest = put(pool)
     for _ in range(2):

@@ -6,14 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
+from timer_trio.transport.errors import ConnectError, ShortageError
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.resolver import MAX_ADDRESSES, MAX_WAITING, Address, Resolver
-from timer_trio.transport.shortage import ShortageError
 
 FOUND = (("192.0.2.7", 0),)
 ADDRESS = Address("192.0.2.7", 443)
@@ -152,7 +151,7 @@ async def test_failure_is_remembered_for_5_s(mock_clock: MockClock) -> None:
     server = NameServer("name.example")
     resolver = Resolver(server.look_up)
     for _ in range(3):
-        with pytest.raises(httpx.ConnectError) as raised:
+        with pytest.raises(ConnectError) as raised:
             await resolver.resolve("name.example", 443)
         assert str(raised.value) == "no address for name.example: Name or service not known"
     assert len(server.asked) == 1
@@ -163,7 +162,7 @@ async def test_failure_is_remembered_for_5_s(mock_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "nul\x00.example", "bücher.example"])
 async def test_host_that_is_no_name_has_no_address(host: str) -> None:
-    with pytest.raises(httpx.ConnectError, match=r"^no address for "):
+    with pytest.raises(ConnectError, match=r"^no address for "):
         await Resolver().resolve(host, 80)
 
 
@@ -203,7 +202,7 @@ async def test_old_addresses_do_not_outlive_an_answer(mock_clock: MockClock) -> 
     await resolver.resolve("name.example", 443)
     mock_clock.jump(6)
     server.missing.add("name.example")
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(ConnectError):
         await resolver.resolve("name.example", 443)
 
 
@@ -278,7 +277,7 @@ async def test_failure_of_a_look_up_that_was_short_is_none_of_the_name(
     with pytest.raises(ShortageError):
         await resolver.resolve("name.example", 443)
     mock_clock.jump(1)
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(ConnectError):
         await resolver.resolve("name.example", 443)
 
 

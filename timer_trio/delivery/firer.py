@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-import httpx
 import structlog
 import trio
 
@@ -39,7 +38,7 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Record, Recorder
-from timer_trio.transport import write_down
+from timer_trio.transport import Permit, Request, RequestError, Transport
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
 """Until a callback that this machine had nothing left for is tried again: what others hold comes
@@ -54,7 +53,7 @@ class Firing(NamedTuple):
     timer: ClaimedTimer
     due: DueTimer
     replica: ReplicaId
-    request: httpx.Request | None
+    request: Request | None
     """None if it could not be made."""
 
 
@@ -72,7 +71,7 @@ class Firer:
         heartbeat: Heartbeat,
         slots: Slots,
         settler: Settler,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         recorder: Recorder,
         metrics: Metrics,
         on_slot_free: Callable[[Destination], None],
@@ -111,7 +110,6 @@ class Firer:
         request = None
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
             request = request_of(timer)
-            write_down(request)
         return Firing(timer, due, replica, request)
 
     def give_back(self, firing: Firing) -> None:
@@ -132,14 +130,16 @@ class Firer:
         self._unsent[scope] = None
         try:
             if not self._stopping:
-                may_send = partial(self._may_send, firing.replica, scope)
+                permit = Permit(partial(self._may_send, firing.replica, scope))
                 request = firing.request or request_of(firing.timer)
-                outcome = await call_back(self._transport, request, may_send, scope)
+                outcome = await call_back(self._transport, request, permit, scope)
             outcome = self._corrected(outcome, is_unsent=scope in self._unsent)
         except trio.Cancelled:
             if scope not in self._unsent:
                 outcome = Interrupted()
             raise
+        except RequestError as error:
+            outcome = Unreachable(str(error))
         except Exception as error:
             log.exception("callback_broke", timer_id=str(firing.timer.id))
             outcome = Broken(type(error).__name__)

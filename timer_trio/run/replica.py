@@ -10,7 +10,6 @@ from datetime import timedelta
 from math import inf
 from typing import Final
 
-import httpx
 import structlog
 import trio
 from quart_trio import QuartTrio
@@ -38,6 +37,7 @@ from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
+from timer_trio.transport import Transport
 
 LAST_WRITES_S: Final = 5.0
 """How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
@@ -71,7 +71,7 @@ class Replica:
         *,
         storage: Storage,
         clock: Clock,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         alone: bool,
         prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         warnings: Callable[[], Sequence[str]] = tuple,

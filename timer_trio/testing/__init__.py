@@ -7,15 +7,8 @@ sockets and processes do not hold it.
 """
 
 from timer_trio.testing.clock import ThreadHoldsClockError
-from timer_trio.testing.service import (
-    API_KEY,
-    START,
-    Answer,
-    Callback,
-    Reply,
-    TimerService,
-    start_timer_service,
-)
+from timer_trio.testing.receiver import Answer, Callback, Reply
+from timer_trio.testing.service import API_KEY, START, TimerService, start_timer_service
 
 __all__ = [
     "API_KEY",

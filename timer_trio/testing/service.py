@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any, Final
@@ -20,38 +17,15 @@ from timer_trio.run.replica import Replica
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.testing.clock import hold_clock_for_threads
 from timer_trio.testing.log import quiet_log
-from timer_trio.transport import SendWithheld
+from timer_trio.testing.receiver import Answer, Callback, Receiver
 
 API_KEY: Final = "a-key-for-tests-of-32-characters"
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
-
-Reply = int | httpx.Response
-Answer = Callable[["Callback"], "Reply | Awaitable[Reply]"]
-"""Answers a callback with a status code or a response, at once or later; may raise as httpx."""
 
 # Nothing can die in one process's memory: an hourly look is enough, and makes a year cheap.
 _LEASE: Final = LeaseTimes(beat_interval_s=3600, fence_s=float("inf"), dead_after_s=float("inf"))
 _ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400, callback_allow=_ANYWHERE)
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """A callback that the service made, at `sent_at` of the virtual clock."""
-
-    sent_at: datetime
-    method: str
-    url: str
-    headers: httpx.Headers
-    content: bytes
-
-    def json(self) -> Any:
-        """Decode the payload.
-
-        Raises:
-            ValueError: there is none.
-        """
-        return json.loads(self.content)
 
 
 class TimerService:
@@ -65,7 +39,6 @@ class TimerService:
     def __init__(
         self, *, answer: Answer, start: datetime, settings: Settings, log: bool = False
     ) -> None:
-        self._answer = answer
         self._log = log
         self.start = start
         self._began_s = trio.current_time()
@@ -75,7 +48,7 @@ class TimerService:
             settings,
             storage=MemoryStorage(self.now),
             clock=Clock(elapsed=trio.current_time),
-            transport=_Receiver(self._receive),
+            transport=Receiver(self.now, self._note, answer),
             alone=True,
             lease=_LEASE,
         )
@@ -108,16 +81,10 @@ class TimerService:
                 await self._replica.run(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
-    async def _receive(self, request: httpx.Request) -> httpx.Response:
-        callback = Callback(
-            self.now(), request.method, str(request.url), request.headers, request.content
-        )
+    def _note(self, callback: Callback) -> None:
         self.callbacks.append(callback)
         self._arrived.set()
         self._arrived = trio.Event()
-        reply = self._answer(callback)
-        answered = await reply if isinstance(reply, Awaitable) else reply
-        return httpx.Response(answered) if isinstance(answered, int) else answered
 
 
 async def start_timer_service(
@@ -140,15 +107,3 @@ async def start_timer_service(
     service = TimerService(answer=answer, start=start, settings=settings, log=log)
     await nursery.start(service.run)
     return service
-
-
-class _Receiver(httpx.AsyncBaseTransport):
-    """The far end of every callback."""
-
-    def __init__(self, receive: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
-        self._receive = receive
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not request.extensions["may_send"]():
-            raise SendWithheld("the replica may not send any more")
-        return await self._receive(request)

@@ -1,5 +1,7 @@
-"""Callbacks over HTTP/1.1: httpx's types, trio's streams, a keep-alive pool for each destination.
+"""Callbacks over HTTP/1.1: trio's streams, a keep-alive pool for each endpoint.
 
+- ``request``        what goes out and where to, its permit, its answer
+- ``errors``         why there was no answer
 - ``client``         the transport: which connection a request goes out on, and when again
 - ``resolver``       names to addresses
 - ``look_up_queue``  which name is looked up next
@@ -15,7 +17,24 @@
 - ``wording``        failures as sentences
 """
 
-from timer_trio.transport.client import CallbackTransport, SendWithheld, write_down
-from timer_trio.transport.shortage import ShortageError
+from timer_trio.transport.client import CallbackTransport
+from timer_trio.transport.errors import (
+    RequestError,
+    ShortageError,
+    TransportError,
+    WithheldError,
+)
+from timer_trio.transport.request import Answer, Permit, Request, Transport, target_of
 
-__all__ = ["CallbackTransport", "SendWithheld", "ShortageError", "write_down"]
+__all__ = [
+    "Answer",
+    "CallbackTransport",
+    "Permit",
+    "Request",
+    "RequestError",
+    "ShortageError",
+    "Transport",
+    "TransportError",
+    "WithheldError",
+    "target_of",
+]

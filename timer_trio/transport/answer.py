@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import httptools
-import httpx
 
+from timer_trio.transport.errors import ProtocolError
 from timer_trio.transport.framing import Header, framing_of
 from timer_trio.transport.lenient import SWITCHING_PROTOCOLS, LenientParser
+from timer_trio.transport.request import Answer
 from timer_trio.transport.wording import size
 
 
-class Answer:
+class AnswerReader:
     """Collects one answer from the bytes that are fed to it, until `is_complete`.
 
     The body is cut at `max_body_bytes`; so is one that hides behind endless chunk extensions or
@@ -48,11 +49,15 @@ class Answer:
     def body(self) -> bytes:
         return b"".join(self._body)[: self._max_body_bytes]
 
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.status, self.headers, self.body)
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
 
         Raises:
-            httpx.RemoteProtocolError: they are no HTTP, or too many headers.
+            ProtocolError: they are no HTTP, or too many headers.
         """
         self._received += len(data)
         if self._refusal is None:
@@ -86,7 +91,7 @@ class Answer:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            raise httpx.RemoteProtocolError(f"answer is not HTTP: {self._refusal}") from None
+            raise ProtocolError(f"answer is not HTTP: {self._refusal}") from None
 
     def feed_end(self) -> bool:
         """Take the end of the stream; False if the answer is cut by it."""
@@ -96,7 +101,7 @@ class Answer:
     def _check_limits(self) -> None:
         if not self._has_head and self._received > self._max_header_bytes:
             limit = size(self._max_header_bytes)
-            raise httpx.RemoteProtocolError(f"answer headers exceed {limit}")
+            raise ProtocolError(f"answer headers exceed {limit}")
         exceeds_body = self._body_bytes >= self._max_body_bytes
         if exceeds_body or self._received >= self._max_header_bytes + self._max_body_bytes:
             self.is_complete = True

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from types import TracebackType
+from typing import Final, NoReturn, Self
 
 import certifi
-import httpx
 import structlog
 import trio
 
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.outcome import Phase, Step
-from timer_trio.transport.answer import Answer
+from timer_trio.transport.answer import AnswerReader
 from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
-from timer_trio.transport.pool import Destination, Pool
+from timer_trio.transport.errors import ConnectError, SendError, ShortageError, WithheldError
+from timer_trio.transport.pool import Pool
+from timer_trio.transport.request import Answer, Endpoint, Permit, Request
 from timer_trio.transport.resolver import Address, Resolver
-from timer_trio.transport.shortage import ShortageError, lacking
+from timer_trio.transport.shortage import lacking
 from timer_trio.transport.streams import ByteStream, TcpStream, TlsStream
 from timer_trio.transport.wording import handshake_failure, peers, refused_addresses
 
@@ -32,49 +34,23 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 FRESH_S: Final = 1.0
 """A receiver hardly closes a connection so soon after it was used: so the one try will arrive."""
 
-_PORTS: Final = {"http": 80, "https": 443}
-_MAX_PORT: Final = 65_535
+_LOOK_UP: Final = Phase(Step.LOOK_UP)
 
 log = structlog.get_logger()
 
 
-class SendWithheld(httpx.TransportError):
-    """Nothing was sent, since `may_send` said no."""
-
-
-class _Letter(NamedTuple):
-    """What is to go out, and where to."""
-
-    destination: Destination
-    message: bytes
-
-
-class _Order(NamedTuple):
-    """A letter, and on which terms it goes out."""
-
-    letter: _Letter
-    may_send: Callable[[], bool]
-    is_once: bool
-    extensions: MutableMapping[str, Any]
-    """Those of the request: `phase` says what a connection for it waits for."""
-
-
-class CallbackTransport(httpx.AsyncBaseTransport):
+class CallbackTransport:
     """Makes HTTP/1.1 requests on connections that are kept for the next one.
 
-    Each request carries two extensions. `may_send`, a function, is called right before the first
-    byte goes out, with no checkpoint in between. `delivery`: `at_most_once` goes out once, on a
-    connection opened for it or used within the last second; `at_least_once` (the default) goes out
-    again if a connection that was kept breaks before the last byte has been handed to the system:
-    nobody can have read it whole then. A request that has gone out whole is never sent again. One
-    that `write_down` was given goes out as it was then. While a connection for it is being opened a
-    third extension, `phase`, says what that waits for.
+    A request goes out again, unless it is for once, if a connection that was kept breaks before the
+    last byte has been handed to the system: nobody can have read it whole then. One that has gone
+    out whole is never sent again.
 
     A connection is opened to addresses that `guard` lets pass, and to no others; without one these
     are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
 
-    Bodies are cut at `max_body_bytes`; `aiter_raw` has them as they came. There is no timeout: the
-    caller's cancel scope is one.
+    Bodies are cut at `max_body_bytes`, and stay as they came. There is no timeout: the caller's
+    cancel scope is one.
     """
 
     def __init__(
@@ -95,24 +71,32 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         self._resolver = resolver or Resolver()
         self._pool = Pool() if pool is None else pool
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def send(self, request: Request, permit: Permit) -> Answer:
         """Send a request and wait for the end of its answer.
 
         Raises:
-            SendWithheld: nothing was sent.
+            WithheldError: nothing was sent.
             ShortageError: nothing was sent, for want of something of our own.
-            httpx.TransportError: there was no answer; its text is a sentence that says why.
+            TransportError: there was no answer.
 
         Cancellation: closes the connection; the receiver may have got the request.
         """
-        order = _order(request)
-        within_s = FRESH_S if order.is_once else self._pool.max_idle_s
-        kept = self._pool.take(order.letter.destination, within_s=within_s)
+        within_s = FRESH_S if request.is_once else self._pool.max_idle_s
+        kept = self._pool.take(request.endpoint, within_s=within_s)
         if kept is None:
-            answer = await self._send_on_fresh(order)
-        else:
-            answer = await self._send_on_kept(order, kept)
-        return _response(request, answer)
+            return await self._send_on_fresh(request, permit)
+        return await self._send_on_kept(request, permit, kept)
 
     async def close_expired_forever(self) -> NoReturn:
         """Close connections that have been idle for too long, even if no request comes any more."""
@@ -125,68 +109,70 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         self._pool.close()
         await trio.lowlevel.checkpoint()
 
-    async def _send_on_kept(self, order: _Order, connection: Connection) -> Answer:
-        answer = self._new_answer()
+    async def _send_on_kept(
+        self, request: Request, permit: Permit, connection: Connection
+    ) -> Answer:
+        reader = self._new_reader()
         try:
-            await self._exchange(order, connection, answer)
-        except httpx.WriteError as lost:
-            if order.is_once or answer.has_begun:
+            return await self._exchange(request, permit, connection, reader)
+        except SendError as lost:
+            if request.is_once or reader.has_begun:
                 raise
-            return await self._send_again(order, lost)
-        return answer
+            return await self._send_again(request, permit, lost)
 
-    async def _send_again(self, order: _Order, lost: httpx.WriteError) -> Answer:
+    async def _send_again(self, request: Request, permit: Permit, lost: SendError) -> Answer:
         try:
-            return await self._send_on_fresh(order)
-        except (SendWithheld, ShortageError):
+            return await self._send_on_fresh(request, permit)
+        except (WithheldError, ShortageError):
             # A part of the first try may have arrived: nobody may take it for not sent.
             raise lost from None
 
-    async def _send_on_fresh(self, order: _Order) -> Answer:
-        connection = await self._open(order)
-        answer = self._new_answer()
-        await self._exchange(order, connection, answer)
-        return answer
+    async def _send_on_fresh(self, request: Request, permit: Permit) -> Answer:
+        connection = await self._open(request.endpoint, permit)
+        return await self._exchange(request, permit, connection, self._new_reader())
 
-    async def _exchange(self, order: _Order, connection: Connection, answer: Answer) -> None:
-        if not order.may_send():
-            self._pool.put(order.letter.destination, connection)
-            raise SendWithheld("this replica may not send any more")
+    async def _exchange(
+        self, request: Request, permit: Permit, connection: Connection, reader: AnswerReader
+    ) -> Answer:
+        message = request.head + request.body
+        if not permit.may_send():
+            self._pool.put(request.endpoint, connection)
+            raise WithheldError("this replica may not send any more")
         # No checkpoint here: what was true above still is when the first byte goes out.
         is_reusable = False
         try:
-            is_reusable = await connection.exchange(order.letter.message, answer)
+            is_reusable = await connection.exchange(message, reader)
         finally:
             if is_reusable:
-                self._pool.put(order.letter.destination, connection)
+                self._pool.put(request.endpoint, connection)
             else:
                 connection.close()
+        return reader.answer
 
-    async def _open(self, order: _Order) -> Connection:
+    async def _open(self, endpoint: Endpoint, permit: Permit) -> Connection:
         try:
-            return await self._try_to_open(order)
+            return await self._try_to_open(endpoint, permit)
         except ShortageError:
             self._resolver.note_shortage()
             if not self._pool.make_room():
                 raise
-        return await self._try_to_open(order)
+        return await self._try_to_open(endpoint, permit)
 
-    async def _try_to_open(self, order: _Order) -> Connection:
-        destination, extensions = order.letter.destination, order.extensions
-        extensions["phase"] = Phase(Step.LOOK_UP)
-        found = await self._resolver.resolve(destination.host, destination.port)
+    async def _try_to_open(self, endpoint: Endpoint, permit: Permit) -> Connection:
+        permit.phase = _LOOK_UP
+        found = await self._resolver.resolve(endpoint.host, endpoint.port)
         # What was vetted is what is connected to: nobody asks for the name again.
-        vetted = self._vetted(destination.host, found)
-        extensions["phase"] = Phase(Step.CONNECT, peers(vetted))
+        vetted = self._vetted(endpoint.host, found)
+        permit.phase = Phase(Step.CONNECT, peers(vetted))
         connected, address = await connect(vetted)
         stream = TcpStream(connected)
-        extensions["phase"] = Phase(Step.HANDSHAKE, str(address))
+        permit.phase = Phase(Step.HANDSHAKE, str(address))
         try:
-            secured = await self._secured(stream, destination, str(address))
+            secured = await self._secured(stream, endpoint, str(address))
         except BaseException:
             stream.close()
             raise
-        del extensions["phase"]
+        permit.phase = None
         return Connection(secured, str(address))
 
     def _vetted(self, host: str, addresses: Sequence[Address]) -> list[Address]:
@@ -195,25 +181,27 @@ class CallbackTransport(httpx.AsyncBaseTransport):
         if not vetted:
             # What the consumer reads names no address that a name has led to.
             log.info("addresses_refused", host=host, addresses=refused)
-            raise httpx.ConnectError(refused_addresses(host, refused))
+            raise ConnectError(refused_addresses(host, refused))
         return vetted
 
-    async def _secured(self, stream: TcpStream, destination: Destination, peer: str) -> ByteStream:
-        if destination.scheme == "http":
+    async def _secured(self, stream: TcpStream, endpoint: Endpoint, peer: str) -> ByteStream:
+        if endpoint.scheme == "http":
             return stream
         try:
             # A certificate has no name with the dot that ends an absolute one.
-            tls = TlsStream(stream, self._ssl_context, destination.host.rstrip("."))
+            tls = TlsStream(stream, self._ssl_context, endpoint.host.rstrip("."))
             await _shake_hands(tls)
         except (OSError, MemoryError) as error:  # ssl.SSLError is an OSError
             lack = lacking(error)
             if lack is not None or isinstance(error, MemoryError):
                 raise ShortageError(f"{lack} for a TLS handshake with {peer}") from None
-            raise httpx.ConnectError(handshake_failure(error, peer)) from None
+            raise ConnectError(handshake_failure(error, peer)) from None
         return tls
 
-    def _new_answer(self) -> Answer:
-        return Answer(max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes)
+    def _new_reader(self) -> AnswerReader:
+        return AnswerReader(
+            max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
+        )
 
 
 async def _shake_hands(tls: TlsStream) -> None:
@@ -231,54 +219,3 @@ def _public_web(ca_file: Path | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def write_down(request: httpx.Request) -> None:
-    """Do what can be done before a request is sent; from now on its URL and headers are fixed.
-
-    Raises:
-        httpx.TransportError: it cannot be sent.
-    """
-    request.extensions["letter"] = _letter(request)
-
-
-def _order(request: httpx.Request) -> _Order:
-    return _Order(
-        letter=request.extensions.get("letter") or _letter(request),
-        may_send=request.extensions["may_send"],
-        is_once=request.extensions.get("delivery") == "at_most_once",
-        extensions=request.extensions,
-    )
-
-
-def _letter(request: httpx.Request) -> _Letter:
-    return _Letter(_destination(request.url), _message(request))
-
-
-def _destination(url: httpx.URL) -> Destination:
-    if url.scheme not in _PORTS or not url.host:
-        raise httpx.UnsupportedProtocol("not an http or https URL with a host")
-    port = _PORTS[url.scheme] if url.port is None else url.port
-    if port > _MAX_PORT:
-        raise httpx.UnsupportedProtocol(f"no port: {port}")
-    return Destination(url.scheme, url.raw_host.decode("ascii"), port)
-
-
-def _message(request: httpx.Request) -> bytes:
-    """Write a request as it goes out; Host and Content-Length are among its headers already."""
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in request.headers.raw]
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") + head.count(b"\r") != 2 * (len(lines) - 1):
-        raise httpx.LocalProtocolError("a line of the request holds a line break")
-    return b"%b\r\n\r\n%b" % (head, request.content)
-
-
-def _response(request: httpx.Request, answer: Answer) -> httpx.Response:
-    return httpx.Response(
-        answer.status,
-        headers=answer.headers,
-        # Given as content, httpx would decode it as the headers say, and trip over a lie.
-        stream=httpx.ByteStream(answer.body),
-        request=request,
-    )

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import httpx
 import trio
 
+from timer_trio.transport.errors import ConnectError, ShortageError
 from timer_trio.transport.resolver import Address
-from timer_trio.transport.shortage import ShortageError, lacking_to_connect
+from timer_trio.transport.shortage import lacking_to_connect
 from timer_trio.transport.wording import connect_failure, peers
 
 HEAD_START_S: Final = 0.25
@@ -26,7 +26,7 @@ async def connect(addresses: Sequence[Address]) -> tuple[socket.socket, Address]
 
     Raises:
         ShortageError: we have nothing left to connect with, and so to none of them.
-        httpx.ConnectError: none let us.
+        ConnectError: none let us.
     """
     race = _Race()
     try:
@@ -37,7 +37,7 @@ async def connect(addresses: Sequence[Address]) -> tuple[socket.socket, Address]
     if race.winner is None and race.lacking is not None:
         raise ShortageError(f"{race.lacking} to connect to {peers(addresses)}")
     if race.winner is None:
-        raise httpx.ConnectError("; ".join(race.failures))
+        raise ConnectError("; ".join(race.failures))
     return race.winner
 
 

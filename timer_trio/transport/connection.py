@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import trio
 
-from timer_trio.transport.answer import Answer
-from timer_trio.transport.shortage import NO_MEMORY, ShortageError
+from timer_trio.transport.answer import AnswerReader
+from timer_trio.transport.errors import ReceiveError, SendError, ShortageError, TransportError
+from timer_trio.transport.shortage import NO_MEMORY
 from timer_trio.transport.streams import ByteStream
 from timer_trio.transport.wording import loss
 
@@ -22,23 +22,23 @@ class Connection:
         self.peer = peer
         self.used_at = trio.current_time()
 
-    async def exchange(self, request: bytes, answer: Answer) -> bool:
+    async def exchange(self, request: bytes, answer: AnswerReader) -> bool:
         """Send a request, receive until the answer is complete, and say if another one may follow.
 
         No other task runs before the first byte of the request has been handed to the system.
 
         Raises:
             ShortageError: nothing was sent.
-            httpx.WriteError: the connection broke before the system had taken the last byte.
-            httpx.ReadError: it broke or ended later; the answer may have begun.
-            httpx.RemoteProtocolError: what came is no HTTP.
+            SendError: the connection broke before the system had taken the last byte.
+            ReceiveError: it broke or ended later; the answer may have begun.
+            ProtocolError: what came is no HTTP.
         """
-        failure: httpx.NetworkError | None = None
+        failure: TransportError | None = None
         try:
             await self._stream.send_all(request)
         except OSError as error:  # ssl.SSLError is one
             # A receiver that refuses a large request may have answered before it closed.
-            failure = httpx.WriteError(loss(error, self.peer))
+            failure = SendError(loss(error, self.peer))
         except MemoryError:
             raise ShortageError(f"{NO_MEMORY} to write to {self.peer}") from None
         while not answer.is_complete:
@@ -56,12 +56,12 @@ class Connection:
     def close(self) -> None:
         self._stream.close()
 
-    async def _receive(self, failure: httpx.NetworkError | None) -> bytes:
+    async def _receive(self, failure: TransportError | None) -> bytes:
         try:
             return await self._stream.receive_some()
         except OSError as error:
-            raise failure or httpx.ReadError(loss(error, self.peer)) from None
+            raise failure or ReceiveError(loss(error, self.peer)) from None
 
-    def _ended(self, answer: Answer) -> httpx.NetworkError:
+    def _ended(self, answer: AnswerReader) -> TransportError:
         when = "in the middle of its answer" if answer.has_begun else "before an answer"
-        return httpx.ReadError(f"connection closed by {self.peer} {when}")
+        return ReceiveError(f"connection closed by {self.peer} {when}")

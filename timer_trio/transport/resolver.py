@@ -9,17 +9,16 @@ from functools import partial
 from math import inf
 from typing import Final
 
-import httpx
 import trio
 
 from timer_trio.domain.outcome import clean
 from timer_trio.threads import start_in_thread
+from timer_trio.transport.errors import ConnectError, ShortageError
 from timer_trio.transport.look_up_queue import LookUpQueue
 from timer_trio.transport.name_memory import QUICK_S, Failure, Hosts, NameMemory
 from timer_trio.transport.shortage import (
     LOOK_UP_FAILED,
     NO_THREAD,
-    ShortageError,
     lacking,
     lacking_to_open,
 )
@@ -93,7 +92,7 @@ class Resolver:
 
         Raises:
             ShortageError: this machine lacks what a look-up takes.
-            httpx.ConnectError: it has none, or nobody can tell.
+            ConnectError: it has none, or nobody can tell.
 
         Cancellation: a look-up that has begun goes on, and its answer is kept.
         """
@@ -101,7 +100,7 @@ class Resolver:
         if found is None:
             found = await self._look_up(host)
         if isinstance(found, Failure):
-            raise httpx.ConnectError(clean(f"no address for {host}: {found.reason}"))
+            raise ConnectError(clean(f"no address for {host}: {found.reason}"))
         return [Address(ip, port, scope) for ip, scope in found[:MAX_ADDRESSES]]
 
     async def _look_up(self, host: str) -> Hosts | Failure:

@@ -7,8 +7,6 @@ import socket
 import ssl
 from typing import Final
 
-import httpx
-
 _LACKING: Final = {
     errno.EMFILE: "no file descriptor left",
     errno.ENFILE: "no file descriptor left on this machine",
@@ -21,10 +19,6 @@ NO_THREAD: Final = "no thread left"
 NO_MEMORY: Final = _LACKING[errno.ENOMEM]
 NO_PORT: Final = "no local port left"
 LOOK_UP_FAILED: Final = "a name look-up failed while something was lacking"
-
-
-class ShortageError(httpx.TransportError):
-    """Nothing was sent, since this machine lacks something of its own."""
 
 
 def lacking(error: BaseException) -> str | None:

@@ -1,0 +1,100 @@
+"""What goes out, where to, and whether it may: what the transport is asked for, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
+
+import httpx
+
+from timer_trio.domain.outcome import Phase
+from timer_trio.transport.errors import RequestError
+from timer_trio.transport.framing import Header
+
+_PORTS: Final = {"http": 80, "https": 443}
+_MAX_PORT: Final = 65_535
+
+
+class Endpoint(NamedTuple):
+    """What a connection leads to. `host` is a name in ASCII or an IP, without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Target(NamedTuple):
+    """A URL as a request names it: `authority` as Host, `path` with its query."""
+
+    endpoint: Endpoint
+    authority: str
+    path: str
+
+
+class Request(NamedTuple):
+    """A request as it goes out.
+
+    `head` ends with its empty line. `is_once`: it goes out on a connection that was opened for it
+    or used within the last second, and never again.
+    """
+
+    endpoint: Endpoint
+    head: bytes
+    body: bytes
+    is_once: bool
+
+
+@dataclass(slots=True, eq=False)
+class Permit:
+    """`may_send` is asked right before the first byte goes out, with no checkpoint in between.
+
+    `phase`: what a connection for the request waits for; None: it is open, or not asked for yet.
+    """
+
+    may_send: Callable[[], bool]
+    phase: Phase | None = None
+
+
+class Answer(NamedTuple):
+    """An answer as it came; its body may have been cut."""
+
+    status: int
+    headers: Sequence[Header]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Whatever makes a callback."""
+
+    async def send(self, request: Request, permit: Permit) -> Answer:
+        """Send a request and wait for the end of its answer.
+
+        Raises:
+            WithheldError: nothing was sent.
+            ShortageError: nothing was sent, for want of something of our own.
+            TransportError: there was no answer.
+
+        Cancellation: the receiver may have got the request.
+        """
+
+
+@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs, and parsing one costs 10 µs
+def target_of(url: str) -> Target:
+    """Read a URL.
+
+    Raises:
+        RequestError: nothing can be sent there.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise RequestError(f"not a URL: {error}") from None
+    if parsed.scheme not in _PORTS or not parsed.host:
+        raise RequestError("not an http or https URL with a host")
+    port = _PORTS[parsed.scheme] if parsed.port is None else parsed.port
+    if port > _MAX_PORT:
+        raise RequestError(f"no port: {port}")
+    endpoint = Endpoint(parsed.scheme, parsed.raw_host.decode("ascii"), port)
+    return Target(endpoint, parsed.netloc.decode("ascii"), parsed.raw_path.decode("ascii"))
