@@ -22,7 +22,7 @@ NOTICED_S: Final = 1.5
 
 def owners_in(world: World) -> dict[int, list[str]]:
     """Name the processes that count a shard as theirs, for each shard."""
-    owned = {process.name: process.replica._shards.own for process in world.alive}
+    owned = {process.name: process.shards for process in world.alive}
     return {shard: [name for name in owned if shard in owned[name]] for shard in range(SHARDS)}
 
 

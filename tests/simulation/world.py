@@ -151,7 +151,7 @@ class Process:
     @property
     def shards(self) -> frozenset[int]:
         """Which shards it counts as its own."""
-        return self.replica._shards.own
+        return self.replica._agenda.shards.own
 
     def kill(self) -> None:
         """End it as `kill -9` does: what is on its way to the database still arrives there."""

@@ -79,19 +79,17 @@ class Running:
             clock=self.clock,
             metrics=Metrics(),
             times=LeaseTimes(),
-            on_held=self._on_held,
-            on_freed=self._on_freed,
-            on_members=self._on_members,
+            membership=self,
             new_id=lambda: UUID(int=next(ids)),
         )
 
-    def _on_held(self) -> None:
+    def resume(self) -> None:
         self.held += 1
 
-    def _on_freed(self) -> None:
+    def note_freed(self) -> None:
         self.freed += 1
 
-    def _on_members(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+    def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
         assert replica == self.heartbeat.replica
         self.members = members
 

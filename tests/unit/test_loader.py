@@ -88,7 +88,7 @@ def test_looks_at_some_shards_do_not_put_off_the_next_at_the_near_edge() -> None
         looks = len(database.reaches_s)
         for _ in range(4):
             await trio.sleep(INTERVAL_S / 4 - 0.5)
-            replica._loader.look_at({3})
+            replica._agenda.refill.ask_shards({3})
         await trio.sleep(2)
         near_edge_s = NEAR_EDGE_INTERVALS * INTERVAL_S
         near = [reach_s for reach_s in database.reaches_s[looks:] if reach_s == near_edge_s]

@@ -1,5 +1,6 @@
 """This replica among the others.
 
-- ``heartbeat``  its lease: beat, fence, sweep, and the shards that it owns
-- ``hints``      words from one replica to another about timers that are due soon
+- ``heartbeat``   its lease: beat, fence, sweep
+- ``membership``  what follows from each beat: who owns which shards, what is read anew
+- ``hints``       words from one replica to another about timers that are due soon
 """

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 import structlog
 import trio
@@ -26,14 +26,24 @@ ANSWER_EXPECTED_S: Final = 0.9
 log = structlog.get_logger()
 
 
+class Membership(Protocol):
+    """What a heartbeat tells."""
+
+    def resume(self) -> None:
+        """Look at all anew: the lease was not held, or the database's clock was set."""
+
+    def note_freed(self) -> None:
+        """Look for timers that became claimable: a replica was swept or has ended."""
+
+    def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+        """Divide the shards among those who live and do not leave; `replica` is this one."""
+
+
 class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
-    `on_held` is called whenever the lease is held again after it was not, and when the database's
-    clock was set: what falls due is to be looked at anew. `on_freed` is called when a replica
-    was swept or has ended, which makes timers claimable that this one may not know of; `on_members`
-    with this replica and all that own shards, after each look at who lives. `vitals` and
-    `identity` are told to whoever asks which replicas there are.
+    `membership` is told what follows. `vitals` and `identity` are told to whoever asks which
+    replicas there are.
     """
 
     def __init__(
@@ -43,18 +53,14 @@ class Heartbeat:
         clock: Clock,
         metrics: Metrics,
         times: LeaseTimes,
-        on_held: Callable[[], None],
-        on_freed: Callable[[], None],
-        on_members: Callable[[ReplicaId, Collection[ReplicaId]], None],
+        membership: Membership,
         vitals: Callable[[], Vitals] = Vitals,
         identity: Identity = Identity(),  # noqa: B008 - frozen
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._on_held = on_held
-        self._on_freed = on_freed
-        self._on_members = on_members
+        self._membership = membership
         self._vitals = vitals
         self._identity = identity
         self._new_id = new_id
@@ -141,14 +147,14 @@ class Heartbeat:
             log.warning("swept_by_another_replica", replica=str(self.replica))
             self.replica = ReplicaId(self._new_id())
             await self._enter(beat)
-            self._on_freed()
+            self._membership.note_freed()
             return False
         self._confirm(sent_s)
         self._note_members(beat)
         others = {replica: c for replica, c in beat.counters.items() if replica != self.replica}
         if self._others - others.keys():
             self._may_have_left = True
-            self._on_freed()
+            self._membership.note_freed()
         self._others = others.keys()
         dead = self._watch.observe(others, self._clock.elapsed())
         try:
@@ -165,7 +171,7 @@ class Heartbeat:
         beat = await self._storage.beat(self.replica, self._vitals())
         if step_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped", seconds=round(step_s, 3))
-            self._on_held()
+            self._membership.resume()
         return beat
 
     async def _enter(self, beat: Beat) -> None:
@@ -179,7 +185,8 @@ class Heartbeat:
 
     def _note_members(self, beat: Beat) -> None:
         others = beat.counters.keys() - beat.leaving - {self.replica}
-        self._on_members(self.replica, others if self._is_leaving else {*others, self.replica})
+        members = others if self._is_leaving else others | {self.replica}
+        self._membership.divide(self.replica, members)
 
     def _confirm(self, sent_s: float) -> None:
         was_held = self.is_held
@@ -188,7 +195,7 @@ class Heartbeat:
             log.info("database_connected")
         self._is_answered = True
         if not was_held and self.is_held:
-            self._on_held()
+            self._membership.resume()
 
     def _miss(self, error: StorageUnavailableError | ContentionError) -> None:
         self._watch.forget()
@@ -201,7 +208,7 @@ class Heartbeat:
             swept = await _sweep(self._storage, replica, counter, self._clock.now())
             if swept is not None:
                 self._may_have_left |= swept.left > 0
-                self._on_freed()
+                self._membership.note_freed()
 
     async def _free_what_was_left(self) -> None:
         """Free claims that outlived their replica, since their rows were locked as it was swept.
@@ -214,7 +221,7 @@ class Heartbeat:
         self._may_have_left = swept is not None and swept.left > 0
         if swept is not None and swept.freed:
             log.warning("freed_what_was_locked", freed=swept.freed)
-            self._on_freed()
+            self._membership.note_freed()
 
     def _age_s(self) -> float:
         return self._clock.elapsed() - self._confirmed_s

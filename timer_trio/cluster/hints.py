@@ -10,10 +10,9 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
-from timer_trio.delivery.claimer import Claimer
-from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.agenda import Agenda
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.shards import HANDOVER_S, Shards
+from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
 from timer_trio.storage import DeafError, Hint, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
@@ -34,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Hints:
-    """Offers near timers to whoever owns them: to our own claimer, or by a hint.
+    """Offers near timers to whoever owns them: to our own agenda, or by a hint.
 
     Why nothing is missed while shards move: who owns a timer is asked once it is committed, not
     when its id was chosen or its request came. So what was offered as our own is in a shard that is
@@ -54,16 +53,13 @@ class Hints:
         *,
         storage: Storage,
         clock: Clock,
-        shards: Shards,
-        claimer: Claimer,
-        loader: Loader,
+        agenda: Agenda,
         window_s: float,
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._shards = shards
-        self._claimer = claimer
-        self._loader = loader
+        self._agenda = agenda
+        self._shards = agenda.shards
         self._window = timedelta(seconds=window_s)
         self._waiting: list[DueTimer] = []
         self._to_look_at: set[int] = set()
@@ -80,7 +76,7 @@ class Hints:
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Hand on timers that were created, moved or given back."""
         if len(self._shards.own) == SHARDS:
-            self._claimer.offer(timers)
+            self._agenda.add(timers)
             return
         now = self._clock.now()
         soon, window_end = now + _HANDOVER, now + self._window
@@ -92,7 +88,7 @@ class Hints:
                 ours.append(timer)
             if not is_ours and timer.due_at < window_end:
                 self._waiting.append(timer)
-        self._claimer.offer(ours)
+        self._agenda.add(ours)
         if self._waiting:
             self._queued.set()
 
@@ -143,16 +139,16 @@ class Hints:
         if self._is_listening or not self._was_deaf:
             log.warning("hints_not_heard", reason=str(error))
         self._is_listening, self._was_deaf = False, True
-        self._loader.look_every_second()
+        self._agenda.refill.note_hints_lost()
         await trio.sleep(DEAF_RETRY_S if isinstance(error, DeafError) else RETRY_S)
 
     def _on_listening(self) -> None:
         log.info("hints_heard")
         self._is_listening = True
-        self._loader.look_at_intervals()
+        self._agenda.refill.note_hints_heard()
 
     def _on_hint(self, hint: Hint) -> None:
         # As a reading: two that cross on their way must not leave the later time behind.
-        self._claimer.offer_readings(hint.timers)
+        self._agenda.add_readings(hint.timers)
         if near := hint.shards & self._shards.own:
-            self._loader.look_at(near)
+            self._agenda.refill.ask_shards(near)

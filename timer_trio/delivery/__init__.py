@@ -1,8 +1,11 @@
 """From the table to the receiver, and back.
 
-- ``loader``    reads what falls due soon into the cache
-- ``claimer``   claims what the cache says is due
-- ``locked``    asks again for what somebody's transaction keeps locked
+- ``agenda``    what is about to be claimed: written by many, read by the claimer
+- ``refill``    what the loader is asked to read
+- ``loader``    reads what falls due soon into the agenda
+- ``claimer``   has claimed what is due on the agenda
+- ``claims``    asks for timers, and does what the answer says of each
+- ``locked``    looks again at what somebody's transaction keeps locked
 - ``launcher``  starts each claimed timer at its instant
 - ``firer``     one task a timer, from its instant to its outcome
 - ``callback``  one request, and how it can end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
+from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
@@ -27,16 +28,12 @@ from timer_trio.domain.outcome import (
     settlement_of,
     tells_pace,
 )
-from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
     ClaimedTimer,
-    Destination,
     DueTimer,
     ReplicaId,
     Status,
-    TimerId,
 )
-from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import Permit, Request, RequestError, Transport
 
@@ -60,8 +57,7 @@ class Firing(NamedTuple):
 class Firer:
     """Fires claimed timers whose instant has come, and hands each outcome to the settler.
 
-    `on_slot_free` hears of every slot that came free, `on_given_back` of every timer that was given
-    back to pending.
+    `offer` gets every timer that was given back to pending, for whoever is to fire it.
     """
 
     def __init__(
@@ -69,34 +65,23 @@ class Firer:
         *,
         clock: Clock,
         heartbeat: Heartbeat,
-        slots: Slots,
+        agenda: Agenda,
         settler: Settler,
         transport: Transport,
         recorder: Recorder,
-        metrics: Metrics,
-        on_slot_free: Callable[[Destination], None],
-        on_given_back: Callable[[DueTimer], None],
+        offer: Callable[[Iterable[DueTimer]], None],
     ) -> None:
         self._clock = clock
         self._heartbeat = heartbeat
-        self._slots = slots
+        self._agenda = agenda
+        self._slots = agenda.slots
         self._settler = settler
         self._transport = transport
         self._recorder = recorder
-        self._metrics = metrics
-        self._on_slot_free = on_slot_free
-        self._on_given_back = on_given_back
+        self._offer = offer
         self._stopping = False
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[trio.CancelScope, None] = {}
-        self._in_hand: set[TimerId] = set()
-
-    def has_in_hand(self, timer_id: TimerId) -> bool:
-        """Tell whether a claim of this process still waits for its outcome to be written.
-
-        If somebody has swept this replica meanwhile, it alone knows how that callback goes on.
-        """
-        return timer_id in self._in_hand
 
     def stop(self) -> None:
         """Begin no send any more: what has not been sent is given back."""
@@ -106,7 +91,7 @@ class Firer:
 
     def prepare(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> Firing:
         """Do what can be done before the instant, and costs less for many timers in a row."""
-        self._in_hand.add(timer.id)
+        self._agenda.take_in_hand(timer.id)
         request = None
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
             request = request_of(timer)
@@ -117,6 +102,16 @@ class Firer:
         now = self._clock.now()
         self._slots.release(firing.due.destination, now.timestamp())
         self._hand_on(firing, Withheld(), now, now)
+
+    def refuse(self, settlement: Settlement, due: DueTimer) -> None:
+        """Settle a claimed timer that must not or cannot be fired."""
+        self._agenda.cache.done(due.id)
+        self._slots.release(due.destination, self._clock.now().timestamp())
+        self._agenda.note_slot_freed(due.destination)
+        self._recorder.note_refused(settlement, due.destination)
+        self._settler.settle_nowait(
+            settlement, lambda: self._agenda.note_slot_freed(due.destination)
+        )
 
     async def fire(self, firing: Firing) -> None:
         """Call back, and hand on how that ended.
@@ -176,23 +171,23 @@ class Firer:
             self._recorder.note_shortage(outcome.reason)
             due = due._replace(due_at=ended_at + SHORTAGE_PAUSE)
         elif isinstance(outcome, Withheld):
-            self._tell_withheld(timer)
+            self._note_withheld(timer)
         else:
             error = settlement.last_error if settlement else None
             self._recorder.note(Record(timer, due.destination, outcome, error, sent_at, ended_at))
         if settlement is None:
-            self._in_hand.discard(timer.id)
+            self._agenda.let_go(timer.id)
         else:
             self._settler.settle_nowait(settlement, lambda: self._settled(settlement, due))
-        self._on_slot_free(due.destination)
+        self._agenda.note_slot_freed(due.destination)
 
     def _settled(self, settlement: Settlement, due: DueTimer) -> None:
-        self._in_hand.discard(settlement.timer_id)
+        self._agenda.let_go(settlement.timer_id)
         if settlement.status is Status.PENDING:
-            self._on_given_back(due)
-        self._on_slot_free(due.destination)
+            self._offer([due])
+        self._agenda.note_slot_freed(due.destination)
 
-    def _tell_withheld(self, timer: ClaimedTimer) -> None:
+    def _note_withheld(self, timer: ClaimedTimer) -> None:
         if not self._stopping:
-            self._metrics.fenced.inc()
+            self._recorder.count_fenced()
         log.info("withheld", timer_id=str(timer.id))

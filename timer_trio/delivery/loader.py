@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Final, NoReturn
@@ -13,10 +12,10 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
-from timer_trio.delivery.claimer import Claimer
-from timer_trio.domain.cache import Cache
+from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.refill import Wants
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.shards import HANDOVER_S, Shards
+from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import DueTimer, TimerId, shard_of
 from timer_trio.storage import ShardCursor, Storage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
@@ -36,20 +35,6 @@ _LOWEST_ID: Final = TimerId(UUID(int=0))
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Wants:
-    """What a pass is asked for: the near edge, the whole window, all of some shards."""
-
-    near: bool = False
-    window: bool = False
-    shards: set[int] = field(default_factory=set)
-
-    def add(self, other: _Wants) -> None:
-        self.near |= other.near
-        self.window |= other.window
-        self.shards |= other.shards
-
-
 class Loader:
     """Reads the window of this replica's shards, and at once when somebody asks for it."""
 
@@ -58,61 +43,30 @@ class Loader:
         *,
         storage: Storage,
         clock: Clock,
-        cache: Cache,
-        shards: Shards,
-        claimer: Claimer,
+        agenda: Agenda,
         interval_s: float,
         window_s: float,
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._cache = cache
-        self._shards = shards
-        self._claimer = claimer
+        self._agenda = agenda
+        self._cache = agenda.cache
+        self._shards = agenda.shards
+        self._refill = agenda.refill
         self._interval_s = interval_s
         self._window = timedelta(seconds=window_s)
-        self._is_deaf = False
-        self._wanted = trio.Event()
         self._looked_s = -inf
-        self._wants = _Wants(window=True)
-
-    def wake(self) -> None:
-        """Ask for a look at the near edge right now."""
-        self._wants.near = True
-        self._wanted.set()
-
-    def read_anew(self) -> None:
-        """Ask for the whole window: the shards are other ones now, or hints may have been lost."""
-        self._wants.window = True
-        self._wanted.set()
-
-    def look_at(self, shards: Collection[int]) -> None:
-        """Ask for all that is in the window of some shards."""
-        self._wants.shards.update(shards)
-        self._wanted.set()
-
-    def look_every_second(self) -> None:
-        """Hear that hints do not arrive: what others move near must be looked for."""
-        self._is_deaf = True
-        self._wanted.set()
-
-    def look_at_intervals(self) -> None:
-        """Hear that hints arrive from now on; some may have been lost before."""
-        self._is_deaf = False
-        self.read_anew()
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Load for ever; started once the first pass is through."""
         is_started = False
-        self._wanted.set()
+        self._refill.ask_window()
         while True:
             with trio.move_on_at(self._look_at_s):
-                await self._wanted.wait()
-            self._wanted = trio.Event()
-            if not await self._load():
-                self._wanted.set()
+                await self._refill.wait_wanted()
+            if not await self._load(self._refill.take()):
                 await trio.sleep(RETRY_PAUSE_S)
             elif not is_started:
                 is_started = True
@@ -126,15 +80,14 @@ class Loader:
 
     @property
     def _must_look_often(self) -> bool:
-        return self._is_deaf and self._shards.has_others
+        return self._refill.hints_are_lost and self._shards.has_others
 
-    async def _load(self) -> bool:
+    async def _load(self, wants: Wants) -> bool:
         began_s = trio.current_time()
-        wants, self._wants = self._wants, _Wants()
         try:
             rows = await self._pass(wants)
         except (StorageUnavailableError, ContentionError) as error:
-            self._wants.add(wants)
+            self._refill.ask(wants)
             log.debug("load_failed", reason=str(error))
             return False
         log.debug(
@@ -146,7 +99,7 @@ class Loader:
         )
         return True
 
-    async def _pass(self, wants: _Wants) -> int:
+    async def _pass(self, wants: Wants) -> int:
         now, rows = self._clock.now(), 0
         if wants.window:
             await self._let_go(now)
@@ -179,7 +132,7 @@ class Loader:
         while cursors:
             # What was cut off by the pages before need not be read by those that follow.
             page = await self._storage.load(cursors, until, per_shard, self._cache.cut_off)
-            self._claimer.offer_readings(page)
+            self._agenda.add_readings(page)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.
             until = min(until, self._cache.horizon)

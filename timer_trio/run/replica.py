@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from math import inf
@@ -18,8 +18,11 @@ from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import RETRY_INTERVAL_S, Heartbeat
 from timer_trio.cluster.hints import DEAF_WARNING, Hints
+from timer_trio.cluster.membership import Membership
 from timer_trio.config import Settings
+from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claimer import Claimer
+from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.loader import Loader
@@ -30,7 +33,7 @@ from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, Vitals
 from timer_trio.domain.shards import HANDOVER_S, Shards
 from timer_trio.domain.slots import Slots
-from timer_trio.domain.timer import Destination, DueTimer, ReplicaId
+from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.intake import Intake
 from timer_trio.maintenance.retention import Retention
 from timer_trio.storage import Storage
@@ -96,17 +99,19 @@ class Replica:
         self._give_up_s = inf
         self._loaded = trio.Event()
         self._metrics = metrics = Metrics()
-        self._shards = shards = Shards()
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
         cache = Cache(settings.cache_max_timers, slots.is_unproven)
+        self._agenda = agenda = Agenda(cache=cache, slots=slots, shards=Shards())
+        agenda.report(metrics, clock)
+        self._hints = Hints(
+            storage=storage, clock=clock, agenda=agenda, window_s=settings.cache_window_s
+        )
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
             metrics=metrics,
             times=lease,
-            on_held=self._resume,
-            on_freed=self._wake_loader,
-            on_members=self._divide,
+            membership=Membership(agenda, self._hints),
             vitals=lambda: Vitals(
                 in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
             ),
@@ -118,45 +123,38 @@ class Replica:
         firer = Firer(
             clock=clock,
             heartbeat=self._heartbeat,
-            slots=slots,
+            agenda=agenda,
             settler=self._settler,
             transport=transport,
             recorder=self._recorder,
-            metrics=metrics,
-            on_slot_free=self._slot_freed,
-            on_given_back=self._offer_again,
+            offer=self._hints.offer,
         )
-        self._claimer = Claimer(
+        launcher = Launcher(clock=clock, firer=firer)
+        claims = Claims(
             storage=storage,
             clock=clock,
-            cache=cache,
-            slots=slots,
+            agenda=agenda,
+            heartbeat=self._heartbeat,
+            launcher=launcher,
+            metrics=metrics,
+            reach_s=settings.claim_reach_s,
+            random_bits=random_bits,
+        )
+        self._claimer = Claimer(
+            clock=clock,
+            agenda=agenda,
             heartbeat=self._heartbeat,
             settler=self._settler,
-            launcher=Launcher(clock=clock, firer=firer),
-            metrics=metrics,
-            shards=shards,
+            claims=claims,
+            launcher=launcher,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
-            on_hungry=self._wake_loader,
-            is_in_hand=firer.has_in_hand,
-            random_bits=random_bits,
         )
         self._loader = Loader(
             storage=storage,
             clock=clock,
-            cache=cache,
-            shards=shards,
-            claimer=self._claimer,
+            agenda=agenda,
             interval_s=settings.loader_interval_s,
-            window_s=settings.cache_window_s,
-        )
-        self._hints = Hints(
-            storage=storage,
-            clock=clock,
-            shards=shards,
-            claimer=self._claimer,
-            loader=self._loader,
             window_s=settings.cache_window_s,
         )
         self._intake = Intake(
@@ -164,7 +162,7 @@ class Replica:
             clock=clock,
             offer=self._hints.offer,
             metrics=metrics,
-            shards=shards,
+            shards=agenda.shards,
             window_s=settings.cache_window_s,
             random_bits=random_bits,
         )
@@ -257,7 +255,7 @@ class Replica:
                     await self._work(task_status)
                 self._closing.set()
             # Who has joined since the last heartbeat does not know of what was created since.
-            self._hints.hand_over(self._shards.own)
+            self._hints.hand_over(self._agenda.shards.own)
             with trio.move_on_at(self._give_up_s):
                 await self._hints.tell()
             writers.cancel_scope.cancel()
@@ -265,29 +263,6 @@ class Replica:
     async def _serve(self, serve: Serve, *, task_status: trio.TaskStatus[None]) -> None:
         with self._serving:
             await serve(self._closing, task_status)
-
-    # The parts know each other through these, whichever of them was made first.
-
-    def _resume(self) -> None:
-        self._claimer.wake()
-        # Hints were missed if the database was away.
-        self._loader.read_anew()
-
-    def _divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
-        before = self._shards.own
-        if self._shards.divide(replica, members):
-            log.info("shards", own=len(self._shards.own), replicas=len(members))
-            self._loader.read_anew()
-            self._hints.hand_over(before - self._shards.own)
-
-    def _wake_loader(self) -> None:
-        self._loader.wake()
-
-    def _slot_freed(self, destination: Destination) -> None:
-        self._claimer.slot_freed(destination)
-
-    def _offer_again(self, due: DueTimer) -> None:
-        self._hints.offer([due])
 
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as stages:
@@ -335,7 +310,7 @@ class Replica:
     @property
     def _can_be_replaced(self) -> bool:
         """Whether others are there that do not leave as well, as far as the database tells."""
-        return self._shards.has_others and self._heartbeat.is_connected
+        return self._agenda.shards.has_others and self._heartbeat.is_connected
 
     async def _join(self) -> None:
         reason = ""

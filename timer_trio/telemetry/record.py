@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, NoReturn
 import structlog
 import trio
 
-from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
+from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected, Settlement
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.metrics import Metrics
 
@@ -55,6 +55,20 @@ class Recorder:
         last_s, self._short_s = self._short_s, trio.current_time()
         if self._short_s > last_s + SPELL_S:
             log.warning("callbacks_put_off", reason=reason)
+
+    def count_fenced(self) -> None:
+        """Count a callback that was not sent, since this replica may have been swept."""
+        self._metrics.fenced.inc()
+
+    def note_refused(self, settlement: Settlement, destination: Destination) -> None:
+        """Count a claimed timer that is not fired, and warn of it."""
+        self._metrics.fired.labels("not_fired").inc()
+        log.warning(
+            "not_fired",
+            timer_id=str(settlement.timer_id),
+            destination=destination,
+            reason=settlement.last_error,
+        )
 
     def note(self, record: Record) -> None:
         self._records.append(record)

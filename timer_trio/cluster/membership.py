@@ -1,0 +1,40 @@
+"""What follows from each heartbeat: who owns which shards, and what is to be read anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import structlog
+
+from timer_trio.cluster.hints import Hints
+from timer_trio.delivery.agenda import Agenda
+from timer_trio.domain.timer import ReplicaId
+
+log = structlog.get_logger()
+
+
+class Membership:
+    """Divides the shards among those who live, and has read what that or an outage calls for."""
+
+    def __init__(self, agenda: Agenda, hints: Hints) -> None:
+        self._agenda = agenda
+        self._hints = hints
+
+    def resume(self) -> None:
+        """Look at all anew: the lease was not held, or the database's clock was set."""
+        self._agenda.wake()
+        # Hints were missed if the database was away.
+        self._agenda.refill.ask_window()
+
+    def note_freed(self) -> None:
+        """Look for timers that became claimable: nobody here may know of them."""
+        self._agenda.refill.ask_near()
+
+    def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> None:
+        """Divide the shards among these members; `replica` is this one."""
+        shards = self._agenda.shards
+        before = shards.own
+        if shards.divide(replica, members):
+            log.info("shards", own=len(shards.own), replicas=len(members))
+            self._agenda.refill.ask_window()
+            self._hints.hand_over(before - shards.own)

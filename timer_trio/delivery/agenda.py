@@ -1,0 +1,102 @@
+"""What this replica is about to claim: written by many, read by the claimer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.delivery.refill import Refill
+from timer_trio.domain.cache import Cache
+from timer_trio.domain.shards import Shards
+from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
+from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.telemetry.metrics import Metrics
+
+
+class Agenda:
+    """The due times that are known, the slots for them, and whose timers they are.
+
+    Loader, hints, intake and firer write into it, and the claimer reads it: none of them knows
+    another. `refill` tells the loader what to read.
+    """
+
+    def __init__(self, *, cache: Cache, slots: Slots, shards: Shards) -> None:
+        self.cache = cache
+        self.slots = slots
+        self.shards = shards
+        self.refill = Refill()
+        self._in_hand: set[TimerId] = set()
+        self._changed = trio.Event()
+        self._look_by = trio.CancelScope()
+        self._wants_any_slot = False
+
+    def add(self, timers: Iterable[DueTimer]) -> None:
+        """Take note of timers, and have the claimer look if one of them comes first now."""
+        self._put(timers, self.cache.put)
+
+    def add_readings(self, timers: Iterable[DueTimer]) -> None:
+        """Add what a statement has read: what was added since it was sent may be newer.
+
+        What is in other replicas' shards is left to them. What this one still has in hand, a sweep
+        has freed: its outcome is about to come, and to be written if nobody claims it meanwhile.
+        """
+        own = (timer for timer in timers if self.shards.owns(timer.id))
+        wanted = (timer for timer in own if timer.id not in self._in_hand)
+        self._put(wanted, self.cache.put_reading)
+
+    def take_in_hand(self, timer_id: TimerId) -> None:
+        """Count a timer as in hand: this process has claimed it, and its outcome is not written."""
+        self._in_hand.add(timer_id)
+
+    def let_go(self, timer_id: TimerId) -> None:
+        """Count a timer as out of hand: its outcome is written, or will never be known."""
+        self._in_hand.discard(timer_id)
+
+    def note_slot_freed(self, destination: Destination) -> None:
+        """Have the claimer look soon if somebody may have waited for this slot."""
+        if self._wants_any_slot or destination in self.slots.waiting:
+            self.wake()
+        elif self.slots.unproven_wait:
+            # One look serves all the slots that come free until then.
+            top_up_s = trio.current_time() + TOP_UP_PAUSE_S
+            if top_up_s < self._look_by.deadline:  # noqa: PLR1730 - setting it costs, to the same too
+                self._look_by.deadline = top_up_s
+
+    def wake(self) -> None:
+        """Have the claimer look again at what is to be claimed."""
+        self._changed.set()
+
+    def begin_look(self) -> None:
+        """Begin a look: what changes from now on is for the next one."""
+        self._changed = trio.Event()
+
+    async def wait_changed(self, until_s: float, *, wants_any_slot: bool) -> None:
+        """Return when something has changed since `begin_look`, or at `until_s` of trio's clock.
+
+        `wants_any_slot`: whatever slot comes free is waited for.
+        """
+        self._wants_any_slot = wants_any_slot
+        with trio.CancelScope(deadline=until_s) as self._look_by:
+            await self._changed.wait()
+        if wants_any_slot:
+            # Slots come free one by one: one claim serves those of the next few milliseconds.
+            await trio.sleep(TOP_UP_PAUSE_S)
+
+    def report(self, metrics: Metrics, clock: Clock) -> None:
+        """Let the metrics show what is here."""
+        metrics.in_flight.set_function(lambda: self.slots.in_use)
+        metrics.cached.set_function(lambda: len(self.cache))
+        metrics.oldest_overdue_s.set_function(lambda: self._oldest_overdue_s(clock))
+
+    def _oldest_overdue_s(self, clock: Clock) -> float:
+        first_s = self.cache.first_due_s
+        return 0.0 if first_s is None else max(0.0, clock.now().timestamp() - first_s)
+
+    def _put(self, timers: Iterable[DueTimer], put: Callable[[DueTimer], None]) -> None:
+        before = self.cache.peek()
+        for timer in timers:
+            put(timer)
+        if self.cache.peek() != before:
+            self.wake()
