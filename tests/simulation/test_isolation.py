@@ -108,6 +108,6 @@ def test_new_receiver_has_its_turn_within_seconds_of_a_storm() -> None:
 
 
 def test_missing_limits_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slots, "full_queue", lambda *_: None)
+    monkeypatch.setattr(Slots, "wait_if_full", lambda *_: None)
     build = Build(settings=Settings(max_in_flight=200))
     assert list(hardly_late(history_beside(Temper.SILENT, build)))

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.contract.timers import NOW, seconds
-from timer_trio.domain.cache import LANE_SHARE, MAX_CUT_OFFS, Cache
+from timer_trio.domain.cache import BACKLOG_SHARE, MAX_CUT_OFFS, Cache
 from timer_trio.domain.pace import Pace, Queue
 from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
@@ -36,7 +36,7 @@ def drained(cache: Cache) -> Iterator[DueTimer]:
 
 
 def hide(cache: Cache, queue: Queue | None = None) -> None:
-    """Set the first lane aside, for its destination or another queue."""
+    """Set the first backlog aside, for its destination or another queue."""
     front = cache.peek()
     assert front is not None
     cache.set_aside(queue or front[1])
@@ -52,7 +52,7 @@ def numbers(cache: Cache) -> list[int]:
 
 
 def stale_fronts(cache: Cache) -> int:
-    return len(cache._fronts) - len(cache._lanes)
+    return len(cache._fronts) - len(cache._backlogs)
 
 
 # One heap of due times.
@@ -158,7 +158,7 @@ def test_reading_of_an_earlier_time_counts() -> None:
     assert list(drained(cache)) == [due(1, 10.0)]
 
 
-# Lanes.
+# Backlogs.
 
 
 def test_lane_set_aside_hides_no_other() -> None:
@@ -204,7 +204,7 @@ def test_lane_stays_aside_while_others_churn() -> None:
     assert cache.peek() == (NOW_S + 50.0, B)
 
 
-def test_newcomer_that_comes_first_shows_its_lane() -> None:
+def test_newcomer_that_comes_first_shows_its_backlog() -> None:
     cache = open_cache()
     cache.put(due(1, 10.0))
     hide(cache)
@@ -273,11 +273,11 @@ def test_lane_set_aside_again_and_again_leaves_nothing_behind() -> None:
 # What waits for full destinations.
 
 
-def crowded(cache: Cache, lanes: int, each: int) -> list[Destination]:
-    """Put overdue timers of some destinations in, and set their lanes aside."""
-    destinations = [Destination(f"http://{lane}.example:80") for lane in range(lanes)]
-    for number in range(each * lanes):
-        cache.put(due(1 + number, number - 1e6, destinations[number % lanes]))
+def with_backlogs(cache: Cache, backlogs: int, each: int) -> list[Destination]:
+    """Put overdue timers of some destinations in, and set their backlogs aside."""
+    destinations = [Destination(f"http://{backlog}.example:80") for backlog in range(backlogs)]
+    for number in range(each * backlogs):
+        cache.put(due(1 + number, number - 1e6, destinations[number % backlogs]))
     while cache.peek():
         hide(cache)
     return destinations
@@ -285,7 +285,7 @@ def crowded(cache: Cache, lanes: int, each: int) -> list[Destination]:
 
 def test_lanes_set_aside_leave_half_of_the_cache_to_the_others() -> None:
     cache = open_cache(max_timers=800)
-    crowded(cache, lanes=8, each=90)
+    with_backlogs(cache, backlogs=8, each=90)
     assert 300 <= len(cache) <= 400
     for number in range(400):
         cache.put(due(10_000 + number, 1.0 + number / 400, Destination(f"http://o{number % 9}")))
@@ -298,19 +298,19 @@ def test_only_the_fullest_of_the_lanes_set_aside_are_cut() -> None:
     for number in range(20):
         cache.put(due(90_000 + number, -2e6, A))
     hide(cache)
-    first = crowded(cache, lanes=5, each=90)[0]
-    assert cache.cut_off.keys() == {f"http://{lane}.example:80" for lane in range(5)}
+    first = with_backlogs(cache, backlogs=5, each=90)[0]
+    assert cache.cut_off.keys() == {f"http://{backlog}.example:80" for backlog in range(5)}
     assert len(cache) == 20 + 5 * 56
     assert cache.cut_off[first] == NOW + seconds(56 * 5 - 1e6)
 
 
-def test_lane_cut_while_aside_is_hungry_once_half_of_what_it_kept_is_gone() -> None:
+def test_backlog_cut_while_aside_wants_a_refill_once_half_of_what_it_kept_is_gone() -> None:
     cache = open_cache(max_timers=800)
-    crowded(cache, lanes=5, each=90)
-    assert not cache.is_hungry
+    with_backlogs(cache, backlogs=5, each=90)
+    assert not cache.wants_refill
     cache.recall(Destination("http://0.example:80"))
     taken = 0
-    while not cache.is_hungry:
+    while not cache.wants_refill:
         cache.peek()
         cache.take()
         taken += 1
@@ -319,15 +319,15 @@ def test_lane_cut_while_aside_is_hungry_once_half_of_what_it_kept_is_gone() -> N
 
 def test_lane_that_drains_may_hold_more_each_time_that_it_is_read_again() -> None:
     cache = open_cache(max_timers=800)
-    destination = crowded(cache, lanes=5, each=90)[0]
-    limits = [cache._lanes[destination].limit]
+    destination = with_backlogs(cache, backlogs=5, each=90)[0]
+    limits = [cache._backlogs[destination].limit]
     for first_id in (20_000, 30_000):
         cache.recall(destination)
-        while not cache.is_hungry:
+        while not cache.wants_refill:
             cache.peek()
             cache.take()
-        cache.reopen_drained_lanes()
-        limits.append(cache._lanes[destination].limit)
+        cache.reopen_drained()
+        limits.append(cache._backlogs[destination].limit)
         for number in range(120):
             cache.put(due(first_id + number, number - 1e5, destination))
     assert limits == [80, 100, 100]
@@ -335,14 +335,14 @@ def test_lane_that_drains_may_hold_more_each_time_that_it_is_read_again() -> Non
 
 def test_a_thousand_destinations_that_wait_are_cut_evenly() -> None:
     cache = open_cache(max_timers=8_000)
-    crowded(cache, lanes=1_000, each=6)
+    with_backlogs(cache, backlogs=1_000, each=6)
     assert 3_000 <= len(cache) <= 4_000
     assert len(cache.cut_off) == MAX_CUT_OFFS
 
 
 def test_more_waiting_destinations_than_room_keep_one_timer_each() -> None:
     cache = open_cache(max_timers=80)
-    crowded(cache, lanes=60, each=1)
+    with_backlogs(cache, backlogs=60, each=1)
     assert len(cache) == 60
 
 
@@ -367,18 +367,18 @@ def test_unproven_destinations_leave_half_of_the_cache_to_the_proven() -> None:
     assert len(proven) == 400
 
 
-def test_crowd_of_unproven_destinations_is_read_on_when_half_of_it_is_gone() -> None:
+def test_timers_of_unproven_destinations_are_read_on_when_half_of_it_is_gone() -> None:
     cache = Cache(800, lambda destination: ".new." in destination)
     cache.open_until(NOW + seconds(300))
     storm(cache, 401)
     taken = 0
-    while not cache.is_hungry:
+    while not cache.wants_refill:
         cache.peek()
         cache.take()
         taken += 1
     assert taken == 100  # 200 of the 300 are left
     cache.open_until(NOW + seconds(300))
-    assert not cache.is_hungry
+    assert not cache.wants_refill
 
 
 def test_destination_that_proves_itself_is_read_whole() -> None:
@@ -386,18 +386,18 @@ def test_destination_that_proves_itself_is_read_whole() -> None:
     cache = Cache(800, unproven.__contains__)
     cache.open_until(NOW + seconds(300))
     storm(cache, 401)
-    assert not cache.is_hungry
+    assert not cache.wants_refill
     proven = Destination("http://400.new.example:80")
     unproven.remove(proven)
     cache.judge_anew(proven)
-    assert cache.is_hungry
+    assert cache.wants_refill
     cache.open_until(NOW + seconds(300))
     cache.put(due(1, 290.0, proven))
     storm(cache, 400)
     assert due(1, 290.0, proven) in list(drained(cache))
 
 
-def test_proven_destination_that_turns_slow_joins_the_crowd() -> None:
+def test_proven_destination_that_turns_slow_is_held_back() -> None:
     unproven: set[Destination] = set()
     cache = Cache(800, unproven.__contains__)
     cache.open_until(NOW + seconds(300))
@@ -451,22 +451,22 @@ def test_full_cache_of_one_instant_keeps_as_much_as_it_may() -> None:
     assert (len(cache), cache.horizon) == (6, NOW + seconds(60.0))
 
 
-def test_trimmed_cache_is_hungry_when_half_is_gone() -> None:
+def test_trimmed_cache_wants_a_refill_when_half_is_gone() -> None:
     cache = open_cache(max_timers=8)
     for number in range(1, 10):
         cache.put(due(number, 10.0 - number, Destination(f"http://{number}.example:80")))
-    hungry = [cache.is_hungry for _ in zip(range(2), drained(cache), strict=False)]
-    assert hungry == [False, True]
+    wants = [cache.wants_refill for _ in zip(range(2), drained(cache), strict=False)]
+    assert wants == [False, True]
     cache.open_until(NOW + seconds(300.0))
-    assert not cache.is_hungry
+    assert not cache.wants_refill
 
 
-def test_cache_that_left_nothing_out_is_never_hungry() -> None:
+def test_cache_that_left_nothing_out_never_wants_a_refill() -> None:
     cache = open_cache()
     cache.put(due(1, 10.0))
-    assert not cache.is_hungry
+    assert not cache.wants_refill
     assert numbers(cache) == [1]
-    assert not cache.is_hungry
+    assert not cache.wants_refill
 
 
 def test_trim_never_moves_the_horizon_on() -> None:
@@ -478,7 +478,7 @@ def test_trim_never_moves_the_horizon_on() -> None:
     assert cache.horizon == NOW + seconds(50.0)
 
 
-# Cut lanes.
+# Cut backlogs.
 
 
 def test_one_destination_may_take_an_eighth() -> None:
@@ -490,13 +490,13 @@ def test_one_destination_may_take_an_eighth() -> None:
     assert (kept.count(A), kept.count(B)) == (6, 6)
 
 
-def test_cut_lane_keeps_its_nearest_and_still_takes_what_is_nearer() -> None:
+def test_cut_backlog_keeps_its_nearest_and_still_takes_what_is_nearer() -> None:
     cache = open_cache(max_timers=64)
     for number in range(1, 10):
         cache.put(due(number, float(number)))
     cache.put(due(20, 6.5))
     cache.put(due(21, 7.0))
-    cache.reopen_drained_lanes()
+    cache.reopen_drained()
     assert [*cache.cut_off] == [A]
     assert numbers(cache) == [1, 2, 3, 4, 5, 6, 20]
 
@@ -513,7 +513,7 @@ def test_lane_is_never_said_to_be_complete_beyond_its_first_cut() -> None:
         cache.put(due(number, 30.0))
     cache.open_until(NOW + seconds(300.0))
     cache.put(due(13, 45.0))
-    cache.reopen_drained_lanes()
+    cache.reopen_drained()
     assert [*cache.cut_off] == [A]
     assert 13 not in numbers(cache)
 
@@ -526,12 +526,12 @@ def test_lane_cut_beyond_the_horizon_is_not_said_to_be_complete_up_to_there() ->
     cache.put(due(9, 10.0))
     cache.open_until(NOW + seconds(300.0))
     cache.put(due(10, 60.0))
-    cache.reopen_drained_lanes()
+    cache.reopen_drained()
     assert [*cache.cut_off] == [A]
     assert 10 not in numbers(cache)
 
 
-def test_cut_lane_that_was_emptied_while_aside_is_recalled_as_empty() -> None:
+def test_cut_backlog_that_was_emptied_while_aside_is_recalled_as_empty() -> None:
     cache = open_cache(max_timers=64)
     for number in range(1, 10):
         cache.put(due(number, float(number), A))
@@ -549,11 +549,11 @@ def test_empty_lane_that_opens_again_leaves_nothing_behind() -> None:
     for number in range(1, 10):
         cache.put(due(number, float(number)))
     assert len(numbers(cache)) == 6
-    cache.reopen_drained_lanes()
-    assert not cache._lanes
+    cache.reopen_drained()
+    assert not cache._backlogs
 
 
-def test_cut_lane_leaves_the_horizon_to_the_others() -> None:
+def test_cut_backlog_leaves_the_horizon_to_the_others() -> None:
     cache = open_cache(max_timers=64)
     for number in range(1, 10):
         cache.put(due(number, float(number)))
@@ -562,15 +562,15 @@ def test_cut_lane_leaves_the_horizon_to_the_others() -> None:
     assert numbers(cache)[-1] == 20
 
 
-def test_drained_lane_is_hungry_and_opens_again() -> None:
+def test_drained_backlog_wants_a_refill_and_opens_again() -> None:
     cache = open_cache(max_timers=64)
     for number in range(1, 10):
         cache.put(due(number, float(number)))
-    hungry = [cache.is_hungry for _ in zip(range(2), drained(cache), strict=False)]
-    assert hungry == [False, True]
-    cache.reopen_drained_lanes()
+    wants = [cache.wants_refill for _ in zip(range(2), drained(cache), strict=False)]
+    assert wants == [False, True]
+    cache.reopen_drained()
     assert not cache.cut_off
-    assert not cache.is_hungry
+    assert not cache.wants_refill
     cache.put(due(9, 9.0))
     assert numbers(cache)[-1] == 9
 
@@ -582,7 +582,7 @@ def test_lane_that_a_full_cache_emptied_does_not_ask_for_more() -> None:
     for number in range(10, 69):
         cache.put(due(number, 1.0, Destination(f"http://{number}.example:80")))
     assert len(cache) == 48
-    assert not cache.is_hungry
+    assert not cache.wants_refill
 
 
 def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
@@ -594,7 +594,7 @@ def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
     cache.open_until(NOW + seconds(300.0))
     for left_out in (due(6, 6.0, A), due(7, 7.0, A)):
         cache.put(left_out)
-    cache.reopen_drained_lanes()
+    cache.reopen_drained()
     assert [*cache.cut_off] == [A]
     assert {timer.id.int for timer in drained(cache) if timer.destination == A} == {1, 2, 3, 4, 5}
 
@@ -604,7 +604,7 @@ def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
 
 def test_entry_takes_at_most_200_bytes() -> None:
     count = 40_000
-    cache = open_cache(max_timers=LANE_SHARE * count)
+    cache = open_cache(max_timers=BACKLOG_SHARE * count)
     gc.collect()
     tracemalloc.start()
     try:
@@ -624,8 +624,8 @@ def test_timer_moved_without_end_leaves_nothing_behind(other_s: float) -> None:
     cache.put(due(2, other_s))
     for step in range(50_000):
         cache.put(due(1, float(10 + step % 7)))
-    (lane,) = cache._lanes.values()
-    assert len(lane.heap) <= 20
+    (backlog,) = cache._backlogs.values()
+    assert len(backlog.heap) <= 20
     assert stale_fronts(cache) <= 20
 
 
@@ -648,7 +648,7 @@ def test_destinations_that_come_and_go_leave_nothing_behind() -> None:
         cache.done(cache.take().id)
     for number in range(10_000):
         cache.put(due(1, 1.0, Destination(f"http://{number}.example:80")))
-    assert len(cache._lanes) == 1
+    assert len(cache._backlogs) == 1
     assert stale_fronts(cache) <= 20
 
 
@@ -703,6 +703,6 @@ def test_entry_that_has_gone_meanwhile_is_let_go_of_in_peace() -> None:
 def test_destinations_that_are_cut_off_are_named() -> None:
     cache = open_cache(max_timers=80)
     assert not cache.cut_off
-    for number in range(80 // LANE_SHARE + 1):
+    for number in range(80 // BACKLOG_SHARE + 1):
         cache.put(due(number, number))
     assert cache.cut_off == {A: NOW + seconds(7)}

@@ -16,7 +16,7 @@ from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
 MAX_TIMERS: Final = 40
 MAX_PER_LANE: Final = 5
-MAX_CROWD: Final = 20
+MAX_HELD_BACK: Final = 20
 STALE_ALLOWED: Final = 16
 IDS: Final = st.integers(1, 200).map(lambda number: TimerId(UUID(int=number)))
 INSTANTS: Final = st.integers(-5, 40).map(lambda due_in_s: NOW + seconds(due_in_s))
@@ -42,10 +42,10 @@ class CacheModel(RuleBasedStateMachine):
 
     def cached(self) -> dict[TimerId, DueTimer]:
         found: dict[TimerId, DueTimer] = {}
-        for key, (due_s, _, lane) in self.cache._entries.items():
+        for key, (due_s, _, backlog) in self.cache._entries.items():
             timer_id = TimerId(UUID(int=key))
             due_at = datetime.fromtimestamp(due_s, NOW.tzinfo)
-            found[timer_id] = DueTimer(due_at, timer_id, lane.destination)
+            found[timer_id] = DueTimer(due_at, timer_id, backlog.destination)
         return found
 
     def claimable(self) -> Iterator[DueTimer]:
@@ -54,7 +54,7 @@ class CacheModel(RuleBasedStateMachine):
     def pinned(self, timer: DueTimer) -> DueTimer:
         """Leave the URL alone while a claim or a statement is under way.
 
-        Whichever of two lanes is then believed may be cut off: the next pass mends that.
+        Whichever of two backlogs is then believed may be cut off: the next pass mends that.
         """
         if timer.id in self.taken or timer.id in self.page:
             row = self.rows.get(timer.id, timer)
@@ -84,7 +84,7 @@ class CacheModel(RuleBasedStateMachine):
     def load(self, until: datetime) -> None:
         self.cache.open_until(until)
         self.asked_until = until
-        self.cache.reopen_drained_lanes()
+        self.cache.reopen_drained()
         for timer in sorted(self.rows.values()):
             cut_off = self.cache.cut_off.get(timer.destination)
             if cut_off is None or timer.due_at < cut_off:
@@ -149,8 +149,8 @@ class CacheModel(RuleBasedStateMachine):
         """Each timer is there at its time or before it, but for what was left out."""
         cached = self.cached()
         for row in self.claimable():
-            lane = self.cache._cut.get(row.destination)
-            cutoff_s = lane.cutoff_s if lane else float("inf")
+            backlog = self.cache._cut.get(row.destination)
+            cutoff_s = backlog.cutoff_s if backlog else float("inf")
             if row.destination in self.unproven:
                 cutoff_s = min(cutoff_s, self.cache._unproven_horizon_s)
             if self.cache._is_short:
@@ -159,27 +159,27 @@ class CacheModel(RuleBasedStateMachine):
                 assert cached[row.id].due_at <= row.due_at
 
     @invariant()
-    def never_starves_in_silence(self) -> None:
+    def never_wants_in_silence(self) -> None:
         """An empty cache that was to hold something asks the loader for it."""
         is_missing = any(row.due_at < self.asked_until for row in self.claimable())
-        assert self.cache.is_hungry or len(self.cache) or not is_missing
+        assert self.cache.wants_refill or len(self.cache) or not is_missing
 
     @invariant()
     def keeps_to_its_limits(self) -> None:
         assert len(self.cache) <= MAX_TIMERS
-        lanes = self.cache._lanes.values()
-        crowd = [lane.live for lane in lanes if self.cache._is_in_crowd(lane)]
-        assert self.cache._crowd_live == sum(crowd) <= MAX_CROWD
+        backlogs = self.cache._backlogs.values()
+        held_back = [backlog.live for backlog in backlogs if self.cache._is_held_back(backlog)]
+        assert self.cache._held_back_live == sum(held_back) <= MAX_HELD_BACK
         assert self.cache.queues == set(self.cache._aside.values())
-        assert self.cache._aside.keys() <= self.cache._lanes.keys()
-        for lane in self.cache._lanes.values():
-            assert lane.live <= lane.limit <= MAX_PER_LANE
-            assert len(lane.heap) <= 2 * lane.live + STALE_ALLOWED
+        assert self.cache._aside.keys() <= self.cache._backlogs.keys()
+        for backlog in self.cache._backlogs.values():
+            assert backlog.live <= backlog.limit <= MAX_PER_LANE
+            assert len(backlog.heap) <= 2 * backlog.live + STALE_ALLOWED
 
     @invariant()
     def leaves_nothing_behind(self) -> None:
         used = {timer.destination for timer in self.cached().values()}
-        assert self.cache._lanes.keys() == used | self.cache._cut.keys()
+        assert self.cache._backlogs.keys() == used | self.cache._cut.keys()
         assert len(self.cache._fronts) <= 2 * MAX_TIMERS + STALE_ALLOWED
         assert {timer_id.int for timer_id in self.taken} == self.cache._taken.keys()
 

@@ -18,7 +18,7 @@ B: Final = Destination("https://b.example:443")
 def filled(slots: Slots, destination: Destination = A, now_s: float = 0.0) -> int:
     """Hold as many slots as the destination may have; answers how many."""
     count = 0
-    while slots.free and slots.full_queue(destination, now_s) is None:
+    while slots.free and slots.wait_if_full(destination, now_s) is None:
         slots.hold(destination)
         count += 1
     return count
@@ -83,16 +83,16 @@ def test_full_destination_is_closed_until_a_slot_comes_free() -> None:
     filled(slots)
     assert slots.waiting == {A: None}
     assert slots.opens_s(A, 5.0) is None
-    assert slots.full_queue(A, 1e6) == A
+    assert slots.wait_if_full(A, 1e6) == A
 
 
 def test_full_destination_is_topped_up_when_a_quarter_is_free() -> None:
     slots = proven_slots(1000, 100)
     filled(slots)
     release(slots, 24, now_s=5.0)
-    assert slots.full_queue(A, 5.0) == A
+    assert slots.wait_if_full(A, 5.0) == A
     release(slots, 1, now_s=5.0)
-    assert slots.full_queue(A, 5.0) is None
+    assert slots.wait_if_full(A, 5.0) is None
     assert not slots.waiting
 
 
@@ -102,8 +102,8 @@ def test_full_destination_is_topped_up_soon_after_the_first_came_free() -> None:
     release(slots, 1, now_s=5.0)
     release(slots, 1, now_s=5.005)
     assert slots.opens_s(A, 5.0) == 5.0 + TOP_UP_PAUSE_S
-    assert slots.full_queue(A, 5.005) == A
-    assert slots.full_queue(A, 5.0 + TOP_UP_PAUSE_S) is None
+    assert slots.wait_if_full(A, 5.005) == A
+    assert slots.wait_if_full(A, 5.0 + TOP_UP_PAUSE_S) is None
     assert slots.opens_s(A, 5.0) is None
 
 
@@ -112,7 +112,7 @@ def test_destination_that_never_was_full_has_no_pause() -> None:
     for _ in range(99):
         slots.hold(A)
     release(slots, 1, now_s=5.0)
-    assert slots.full_queue(A, 5.0) is None
+    assert slots.wait_if_full(A, 5.0) is None
 
 
 def test_destination_that_others_squeezed_waits_for_a_slot_of_its_own() -> None:
@@ -121,7 +121,7 @@ def test_destination_that_others_squeezed_waits_for_a_slot_of_its_own() -> None:
     release(slots, 1, now_s=5.0)
     for n in range(9):
         slots.hold(Destination(f"http://{n}.example:80"))
-    assert slots.full_queue(A, 6.0) == A
+    assert slots.wait_if_full(A, 6.0) == A
     assert slots.waiting == {A: None}
 
 
@@ -130,9 +130,9 @@ def test_destination_opens_when_others_make_room() -> None:
     for _ in range(12):
         slots.hold(B)
     filled(slots, A)
-    assert slots.full_queue(A, 0.0) == A
+    assert slots.wait_if_full(A, 0.0) == A
     release(slots, 12, now_s=1.0, destination=B)
-    assert slots.full_queue(A, 1.0) is None
+    assert slots.wait_if_full(A, 1.0) is None
 
 
 def test_destination_still_waits_when_its_last_slot_came_free() -> None:
@@ -140,7 +140,7 @@ def test_destination_still_waits_when_its_last_slot_came_free() -> None:
     filled(slots)
     release(slots, 1, now_s=5.0)
     assert A in slots.waiting
-    assert slots.full_queue(A, 5.0) is None
+    assert slots.wait_if_full(A, 5.0) is None
 
 
 def test_destination_with_nothing_due_waits_no_longer() -> None:
@@ -165,7 +165,7 @@ def test_slots_never_exceed_a_limit_nor_leak(
         destination = Destination(f"http://{number}.example:80")
         if is_hold and slots.free:
             limit = max(1, min(per_destination, slots.free // FREE_SHARE))
-            if slots.full_queue(destination, now_s) is None:
+            if slots.wait_if_full(destination, now_s) is None:
                 assert held[destination] < limit
                 slots.hold(destination)
                 held[destination] += 1
@@ -192,9 +192,9 @@ def test_new_destinations_share_a_quarter_of_what_slow_ones_leave(
     total: int, new: int, slow: int
 ) -> None:
     slots = Slots(total, 100)
-    assert slots.room(Pace.NEW, 0.0) == new
-    assert slots.room(Pace.SLOW, 0.0) == slow
-    assert slots.room(Pace.PROMPT, 0.0) == total
+    assert slots.let_in(Pace.NEW, 0.0) == new
+    assert slots.let_in(Pace.SLOW, 0.0) == slow
+    assert slots.let_in(Pace.PROMPT, 0.0) == total
 
 
 def test_slow_destination_leaves_others_some_of_what_slow_ones_may_hold() -> None:
@@ -208,16 +208,16 @@ def test_destination_is_slow_that_has_not_answered_for_a_second() -> None:
     slots = Slots(1000, 100)
     slots.hold(A)
     slots.begin(A, 5.0)
-    assert slots.room(Pace.NEW, 5.999) == 217
+    assert slots.let_in(Pace.NEW, 5.999) == 217
     assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + PROMPT_S
-    assert slots.room(Pace.NEW, 6.0) == 874 // 4
+    assert slots.let_in(Pace.NEW, 6.0) == 874 // 4
     assert slots.held_by(Pace.SLOW) == 1
 
 
 def test_new_destination_holds_a_few_until_it_has_answered() -> None:
     slots = Slots(1000, 100)
     assert filled(slots) == NEW_SLOTS
-    assert slots.full_queue(A, 0.0) == A
+    assert slots.wait_if_full(A, 0.0) == A
     slots.begin(A, 0.0)
     slots.end(A, 0.01, 0.01)
     assert slots.take_changed() == {A}
@@ -233,13 +233,13 @@ def test_a_dozen_silent_destinations_leave_room_for_new_ones() -> None:
             for _ in range(before):
                 slots.begin(destination, second)
     assert slots.held_by(Pace.SLOW) <= 500
-    assert slots.room(Pace.NEW, 300.0) >= 90
+    assert slots.let_in(Pace.NEW, 300.0) >= 90
 
 
 def test_claimed_and_unsent_is_no_silence() -> None:
     slots = Slots(1000, 100)
     slots.hold(A)
-    assert slots.room(Pace.NEW, 1e6) == 217
+    assert slots.let_in(Pace.NEW, 1e6) == 217
 
 
 def test_destination_that_answers_some_of_many_is_not_silent() -> None:
@@ -249,9 +249,9 @@ def test_destination_that_answers_some_of_many_is_not_silent() -> None:
         slots.begin(A, 0.0)
     for second in range(1, 9):
         slots.end(A, second * 0.9, 0.1)
-        slots.room(Pace.NEW, second * 0.9)
+        slots.let_in(Pace.NEW, second * 0.9)
     assert slots.held_by(Pace.PROMPT) == 1
-    slots.room(Pace.NEW, 8.3)
+    slots.let_in(Pace.NEW, 8.3)
     assert slots.held_by(Pace.SLOW) == 1
 
 
@@ -259,7 +259,7 @@ def test_destination_that_answers_again_is_soon_prompt() -> None:
     slots = Slots(1000, 100)
     answer(slots, A, in_s=30.0)
     answers = 0
-    while slots.full_queue(A, 0.0) is None and not slots.held_by(Pace.PROMPT):
+    while slots.wait_if_full(A, 0.0) is None and not slots.held_by(Pace.PROMPT):
         slots.hold(A)
         if slots.held_by(Pace.PROMPT):
             break
@@ -301,7 +301,7 @@ def test_slots_that_come_free_are_wanted_while_somebody_waits_with_others_of_its
     slots = Slots(16, 16)
     for destination in many("new", 3):
         slots.hold(destination)
-    assert slots.full_queue(A, 0.0) is Pace.NEW
+    assert slots.wait_if_full(A, 0.0) is Pace.NEW
     assert slots.unproven_wait
     slots.keep_waiting({Pace.NEW})
     assert slots.unproven_wait
@@ -314,11 +314,11 @@ def test_those_that_wait_with_others_are_let_in_in_chunks() -> None:
     destinations = many("new", 218)
     for destination in destinations:
         slots.hold(destination)
-    assert slots.room(Pace.NEW, 0.0) == 0
+    assert slots.let_in(Pace.NEW, 0.0) == 0
     slots.release(destinations[0], 5.0)
-    assert slots.room(Pace.NEW, 5.0) == 0
+    assert slots.let_in(Pace.NEW, 5.0) == 0
     assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + TOP_UP_PAUSE_S
-    assert slots.room(Pace.NEW, 5.0 + TOP_UP_PAUSE_S) == 1
+    assert slots.let_in(Pace.NEW, 5.0 + TOP_UP_PAUSE_S) == 1
 
 
 def test_what_is_remembered_of_destinations_has_an_end() -> None:

@@ -260,7 +260,7 @@ def test_swept_replica_comes_back_under_a_new_id() -> None:
 def test_distrusted_lease_is_held_again_after_the_next_beat() -> None:
     async def script(running: Running) -> None:
         await trio.sleep(0.5)
-        running.heartbeat.distrust(running.heartbeat.replica)
+        running.heartbeat.lose(running.heartbeat.replica)
         assert not running.heartbeat.is_held
         await trio.sleep(1.0)
         assert running.heartbeat.is_held
@@ -271,7 +271,7 @@ def test_distrusted_lease_is_held_again_after_the_next_beat() -> None:
 def test_news_of_an_id_given_up_harms_nobody() -> None:
     async def script(running: Running) -> None:
         await trio.sleep(0.5)
-        running.heartbeat.distrust(OTHER)
+        running.heartbeat.lose(OTHER)
         assert running.heartbeat.is_held
 
     beating(script)

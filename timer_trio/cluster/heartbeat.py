@@ -88,7 +88,7 @@ class Heartbeat:
         """Tell whether claims made under this id may be acted upon; has no checkpoint."""
         return replica == self.replica and self.is_held
 
-    def distrust(self, replica: ReplicaId) -> None:
+    def lose(self, replica: ReplicaId) -> None:
         """Hold the lease no longer: somebody has learned that the row of this id is gone."""
         if replica == self.replica:
             self._confirmed_s = float("-inf")
@@ -136,7 +136,7 @@ class Heartbeat:
         Raises:
             StorageUnavailableError, ContentionError: call it again, or the others will sweep it.
         """
-        self.distrust(self.replica)
+        self.lose(self.replica)
         await self._storage.sweep(self.replica, None, self._clock.now())
 
     async def _beat(self) -> bool:

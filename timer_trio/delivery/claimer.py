@@ -14,7 +14,7 @@ from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.settler import Settler
-from timer_trio.domain.arm import Plan, arm
+from timer_trio.domain.arming import Plan, take_due
 
 MAX_OPEN: Final = 10_000
 """Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
@@ -81,14 +81,14 @@ class Claimer:
             plan = self._plan()
             for start in range(0, len(plan.armed), MAX_CLAIMS):
                 claims.start_soon(self._claims.claim, plan.armed[start : start + MAX_CLAIMS])
-            if self._agenda.cache.is_hungry:
+            if self._agenda.cache.wants_refill:
                 self._agenda.refill.ask_near()
-            await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.starved)
+            await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.out_of_slots)
 
     def _plan(self) -> Plan:
         if not self._heartbeat.is_held:
-            return Plan(armed=(), wake_at=None, starved=False)
-        return arm(
+            return Plan(armed=(), wake_at=None, out_of_slots=False)
+        return take_due(
             self._agenda.cache,
             self._agenda.slots,
             self._clock.now(),

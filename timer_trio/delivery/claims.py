@@ -15,7 +15,7 @@ from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
-from timer_trio.domain.arm import Armed
+from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, ReplicaGoneError
 from timer_trio.domain.outcome import judge, unreadable
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
@@ -107,7 +107,7 @@ class Claims:
                 if not self._stopping:
                     reply = await repeat_until_answered(lambda: self._ask(batch))
         except ReplicaGoneError:
-            self._heartbeat.distrust(batch.replica)
+            self._heartbeat.lose(batch.replica)
         await self._take_reply(batch, reply)
 
     async def _ask(self, batch: _Batch) -> ClaimReply:

@@ -106,7 +106,7 @@ class Loader:
         began_s = trio.current_time()
         if wants.near or wants.window or began_s >= self._looked_s + self._interval_s:
             until = self._begin(now, anew=wants.window)
-            self._cache.reopen_drained_lanes()
+            self._cache.reopen_drained()
             rows += await self._read(self._shards.own, until)
             self._looked_s = began_s  # one that failed is made again, as far as it was to go
         elif self._must_look_often:
@@ -141,7 +141,7 @@ class Loader:
 
     def _begin(self, now: datetime, *, anew: bool) -> datetime:
         near_edge = now + timedelta(seconds=NEAR_EDGE_INTERVALS * self._interval_s)
-        if anew or self._cache.is_hungry or self._cache.horizon <= near_edge:
+        if anew or self._cache.wants_refill or self._cache.horizon <= near_edge:
             self._cache.open_until(now + self._window)
             return now + self._window
         return near_edge

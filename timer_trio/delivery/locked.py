@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from timer_trio.domain.arm import Armed
+from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.retries import FIRST_PAUSE_S, Retries, Retry
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId

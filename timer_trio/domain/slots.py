@@ -77,20 +77,17 @@ class Slots:
     def held_by(self, pace: Pace) -> int:
         return self._held[pace]
 
-    def full_queue(self, destination: Destination, now_s: float) -> Queue | None:
-        """Name what is full, so that the destination may hold no more; None: it may.
-
-        What is full is waiting from now on.
-        """
+    def wait_if_full(self, destination: Destination, now_s: float) -> Queue | None:
+        """Let a destination wait if it may hold no more, and name what is full; None: it may."""
         load = self._loads.get(destination)
         pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
-        if not self.room(pace, now_s):
+        if not self.let_in(pace, now_s):
             return pace
         limit = self._limit(pace)
         return None if self._is_open(destination, limit - held, limit, now_s) else destination
 
-    def room(self, pace: Pace, now_s: float) -> int:
-        """Count the slots that destinations of a pace may take now, all of them together."""
+    def let_in(self, pace: Pace, now_s: float) -> int:
+        """Count the slots that a pace may take now, all together; none: it waits."""
         if pace is Pace.PROMPT:
             return self.free
         self._judge_silent(now_s)

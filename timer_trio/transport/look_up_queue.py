@@ -21,9 +21,9 @@ class LookUpQueue:
 
     def __init__(self, threads: int) -> None:
         kept = threads // SHARE
-        self._kept = _Lane(kept)
-        self._common = _Lane(threads - kept)
-        self._running: dict[str, _Lane] = {}
+        self._kept = _Share(kept)
+        self._common = _Share(threads - kept)
+        self._running: dict[str, _Share] = {}
 
     def __len__(self) -> int:
         """How many names wait."""
@@ -42,11 +42,11 @@ class LookUpQueue:
 
     def take(self) -> str | None:
         """Say which name a thread is to look up now; None: none may."""
-        for lane in (self._kept, self._common):
-            host = lane.take()
+        for share in (self._kept, self._common):
+            host = share.take()
             if host is not None:
                 self.discard(host)
-                self._running[host] = lane
+                self._running[host] = share
                 return host
         return None
 
@@ -55,7 +55,7 @@ class LookUpQueue:
         self._running.pop(host).release(host)
 
 
-class _Lane:
+class _Share:
     """Some threads, and the names that may have one of them: a queue for each domain, by turns."""
 
     def __init__(self, threads: int) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.timers import NOW, seconds
-from timer_trio.domain.arm import Plan, arm
+from timer_trio.domain.arming import Plan, take_due
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.pace import PROMPT_S
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
@@ -44,7 +44,7 @@ def put(cache: Cache, timers: Iterable[Due], first_id: int = 1) -> None:
 
 def plan(cache: Cache, slots: Slots, at_s: float = 0.0, *, budget: int = 10_000) -> Plan:
     now = NOW + seconds(at_s)
-    return arm(cache, slots, now, budget=budget, ahead_s=AHEAD_S, reach_s=REACH_S)
+    return take_due(cache, slots, now, budget=budget, ahead_s=AHEAD_S, reach_s=REACH_S)
 
 
 def taken(plan: Plan) -> list[Due]:
@@ -84,7 +84,9 @@ def proven_slots(total: int, per_destination: int) -> Slots:
 
 
 def test_empty_cache_asks_for_nothing() -> None:
-    assert plan(cache_of([]), proven_slots(10, 10)) == Plan(armed=[], wake_at=None, starved=False)
+    assert plan(cache_of([]), proven_slots(10, 10)) == Plan(
+        armed=[], wake_at=None, out_of_slots=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,10 @@ def test_wake_up_is_never_too_early_to_do_something(microseconds: int, ahead_s: 
     cache.open_until(due_at + seconds(1))
     cache.put(DueTimer(due_at, TimerId(UUID(int=1)), A))
     slots = proven_slots(1, 1)
-    first = arm(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    first = take_due(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s, reach_s=REACH_S)
     assert first.wake_at is not None
     assert due_at - seconds(ahead_s) <= first.wake_at <= due_at - seconds(ahead_s) + 3 * TICK
-    woken = arm(cache, slots, first.wake_at, budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    woken = take_due(cache, slots, first.wake_at, budget=1, ahead_s=ahead_s, reach_s=REACH_S)
     assert len(woken.armed) == 1
 
 
@@ -138,7 +140,7 @@ def test_full_destination_is_set_aside_and_hides_nobody() -> None:
     decided = plan(cache_of([(-9.0, A)] * 5 + [(0.0, B)]), slots)
     assert Counter(destination for _, destination in taken(decided)) == {A: 2, B: 1}
     assert decided.wake_at is None
-    assert not decided.starved
+    assert not decided.out_of_slots
 
 
 def test_what_has_no_slot_stays_in_the_cache() -> None:
@@ -201,26 +203,26 @@ def test_batch_ends_with_the_last_slot() -> None:
         answer(slots, destination)
     decided = plan(cache_of((0.0, destination) for destination in destinations), slots)
     assert (len(decided.armed), slots.free) == (4, 0)
-    assert decided.starved
+    assert decided.out_of_slots
 
 
 @pytest.mark.parametrize(("budget", "count"), [(3, 3), (0, 0), (-5, 0)])
 def test_batch_ends_with_the_budget(budget: int, count: int) -> None:
     decided = plan(cache_of([(0.0, A)] * 9), proven_slots(1000, 1000), budget=budget)
     assert len(decided.armed) == count
-    assert decided.starved
+    assert decided.out_of_slots
 
 
-def test_nothing_due_is_no_starving() -> None:
+def test_nothing_due_is_no_want_of_slots() -> None:
     decided = plan(cache_of([(60.0, A)]), proven_slots(1000, 1000), budget=0)
-    assert not decided.starved
+    assert not decided.out_of_slots
     assert wakes_in_s(decided) == 59.9
 
 
 def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
     cache, slots = cache_of([(0.0, A)] * 2), proven_slots(1000, 1)
     plan(cache, slots)
-    assert plan(cache, slots, budget=0).starved
+    assert plan(cache, slots, budget=0).out_of_slots
     assert A in slots.waiting
 
 
@@ -242,7 +244,7 @@ def test_new_destinations_leave_most_slots_to_those_that_have_answered() -> None
     answer(slots, A)
     decided = plan(cache, slots)
     assert Counter(d == A for _, d in taken(decided)) == {True: 50, False: 218}
-    assert not decided.starved
+    assert not decided.out_of_slots
 
 
 def test_new_destination_has_its_turn_as_soon_as_others_count_as_slow() -> None:
@@ -381,7 +383,11 @@ class Run:
         while ends and (planned_s is None or ends[0][0] <= planned_s):
             end_s, destination = heappop(ends)
             self.slots.end(destination, NOW.timestamp() + end_s, self.hold_s)
-            if decided.starved or destination in self.slots.waiting or self.slots.unproven_wait:
+            if (
+                decided.out_of_slots
+                or destination in self.slots.waiting
+                or self.slots.unproven_wait
+            ):
                 return end_s
         return planned_s
 

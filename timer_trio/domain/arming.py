@@ -26,16 +26,16 @@ class Armed(NamedTuple):
 class Plan:
     """What to claim now, and when to look again unless cache or slots change before.
 
-    `wake_at` is None where only such a change can bring something to do; `starved` says that
+    `wake_at` is None where only such a change can bring something to do; `out_of_slots` says that
     timers wait for any slot, whatever their destination.
     """
 
     armed: Sequence[Armed]
     wake_at: datetime | None
-    starved: bool
+    out_of_slots: bool
 
 
-def arm(
+def take_due(
     cache: Cache, slots: Slots, now: datetime, *, budget: int, ahead_s: float, reach_s: float
 ) -> Plan:
     """Take from the cache what is to be claimed now, and hold a slot for each.
@@ -46,7 +46,7 @@ def arm(
     now_s = now.timestamp()
     armed: list[Armed] = []
     opens_s: list[float] = []
-    starved = False
+    out_of_slots = False
     waited = _recall(cache, slots, now_s)
     while front := cache.peek():
         due_s, destination = front
@@ -54,21 +54,21 @@ def arm(
             opens_s.append(due_s - ahead_s)
             break
         if len(armed) >= budget or not slots.free:
-            starved = True
+            out_of_slots = True
             break
         if destination in slots.waiting:
             waited.add(destination)
-        full = slots.full_queue(destination, now_s)
+        full = slots.wait_if_full(destination, now_s)
         if full is None:
             slots.hold(destination)
             armed.append(Armed(cache.take(), destination in waited and due_s < now_s))
         else:
             cache.set_aside(full)
-    if not starved:  # then every destination with a timer due was looked at
+    if not out_of_slots:  # then every destination with a timer due was looked at
         slots.keep_waiting(cache.queues)
     waits_s = [slots.opens_s(queue, now_s) for queue in cache.queues]
     opens_s += [wait_s for wait_s in waits_s if wait_s is not None]
-    return Plan(armed=armed, wake_at=_first_instant(opens_s), starved=starved)
+    return Plan(armed=armed, wake_at=_first_instant(opens_s), out_of_slots=out_of_slots)
 
 
 def _recall(cache: Cache, slots: Slots, now_s: float) -> set[Destination]:
@@ -78,7 +78,7 @@ def _recall(cache: Cache, slots: Slots, now_s: float) -> set[Destination]:
     for destination in changed:
         cache.judge_anew(destination)
     for queue in changed | cache.queues:
-        room = slots.room(queue, now_s) if isinstance(queue, Pace) else 1
+        room = slots.let_in(queue, now_s) if isinstance(queue, Pace) else 1
         if room:
             shown.update(cache.recall(queue, room))
     return shown
