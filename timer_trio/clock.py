@@ -30,7 +30,7 @@ class _Reading(NamedTuple):
     taken_s: float
 
     def at(self, now_s: float) -> tuple[float, float]:
-        """Tell what it says of now."""
+        """Return what it says of now."""
         drift_s = DRIFT * (now_s - self.taken_s)
         return self.least_s - drift_s, self.most_s + drift_s
 
@@ -56,7 +56,7 @@ class Clock:
         """Seconds on a clock that counts suspend, where there is one, for the fence."""
 
     def take_reading(self, database_now: datetime, asked_s: float) -> float:
-        """Learn the database's time from a reply that has just arrived.
+        """Take the database's time from a reply that has just arrived.
 
         `asked_s` is trio's time at which the question was sent. Returns the seconds by which the
         clock was set at least, if no length of replies explains what it shows: they are negative if
@@ -73,7 +73,7 @@ class Clock:
         return step_s
 
     def now(self) -> datetime:
-        """Tell the database's time, in UTC.
+        """Return the database's time, in UTC.
 
         Raises:
             ClockUnsetError: there was no reading yet.
@@ -83,7 +83,7 @@ class Clock:
         return datetime.fromtimestamp(self._offset_s + trio.current_time(), UTC)
 
     def timestamp(self) -> datetime:
-        """Tell the time for people to read: the machine's until the database has told its own."""
+        """Return the time for people to read: the machine's until the database has told its own."""
         if self._offset_s is None:
             return datetime.now(UTC)  # noqa: TID251 - nothing is decided by it
         return self.now()
@@ -95,7 +95,7 @@ class Clock:
 
 
 def _step_s(reading: _Reading, known: Sequence[tuple[float, float]]) -> float:
-    """Say by how much a reading lies beyond what is known, at least."""
+    """Return by how much a reading lies beyond what is known, at least."""
     if not known:
         return 0.0
     back_s = reading.most_s - max(least_s for least_s, _ in known)

@@ -305,7 +305,7 @@ def _is_of_kubernetes(as_written: str, value: str) -> bool:
 
 
 def for_development(settings: Settings) -> Settings:
-    """Let callbacks reach this machine, unless the operator has said where they may go."""
+    """Admit callbacks to this machine, unless the operator has said where they may go."""
     if settings.callback_allow:
         return settings
     return settings.model_copy(update={"callback_allow": LOOPBACK})
@@ -344,7 +344,7 @@ class _Problem:
 
 
 def _with_names(problem: _Problem, names: Mapping[str, str]) -> str:
-    """Say a problem with the names as they are written; one that is not set is named alike."""
+    """Word a problem with the names as they are written; one that is not set is named alike."""
     given = [names[name] for name in problem.names if name in names]
     prefix = PREFIX if any(name.startswith(PREFIX) for name in given) else ""
     shown = {name: names.get(name, prefix + name) for name in problem.names}

@@ -85,7 +85,7 @@ class Heartbeat:
         return self._age_s() < self._times.fence_s
 
     def holds(self, replica: ReplicaId) -> bool:
-        """Tell whether claims made under this id may be acted upon; has no checkpoint."""
+        """Whether claims made under this id may be acted upon; has no checkpoint."""
         return replica == self.replica and self.is_held
 
     def lose(self, replica: ReplicaId) -> None:

@@ -93,7 +93,7 @@ class Hints:
             self._queued.set()
 
     def hand_over(self, shards: Collection[int]) -> None:
-        """Tell whoever owns these shards, which were ours until now, to read them."""
+        """Have whoever owns these shards, which were ours until now, read them."""
         if shards:
             self._to_look_at.update(shards)
             self._queued.set()

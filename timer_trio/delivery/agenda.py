@@ -85,7 +85,7 @@ class Agenda:
             await trio.sleep(TOP_UP_PAUSE_S)
 
     def report(self, metrics: Metrics, clock: Clock) -> None:
-        """Let the metrics show what is here."""
+        """Show in the metrics what is here."""
         metrics.in_flight.set_function(lambda: self.slots.in_use)
         metrics.cached.set_function(lambda: len(self.cache))
         metrics.oldest_overdue_s.set_function(lambda: self._oldest_overdue_s(clock))

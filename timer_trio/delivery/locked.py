@@ -57,7 +57,7 @@ class LockedTimers:
         return len(self._waiting) + self._looked_at
 
     def add_nowait(self, locked: LockedTimer) -> bool:
-        """Let a timer wait here; False: there are too many."""
+        """Keep a timer here; False: there are too many."""
         if len(self) >= MAX_LOCKED:
             return False
         self._waiting.add(locked, trio.current_time())

@@ -77,7 +77,7 @@ class AddressGuard:
         self._refused_kind = lru_cache(_KEPT_VERDICTS)(self._judge)
 
     def refusal(self, host: str, ip: str) -> str | None:
-        """Say what an address is that `host` must not lead to; None: a callback may go there."""
+        """Name what an address is that `host` must not lead to; None: a callback may go there."""
         kind = self._refused_kind(ip)
         return None if kind and host.lower().rstrip(".") in self._names else kind
 

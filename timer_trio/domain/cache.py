@@ -215,7 +215,7 @@ class Cache:
         return shown
 
     def done(self, timer_id: TimerId) -> DueTimer | None:
-        """Hear that the claim of a taken timer has been answered; tells what was put meanwhile."""
+        """End the claim of a taken timer; returns what was put of it meanwhile."""
         return self._taken.pop(timer_id.int, None)
 
     def keys(self) -> list[int]:

@@ -33,7 +33,7 @@ class RosterEntry:
 
 
 def roster(records: Sequence[ReplicaRecord], now: datetime) -> Sequence[RosterEntry]:
-    """Say of each replica how it is and how many shards it owns, in the order of the records.
+    """Describe how each replica is and how many shards it owns, in the order of the records.
 
     A silent one owns its shards until it is swept, one that leaves owns none.
     """

@@ -49,7 +49,10 @@ class Shards:
         self._choices: tuple[int, ...] = ()
 
     def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> bool:
-        """Hear which replicas own shards; `replica` is this one. Tells whether that has changed."""
+        """Divide among the replicas that own shards, of which `replica` is this one.
+
+        Returns whether they have changed.
+        """
         known = frozenset(members)
         if known == self._members:
             return False
@@ -61,7 +64,7 @@ class Shards:
         return True
 
     def owns(self, timer_id: TimerId) -> bool:
-        """Tell whether a timer is in a shard of this replica's own."""
+        """Whether a timer is in a shard of this replica's own."""
         return shard_of(timer_id) in self.own
 
     def choose(self, random_bits: Callable[[int], int], *, own: bool) -> int:

@@ -78,7 +78,7 @@ class Slots:
         return self._held[pace]
 
     def wait_if_full(self, destination: Destination, now_s: float) -> Queue | None:
-        """Let a destination wait if it may hold no more, and name what is full; None: it may."""
+        """Have a destination wait if it may hold no more, and name what is full; None: it may."""
         load = self._loads.get(destination)
         pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
         if not self.let_in(pace, now_s):
@@ -113,7 +113,7 @@ class Slots:
         return bool(self._changed) or Pace.NEW in waiting or Pace.SLOW in waiting
 
     def keep_waiting(self, queues: Iterable[Queue]) -> None:
-        """Let these queues wait, and no others: nothing else has timers due."""
+        """Keep these queues waiting, and no others: nothing else has timers due."""
         self.waiting = {queue: self.waiting.get(queue) for queue in queues}
 
     def take_changed(self) -> set[Destination]:

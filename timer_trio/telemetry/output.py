@@ -200,7 +200,7 @@ def queued(stream: TextIO | None) -> TextIO:
 
 
 def queue_stderr() -> None:
-    """Let nothing that this process writes to standard error wait from here on."""
+    """Have nothing that this process writes to standard error wait from here on."""
     sys.stderr = queued(sys.stderr)
 
 

@@ -92,7 +92,7 @@ class Recorder:
         self._noted = trio.Event()
 
     async def _wait_turn(self) -> None:
-        """Let all others run, again and again while they have much to do."""
+        """Give way to all others, again and again while they have much to do."""
         busy_s = BUSY_S
         while busy_s >= BUSY_S:
             began_s = trio.current_time()

@@ -31,7 +31,7 @@ async def hold_clock_for_threads(
     limit_s: float = THREAD_LIMIT_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Let no virtual time pass while a thread of `trio.to_thread.run_sync` runs; until cancelled.
+    """Hold virtual time while a thread of `trio.to_thread.run_sync` runs; until cancelled.
 
     A thread that has called back into trio, and waits there, holds nothing.
 

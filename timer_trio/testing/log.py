@@ -25,7 +25,7 @@ _USERS: Final[list[object]] = []
 
 @contextmanager
 def quiet_log() -> Iterator[None]:
-    """Let the modules of the service log warnings and errors alone; the loggers of others are left.
+    """Have the modules of the service log warnings and errors alone; loggers of others are left.
 
     How they are written is for whoever has configured structlog.
     """

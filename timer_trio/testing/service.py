@@ -60,7 +60,7 @@ class TimerService:
         )
 
     def now(self) -> datetime:
-        """Tell the virtual time."""
+        """Return the virtual time."""
         return self.start + timedelta(seconds=trio.current_time() - self._began_s)
 
     async def wait_callbacks(self, count: int) -> list[Callback]:

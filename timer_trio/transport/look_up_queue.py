@@ -30,7 +30,7 @@ class LookUpQueue:
         return len(self._common)
 
     def add(self, host: str, *, is_quick: bool) -> None:
-        """Let a name wait; `is_quick`: it has been found in good time before."""
+        """Queue a name; `is_quick`: it has been found in good time before."""
         self._common.add(host)
         if is_quick:
             self._kept.add(host)
@@ -41,7 +41,7 @@ class LookUpQueue:
         self._kept.discard(host)
 
     def take(self) -> str | None:
-        """Say which name a thread is to look up now; None: none may."""
+        """Take the name that a thread is to look up now; None: none may."""
         for share in (self._kept, self._common):
             host = share.take()
             if host is not None:
@@ -51,7 +51,7 @@ class LookUpQueue:
         return None
 
     def end(self, host: str) -> None:
-        """Hear that the thread of a name is free again."""
+        """Free the thread of a name."""
         self._running.pop(host).release(host)
 
 

@@ -55,18 +55,18 @@ class NameMemory:
             self._found.put(host, _Found(answer, now_s, took_s <= QUICK_S))
 
     def fresh(self, host: str, now_s: float) -> Hosts | Failure | None:
-        """Tell an answer that nobody need ask for again yet."""
+        """Return an answer that nobody need ask for again yet."""
         failed = self._failed.get(host)
         if failed is not None and now_s < failed[1] + FRESH_S:
             return failed[0]
         return self._hosts(host, now_s - FRESH_S)
 
     def old(self, host: str, now_s: float) -> Hosts | None:
-        """Tell the addresses that may be used while the name server keeps us waiting."""
+        """Return the addresses that may be used while the name server keeps us waiting."""
         return self._hosts(host, now_s - OLD_S)
 
     def is_quick(self, host: str) -> bool:
-        """Tell whether this name was found in good time when it was last asked for."""
+        """Whether this name was found in good time when it was last asked for."""
         found = self._found.get(host)
         return found is not None and found.is_quick
 

@@ -84,7 +84,7 @@ class Resolver:
         self._short_s = -inf
 
     def note_shortage(self) -> None:
-        """Hear that something of our own is used up: a look-up that fails now blames no name."""
+        """Note that something of our own is used up: a look-up that fails now blames no name."""
         self._short_s = trio.current_time()
 
     async def resolve(self, host: str, port: int) -> list[Address]:

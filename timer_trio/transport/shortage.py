@@ -22,7 +22,7 @@ LOOK_UP_FAILED: Final = "a name look-up failed while something was lacking"
 
 
 def lacking(error: BaseException) -> str | None:
-    """Say what is used up, if that is why something failed."""
+    """Name what is used up, if that is why something failed."""
     if isinstance(error, MemoryError):
         return NO_MEMORY
     if isinstance(error, ssl.SSLError):  # its errno is a number of OpenSSL's
@@ -31,7 +31,7 @@ def lacking(error: BaseException) -> str | None:
 
 
 def lacking_to_open() -> str | None:
-    """Say what is used up, if no socket can be opened."""
+    """Name what is used up, if no socket can be opened."""
     try:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
     except OSError as error:
@@ -42,7 +42,7 @@ def lacking_to_open() -> str | None:
 def lacking_to_connect(
     error: BaseException, family: int, address: tuple[object, ...]
 ) -> str | None:
-    """Say what is used up, if that is why a connection to an address could not be opened.
+    """Name what is used up, if that is why a connection to an address could not be opened.
 
     EADDRNOTAVAIL has two causes: all local ports are taken, or this machine has no address from
     which the other one could be reached. UDP has ports of its own, and needs such an address, too.

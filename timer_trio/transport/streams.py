@@ -51,7 +51,7 @@ class TcpStream:
             return 0
 
     def is_quiet(self) -> bool:
-        """Tell whether the other side has neither said anything unasked nor closed."""
+        """Whether the other side has neither said anything unasked nor closed."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)

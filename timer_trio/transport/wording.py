@@ -36,7 +36,7 @@ def peers(addresses: Iterable[object]) -> str:
 
 
 def refused_addresses(host: str, kinds: Mapping[str, str]) -> str:
-    """Say why none of a host's addresses may be reached: `kinds` tells what each of them is.
+    """Explain why none of a host's addresses may be reached: `kinds` tells what each of them is.
 
     Addresses that a name has led to are for the log alone: they are of the operator's network.
     """
@@ -47,7 +47,7 @@ def refused_addresses(host: str, kinds: Mapping[str, str]) -> str:
 
 
 def loss(error: OSError, peer: str) -> str:
-    """Say how an open connection broke."""
+    """Describe how an open connection broke."""
     if isinstance(error, ssl.SSLError):
         return clean(f"TLS with {peer} failed: {_tls_cause(error)}")
     words = _LOSSES.get(error.errno or 0, "connection to {peer} broke: {cause}")
