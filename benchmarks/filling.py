@@ -13,7 +13,7 @@ import trio
 from psycopg.sql import SQL, Identifier
 
 from timer_trio.embedded import embedded_postgres
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.threads import run_in_thread
 
 CHUNK: Final = 500_000

@@ -103,5 +103,7 @@ CREATE TABLE timer_trio_migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
     checksum text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    -- The oldest release that can work on a database with this step; NULL: any can.
+    oldest_release text
 );

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from timer_trio.embedded.server import PostgresServer
-from timer_trio.storage.migrate import migrate
+from timer_trio.storage.migrations.migrate import migrate
 
 _NUMBERS: Final = itertools.count()
 

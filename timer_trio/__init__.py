@@ -21,4 +21,4 @@ The rooms of the house, in the order of the flow:
 one door to worker threads.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -31,7 +31,11 @@ async def receiver() -> AsyncIterator[ReceiverProcess]:
 @pytest.fixture
 def service_database(database_url: str) -> str:
     """The test's database as the service wants to have it named."""
-    return f"postgresql:///?{urlencode(conninfo_to_dict(database_url), quote_via=quote)}"
+    return as_url(database_url)
+
+
+def as_url(conninfo: str) -> str:
+    return f"postgresql:///?{urlencode(conninfo_to_dict(conninfo), quote_via=quote)}"
 
 
 @pytest.fixture

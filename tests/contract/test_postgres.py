@@ -25,7 +25,7 @@ from timer_trio.domain.timer import Claim, Status
 from timer_trio.embedded.server import PostgresServer
 from timer_trio.storage import connections
 from timer_trio.storage.connections import Connections
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 
 DAMAGE = [

@@ -21,7 +21,7 @@ from tests.command import run_command
 from tests.contract.timers import ALICE, new_timer
 from timer_trio import __version__
 from timer_trio.embedded import PostgresServer
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 
 KEY = "k3y-" * 8

@@ -23,7 +23,8 @@ from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
 from timer_trio.domain.outcome import unreadable
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.timer import Claim
-from timer_trio.storage.migrate import MigrationError, migrate_database
+from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.storage.sqlstate import words_of
 

@@ -20,7 +20,7 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.intake import intake
 from timer_trio.run.replica import Replica
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import Answer, Permit, Request

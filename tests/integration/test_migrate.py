@@ -10,21 +10,31 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
+from structlog.testing import capture_logs
 
-from timer_trio.storage.migrate import (
-    MigrationError,
-    create_database,
-    migrate,
-    migrate_database,
-    revert,
-    status,
-)
-from timer_trio.storage.steps import Migration, load_migrations
+from timer_trio import __version__
+from timer_trio.storage.migrations.checks import excluded_replicas
+from timer_trio.storage.migrations.create import create_database
+from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.migrations.migrate import migrate, migrate_database, revert, status
+from timer_trio.storage.migrations.steps import Migration, is_older, load_migrations
 
 Connection = psycopg.Connection[Any]
 
 NOTES = Migration(9001, "notes", "CREATE TABLE notes (n integer)", "DROP TABLE notes")
 BROKEN = Migration(9002, "broken", "CREATE TABLE half (n integer); SELECT 1/0", "DROP TABLE half")
+
+RELEASE = __version__.partition(".dev")[0]
+JOIN = """
+    INSERT INTO replicas (id, started_at, host, pid, version)
+    VALUES (gen_random_uuid(), now(), %s, %s, %s)
+"""
+
+
+def after(release: str, version: int = 9001) -> Migration:
+    """Make a step that excludes what is older than a release."""
+    return Migration(version, "tidy", f"-- after {release}\nSELECT 1", "SELECT 1")
+
 
 # What a schema consists of, as the server prints it.
 CATALOG = """
@@ -101,8 +111,8 @@ def test_reverting_takes_back_the_newest_step_first(
     both = [*steps, NOTES]
     migrate(connection, both)
     assert list(revert(connection, 1, both)) == [NOTES]
-    assert [state.migration for state in status(connection, both) if not state.applied_at] == [
-        NOTES
+    assert [state.name for state in status(connection, both) if not state.applied_at] == [
+        str(NOTES)
     ]
 
 
@@ -126,11 +136,82 @@ def test_a_step_that_was_changed_afterwards_is_refused(
         migrate(connection, changed)
 
 
-def test_a_newer_database_is_refused(connection: Connection, steps: Sequence[Migration]) -> None:
+async def test_service_starts_on_a_newer_database_that_leaves_it_room(
+    connection: Connection, empty_database_url: str, steps: Sequence[Migration]
+) -> None:
+    just_fits = after(RELEASE, 9002)
+    migrate(connection, [*steps, NOTES, just_fits])
+    await migrate_database(empty_database_url)
+    assert list(migrate(connection)) == []
+    states = status(connection)
+    assert all(state.applied_at for state in states)
+    assert [(state.name, state.kind, state.is_known) for state in states[-2:]] == [
+        ("9001 notes", "before", False),
+        ("9002 tidy", f"after {RELEASE}", False),
+    ]
+
+
+def test_steps_of_a_newer_version_are_not_taken_back(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
     migrate(connection, [*steps, NOTES])
+    with pytest.raises(MigrationError, match=r"newer than this version.*9001 notes"):
+        revert(connection)
+
+
+def test_newer_database_that_excludes_this_version_is_refused(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    migrate(connection, [*steps, after("999.0.0")])
     for attempt in (migrate, revert, status):
-        with pytest.raises(MigrationError, match=r"newer than this version.*notes"):
+        with pytest.raises(MigrationError, match=r"newer than this version.*9001 tidy.*999\.0\.0"):
             attempt(connection)
+    with pytest.raises(MigrationError, match="newer than this version"):
+        migrate(connection, spare_older=True)
+
+
+@pytest.mark.parametrize("version", ["", "0.1.0", "998.9.9"])
+def test_what_excludes_a_replica_is_not_taken_while_it_lives(
+    version: str, connection: Connection, steps: Sequence[Migration]
+) -> None:
+    tidy = after("999.0.0")
+    newer = [*steps, tidy, replace(NOTES, version=9002)]
+    migrate(connection)
+    connection.execute(JOIN, ["node-1", 7, version])
+    connection.execute(JOIN, ["node-2", 8, "999.0.0.dev0"])
+    with pytest.raises(
+        MigrationError, match=r"9001 tidy.*older than 999\.0\.0.*node-1:7 of"
+    ) as raised:
+        migrate(connection, newer)
+    assert "node-2" not in str(raised.value)
+    # What only adds has been taken all the same, although it comes later.
+    assert [state.name for state in status(connection, newer) if not state.applied_at] == [
+        "9001 tidy"
+    ]
+    with capture_logs() as log:
+        assert list(migrate(connection, newer, spare_older=True)) == []
+    assert [line["event"] for line in log] == ["migration_put_off"]
+    connection.execute("DELETE FROM replicas WHERE host = 'node-1'")
+    assert list(migrate(connection, newer, spare_older=True)) == [tidy]
+    assert all(state.applied_at for state in status(connection, newer))
+
+
+def test_no_replica_joins_while_a_step_is_taken_that_would_exclude_it(
+    connection: Connection, empty_database_url: str
+) -> None:
+    migrate(connection)
+    with psycopg.connect(empty_database_url, autocommit=True) as other:
+        other.execute("SET lock_timeout = '50ms'")
+        with connection.transaction():
+            assert excluded_replicas(connection, after("999.0.0")) is None
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute(JOIN, ["node-1", 7, "0.1.0"])
+        other.execute(JOIN, ["node-1", 7, "0.1.0"])
+
+
+def test_no_step_excludes_the_version_that_brings_it(steps: Sequence[Migration]) -> None:
+    releases = [step.oldest_release for step in steps if step.oldest_release]
+    assert not [release for release in releases if is_older(__version__, release)]
 
 
 def test_a_timers_table_of_another_making_is_refused_and_kept(connection: Connection) -> None:

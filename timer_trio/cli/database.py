@@ -12,14 +12,14 @@ import trio
 from timer_trio.cli.group import read_settings
 from timer_trio.config import Settings, StartRefusedError
 from timer_trio.embedded import DataDirHeldError, embedded_postgres, running_url
-from timer_trio.storage import migrate
 from timer_trio.storage.connections import connect
+from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.sqlstate import is_gone, words_of
 
 T = TypeVar("T")
 
 
-def with_connection(action: Callable[[migrate.Connection], T]) -> T:
+def with_connection(action: Callable[[Connection], T]) -> T:
     """Call `action` with a connection.
 
     Raises:

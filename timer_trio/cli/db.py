@@ -14,7 +14,10 @@ from timer_trio.cli.database import with_connection, with_database
 from timer_trio.cli.group import version
 from timer_trio.cli.terminal import progress_stream
 from timer_trio.config import StartRefusedError
-from timer_trio.storage import migrate, prune
+from timer_trio.storage import prune
+from timer_trio.storage.migrations import create as creation
+from timer_trio.storage.migrations import migrate
+from timer_trio.storage.migrations.taken import Connection
 
 _UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
@@ -32,7 +35,7 @@ def db() -> None:
 @version
 def create() -> None:
     """Create the database that DATABASE_URL names."""
-    made = with_database(migrate.create_database)
+    made = with_database(creation.create_database)
     click.echo("created" if made else "it is there already")
 
 
@@ -62,10 +65,15 @@ def revert(steps: int) -> None:
 @db.command()
 @version
 def status() -> None:
-    """Tell which steps of the schema the database has."""
+    """Tell which steps of the schema the database has.
+
+    `before` only adds to it; `after 0.3.0` is taken once no older replica runs, and none can start
+    from then on.
+    """
     for state in with_connection(migrate.status):
         when = f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}" if state.applied_at else "missing"
-        click.echo(f"{state.migration}  {when}")
+        unknown = "" if state.is_known else "  (by a newer version)"
+        click.echo(f"{state.name}  {state.kind}  {when}{unknown}")
 
 
 def _age(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:
@@ -110,14 +118,14 @@ def _confirmed(question: str) -> bool:
         raise StartRefusedError("nobody answered: add --yes to delete without asking") from None
 
 
-def _count_ended(connection: migrate.Connection, age: timedelta) -> tuple[int, datetime]:
-    if not all(state.applied_at for state in migrate.status(connection)):
+def _count_ended(connection: Connection, age: timedelta) -> tuple[int, datetime]:
+    if any(state.is_lacking for state in migrate.status(connection)):
         raise StartRefusedError("the database lacks a step of the schema: timer-trio db migrate")
     cutoff = prune.cutoff_of(connection, age)
     return prune.count_ended(connection, cutoff), cutoff
 
 
-def _prune(connection: migrate.Connection, cutoff: datetime, expected: int) -> int:
+def _prune(connection: Connection, cutoff: datetime, expected: int) -> int:
     deleted = 0
     with click.progressbar(length=expected, label="deleting", file=progress_stream()) as progress:
         for count in prune.prune_all(connection, cutoff):

@@ -25,7 +25,7 @@ from timer_trio.domain.membership import Identity
 from timer_trio.run.open_files import Shares, Wanted, divide
 from timer_trio.run.replica import Replica
 from timer_trio.server import Server
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import BULK_CONNECTIONS, STAGE_CONNECTIONS, PostgresStorage
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import MAX_IDLE, Pool

@@ -63,7 +63,8 @@ class OutcomesLostError(Exception):
 class Replica:
     """The stages of one process over one storage.
 
-    `prepare` is called before the storage is used, again and again while the database is away;
+    `prepare` is called before the storage is used, again and again while the database is away, and
+    once more after that;
     `warnings` and `trouble` are for /health. `alone` says that no other replica can be alive, so
     what others still claim is freed at once.
     """
@@ -318,6 +319,8 @@ class Replica:
             try:
                 await self._prepare()
                 await self._heartbeat.join(alone=self._alone)
+                # What excludes it may have been taken until its row was there to stop that.
+                await self._prepare()
             except (StorageUnavailableError, ContentionError) as error:
                 if str(error) != reason:
                     reason = str(error)

@@ -23,7 +23,7 @@ from timer_trio.domain.timer import ReplicaId
 from timer_trio.embedded import exit_code
 from timer_trio.run.lifeline import READY, STOP, Lifeline
 from timer_trio.server import Listening
-from timer_trio.storage.migrate import migrate_database
+from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 
 FIRST_PAUSE_S: Final = 0.1

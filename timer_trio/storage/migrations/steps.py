@@ -1,4 +1,8 @@
-"""The steps of the schema: the numbered files of `schema/`."""
+"""The steps of the schema: the numbered files of `schema/`.
+
+A *before* step only adds: replicas of older releases go on beside it. An *after* step is what they
+cannot live with. Its file begins with `-- after 0.3.0`, the oldest release that can.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 _UP_FILE: Final = re.compile(r"(\d{4})_(\w+)\.up\.sql")
+_AFTER: Final = re.compile(r"-- after (\d+\.\d+\.\d+)\b")
+_RELEASE: Final = re.compile(r"\d+(?:\.\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,38 @@ class Migration:
     down: str
 
     def __str__(self) -> str:
-        return f"{self.version:04} {self.name}"
+        return step_name(self.version, self.name)
 
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.up.encode()).hexdigest()
+
+    @property
+    def oldest_release(self) -> str | None:
+        """The oldest release that can work on a database with this *after* step.
+
+        None: it is a *before* step, which all can.
+        """
+        match = _AFTER.match(self.up)
+        return match[1] if match else None
+
+
+def step_name(version: int, name: str) -> str:
+    return f"{version:04} {name}"
+
+
+def is_older(version: str, release: str) -> bool:
+    """Whether code of this version is older than a release.
+
+    A development version counts as the release that it becomes; one that nobody has told as older
+    than all.
+    """
+    return _numbers(version) < _numbers(release)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = _RELEASE.match(version)
+    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def load_migrations(folder: Traversable | None = None) -> Sequence[Migration]:
@@ -41,7 +74,7 @@ def load_migrations(folder: Traversable | None = None) -> Sequence[Migration]:
 
 def _schema_folder() -> Traversable:
     packaged = resources.files("timer_trio") / "schema"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schema"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "schema"
 
 
 def _read(folder: Traversable, match: re.Match[str]) -> Migration:

@@ -1,0 +1,1 @@
+ALTER TABLE timer_trio_migrations DROP COLUMN oldest_release;

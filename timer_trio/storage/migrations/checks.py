@@ -1,0 +1,90 @@
+"""What must hold before a step of the schema is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from timer_trio.storage.grants import missing_grants
+from timer_trio.storage.migrations.errors import GrantsMissingError, MigrationError
+from timer_trio.storage.migrations.steps import Migration, is_older
+from timer_trio.storage.migrations.taken import BOOKKEEPING, Connection, has_table
+
+OLDEST_POSTGRESQL: Final = 15
+
+_NAMED: Final = 3
+"""Tables or replicas that are named: enough to recognise them by."""
+
+# Where a table without a schema would be made. What an extension has brought is nobody's own.
+_TABLES: Final = """
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'f', 'm')
+        AND NOT EXISTS (
+            SELECT FROM pg_depend
+            WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'
+        )
+    ORDER BY relname
+"""
+
+
+def check_server(connection: Connection) -> None:
+    """Refuse a server or an encoding that timers cannot live in."""
+    if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
+        raise MigrationError(f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise MigrationError(
+            f"the database's encoding is {encoding}, and timers need UTF8: let DATABASE_URL name"
+            " another database, and make it with `timer-trio db create`"
+        )
+
+
+def check_grants(connection: Connection) -> None:
+    """Refuse a role that may not do with the tables what the service must."""
+    if grants := missing_grants(connection):
+        raise GrantsMissingError(
+            f"the role {connection.info.user} may not do here what the service must: let the owner"
+            f" of the tables run {grants}"
+        )
+
+
+def check_is_ours(connection: Connection) -> None:
+    """Refuse a database in which others live and we do not."""
+    if has_table(connection, BOOKKEEPING):
+        return
+    tables = [f"`{name}`" for (name,) in connection.execute(_TABLES)]
+    if tables:
+        raise MigrationError(
+            f"the database {connection.info.dbname} holds tables of others ({_listed(tables)}): let"
+            " DATABASE_URL name a database of the service's own, and make it with `timer-trio db"
+            " create`; or, if the timers shall live beside them, run `timer-trio db migrate"
+            " --into-existing` once"
+        )
+
+
+def excluded_replicas(connection: Connection, migration: Migration) -> str | None:
+    """Name the replicas that could not go on after a step; None: there are none.
+
+    In the last case none can join before the end of the transaction.
+    """
+    if migration.oldest_release is None:
+        return None
+    # At first without a lock, for which each heartbeat would have to wait.
+    if older := _older_replicas(connection, migration.oldest_release):
+        return _listed(older)
+    connection.execute("LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE")
+    return _listed(_older_replicas(connection, migration.oldest_release)) or None
+
+
+def _older_replicas(connection: Connection, release: str) -> Sequence[str]:
+    rows = connection.execute("SELECT host, pid, version FROM replicas ORDER BY host, pid")
+    return [
+        f"{host}:{pid} of {version or 'an unknown version'}"
+        for host, pid, version in rows
+        if is_older(version, release)
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
