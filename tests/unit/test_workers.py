@@ -10,14 +10,7 @@ import trio
 import trio.testing
 
 from timer_trio.run.lifeline import Lifeline
-from timer_trio.run.workers import (
-    FIRST_PAUSE_S,
-    LONG_LIFE_S,
-    LONGEST_PAUSE_S,
-    Worker,
-    Workers,
-    next_pause_s,
-)
+from timer_trio.run.workers import Worker, Workers
 
 STUCK = [sys.executable, "-c", "import time; time.sleep(100)"]
 
@@ -49,15 +42,3 @@ async def test_worker_that_does_not_stop_is_killed_after_its_time(
             for _ in range(signals):
                 workers.stop()
     assert ended_well == [False]
-
-
-def test_pause_doubles_up_to_its_limit_while_workers_die_young() -> None:
-    pauses = [0.0]
-    for _ in range(8):
-        pauses.append(next_pause_s(pauses[-1], lived_s=1))
-    assert pauses[1:] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
-
-
-def test_pause_is_short_again_after_a_long_life() -> None:
-    assert next_pause_s(LONGEST_PAUSE_S, LONG_LIFE_S) == FIRST_PAUSE_S
-    assert next_pause_s(LONGEST_PAUSE_S, LONG_LIFE_S - 1) == LONGEST_PAUSE_S

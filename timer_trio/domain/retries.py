@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final, Generic, TypeVar
 
+from timer_trio.backoff import Backoff
+
 FIRST_PAUSE_S: Final = 0.05
 """A transaction of ours has ended by then."""
 LONGEST_PAUSE_S: Final = 1.0
 """How late something may be found that can go on: a stranger's transaction ends after hours."""
+
+_PAUSES: Final = Backoff(first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
 
 T = TypeVar("T")
 
@@ -38,11 +42,11 @@ class Retries(Generic[T]):
         return self._heap[0][0] if self._heap else float("inf")
 
     def add(self, item: T, now_s: float) -> None:
-        self._push(Retry(item, FIRST_PAUSE_S), now_s)
+        self._push(Retry(item, _PAUSES.next_s(0.0)), now_s)
 
     def again(self, retry: Retry[T], now_s: float) -> None:
         """Put back what was tried in vain: it waits twice as long."""
-        self._push(Retry(retry.item, min(2 * retry.pause_s, LONGEST_PAUSE_S)), now_s)
+        self._push(Retry(retry.item, _PAUSES.next_s(retry.pause_s)), now_s)
 
     def take(self, now_s: float, at_most: int) -> list[Retry[T]]:
         """Take out those whose time has come, the first ones first."""

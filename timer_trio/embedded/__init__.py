@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import structlog
 import trio
 
+from timer_trio.backoff import restart_pause_s
 from timer_trio.embedded.api_key import kept_api_key, read_api_key
 from timer_trio.embedded.errors import DataDirHeldError, EmbeddedUnavailableError
 from timer_trio.embedded.folders import reachable_data_dir
@@ -29,6 +30,7 @@ __all__ = [
     "WorkersLock",
     "embedded_postgres",
     "exit_code",
+    "keep_running",
     "kept_api_key",
     "reachable_data_dir",
     "read_api_key",
@@ -36,9 +38,6 @@ __all__ = [
 ]
 
 log = structlog.get_logger()
-
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 5.0
 
 
 @asynccontextmanager
@@ -54,7 +53,7 @@ async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
     url = await server.start()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_running, server)
+            nursery.start_soon(keep_running, server)
             yield url
             nursery.cancel_scope.cancel()
     finally:
@@ -62,16 +61,16 @@ async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
             await server.stop()
 
 
-async def _keep_running(server: PostgresServer) -> NoReturn:
-    pause_s = _FIRST_PAUSE_S
+async def keep_running(server: PostgresServer) -> NoReturn:
+    """Start a server again whenever it has ended, each time later while it ends young."""
+    pause_s, launched_s = 0.0, trio.current_time()
     while True:
         code = await server.wait_ended()
-        log.error("the embedded PostgreSQL ended", code=code, restart_in_s=pause_s)
+        pause_s = restart_pause_s(pause_s, trio.current_time() - launched_s)
+        log.error("embedded_postgresql_ended", code=code, restart_in_s=pause_s)
         await trio.sleep(pause_s)
         try:
             await server.launch()
         except (EmbeddedUnavailableError, OSError) as error:
-            log.error("the embedded PostgreSQL did not come back", reason=str(error))  # noqa: TRY400 - the words say it all
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        else:
-            pause_s = _FIRST_PAUSE_S
+            log.error("embedded_postgresql_not_started", reason=str(error))  # noqa: TRY400 - the words say it all
+        launched_s = trio.current_time()

@@ -148,7 +148,7 @@ class PostgresServer:
     async def _end_predecessor(self) -> None:
         """End the server of a service that was killed."""
         if postmaster := live_postmaster(self._cluster):
-            log.warning("ending the PostgreSQL of a killed service", pid=postmaster.pid)
+            log.warning("left_postgresql_ended", pid=postmaster.pid)
             await end(postmaster.pid, lambda: live_postmaster(self._cluster) is None)
 
     def _remove_misleading_pid_file(self) -> None:

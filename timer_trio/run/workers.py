@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 import trio
 
+from timer_trio.backoff import restart_pause_s
 from timer_trio.cluster.heartbeat import sweep_predecessors
 from timer_trio.config import Settings, StartRefusedError, environment_of
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
@@ -26,10 +27,6 @@ from timer_trio.server import Listening
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 
-FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
-LONG_LIFE_S: Final = 30.0
-"""What ends a worker that has lived for so long is no trouble of its start."""
 LAST_S: Final = 15.0
 """What a worker may take beyond its grace, for its last claims and outcomes: then it is stuck."""
 REFUSED: Final = 2
@@ -189,7 +186,7 @@ class Workers:
                 self._is_refused = True
                 self.stop()
             else:
-                pause_s = next_pause_s(pause_s, trio.current_time() - began)
+                pause_s = restart_pause_s(pause_s, trio.current_time() - began)
                 log.error("worker_ended", worker=number, code=code, restart_in_s=pause_s)
                 with trio.move_on_after(pause_s):
                     await self._stopping.wait()
@@ -223,10 +220,3 @@ class Workers:
         if not self._is_ready:
             self._is_ready = True
             self._on_ready()
-
-
-def next_pause_s(last_s: float, lived_s: float) -> float:
-    """Say how long to wait before a worker is started again; `last_s`: how long it was last."""
-    if lived_s >= LONG_LIFE_S:
-        return FIRST_PAUSE_S
-    return min(max(2 * last_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
