@@ -14,7 +14,7 @@ import trio
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from timer_trio.embedded.server import PostgresServer
+from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate
 
 _NUMBERS: Final = itertools.count()

@@ -22,7 +22,7 @@ from timer_trio.domain.errors import StorageError, StorageUnavailableError
 from timer_trio.domain.outcome import unreadable
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.timer import Claim, Status
-from timer_trio.embedded.server import PostgresServer
+from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage import connections
 from timer_trio.storage.connections import Connections
 from timer_trio.storage.migrations.migrate import migrate_database

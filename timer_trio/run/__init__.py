@@ -1,11 +1,11 @@
 """What wires the parts together, starts and stops them.
 
-- ``supervisor``  the root nursery of a service of one process
-- ``workers``     several processes under a parent
-- ``worker``      one of them
-- ``lifeline``    what parent and worker say to each other
+- ``main``        the service from its start to its end, in one process or several
 - ``process``     what one process takes of the system, and the signals that it obeys
-- ``replica``     one replica: its parts, and the order in which they start and stop
+- ``replica``     one replica: its parts wired together
+- ``parent``      the process that starts workers and keeps them running
+- ``worker``      one of these
+- ``lifeline``    what parent and worker say to each other
 - ``open_files``  how the files that a process may open are divided
 - ``welcome``     the first lines for whoever tries the service
 - ``probe``       the container's health check

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from timer_trio.run.lifeline import Lifeline
-from timer_trio.run.workers import Worker, Workers
+from timer_trio.run.parent import Worker, Workers
 
 STUCK = [sys.executable, "-c", "import time; time.sleep(100)"]
 
@@ -28,7 +28,7 @@ def stuck() -> Iterator[Worker]:
 async def test_worker_that_does_not_stop_is_killed_after_its_time(
     stuck: Worker, grace_s: float, signals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timer_trio.run.workers.LAST_S", 0.05)
+    monkeypatch.setattr("timer_trio.run.parent.LAST_S", 0.05)
     workers = Workers(lambda: stuck, grace_s=grace_s, on_ready=lambda: None, on_stop=lambda: None)
     ended_well: list[bool] = []
 

@@ -12,7 +12,7 @@ from timer_trio.embedded.account import Account
 from timer_trio.embedded.binaries import MAJOR
 from timer_trio.embedded.errors import EmbeddedUnavailableError
 from timer_trio.embedded.folders import give_to
-from timer_trio.embedded.process import end_group, exit_code, last_words
+from timer_trio.embedded.subprocesses import end_group, exit_code, last_words
 
 _HALF_MADE: Final = "postgresql.new-"
 SUPERUSER: Final = "timer_trio"

@@ -16,9 +16,9 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
 from timer_trio.run.open_files import Shares
+from timer_trio.run.parent import Start, Workers, prepare_database
 from timer_trio.run.process import Signals, heard_signals, replica_on, run_replica, use_system
 from timer_trio.run.welcome import welcome
-from timer_trio.run.workers import Start, Workers, prepare_database
 from timer_trio.server import Server
 
 log = structlog.get_logger()

@@ -1,6 +1,6 @@
 """Becomes a program of PostgreSQL: gives up root, ties its life to the parent's, and executes it.
 
-Run as a script of the standard library alone, `launcher.py PARENT ACCOUNT [PROGRAM ARGUMENT...]`,
+Run as a script of the standard library alone, `run_as.py PARENT ACCOUNT [PROGRAM ARGUMENT...]`,
 because between fork and exec of a process with threads hardly anything is safe. ACCOUNT is `own`,
 `unprivileged:UID:GID`, or `namespace:UID:GID`: a user namespace where root bears that number.
 """
