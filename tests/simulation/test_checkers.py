@@ -37,7 +37,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
-from timer_trio.run import replica
+from timer_trio.run import supervisor
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Swept
 from timer_trio.storage.memory import MemoryStorage, _Row, _summary
 
@@ -300,7 +300,7 @@ def test_sweep_before_the_fence_is_found_out() -> None:
 
 
 def test_missing_hand_over_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica, "LEAVE_S", 0.0)
+    monkeypatch.setattr(supervisor, "LEAVE_S", 0.0)
     assert_found_out(hardly_late, Plot.ROLLING)
 
 

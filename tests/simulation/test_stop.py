@@ -14,7 +14,7 @@ from tests.simulation.history import History
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.config import Settings
 from timer_trio.domain.timer import Delivery, Status, Timer
-from timer_trio.run.replica import OutcomesLostError
+from timer_trio.run.supervisor import OutcomesLostError
 
 GRACE_S = 10.0
 

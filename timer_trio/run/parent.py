@@ -22,6 +22,7 @@ from timer_trio.config import Settings, StartRefusedError, environment_of
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.embedded import exit_code
+from timer_trio.run.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, STOP, Lifeline
 from timer_trio.server import Listening
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -134,8 +135,7 @@ class Workers:
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._running: set[Worker] = set()
-        self._stopping = trio.Event()
-        self._hurried = trio.Event()
+        self._lifecycle = Lifecycle()
         self._is_ready = False
         self._is_refused = False
         self._is_well = True
@@ -158,18 +158,14 @@ class Workers:
 
     def stop(self) -> None:
         """Let all stop in order; called again, hurry them."""
-        if self._stopping.is_set():
-            self._hurried.set()
-        else:
-            self._stopping.set()
+        if not self._lifecycle.handing_over.is_set():
             self._on_stop()
+        self._lifecycle.stop()
         for worker in self._running:
             worker.lifeline.say(STOP)
 
     async def _kill_stuck(self) -> None:
-        await self._stopping.wait()
-        with trio.move_on_after(self._grace_s):
-            await self._hurried.wait()
+        await self._lifecycle.close_after(self._grace_s)
         await trio.sleep(LAST_S)
         for worker in self._running:
             log.error("worker_killed", pid=worker.process.pid, reason="it did not stop")
@@ -177,10 +173,10 @@ class Workers:
 
     async def _keep_running(self, number: int) -> None:
         pause_s = 0.0
-        while not self._stopping.is_set():
+        while not self._lifecycle.handing_over.is_set():
             began = trio.current_time()
             code = await self._run_one(number)
-            if self._stopping.is_set():
+            if self._lifecycle.handing_over.is_set():
                 self._is_well &= code in _ENDED_WELL
             elif code == REFUSED:
                 self._is_refused = True
@@ -189,7 +185,7 @@ class Workers:
                 pause_s = restart_pause_s(pause_s, trio.current_time() - began)
                 log.error("worker_ended", worker=number, code=code, restart_in_s=pause_s)
                 with trio.move_on_after(pause_s):
-                    await self._stopping.wait()
+                    await self._lifecycle.handing_over.wait()
 
     async def _run_one(self, number: int) -> int | None:
         """Run a worker to its end; answers with its exit code, None: it was not to be started."""

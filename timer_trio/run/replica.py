@@ -1,14 +1,11 @@
-"""One replica: its parts wired together, and the order in which they start and stop."""
+"""One replica: its parts wired together."""
 
 from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from math import inf
-from typing import Final
 
 import structlog
 import trio
@@ -16,7 +13,7 @@ from quart_trio import QuartTrio
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
-from timer_trio.cluster.heartbeat import RETRY_INTERVAL_S, Heartbeat
+from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.cluster.hints import DEAF_WARNING, Hints
 from timer_trio.cluster.membership import Membership
 from timer_trio.config import Settings
@@ -29,35 +26,21 @@ from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, Vitals
-from timer_trio.domain.shards import HANDOVER_S, Shards
+from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.intake import Intake
 from timer_trio.maintenance.retention import Retention
+from timer_trio.run.lifecycle import Lifecycle
+from timer_trio.run.presence import Presence
+from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.storage import Storage
-from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
 from timer_trio.transport import Transport
 
-LAST_WRITES_S: Final = 5.0
-"""How long a stop waits for the last outcomes to be written, beyond the callbacks' own grace."""
-LEAVE_S: Final = HANDOVER_S + 0.5
-"""How long a replica leaves: what is due at the end of the hand-over is sent by then."""
-LEAVE_POLL_S: Final = 0.05
-
-Serve = Callable[[trio.Event, "trio.TaskStatus[None]"], Awaitable[None]]
-"""A server that takes no more requests once the event is set, and ends with its last answer.
-
-It starts without waiting for anything. Cancelled, it leaves requests unanswered."""
-
 log = structlog.get_logger()
-
-
-class OutcomesLostError(Exception):
-    """The service stopped while outcomes were not written: those callbacks may be made again."""
 
 
 class Replica:
@@ -92,13 +75,7 @@ class Replica:
         self._warnings = warnings
         self._trouble = trouble
         self._alone = alone
-        self._stopping = trio.Event()
-        self._closing = trio.Event()
-        self._serving = trio.CancelScope()
-        self._hurried = trio.Event()
-        self._has_joined = False
-        self._give_up_s = inf
-        self._loaded = trio.Event()
+        self._lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
         cache = Cache(settings.cache_max_timers, slots.is_unproven)
@@ -181,7 +158,8 @@ class Replica:
     @property
     def ready(self) -> bool:
         """Whether the first load is done, the database answers and no stop has begun."""
-        return self._loaded.is_set() and self.database_connected and not self._stopping.is_set()
+        is_working = self._lifecycle.running.is_set() and not self._lifecycle.handing_over.is_set()
+        return is_working and self.database_connected
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -194,13 +172,18 @@ class Replica:
         return self._metrics
 
     @property
+    def lifecycle(self) -> Lifecycle:
+        """How far it is, for those who stop it."""
+        return self._lifecycle
+
+    @property
     def replica_id(self) -> ReplicaId:
         """Which replica this is; another one once it has joined anew."""
         return self._heartbeat.replica
 
     async def wait_loaded(self) -> None:
         """Return when the first load is done."""
-        await self._loaded.wait()
+        await self._lifecycle.running.wait()
 
     def create_app(self, api_key: str) -> QuartTrio:
         """Make the API of this replica."""
@@ -217,15 +200,13 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
-                stopping=self._stopping,
+                stopping=self._lifecycle.handing_over,
             )
         )
 
     def stop(self) -> None:
         """Stop in order; called again, wait no longer for others, callbacks or requests."""
-        if self._stopping.is_set():
-            self._hurried.set()
-        self._stopping.set()
+        self._lifecycle.stop()
 
     async def run(
         self,
@@ -235,114 +216,29 @@ class Replica:
     ) -> None:
         """Work until `stop`; started once the first load is done.
 
-        Nesting order is stop order: what is needed longest is outermost.
-
         Raises:
             OutcomesLostError: the database did not take the last outcomes in time.
         """
-        async with trio.open_nursery() as writers:
-            writers.start_soon(self._settler.run)
-            writers.start_soon(self._recorder.run)
-            writers.start_soon(self._intake.run)
-            writers.start_soon(self._hints.tell_forever)
-            writers.start_soon(self._limit_grace)
-            async with trio.open_nursery() as servers:
-                if serve is not None:
-                    await servers.start(self._serve, serve)
-                async with _ended_by(self._stopping):
-                    await self._join()
-                    self._has_joined = True
-                if self._has_joined:
-                    await self._work(task_status)
-                self._closing.set()
-            # Who has joined since the last heartbeat does not know of what was created since.
-            self._hints.hand_over(self._agenda.shards.own)
-            with trio.move_on_at(self._give_up_s):
-                await self._hints.tell()
-            writers.cancel_scope.cancel()
+        parts = Parts(
+            settler=self._settler,
+            recorder=self._recorder,
+            intake=self._intake,
+            hints=self._hints,
+            presence=self._presence(),
+            loader=self._loader,
+            claimer=self._claimer,
+            retention=self._retention,
+        )
+        grace_s = self._settings.shutdown_grace_s
+        await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)
 
-    async def _serve(self, serve: Serve, *, task_status: trio.TaskStatus[None]) -> None:
-        with self._serving:
-            await serve(self._closing, task_status)
-
-    async def _work(self, task_status: trio.TaskStatus[None]) -> None:
-        async with trio.open_nursery() as stages:
-            stages.start_soon(self._heartbeat.run)
-            stages.start_soon(self._hints.listen_forever)
-            async with _ended_by(self._stopping):
-                await stages.start(self._loader.run)
-                self._loaded.set()
-            task_status.started()
-            if self._retention is not None:
-                stages.start_soon(self._retention.run)
-            stages.start_soon(self._hand_over)
-            await self._claimer.run()
-            self._give_up_s = trio.current_time() + LAST_WRITES_S
-            with trio.move_on_at(self._give_up_s):
-                await self._settler.wait_empty()
-            # No beat may find the row gone after the end: it would write a new one.
-            stages.cancel_scope.cancel()
-        await self._end()
-
-    async def _hand_over(self) -> None:
-        """When a stop begins, let others take the shards over, and fire what they cannot yet.
-
-        Meanwhile requests are served: who sends them has not heard of the stop yet either.
-        """
-        await self._stopping.wait()
-        with trio.move_on_after(min(LEAVE_S, self._settings.shutdown_grace_s)):
-            async with _ended_by(self._hurried):
-                await self._leave()
-                while self._can_be_replaced:  # noqa: ASYNC110 - as each heartbeat tells
-                    await trio.sleep(LEAVE_POLL_S)
-        self._closing.set()
-        self._claimer.stop()
-
-    async def _leave(self) -> None:
-        """Tell the others, and learn whether there are any, unless the database is away."""
-        while self._heartbeat.is_connected:
-            try:
-                await self._heartbeat.leave()
-            except (StorageUnavailableError, ContentionError):
-                await trio.sleep(RETRY_INTERVAL_S)
-            else:
-                return
-
-    @property
-    def _can_be_replaced(self) -> bool:
-        """Whether others are there that do not leave as well, as far as the database tells."""
-        return self._agenda.shards.has_others and self._heartbeat.is_connected
-
-    async def _join(self) -> None:
-        reason = ""
-        while True:
-            try:
-                await self._prepare()
-                await self._heartbeat.join(alone=self._alone)
-                # What excludes it may have been taken until its row was there to stop that.
-                await self._prepare()
-            except (StorageUnavailableError, ContentionError) as error:
-                if str(error) != reason:
-                    reason = str(error)
-                    log.warning("waiting_for_database", reason=reason)
-                await trio.sleep(RETRY_INTERVAL_S)
-            else:
-                return
-
-    async def _limit_grace(self) -> None:
-        await self._stopping.wait()
-        with trio.move_on_after(self._settings.shutdown_grace_s):
-            await self._hurried.wait()
-        self._claimer.interrupt()
-        self._serving.cancel()
-
-    async def _end(self) -> None:
-        with trio.move_on_at(self._give_up_s) as leaving:
-            await repeat_until_answered(self._heartbeat.end)
-        if leaving.cancelled_caught:
-            log.warning("left_without_notice", reason="the database is away")
-        if lost := len(self._settler):
-            raise OutcomesLostError(f"{lost} outcomes could not be written: the database is away")
+    def _presence(self) -> Presence:
+        return Presence(
+            heartbeat=self._heartbeat,
+            shards=self._agenda.shards,
+            prepare=self._prepare,
+            alone=self._alone,
+        )
 
 
 def _retention(
@@ -351,17 +247,3 @@ def _retention(
     if days is None:
         return None
     return Retention(storage=storage, clock=clock, metrics=metrics, keep=timedelta(days=days))
-
-
-@asynccontextmanager
-async def _ended_by(event: trio.Event) -> AsyncIterator[None]:
-    """Leave the block as soon as the event is set."""
-
-    async def end() -> None:
-        await event.wait()
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(end)
-        yield
-        nursery.cancel_scope.cancel()

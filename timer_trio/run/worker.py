@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import structlog
 import trio
 
 from timer_trio.config import Settings
+from timer_trio.run.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, Lifeline
 from timer_trio.run.process import heard_signals, replica_on, run_replica, use_system
 from timer_trio.server import Listening, Server
@@ -38,37 +38,19 @@ async def work(
         replica_on(url, settings, shares=shares, alone=False) as replica,
         trio.open_nursery() as nursery,
     ):
-        stop = _Stop(replica.stop)
-        signals.handler = stop.begin
-        nursery.start_soon(_obey, parent, stop)
+        # A signal to all processes of a service comes twice, here and from the parent, who alone
+        # hurries it.
+        signals.handler = replica.lifecycle.hand_over
+        nursery.start_soon(_obey, parent, replica.lifecycle)
         await run_replica(replica, server, settings.api_key, partial(parent.say, READY))
         nursery.cancel_scope.cancel()
 
 
-class _Stop:
-    """Whoever begins it, the parent alone hurries it.
-
-    A signal to all processes of a service reaches a worker twice, by itself and by the parent.
-    """
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._has_begun = False
-
-    def begin(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            self._stop()
-
-    def hurry(self) -> None:
-        self._stop()
-
-
-async def _obey(parent: Lifeline, stop: _Stop) -> None:
+async def _obey(parent: Lifeline, lifecycle: Lifecycle) -> None:
     if await parent.hear():
-        stop.begin()
+        lifecycle.hand_over()
         while await parent.hear():
-            stop.hurry()
+            lifecycle.close()
     # Its database may have gone with it, so the rest is short.
     log.warning("parent_ended")
-    stop.begin()
+    lifecycle.hand_over()
