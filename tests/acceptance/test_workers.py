@@ -6,13 +6,17 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import trio
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.acceptance.client import Answer, Consumer, read_answer
+from tests.acceptance.conftest import as_url
 from tests.acceptance.receiver import ReceiverProcess
 from tests.acceptance.service import API_KEY, Service, service
+from tests.roles import documented_role
 from timer_trio.embedded.folders import cluster_dir
 from timer_trio.embedded.postmaster import live_postmaster
 
@@ -85,8 +89,8 @@ async def test_worker_that_is_refused_ends_the_service_with_its_words(
         first, second = await worker_pids(served, 2)
         with psycopg.connect(service_database) as connection:
             connection.execute(
-                "INSERT INTO timer_trio_migrations SELECT version + 1000, 'x', 'x', applied_at"
-                " FROM timer_trio_migrations"
+                "INSERT INTO timer_trio_migrations"
+                " SELECT version + 1000, 'x', 'x', applied_at, '999.0.0' FROM timer_trio_migrations"
             )
         os.kill(first, signal.SIGKILL)
         assert await served.program.wait_ended() == 2
@@ -94,6 +98,29 @@ async def test_worker_that_is_refused_ends_the_service_with_its_words(
         words = "\n".join(served.program.err)
         assert "Traceback" not in words
         assert "1001" in words
+
+
+async def test_worker_that_starts_while_a_right_is_revoked_waits_for_it(
+    database_url: str, receiver: ReceiverProcess
+) -> None:
+    with documented_role(database_url, "timers_serve") as url:
+        role = conninfo_to_dict(url)["user"]
+        async with service(*TWO, DATABASE_URL=as_url(url)) as served:
+            (first, _) = await worker_pids(served, 2)
+            with psycopg.connect(database_url, autocommit=True) as owner:
+                owner.execute(f"REVOKE UPDATE ON timers FROM {role}".encode())
+                os.kill(first, signal.SIGKILL)
+                await served.program.eventually(
+                    lambda: next(filter(names_right, served.logged("waiting_for_database")), None)
+                )
+                owner.execute(f"GRANT UPDATE ON timers TO {role}".encode())
+            await worker_pids(served, 3)
+            await receiver.wait_fired(await create_timers(served, receiver))
+            await served.stop()
+
+
+def names_right(line: dict[str, Any]) -> bool:
+    return "GRANT UPDATE ON timers" in line["reason"]
 
 
 async def create_timers(served: Service, receiver: ReceiverProcess) -> set[str]:

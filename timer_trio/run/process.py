@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -119,11 +119,16 @@ async def _obey(received: AsyncIterator[int], signals: Signals) -> NoReturn:
 
 @asynccontextmanager
 async def replica_on(
-    database_url: str, settings: Settings, *, shares: Shares, alone: bool
+    database_url: str,
+    settings: Settings,
+    *,
+    shares: Shares,
+    alone: bool,
+    prepare: Callable[[str], Awaitable[None]] = migrate_database,
 ) -> AsyncIterator[Replica]:
     """Make a replica, and what it stands on for the length of the block.
 
-    `alone`: no other replica can be alive on this database.
+    `alone`: no other replica can be alive on this database. `prepare` brings that to the schema.
     """
     async with (
         PostgresStorage(
@@ -145,7 +150,7 @@ async def replica_on(
             clock=Clock(),
             transport=transport,
             alone=alone,
-            prepare=partial(migrate_database, database_url),
+            prepare=partial(prepare, database_url),
             warnings=storage.durability_warnings,
             trouble=storage.trouble,
             identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),

@@ -9,10 +9,13 @@ import structlog
 import trio
 
 from timer_trio.config import Settings
+from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.run.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, Lifeline
 from timer_trio.run.process import heard_signals, replica_on, run_replica, use_system
 from timer_trio.server import Listening, Server
+from timer_trio.storage.migrations.errors import GrantsMissingError
+from timer_trio.storage.migrations.migrate import migrate_database
 
 log = structlog.get_logger()
 
@@ -35,7 +38,7 @@ async def work(
     url = settings.database_url.get_secret_value()
     async with (
         heard_signals() as signals,
-        replica_on(url, settings, shares=shares, alone=False) as replica,
+        replica_on(url, settings, shares=shares, alone=False, prepare=_prepare) as replica,
         trio.open_nursery() as nursery,
     ):
         # A signal to all processes of a service comes twice, here and from the parent, who alone
@@ -44,6 +47,21 @@ async def work(
         nursery.start_soon(_obey, parent, replica.lifecycle)
         await run_replica(replica, server, settings.api_key, partial(parent.say, READY))
         nursery.cancel_scope.cancel()
+
+
+async def _prepare(database_url: str) -> None:
+    """Migrate; rights that are missing are waited for.
+
+    The parent has found them there as the service began, so they have been revoked since.
+
+    Raises:
+        MigrationError: it cannot be done, and why.
+        StorageUnavailableError, ContentionError: call it again.
+    """
+    try:
+        await migrate_database(database_url)
+    except GrantsMissingError as error:
+        raise StorageUnavailableError(str(error)) from error
 
 
 async def _obey(parent: Lifeline, lifecycle: Lifecycle) -> None:
