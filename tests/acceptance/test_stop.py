@@ -56,7 +56,7 @@ async def test_second_signal_hurries_and_what_is_in_doubt_is_told(
         )
         await receiver.wait_arrivals(2)
         first.program.send_signal(signal.SIGTERM)
-        await first.wait_logged("signal")
+        await first.wait_logged("signal_received")
         with trio.fail_after(PROMPT_S):
             await first.stop()
         assert [line["outcome"] for line in first.logged("fired")] == ["interrupted"] * 2
@@ -79,7 +79,7 @@ async def test_stop_is_not_held_up_by_a_client_that_does_not_read(
                 await stream.send_all(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         for _ in range(signals):
             served.program.send_signal(signal.SIGTERM)
-            await served.wait_logged("signal")
+            await served.wait_logged("signal_received")
         with trio.fail_after(grace_s * (signals == 1) + PROMPT_S):
             assert await served.program.wait_ended() == 0
         stream.socket.close()

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from timer_trio.config import Settings
 from timer_trio.run.open_files import Shares
-from timer_trio.run.process import STOP_SIGNALS, fit, heard_signals
+from timer_trio.run.process import STOP_SIGNALS, fit, handled_signals
 
 
 @pytest.fixture
@@ -24,19 +24,19 @@ def handlers_kept() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 @pytest.mark.usefixtures("handlers_kept")
-async def test_each_stop_signal_is_heard(number: signal.Signals) -> None:
-    heard = trio.Event()
+async def test_each_stop_signal_is_handled(number: signal.Signals) -> None:
+    handled = trio.Event()
     with trio.fail_after(30):
-        async with heard_signals() as signals:
-            signals.handler = heard.set
+        async with handled_signals() as signals:
+            signals.handler = handled.set
             os.kill(os.getpid(), number)
-            await heard.wait()
+            await handled.wait()
 
 
 @pytest.mark.usefixtures("handlers_kept")
 async def test_hangup_that_nohup_has_switched_off_stays_so() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    async with heard_signals():
+    async with handled_signals():
         os.kill(os.getpid(), signal.SIGHUP)
         await trio.testing.wait_all_tasks_blocked(0.05)
 

@@ -57,7 +57,7 @@ class Account:
         )
 
     def closed_folder(self, path: Path) -> Path | None:
-        """Find the outermost folder above `path` that this account may not enter."""
+        """Return the outermost folder above `path` that this account may not enter."""
         if self.kind != "unprivileged":
             return None
         above = [folder for folder in reversed(path.parents) if folder.exists()]

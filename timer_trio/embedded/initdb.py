@@ -12,7 +12,7 @@ from timer_trio.embedded.account import Account
 from timer_trio.embedded.binaries import MAJOR
 from timer_trio.embedded.errors import EmbeddedUnavailableError
 from timer_trio.embedded.folders import give_to
-from timer_trio.embedded.subprocesses import end_group, exit_code, last_words
+from timer_trio.embedded.subprocesses import end_group, exit_code, log_tail
 
 _HALF_MADE: Final = "postgresql.new-"
 SUPERUSER: Final = "timer_trio"
@@ -56,7 +56,7 @@ async def make_cluster(cluster: Path, programs: Path, account: Account, log: Pat
     finally:
         end_group(process)
     if code != 0:
-        raise EmbeddedUnavailableError(f"PostgreSQL made no cluster:\n{last_words(log)}")
+        raise EmbeddedUnavailableError(f"PostgreSQL made no cluster:\n{log_tail(log)}")
     _put_in_place(half_made, cluster)
 
 

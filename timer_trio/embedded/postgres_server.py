@@ -24,7 +24,7 @@ from timer_trio.embedded.initdb import (
 )
 from timer_trio.embedded.lock import DataDirLock
 from timer_trio.embedded.postmaster import live_postmaster, names_stranger, read_postmaster
-from timer_trio.embedded.subprocesses import POLL_S, end, exit_code, last_words
+from timer_trio.embedded.subprocesses import POLL_S, end, exit_code, log_tail
 
 log = structlog.get_logger()
 
@@ -107,7 +107,7 @@ class PostgresServer:
         process = self._process = self._spawn()
         while not self._is_ready(process.pid):
             if process.poll() is not None:
-                words = last_words(self._log)
+                words = log_tail(self._log)
                 raise EmbeddedUnavailableError(f"PostgreSQL did not start:\n{words}")
             await trio.sleep(POLL_S)
 
@@ -181,7 +181,7 @@ class PostgresServer:
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Find the database that a running service keeps in this DATA_DIR."""
+    """Return the URL of the database that a running service keeps in this DATA_DIR."""
     postmaster = live_postmaster(cluster_dir(data_dir))
     return _url(postmaster.socket_dir) if postmaster and postmaster.socket_dir else None
 

@@ -29,7 +29,7 @@ def read_postmaster(cluster: Path) -> Postmaster | None:
 
 
 def live_postmaster(cluster: Path) -> Postmaster | None:
-    """Find the server that runs on this cluster, and never a stranger that has its number now."""
+    """Return the server that runs on this cluster, and never a stranger that has its number now."""
     postmaster = read_postmaster(cluster)
     if postmaster and _serves(postmaster.pid, cluster):
         return postmaster
@@ -37,7 +37,7 @@ def live_postmaster(cluster: Path) -> Postmaster | None:
 
 
 def names_stranger(cluster: Path) -> bool:
-    """Tell whether the file has the number of a live process that is no server of this cluster."""
+    """Whether the file has the number of a live process that is no server of this cluster."""
     postmaster = read_postmaster(cluster)
     return (
         postmaster is not None

@@ -15,8 +15,8 @@ import trio
 POLL_S: Final = 0.02
 # Fast, then immediate, then by force: the last two cost a recovery at the next start, no data.
 _STOP_STEPS: Final = ((signal.SIGINT, 10), (signal.SIGQUIT, 6), (signal.SIGKILL, 2))
-_LAST_WORDS_BYTES: Final = 2000
-_LAST_WORDS_LINES: Final = 4
+_TAIL_BYTES: Final = 2000
+_TAIL_LINES: Final = 4
 
 
 async def exit_code(process: subprocess.Popen[bytes]) -> int:
@@ -57,7 +57,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def last_words(log: Path) -> str:
+def log_tail(log: Path) -> str:
     """Read the end of a log, where a program says what went wrong."""
-    lines = log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
-    return "\n".join(lines[-_LAST_WORDS_LINES:]) or f"it said nothing in {log}"
+    lines = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").splitlines()
+    return "\n".join(lines[-_TAIL_LINES:]) or f"it said nothing in {log}"

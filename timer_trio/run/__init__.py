@@ -1,14 +1,14 @@
 """What wires the parts together, starts and stops them.
 
 - ``main``        the service from its start to its end, in one process or several
-- ``process``     what one process takes of the system, and the signals that it obeys
+- ``process``     what one process takes of the system, and the signals that it handles
 - ``replica``     one replica: its parts wired together
 - ``supervisor``  the root nursery of a replica: what runs, and in which order it ends
 - ``lifecycle``   how far a process is between its start and its end
 - ``presence``    a replica's place among the others: taken, handed over, given up
 - ``parent``      the process that starts workers and keeps them running
-- ``worker``      one of these
-- ``lifeline``    what parent and worker say to each other
+- ``worker``      one of them
+- ``lifeline``    the messages between parent and worker
 - ``open_files``  how the files that a process may open are divided
 - ``welcome``     the first lines for whoever tries the service
 - ``probe``       the container's health check

@@ -1,4 +1,4 @@
-"""What a worker and its parent say to each other, over a pair of sockets.
+"""The messages between a worker and its parent, over a pair of sockets.
 
 The line ends with either process, however that ends: nobody else holds an end of it.
 """
@@ -14,7 +14,7 @@ import trio
 READY: Final = b"r"
 """From the worker: its first load is done."""
 STOP: Final = b"s"
-"""From the parent: stop in order; said again: hurry."""
+"""From the parent: stop in order; sent again: hurry."""
 
 
 class Lifeline:
@@ -24,17 +24,17 @@ class Lifeline:
         sock.setblocking(False)
         self._sock = sock
 
-    def say(self, word: bytes) -> None:
-        """Say one of the words above; it is lost if the other process has ended."""
+    def send(self, message: bytes) -> None:
+        """Send one of the messages above; it is lost if the other process has ended."""
         with suppress(OSError):
-            self._sock.send(word)
+            self._sock.send(message)
 
-    async def hear(self) -> bytes:
-        """Wait for the next word; an empty one: the other process has ended."""
+    async def receive(self) -> bytes:
+        """Wait for the next message; an empty one: the other process has ended."""
         try:
             return await trio.socket.from_stdlib_socket(self._sock).recv(1)
         except OSError:
-            return b""  # with words of ours unread
+            return b""  # with messages of ours unread
 
     def close(self) -> None:
         self._sock.close()

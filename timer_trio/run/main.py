@@ -17,7 +17,7 @@ from timer_trio.domain.addresses import AddressGuard
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
 from timer_trio.run.open_files import Shares
 from timer_trio.run.parent import Start, Workers, prepare_database
-from timer_trio.run.process import Signals, heard_signals, replica_on, run_replica, use_system
+from timer_trio.run.process import Signals, handled_signals, replica_on, run_replica, use_system
 from timer_trio.run.welcome import welcome
 from timer_trio.server import Server
 
@@ -50,7 +50,7 @@ async def serve(settings: Settings, *, hypercorn_config: Path | None = None) -> 
     shares = use_system(settings)
     server = Server(settings, hypercorn_config, most_connections=shares.clients)
     is_well = True  # also if a signal comes while it starts
-    async with heard_signals() as signals, _database(settings) as database:
+    async with handled_signals() as signals, _database(settings) as database:
         service = _Service(settings, database, server, signals)
         if settings.workers == 1:
             is_well = await service.run_here(shares)
@@ -74,13 +74,13 @@ class _Service:
             self.database.url, self.settings, shares=shares, alone=self.database.alone
         ) as replica:
             self.signals.handler = replica.stop
-            self._tell_start()
-            await run_replica(replica, self.server, self.database.api_key, self._greet)
+            self._log_start()
+            await run_replica(replica, self.server, self.database.api_key, self._show_ready)
         return True
 
     async def run_workers(self, hypercorn_config: Path | None) -> bool:
         self.server.listen()
-        self._tell_start()
+        self._log_start()
         await prepare_database(self.database.url, alone=self.database.alone)
         start = Start(
             settings=self._settings_of_workers(),
@@ -91,7 +91,7 @@ class _Service:
         workers = Workers(
             start,
             grace_s=self.settings.shutdown_grace_s,
-            on_ready=self._greet,
+            on_ready=self._show_ready,
             on_stop=self.server.close,
         )
         self.signals.handler = workers.stop
@@ -104,13 +104,13 @@ class _Service:
         }
         return self.settings.model_copy(update=database | {"workers": 1})
 
-    def _tell_start(self) -> None:
+    def _log_start(self) -> None:
         allowed = [str(entry) for entry in self.settings.callback_allow]
         urls = self.server.urls
         log.info("starting", version=__version__, listening=urls, callback_allow=allowed)
 
-    def _greet(self) -> None:
-        """Tell whoever started the service that it is ready, and how to use it."""
+    def _show_ready(self) -> None:
+        """Log that the service is ready, and show whoever started it how to use it."""
         settings, url = self.settings, self.server.urls[0]
         log.info("ready", url=url)
         if self.database.lock is None:
@@ -133,7 +133,7 @@ class _Service:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[_Database]:
-    """Name the database of the settings, or run our own for the length of the block."""
+    """Yield the database of the settings, or run our own for the length of the block."""
     if settings.database_url is None:
         async with embedded_postgres(settings.data_dir) as url:
             api_key = settings.api_key or kept_api_key(settings.data_dir)

@@ -157,12 +157,12 @@ class Workers:
         return self._is_well
 
     def stop(self) -> None:
-        """Let all stop in order; called again, hurry them."""
+        """Stop all in order; called again, hurry them."""
         if not self._lifecycle.handing_over.is_set():
             self._on_stop()
         self._lifecycle.stop()
         for worker in self._running:
-            worker.lifeline.say(STOP)
+            worker.lifeline.send(STOP)
 
     async def _kill_stuck(self) -> None:
         await self._lifecycle.close_after(self._grace_s)
@@ -198,7 +198,7 @@ class Workers:
         self._running.add(worker)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hear, number, worker.lifeline)
+                nursery.start_soon(self._await_ready, number, worker.lifeline)
                 code = await exit_code(worker.process)
                 nursery.cancel_scope.cancel()
         finally:
@@ -209,8 +209,8 @@ class Workers:
                 await exit_code(worker.process)
         return code
 
-    async def _hear(self, number: int, lifeline: Lifeline) -> None:
-        if await lifeline.hear() != READY:
+    async def _await_ready(self, number: int, lifeline: Lifeline) -> None:
+        if await lifeline.receive() != READY:
             return
         log.info("worker_ready", worker=number)
         if not self._is_ready:

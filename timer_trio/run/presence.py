@@ -77,7 +77,7 @@ class Presence:
         await repeat_until_answered(self._heartbeat.end)
 
     async def _leave(self) -> None:
-        """Tell the others, and learn whether there are any, unless the database is away."""
+        """Own no shard, and read whether others are there, unless the database is away."""
         while self._heartbeat.is_connected:
             try:
                 await self._heartbeat.leave()

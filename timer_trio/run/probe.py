@@ -17,7 +17,7 @@ TIMEOUT_S: Final = 1.0
 
 
 def lives(port: int) -> bool:
-    """Ask in plain HTTP, and by TLS where that fails; whose certificate it has, is no matter."""
+    """Whether it answers in plain HTTP, or by TLS with whatever certificate."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
@@ -27,7 +27,7 @@ def lives(port: int) -> bool:
 
 
 def port_of(environ: Mapping[str, str]) -> int:
-    """Find where the service listens, by the rules of `config.load_settings`."""
+    """Return where the service listens, by the rules of `config.load_settings`."""
     certain = environ.get("TIMER_TRIO_PORT", "")
     return int((certain if certain.isdecimal() else "") or environ.get("PORT") or 8080)
 

@@ -1,4 +1,4 @@
-"""One process of the service: what it takes of the system, what it hears, and its replica."""
+"""One process of the service: its share of the system, the signals that it handles, its replica."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 def use_system(settings: Settings) -> Shares:
-    """Make this process one of many connections; answers how many of each kind it can have."""
+    """Prepare this process for many connections; answers how many of each kind it can have."""
     _collect_garbage_seldom()
     wanted = Wanted(
         clients=settings.max_connections,
@@ -55,7 +55,7 @@ def use_system(settings: Settings) -> Shares:
 
 
 def _allow_open_files(wanted: Wanted) -> int:
-    """Use what the system lets us have."""
+    """Raise the limit of open files as far as the system lets us; answers what it is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(OPEN_FILES, wanted.open_files)
     allowed = max(soft, most if hard == resource.RLIM_INFINITY else min(most, hard))
@@ -64,7 +64,7 @@ def _allow_open_files(wanted: Wanted) -> int:
 
 
 def fit(settings: Settings, shares: Shares) -> Settings:
-    """Lower the callbacks in flight to what can be open at once, and say so."""
+    """Lower the callbacks in flight to what can be open at once, and log it."""
     short = {
         "MAX_IN_FLIGHT": (settings.max_in_flight, shares.callbacks),
         "MAX_CONNECTIONS": (settings.max_connections, shares.clients),
@@ -80,7 +80,7 @@ def fit(settings: Settings, shares: Shares) -> Settings:
 
 
 def _collect_garbage_seldom() -> None:
-    """Look for cyclic garbage less often than Python does, and never among what was imported."""
+    """Collect cyclic garbage less often than Python does, and never among what was imported."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
@@ -91,7 +91,7 @@ class Signals:
 
 
 @asynccontextmanager
-async def heard_signals() -> AsyncIterator[Signals]:
+async def handled_signals() -> AsyncIterator[Signals]:
     """Call the current handler at each SIGTERM, SIGINT or SIGHUP; at first, that ends the block.
 
     A SIGHUP that is ignored stays so: `nohup` asks for it. After the block all are ignored, so that
@@ -105,14 +105,14 @@ async def heard_signals() -> AsyncIterator[Signals]:
     with trio.open_signal_receiver(*numbers) as received:
         async with trio.open_nursery() as nursery:
             signals = Signals(nursery.cancel_scope.cancel)
-            nursery.start_soon(_obey, received, signals)
+            nursery.start_soon(_handle, received, signals)
             yield signals
             nursery.cancel_scope.cancel()
 
 
-async def _obey(received: AsyncIterator[int], signals: Signals) -> NoReturn:
+async def _handle(received: AsyncIterator[int], signals: Signals) -> NoReturn:
     async for number in received:
-        log.info("signal", name=signal.Signals(number).name)
+        log.info("signal_received", name=signal.Signals(number).name)
         signals.handler()
     raise AssertionError("signals never end")
 
@@ -161,20 +161,20 @@ async def replica_on(
 async def run_replica(
     replica: Replica, server: Server, api_key: SecretStr, on_loaded: Callable[[], None]
 ) -> None:
-    """Let a replica work and serve until it is stopped; `on_loaded`: it does all its work now.
+    """Run a replica and its API until it is stopped; `on_loaded` is called after its first load.
 
     Raises:
         OutcomesLostError: the database did not take the last outcomes.
     """
     app = replica.create_app(api_key.get_secret_value())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_tell_loaded, replica, on_loaded)
+        nursery.start_soon(_report_loaded, replica, on_loaded)
         await replica.run(partial(server.run, app, replica.metrics))
         nursery.cancel_scope.cancel()
 
 
-async def _tell_loaded(replica: Replica, on_loaded: Callable[[], None]) -> None:
+async def _report_loaded(replica: Replica, on_loaded: Callable[[], None]) -> None:
     await replica.wait_loaded()
     on_loaded()
     for warning in replica.warnings:
-        log.warning("weakened", warning=warning)
+        log.warning("promise_weakened", warning=warning)

@@ -31,7 +31,7 @@ Callbacks may not reach this machine. To try one here start with `{command} serv
 def welcome(
     *, url: str, data_dir: Path, api_key: str | None, called_as: str, may_call_here: bool
 ) -> str:
-    """Say where the service listens and how to see a first callback.
+    """Write where the service listens and how to see a first callback.
 
     `api_key` is shown as it is; None: the words name the file that keeps it. `called_as` is the
     program's first argument, so that the words name the command as it is here.

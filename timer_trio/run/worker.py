@@ -1,4 +1,4 @@
-"""The worker's side of more than one process: a replica that obeys the process that started it."""
+"""A worker: a replica that stops when the process that started it sends word of it, or ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.run.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, Lifeline
-from timer_trio.run.process import heard_signals, replica_on, run_replica, use_system
+from timer_trio.run.process import handled_signals, replica_on, run_replica, use_system
 from timer_trio.server import Listening, Server
 from timer_trio.storage.migrations.errors import GrantsMissingError
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 async def work(
     settings: Settings, *, hypercorn_config: Path | None, listening: Listening, parent: Lifeline
 ) -> None:
-    """Serve on sockets of the parent until it says stop, or has ended.
+    """Serve on sockets of the parent until its message to stop, or its end.
 
     The settings name its database and the key.
 
@@ -37,15 +37,15 @@ async def work(
     server = Server(settings, hypercorn_config, listening, most_connections=shares.clients)
     url = settings.database_url.get_secret_value()
     async with (
-        heard_signals() as signals,
+        handled_signals() as signals,
         replica_on(url, settings, shares=shares, alone=False, prepare=_prepare) as replica,
         trio.open_nursery() as nursery,
     ):
         # A signal to all processes of a service comes twice, here and from the parent, who alone
         # hurries it.
         signals.handler = replica.lifecycle.hand_over
-        nursery.start_soon(_obey, parent, replica.lifecycle)
-        await run_replica(replica, server, settings.api_key, partial(parent.say, READY))
+        nursery.start_soon(_follow, parent, replica.lifecycle)
+        await run_replica(replica, server, settings.api_key, partial(parent.send, READY))
         nursery.cancel_scope.cancel()
 
 
@@ -64,10 +64,10 @@ async def _prepare(database_url: str) -> None:
         raise StorageUnavailableError(str(error)) from error
 
 
-async def _obey(parent: Lifeline, lifecycle: Lifecycle) -> None:
-    if await parent.hear():
+async def _follow(parent: Lifeline, lifecycle: Lifecycle) -> None:
+    if await parent.receive():
         lifecycle.hand_over()
-        while await parent.hear():
+        while await parent.receive():
             lifecycle.close()
     # Its database may have gone with it, so the rest is short.
     log.warning("parent_ended")

@@ -63,7 +63,7 @@ def check_is_ours(connection: Connection) -> None:
 
 
 def excluded_replicas(connection: Connection, migration: Migration) -> str | None:
-    """Name the replicas that could not go on after a step; None: there are none.
+    """Return the names of replicas that could not go on after a step; None: there are none.
 
     In the last case none can join before the end of the transaction.
     """

@@ -186,7 +186,7 @@ def _take_last_back(connection: Connection, known: Sequence[Migration]) -> Migra
 
 @contextmanager
 def _locked(connection: Connection) -> Iterator[None]:
-    """Keep other processes from migrating, for one transaction, which no pooler divides."""
+    """Exclude other processes from migrating, for one transaction, which no pooler divides."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         yield
