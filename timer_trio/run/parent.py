@@ -136,7 +136,6 @@ class Workers:
         self._on_stop = on_stop
         self._running: set[Worker] = set()
         self._lifecycle = Lifecycle()
-        self._is_ready = False
         self._is_refused = False
         self._is_well = True
 
@@ -213,6 +212,6 @@ class Workers:
         if await lifeline.receive() != READY:
             return
         log.info("worker_ready", worker=number)
-        if not self._is_ready:
-            self._is_ready = True
+        if not self._lifecycle.running.is_set():
+            self._lifecycle.running.set()
             self._on_ready()
