@@ -12,7 +12,8 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from timer_trio.api.requests import CREATE, Rules
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.timer import CREATE
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.server import Server

@@ -15,7 +15,7 @@ import trio
 
 from tests.api_under_test import API_KEY, MAX_BODY_BYTES, ApiUnderTest, served_api
 from tests.hostile_shapes import HostileShape, hostile_shapes
-from timer_trio.api.batch import MAX_BATCH_BYTES
+from timer_trio.api.routes.batch import MAX_BATCH_BYTES
 from timer_trio.domain.timer import NewTimer
 from timer_trio.run.process import GC_THRESHOLDS
 

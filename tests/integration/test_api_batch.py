@@ -20,7 +20,7 @@ from tests.api_under_test import (
     served_api,
 )
 from tests.bad_inputs import BAD_INPUTS
-from timer_trio.api.batch import MAX_BATCH_BYTES, MAX_TIMERS
+from timer_trio.api.routes.batch import MAX_BATCH_BYTES, MAX_TIMERS
 from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
 from timer_trio.intake.intake import CREATE_DEADLINE_S
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, served_api
-from timer_trio.api.connection import MAX_DROPPED_BYTES
+from timer_trio.api.asgi import MAX_DROPPED_BYTES
 from timer_trio.domain.timer import NewTimer
 
 PATIENCE_S = 30  # for a busy machine; nothing here waits for it

@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 
 from tests.api_under_test import WANTED, ApiUnderTest, running_api
 from tests.contract.timers import ALICE
-from timer_trio.api import connection
-from timer_trio.api.batch import MAX_BATCH_BYTES
+from timer_trio.api import asgi
+from timer_trio.api.routes.batch import MAX_BATCH_BYTES
 from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiUnderTest]:
-    monkeypatch.setattr(connection, "DROP_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(asgi, "DROP_TIMEOUT_S", 0.0)
     async with running_api() as running:
         running.app.config["BODY_TIMEOUT"] = 0.05
         yield running

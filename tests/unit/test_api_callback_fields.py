@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.api.callback_fields import MAX_HEADERS, check_headers, check_url
-from timer_trio.api.requests import CREATE, UPDATE
+from timer_trio.api.fields.callback import MAX_HEADERS, check_headers, check_url
+from timer_trio.api.fields.timer import CREATE, UPDATE
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import destination_of
 

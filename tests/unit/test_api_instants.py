@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.api.instants import due_at, parse_delay, parse_instant
+from timer_trio.api.fields.instants import due_at, parse_delay, parse_instant
 
 OFFSETS = st.integers(-1_439, 1_439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=OFFSETS)  # noqa: DTZ001 - Hypothesis adds the zone

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_api_json_body import TEXT, VALUES
+from timer_trio.api.body.json_array import objects_in
 from timer_trio.api.errors import InvalidRequestError
-from timer_trio.api.json_array import objects_in
 
 MOST = 262_144
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.api import json_body
+from timer_trio.api.body import json_body
+from timer_trio.api.body.json_body import MAX_MEMBERS, reading_object
+from timer_trio.api.body.json_text import MAX_DEPTH
 from timer_trio.api.errors import InvalidRequestError
-from timer_trio.api.json_body import MAX_MEMBERS, reading_object
-from timer_trio.api.json_text import MAX_DEPTH
 
 MOST_VALUES = 10_000
 

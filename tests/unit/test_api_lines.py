@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.api.lines import Line, Lines
+from timer_trio.api.body.lines import Line, Lines
 
 
 def cut(*parts: bytes, most_bytes: int = 100) -> list[Line]:

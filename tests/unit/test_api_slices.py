@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 import trio
 from trio.testing import MockClock
 
-from timer_trio.api.slices import SLICE_S, Slices
+from timer_trio.api.body.slices import SLICE_S, Slices
 
 
 def work(clock: MockClock, label: str, turns: list[str]) -> Iterator[str]:

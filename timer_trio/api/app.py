@@ -11,29 +11,27 @@ from quart import Response, request
 from quart.typing import RouteCallable
 from quart_trio import QuartTrio
 
-from timer_trio.api.auth import KeyGuard
-from timer_trio.api.batch import BatchRoute, most_batch_bytes
-from timer_trio.api.connection import (
+from timer_trio.api.asgi import (
     BODY_LIMITS,
     STREAMED_BODIES,
-    Connection,
-    IdConverter,
-    RouteMap,
-    origin_path,
+    Exchange,
 )
+from timer_trio.api.auth import KeyGuard
+from timer_trio.api.body.slices import Slices
 from timer_trio.api.context import ApiContext
-from timer_trio.api.docs import DocsRoutes
 from timer_trio.api.errors import refusal_of
-from timer_trio.api.health import HealthRoutes
-from timer_trio.api.home import home
-from timer_trio.api.imports import ImportRoute
-from timer_trio.api.metrics import MetricsRoute
-from timer_trio.api.openapi import openapi_document
-from timer_trio.api.replicas import ReplicasRoute
-from timer_trio.api.requests import Rules
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.openapi.document import openapi_document
 from timer_trio.api.responses import refused
-from timer_trio.api.slices import Slices
-from timer_trio.api.timers import TimerRoutes
+from timer_trio.api.routes.batch import BatchRoute, most_batch_bytes
+from timer_trio.api.routes.docs import DocsRoutes
+from timer_trio.api.routes.health import HealthRoutes
+from timer_trio.api.routes.home import home
+from timer_trio.api.routes.imports import ImportRoute
+from timer_trio.api.routes.metrics import MetricsRoute
+from timer_trio.api.routes.replicas import ReplicasRoute
+from timer_trio.api.routes.timers import TimerRoutes
+from timer_trio.api.url_map import IdConverter, RouteMap, origin_path
 
 BODY_TIMEOUT_S: Final = 30
 BATCH_PATH: Final = "/timers/batch"
@@ -43,7 +41,7 @@ _log = structlog.get_logger()
 
 
 class TimerApp(QuartTrio):
-    asgi_http_class = Connection  # type: ignore[assignment]  # quart-trio names one class
+    asgi_http_class = Exchange  # type: ignore[assignment]  # quart-trio names one class
     url_map_class = RouteMap
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:

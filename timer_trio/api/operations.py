@@ -10,14 +10,10 @@ from typing import Any, Final
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter
 
-from timer_trio.api.batch import MAX_BATCH_BYTES, MAX_TIMERS
-from timer_trio.api.bodies import JSON, NDJSON
-from timer_trio.api.docs import PAGE
-from timer_trio.api.health import HealthData, LiveData, ReadyData
-from timer_trio.api.home import HomeData
-from timer_trio.api.importer import MAX_LINES
+from timer_trio.api.body.media import JSON, NDJSON
+from timer_trio.api.import_reader import MAX_LINES
+from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
-from timer_trio.api.replicas import ReplicasData
 from timer_trio.api.responses import (
     CanceledData,
     PageData,
@@ -25,6 +21,10 @@ from timer_trio.api.responses import (
     SummaryData,
     WholeTimerData,
 )
+from timer_trio.api.routes.batch import MAX_BATCH_BYTES, MAX_TIMERS
+from timer_trio.api.routes.health import HealthData, LiveData, ReadyData
+from timer_trio.api.routes.home import HomeData
+from timer_trio.api.routes.replicas import ReplicasData
 from timer_trio.domain.query import Order, Sort, TimerQuery
 from timer_trio.domain.timer import Status
 

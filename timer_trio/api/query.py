@@ -10,11 +10,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl
 
 from timer_trio.api.cursor import position_of
 from timer_trio.api.errors import FieldError, InvalidRequestError, shown
-from timer_trio.api.instants import parse_instant
+from timer_trio.api.fields.instants import parse_instant
+from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
 from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
 from timer_trio.domain.timer import Status
 
@@ -22,8 +22,6 @@ MAX_LIMIT: Final = 200
 MAX_OFFSET: Final = 1_000_000_000
 """More than any table here holds; a page that far costs as much as all before it: use a cursor."""
 MAX_METADATA_FILTERS: Final = 20
-MAX_PARAMETERS: Final = 50
-"""More than any route takes; what stands behind them is not read."""
 _METADATA: Final = "metadata."
 _MAX_NUMBER: Final = 100  # characters: no number that somebody looks for is longer
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -32,32 +30,22 @@ _WHOLE: Final = re.compile(r"\d{1,10}", re.ASCII)
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def refuse_parameters(raw: bytes) -> None:
-    """Check that a route which takes no parameters got none.
-
-    Raises:
-        InvalidRequestError: naming those it got.
-    """
-    if given := _parameters(raw):
-        raise InvalidRequestError(*map(_unknown, given))
-
-
 def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
     """Read the query string of GET /timers.
 
     Raises:
         InvalidRequestError: naming every parameter that is wrong.
     """
-    given = _parameters(raw)
+    given = parameters_in(raw)
     metadata = {n: given.pop(n) for n in list(given) if n.startswith(_METADATA) and n != _METADATA}
     cursor = given.pop("cursor", None)
     if unknown := [name for name in given if name not in _READERS]:
-        raise InvalidRequestError(_with_guess(unknown[0]), *map(_unknown, unknown[1:]))
+        raise InvalidRequestError(_with_guess(unknown[0]), *map(unknown_parameter, unknown[1:]))
     query = TimerQuery(**_read(given), metadata=_filters(metadata))
     if cursor is None:
         return query
     if "offset" in given:
-        raise _invalid("offset", "cannot stand beside cursor: send one of them")
+        raise invalid_parameter("offset", "cannot stand beside cursor: send one of them")
     return _behind(cursor, query, cursor_key)
 
 
@@ -66,32 +54,7 @@ def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
         return replace(query, after=position_of(cursor, query, key))
     except (ValueError, OverflowError):
         words = "belongs to no list with these filters and this order: begin again without it"
-        raise _invalid("cursor", words) from None
-
-
-def _parameters(raw: bytes) -> dict[str, str]:
-    given = _first_parameters(raw)
-    if raw.count(b"&") >= MAX_PARAMETERS:
-        first = shown(next(iter(given), ""))
-        words = f"is one of more than {MAX_PARAMETERS} parameters: no route takes so many"
-        raise _invalid(first, words)
-    return given
-
-
-def _first_parameters(raw: bytes) -> dict[str, str]:
-    first = b"&".join(raw.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS])
-    try:
-        pairs = parse_qsl(first.decode("ascii"), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError:
-        raise _invalid("", "the query string is not UTF-8, percent-encoded") from None
-    given: dict[str, str] = {}
-    for name, value in pairs:
-        if name in given:
-            raise _invalid(shown(name), "appears twice")
-        if "\0" in name + value:
-            raise _invalid(shown(name), "holds a NUL character")
-        given[name] = value
-    return given
+        raise invalid_parameter("cursor", words) from None
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -138,7 +101,7 @@ def _read(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _filters(given: Mapping[str, str]) -> dict[str, tuple[JsonScalar, ...]]:
     if len(given) > MAX_METADATA_FILTERS:
-        raise _invalid("metadata", f"may be asked for at most {MAX_METADATA_FILTERS} keys")
+        raise invalid_parameter("metadata", f"may be asked for at most {MAX_METADATA_FILTERS} keys")
     return {name.removeprefix(_METADATA): _scalars(value) for name, value in given.items()}
 
 
@@ -152,16 +115,8 @@ def _scalars(text: str) -> tuple[JsonScalar, ...]:
     return (text,)
 
 
-def _unknown(name: str) -> FieldError:
-    return FieldError(shown(name), "is not a parameter of this route")
-
-
 def _with_guess(name: str) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an answer.
-    field, message = shown(name), _unknown(name).message
+    field, message = shown(name), unknown_parameter(name).message
     near = get_close_matches(field, [*_READERS, "cursor"], n=1)
     return FieldError(field, f"{message}; did you mean {near[0]}?" if near else message)
-
-
-def _invalid(field: str, message: str) -> InvalidRequestError:
-    return InvalidRequestError(FieldError(field, message))

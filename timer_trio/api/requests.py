@@ -1,198 +1,34 @@
-"""What a consumer may ask of a timer: checked members of a body to the domain."""
+"""What a consumer may ask of a timer: the members of a body, checked, to the domain."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    with_config,
-)
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
-from typing_extensions import TypedDict
 
-from timer_trio.api.callback_fields import MAX_HEADERS, MAX_URL_LENGTH, check_headers, check_url
+from timer_trio.api.body.json_body import reading_object
+from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
-from timer_trio.api.instants import (
-    DURATION_PATTERN,
-    MAX_YEARS_AHEAD,
-    due_at,
-    parse_delay,
-    parse_instant,
+from timer_trio.api.fields.callback import MAX_HEADERS
+from timer_trio.api.fields.instants import due_at
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.timer import (
+    CREATE,
+    FIELDS,
+    UPDATE,
+    CreateRequest,
+    OptionalFields,
+    UpdateRequest,
 )
-from timer_trio.api.json_body import reading_object
-from timer_trio.api.json_text import has_more_values, too_many
-from timer_trio.domain.addresses import AddressGuard
-from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerSpec
+from timer_trio.domain.timer import Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
-MIN_TIMEOUT_S: Final = 0.1
-MAX_TIMEOUT_S: Final = 300.0
-MIN_MISFIRE_GRACE_S: Final = 1.0
-MAX_MISFIRE_GRACE_S: Final = 10 * 365.25 * 86_400
-"""As far as a timer can lie ahead; null says more than any greater number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the operator lays down: defaults and limits, and where callbacks may go."""
-
-    timeout_s: float
-    misfire_grace_s: float
-    max_metadata_keys: int
-    guard: AddressGuard
-
-
-def _url(value: str, info: ValidationInfo) -> str:
-    if not isinstance(info.context, Rules):
-        # No ValueError, which would be the consumer's: who reads a URL must bring the rules.
-        raise TypeError("the operator's rules are missing")
-    return check_url(value, info.context.guard)
-
-
-def _headers(value: dict[str, str] | None) -> Mapping[str, str]:
-    return check_headers(value or {})
-
-
-ExecuteAt = Annotated[
-    datetime,
-    PlainValidator(parse_instant),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date-time",
-            "description": "When to call back: RFC 3339 with an offset, at most "
-            f"{MAX_YEARS_AHEAD} years ahead. What lies up to 500 ms in the past counts as now. "
-            "Digits beyond the microsecond are cut off.",
-            "examples": ["2030-01-31T09:30:00Z"],
-        }
-    ),
-]
-Delay = Annotated[
-    timedelta,
-    PlainValidator(parse_delay),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0},
-                {"type": "string", "pattern": DURATION_PATTERN},
-            ],
-            "description": "How long from now: seconds, or an ISO 8601 duration of weeks, days, "
-            f"hours, minutes and seconds; at most {MAX_YEARS_AHEAD} years. Years and months are "
-            "refused: they have no fixed length. Counted from the arrival of the request.",
-            "examples": [90, "PT5M", "P1DT1H"],
-        }
-    ),
-]
-CallbackUrl = Annotated[
-    str,
-    AfterValidator(_url),
-    Field(
-        description="Where to call back: http:// or https://, without credentials. An address that "
-        "is not public is refused, unless the operator allows it.",
-        examples=["https://example.com/hooks/reminder"],
-        json_schema_extra={"format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
-    ),
-]
-CallbackMethod = Annotated[Method, Field(strict=False, description="The callback's method.")]
-CallbackHeaders = Annotated[
-    dict[str, str] | None,
-    AfterValidator(_headers),
-    Field(
-        description="Headers of the callback, 8 KiB in all. Hop-by-hop names, Host, Content-Length,"
-        " Expect, webhook-* and X-Timer-* are refused. null: none.",
-        examples=[{"Authorization": "Bearer token-of-the-receiver"}],
-        json_schema_extra={"maxProperties": MAX_HEADERS},
-    ),
-]
-CallbackPayload = Annotated[
-    JsonText,
-    WithJsonSchema(
-        {
-            "description": "Any JSON value, sent as application/json just as it arrived. Left out: "
-            "no body. null: the body null.",
-            "examples": [{"order": 4711}],
-        }
-    ),
-]
-Metadata = Annotated[
-    dict[str, Any] | None,
-    Field(
-        description="The client's own reference; it comes back with the timer, and GET /timers "
-        "finds by it. null: none.",
-        examples=[{"customer": "c-17"}],
-    ),
-]
-TimeoutSeconds = Annotated[
-    float,
-    Field(
-        ge=MIN_TIMEOUT_S,
-        le=MAX_TIMEOUT_S,
-        allow_inf_nan=False,
-        description="How long the receiver may take to answer.",
-    ),
-]
-DeliveryGuarantee = Annotated[
-    Delivery,
-    Field(
-        strict=False,
-        description="What becomes of a callback whose outcome a crash left unknown: sent again with"
-        " the same webhook-id, or failed.",
-    ),
-]
-MisfireGraceSeconds = Annotated[
-    float | None,
-    Field(
-        ge=MIN_MISFIRE_GRACE_S,
-        le=MAX_MISFIRE_GRACE_S,
-        allow_inf_nan=False,
-        description="How late it may still be sent. null: however late.",
-    ),
-]
-
-
-_STRICT: Final = ConfigDict(strict=True, extra="forbid")
-
-
-class _OptionalFields(TypedDict, total=False):
-    execute_at: ExecuteAt
-    delay: Delay
-    callback_method: CallbackMethod
-    callback_headers: CallbackHeaders
-    callback_payload: CallbackPayload
-    metadata: Metadata
-    timeout_seconds: TimeoutSeconds
-    delivery: DeliveryGuarantee
-    misfire_grace_seconds: MisfireGraceSeconds
-
-
-@with_config(_STRICT)
-class CreateRequest(_OptionalFields):
-    callback_url: CallbackUrl
-
-
-@with_config(_STRICT)
-class UpdateRequest(_OptionalFields, total=False):
-    callback_url: CallbackUrl
-
-
-_FIELDS: Final = tuple(UpdateRequest.__annotations__)
 
 _Request = TypeVar("_Request", CreateRequest, UpdateRequest)
-
-CREATE: Final = TypeAdapter(CreateRequest)
-UPDATE: Final = TypeAdapter(UpdateRequest)
 
 
 def reading_members(
@@ -206,7 +42,7 @@ def reading_members(
     return reading_object(
         raw,
         verbatim=_VERBATIM,
-        known=_FIELDS,
+        known=FIELDS,
         most_values=max(rules.max_metadata_keys, MAX_HEADERS),
         called=called,
     )
@@ -251,7 +87,7 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     return cast("SpecChange", change)
 
 
-def _due_at(wanted: _OptionalFields, now: datetime) -> datetime:
+def _due_at(wanted: OptionalFields, now: datetime) -> datetime:
     field = "delay" if "delay" in wanted else "execute_at"
     try:
         return due_at(wanted["delay"] if "delay" in wanted else wanted["execute_at"], now)
@@ -320,7 +156,7 @@ def _field_error(details: ErrorDetails) -> FieldError:
 
 def _with_guess(unknown: FieldError) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an error.
-    near = get_close_matches(unknown.field, _FIELDS, n=1)
+    near = get_close_matches(unknown.field, FIELDS, n=1)
     if not near:
         return unknown
     return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")

@@ -8,7 +8,7 @@ from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from timer_trio.api.errors import BodyTooLargeError, UnsupportedMediaError
-from timer_trio.api.query import refuse_parameters
+from timer_trio.api.parameters import refuse_parameters
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

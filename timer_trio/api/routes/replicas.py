@@ -9,7 +9,7 @@ from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
-from timer_trio.api.query import refuse_parameters
+from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.responses import Id, Instant, success, utc
 from timer_trio.domain.roster import ReplicaStatus, RosterEntry, roster
 from timer_trio.domain.timer import SHARDS, ReplicaId

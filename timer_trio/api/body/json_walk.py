@@ -12,7 +12,7 @@ from collections.abc import Generator
 from json import JSONDecodeError
 from typing import Final
 
-from timer_trio.api.json_text import (
+from timer_trio.api.body.json_text import (
     CHECK,
     MAX_DEPTH,
     check_strings,

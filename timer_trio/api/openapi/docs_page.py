@@ -1,4 +1,4 @@
-"""The API for people: one page written from the OpenAPI document, with no script and no outside."""
+"""The OpenAPI document as a page for people."""
 
 from __future__ import annotations
 
@@ -6,38 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib.resources import files
 from typing import Any, Final
 
-from quart import Response
-
 from timer_trio.api.auth import API_KEY_HEADER
-from timer_trio.api.bodies import JSON
+from timer_trio.api.body.media import JSON
+from timer_trio.api.page import page
 
 Json = Mapping[str, Any]
-
-PAGE: Final = "text/html; charset=utf-8"
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-class DocsRoutes:
-    def __init__(self, document: Json) -> None:
-        self._document = json.dumps(document, ensure_ascii=False).encode()
-        self._page = page_of(document).encode()
-        self._style = files("timer_trio.api").joinpath("docs.css").read_bytes()
-
-    async def openapi(self) -> Response:
-        return Response(self._document, content_type="application/json")
-
-    async def page(self) -> Response:
-        return Response(self._page, headers=PAGE_HEADERS, content_type=PAGE)
-
-    async def style(self) -> Response:
-        return Response(self._style, content_type="text/css; charset=utf-8")
 
 
 def page_of(document: Json) -> str:
@@ -51,15 +26,6 @@ def page_of(document: Json) -> str:
     intro = f"<h1>{escape(title)}</h1>{_prose(info['description'])}"
     link = '<p>For machines: <a href="/openapi.json">/openapi.json</a></p>'
     return page(title, f"{intro}{link}{''.join(operations)}")
-
-
-def page(title: str, body: str) -> str:
-    """Write a page around a body that is HTML already."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
-    view = '<meta name="viewport" content="width=device-width">'
-    style = '<link rel="stylesheet" href="/docs/style.css">'
-    start = '<!doctype html><html lang="en">'
-    return f"{start}<head>{head}{view}{style}</head><body>{body}</body></html>"
 
 
 def _operation(document: Json, method: str, path: str, operation: Json) -> str:

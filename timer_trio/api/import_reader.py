@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 import trio
 
-from timer_trio.api.connection import BodyStream
+from timer_trio.api.body.lines import Line, Lines
+from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
+from timer_trio.api.body.slices import Slices
+from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.lines import Line, Lines
-from timer_trio.api.pace import MIN_BYTES_PER_S, WINDOW_S, Pace
-from timer_trio.api.requests import Rules, read_spec, reading_members
-from timer_trio.api.slices import Slices
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.requests import read_spec, reading_members
 from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
 from timer_trio.domain.timer import NewTimer, TimerId
 
@@ -104,7 +105,7 @@ class Import:
         self._stopping = context.stopping
         self._rules = rules
         self._slices = slices
-        self._pace = Pace()
+        self._rate = ReceiveRate()
         self._source = Lines(context.max_body_bytes)
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
         self.lines = 0
@@ -153,7 +154,7 @@ class Import:
             began_s = trio.current_time()
             with trio.move_on_after(PAUSE_S):
                 data = await self._stream.receive()
-            is_slow = self._pace.is_too_slow(trio.current_time() - began_s, len(data or b""))
+            is_slow = self._rate.is_too_slow(trio.current_time() - began_s, len(data or b""))
             if data:
                 size += len(data)
                 gives_up_at = trio.current_time() + IDLE_S

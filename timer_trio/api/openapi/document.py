@@ -9,14 +9,14 @@ from pydantic import TypeAdapter
 
 from timer_trio import __version__
 from timer_trio.api.auth import API_KEY_HEADER
-from timer_trio.api.batch import BATCH
+from timer_trio.api.body.json_text import MAX_DEPTH, MAX_DIGITS
 from timer_trio.api.context import ApiContext
-from timer_trio.api.docs import PAGE
-from timer_trio.api.envelope_schema import answer, envelope, refusals
 from timer_trio.api.errors import MAX_ERRORS, Code
-from timer_trio.api.json_text import MAX_DEPTH, MAX_DIGITS
+from timer_trio.api.fields.timer import CREATE, UPDATE
+from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
 from timer_trio.api.operations import OPERATIONS, Operation
-from timer_trio.api.requests import CREATE, UPDATE
+from timer_trio.api.page import MEDIA as PAGE
+from timer_trio.api.routes.batch import BATCH
 from timer_trio.domain.timer import Delivery, Method
 
 Json = dict[str, Any]

@@ -1,17 +1,15 @@
-"""One HTTP exchange with Quart: every answer reaches its client, and every path can be routed."""
+"""One HTTP exchange with Quart, whose answer reaches its client whatever that still sends."""
 
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart import Request
-from quart.routing import QuartMap
-from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.routing import BaseConverter, MapAdapter
+
+from timer_trio.api.body.stream import BodyStream
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
@@ -23,36 +21,7 @@ STREAMED_BODIES: Final = "STREAMED_BODIES"
 """Of the app's configuration: the paths whose requests have a BodyStream as their body."""
 
 
-class BodyStream:
-    """A body that is read as it comes, however long: its sender waits for its reader."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[bytes](0)
-
-    async def receive(self) -> bytes:
-        """Wait for the next bytes; none: it has ended."""
-        try:
-            return await self._receive.receive()
-        except trio.EndOfChannel:
-            return b""
-
-    def close(self) -> None:
-        """Want no more of it."""
-        self._receive.close()
-
-    async def feed(self, data: bytes) -> bool:
-        """Hand bytes to the reader; tells whether they were wanted."""
-        try:
-            await self._send.send(data)
-        except trio.BrokenResourceError:
-            return False
-        return True
-
-    def end(self) -> None:
-        self._send.close()
-
-
-class Connection(TrioASGIHTTPConnection):
+class Exchange(TrioASGIHTTPConnection):
     """Reads on after the answer, until the client has sent what it began.
 
     A server that closes on unread bytes resets the connection, and the client may never see the
@@ -119,40 +88,3 @@ class Connection(TrioASGIHTTPConnection):
             await send(message)
 
         await super().handle_request(nursery, request, send_when_read)
-
-
-class IdConverter(BaseConverter):
-    """Whatever stands for an id in a path, but not the last word of a route beside it.
-
-    Otherwise a wrong method there would be told that no timer has this id.
-    """
-
-    regex = r"(?!(?:batch|import)\Z)[^/]+"
-    part_isolating = True
-
-
-class RouteMap(QuartMap):
-    """Finds a route by its path alone: a strange Host or query string is no reason to fail."""
-
-    def bind_to_request(
-        self,
-        request: BaseRequestWebsocket,
-        subdomain: str | None,  # noqa: ARG002 - Quart's signature
-        server_name: str | None,  # noqa: ARG002
-    ) -> MapAdapter:
-        return self.bind(
-            "", url_scheme=request.scheme, default_method=request.method, path_info=request.path
-        )
-
-
-def origin_path(target: str) -> str:
-    """Reduce a request target to its path: proxies may send it in absolute form.
-
-    One that cannot be read becomes a path that no route has.
-    """
-    if target.startswith("/"):
-        return target
-    try:
-        return urlsplit(target).path or "/"
-    except ValueError:
-        return "*"

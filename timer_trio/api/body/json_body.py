@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from json import JSONDecodeError
 from typing import Final, NoReturn
 
-from timer_trio.api.errors import shown
-from timer_trio.api.json_text import (
+from timer_trio.api.body.json_text import (
     CHECK,
     MAX_DEPTH,
     READ,
@@ -28,7 +27,8 @@ from timer_trio.api.json_text import (
     syntax_fault,
     too_deep,
 )
-from timer_trio.api.json_walk import walk
+from timer_trio.api.body.json_walk import walk
+from timer_trio.api.errors import shown
 from timer_trio.domain.timer import JsonText
 
 AT_ONCE_BYTES: Final = 4_096

@@ -10,13 +10,15 @@ from uuid import UUID
 
 from quart import Response, request
 
-from timer_trio.api.bodies import json_body
+from timer_trio.api.body.media import json_body
+from timer_trio.api.body.slices import Slices
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
-from timer_trio.api.query import parse_query, refuse_parameters
-from timer_trio.api.requests import Rules, read_change, read_spec, reading_members
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.query import parse_query
+from timer_trio.api.requests import read_change, read_spec, reading_members
 from timer_trio.api.responses import page_data, success, summary_data, whole_timer
-from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import NotPendingError
 from timer_trio.domain.timer import TimerId
 

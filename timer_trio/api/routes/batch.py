@@ -11,13 +11,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response
 from typing_extensions import TypedDict
 
-from timer_trio.api.bodies import json_body
+from timer_trio.api.body.json_array import objects_in
+from timer_trio.api.body.media import json_body
+from timer_trio.api.body.slices import Slices
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
-from timer_trio.api.json_array import objects_in
-from timer_trio.api.requests import CreateRequest, Rules, read_spec, reading_members
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.timer import CreateRequest
+from timer_trio.api.requests import read_spec, reading_members
 from timer_trio.api.responses import created_many, summary_data
-from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.intake import new_summary

@@ -13,14 +13,14 @@ import trio
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
 
-from timer_trio.api.bodies import NDJSON, check_head
-from timer_trio.api.connection import BodyStream
+from timer_trio.api.body.media import NDJSON, check_head
+from timer_trio.api.body.slices import Slices
+from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import BusyError, Code
-from timer_trio.api.importer import BROKEN, BUSY, Ending, Import
-from timer_trio.api.requests import Rules
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.import_reader import BROKEN, BUSY, Ending, Import
 from timer_trio.api.responses import envelope, streamed
-from timer_trio.api.slices import Slices
 from timer_trio.domain.errors import StorageUnavailableError
 
 MAX_IMPORTS: Final = 4

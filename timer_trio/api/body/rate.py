@@ -10,7 +10,7 @@ MIN_BYTES_PER_S: Final = 1_024
 """Far below what any line carries; who sends slower holds a place that others wait for."""
 
 
-class Pace:
+class ReceiveRate:
     """Judges a sender by each `WINDOW_S` that it was waited for, from its making on."""
 
     def __init__(self) -> None:

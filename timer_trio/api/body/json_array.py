@@ -12,8 +12,7 @@ from collections.abc import Generator, Iterator
 from json import JSONDecodeError
 from typing import Final
 
-from timer_trio.api.errors import shown
-from timer_trio.api.json_text import (
+from timer_trio.api.body.json_text import (
     expect,
     expect_end,
     invalid,
@@ -21,6 +20,7 @@ from timer_trio.api.json_text import (
     skip_space,
     syntax_fault,
 )
+from timer_trio.api.errors import shown
 
 _STRING: Final = r'"(?:[^"\\]++|\\.)*+"'
 # What holds no brace but in its strings; then objects of two levels below, as almost all are.

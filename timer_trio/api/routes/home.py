@@ -10,8 +10,8 @@ from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio import __version__
-from timer_trio.api.bodies import JSON
-from timer_trio.api.docs import PAGE, PAGE_HEADERS, page
+from timer_trio.api.body.media import JSON
+from timer_trio.api.page import HEADERS, MEDIA, page
 from timer_trio.api.responses import success
 
 _LINKS: Final = {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
@@ -34,7 +34,7 @@ class HomeData(TypedDict):
 async def home() -> Response:
     """Answer a browser with a page, and a program, which asks for none, with JSON."""
     if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
-        answer = Response(_PAGE, headers=PAGE_HEADERS, content_type=PAGE)
+        answer = Response(_PAGE, headers=HEADERS, content_type=MEDIA)
     else:
         answer = success(_DATA)
     answer.headers["Vary"] = "Accept"

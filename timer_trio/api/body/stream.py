@@ -1,0 +1,34 @@
+"""A body that its reader takes as it comes."""
+
+from __future__ import annotations
+
+import trio
+
+
+class BodyStream:
+    """A body that is read as it comes, however long: its sender waits for its reader."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[bytes](0)
+
+    async def receive(self) -> bytes:
+        """Wait for the next bytes; none: it has ended."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            return b""
+
+    def close(self) -> None:
+        """Want no more of it."""
+        self._receive.close()
+
+    async def feed(self, data: bytes) -> bool:
+        """Hand bytes to the reader; tells whether they were wanted."""
+        try:
+            await self._send.send(data)
+        except trio.BrokenResourceError:
+            return False
+        return True
+
+    def end(self) -> None:
+        self._send.close()
