@@ -1,4 +1,24 @@
-"""The REST API: JSON to domain and back, and the sole home of HTTP status codes."""
+"""The REST API: JSON to domain and back, and the sole home of HTTP status codes.
+
+- ``app``            all routes, and what stands around them
+- ``routes``         what is answered, one module a resource
+- ``route``          what a route is
+- ``asgi``           one exchange, whose answer reaches its client
+- ``url_map``        from a target to its route
+- ``auth``           the API key
+- ``openapi``        the document and its page
+- ``page``           a page around any HTML
+- ``import_reader``  the lines of an import
+- ``requests``       from the members of a body to the domain
+- ``query``          from a query string to the page of timers that it asks for
+- ``responses``      from the domain to JSON
+- ``fields``         what each field of a timer may be
+- ``body``           from bytes to members
+- ``cursor``         a place in a list
+- ``parameters``     a query string, read strictly
+- ``context``        what the API needs of the service around it
+- ``errors``         from what went wrong to what the consumer is told
+"""
 
 from timer_trio.api.app import create_app
 from timer_trio.api.context import ApiContext, Health

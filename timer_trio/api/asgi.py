@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import trio
@@ -10,15 +11,14 @@ from quart import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from timer_trio.api.body.stream import BodyStream
+from timer_trio.api.route import Body
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
 DROP_TIMEOUT_S: Final = 10.0
 
-BODY_LIMITS: Final = "BODY_LIMITS"
-"""Of the app's configuration: bytes by path, where it is not MAX_CONTENT_LENGTH."""
-STREAMED_BODIES: Final = "STREAMED_BODIES"
-"""Of the app's configuration: the paths whose requests have a BodyStream as their body."""
+UNUSUAL_BODIES: Final = "UNUSUAL_BODIES"
+"""Of the app's configuration: by path, the bodies that MAX_CONTENT_LENGTH does not limit."""
 
 
 class Exchange(TrioASGIHTTPConnection):
@@ -37,11 +37,14 @@ class Exchange(TrioASGIHTTPConnection):
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
         request = super()._create_request_from_scope(send)
-        if request.path in self.app.config[STREAMED_BODIES]:
+        bodies: Mapping[str, Body] = self.app.config[UNUSUAL_BODIES]
+        if (body := bodies.get(request.path)) is None:
+            return request
+        if body.is_streamed:
             self._stream = BodyStream()
             request.body = self._stream  # type: ignore[assignment]  # its route reads it as such
             self._most_bytes = 0
-        elif most := self.app.config[BODY_LIMITS].get(request.path):
+        elif most := body.most_bytes:
             self._most_bytes = request.max_content_length = most
             request.body = request.body_class(request.content_length, most)
         return request

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from quart import request
 
 from timer_trio.api.errors import UnauthorizedError
+from timer_trio.api.route import Route
 
 API_KEY_HEADER: Final = "X-API-Key"
 _BEARER: Final = "bearer"
-_OPEN: Final = frozenset({"/", "/health", "/openapi.json", "/docs"})
-_OPEN_BELOW: Final = ("/health/", "/docs/")
 
 
 class KeyGuard:
     """Stands before every route, unknown ones included: without the key nobody learns of them."""
 
-    def __init__(self, api_key: str) -> None:
+    def __init__(self, api_key: str, routes: Sequence[Route]) -> None:
         self._key = api_key.encode()
+        self._open_paths = frozenset(route.path for route in routes if route.is_open)
+        self._open_folders = tuple(_open_folders(routes))
 
     async def check(self) -> None:
         """Let a request pass that carries the key, or needs none; its body is not read yet.
@@ -28,7 +29,7 @@ class KeyGuard:
         Raises:
             UnauthorizedError: no key, a wrong one, or two.
         """
-        if request.path in _OPEN or request.path.startswith(_OPEN_BELOW):
+        if request.path in self._open_paths or request.path.startswith(self._open_folders):
             return
         given = set(_keys())
         if not given:
@@ -41,6 +42,14 @@ class KeyGuard:
             )
         if not hmac.compare_digest(given.pop().encode("latin-1"), self._key):
             raise UnauthorizedError("the API key is wrong")
+
+
+def _open_folders(routes: Sequence[Route]) -> Sequence[str]:
+    """Return below which paths nothing needs a key, so that unknown paths there need none."""
+    folders = {True: set[str](), False: set[str]()}
+    for route in routes:
+        folders[route.is_open].add(f"{route.path.rpartition('/')[0]}/")
+    return sorted(folders[True] - folders[False])
 
 
 def _keys() -> Iterator[str]:

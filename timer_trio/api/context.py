@@ -9,6 +9,8 @@ from typing import Protocol
 import trio
 from prometheus_client import CollectorRegistry
 
+from timer_trio.api.body.slices import Slices
+from timer_trio.api.fields.rules import Rules
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import ReplicaId
@@ -53,3 +55,14 @@ class ApiContext:
     guard: AddressGuard
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
+    slices: Slices = field(default_factory=Slices)
+    """Which all great bodies share."""
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            timeout_s=self.default_timeout_s,
+            misfire_grace_s=self.default_misfire_grace_s,
+            max_metadata_keys=self.max_metadata_keys,
+            guard=self.guard,
+        )

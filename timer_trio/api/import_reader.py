@@ -11,11 +11,9 @@ import trio
 
 from timer_trio.api.body.lines import Line, Lines
 from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
-from timer_trio.api.body.slices import Slices
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.fields.rules import Rules
 from timer_trio.api.requests import read_spec, reading_members
 from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
 from timer_trio.domain.timer import NewTimer, TimerId
@@ -94,17 +92,15 @@ class Import:
     waits and one is read, whatever the sender's speed.
     """
 
-    def __init__(
-        self, stream: BodyStream, context: ApiContext, rules: Rules, slices: Slices
-    ) -> None:
+    def __init__(self, stream: BodyStream, context: ApiContext) -> None:
         self._stream = stream
         self._intake = context.intake
         self._clock = context.clock
         # A long import must not refuse what fell due while it ran.
         self._arrived_at = context.clock.now()
         self._stopping = context.stopping
-        self._rules = rules
-        self._slices = slices
+        self._rules = context.rules
+        self._slices = context.slices
         self._rate = ReceiveRate()
         self._source = Lines(context.max_body_bytes)
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from quart.routing import QuartMap
 from quart.wrappers.base import BaseRequestWebsocket
+from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter, MapAdapter
 
+from timer_trio.api.route import Route
 
-class IdConverter(BaseConverter):
-    """Whatever stands for an id in a path, but not the last word of a route beside it.
+
+def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
+    app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
+    app.url_map.converters["default"] = _parameter_converter(routes)
+    for route in routes:
+        rule = route.path.replace("{", "<").replace("}", ">")
+        app.add_url_rule(rule, view_func=route.handler, methods=[route.method])
+
+
+def _parameter_converter(routes: Iterable[Route]) -> type[BaseConverter]:
+    """Return what matches a parameter: a part of a path, but no name of a route beside one.
 
     Otherwise a wrong method there would be told that no timer has this id.
     """
+    names = "|".join(sorted(map(re.escape, _names_beside_parameters(routes))))
 
-    regex = r"(?!(?:batch|import)\Z)[^/]+"
-    part_isolating = True
+    class Converter(BaseConverter):
+        regex = rf"(?!(?:{names})\Z)[^/]+" if names else "[^/]+"
+        part_isolating = True
+
+    return Converter
+
+
+def _names_beside_parameters(routes: Iterable[Route]) -> Iterator[str]:
+    places = {tuple(route.path.rpartition("/")[::2]) for route in routes}
+    folders = {folder for folder, last in places if last.startswith("{")}
+    return (last for folder, last in places if folder in folders and not last.startswith("{"))
 
 
 class RouteMap(QuartMap):

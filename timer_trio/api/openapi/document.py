@@ -1,8 +1,8 @@
-"""The OpenAPI document, assembled from the very models that read requests and shape answers."""
+"""The OpenAPI document, assembled from the routes and the very models that read and answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
@@ -10,17 +10,20 @@ from pydantic import TypeAdapter
 from timer_trio import __version__
 from timer_trio.api.auth import API_KEY_HEADER
 from timer_trio.api.body.json_text import MAX_DEPTH, MAX_DIGITS
+from timer_trio.api.body.media import JSON
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, Code
-from timer_trio.api.fields.timer import CREATE, UPDATE
 from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
-from timer_trio.api.operations import OPERATIONS, Operation
 from timer_trio.api.page import MEDIA as PAGE
-from timer_trio.api.routes.batch import BATCH
+from timer_trio.api.route import Body, Json, Operation, Route, Success
 from timer_trio.domain.timer import Delivery, Method
 
-Json = dict[str, Any]
 _Mode = Literal["validation", "serialization"]
+_READ: Final = "validation"
+_WRITTEN: Final = "serialization"
+
+_Described = tuple[Route, Operation]
+_Schemas = Mapping[tuple[str, _Mode], Json]
 
 _DESCRIPTION: Final = f"""\
 Tell it when and where, and it makes the HTTP call at that instant.
@@ -42,19 +45,11 @@ refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json`
 answers 401, unknown ones included."""
 
 
-def openapi_document(context: ApiContext) -> Json:
-    requests: list[tuple[str, _Mode, TypeAdapter[Any]]] = [
-        ("createRequest", "validation", CREATE),
-        ("updateRequest", "validation", UPDATE),
-        ("batchRequest", "validation", BATCH),
-    ]
-    answers: list[tuple[str, _Mode, TypeAdapter[Any]]] = [
-        (operation.name, "serialization", operation.data)
-        for operation in OPERATIONS
-        if operation.data is not None
-    ]
+def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
+    """Describe those of the routes that have an operation."""
+    described = [(route, route.operation) for route in routes if route.operation]
     schemas, shared = TypeAdapter.json_schemas(
-        requests + answers, ref_template="#/components/schemas/{model}"
+        list(_models(described)), ref_template="#/components/schemas/{model}"
     )
     _add_rules(shared["$defs"], context)
     return {
@@ -67,7 +62,7 @@ def openapi_document(context: ApiContext) -> Json:
         },
         "servers": [{"url": "/"}],
         "security": [{"ApiKey": []}, {"Bearer": []}],
-        "paths": _paths({name: schema for (name, _), schema in schemas.items()}, context),
+        "paths": _paths(described, schemas),
         "components": {
             "schemas": shared["$defs"],
             "responses": refusals(),
@@ -79,12 +74,16 @@ def openapi_document(context: ApiContext) -> Json:
     }
 
 
+def _models(described: Iterable[_Described]) -> Iterator[tuple[str, _Mode, TypeAdapter[Any]]]:
+    for route, operation in described:
+        if route.body is not None:
+            yield operation.name, _READ, route.body.model
+        if operation.success.data is not None:
+            yield operation.name, _WRITTEN, operation.success.data
+
+
 def _add_rules(definitions: Json, context: ApiContext) -> None:
     """Write down what the types cannot say: defaults, and which fields exclude each other."""
-    definitions["ImportRequest"] = {
-        "type": "string",
-        "description": "Lines of JSON, each as CreateRequest.",
-    }
     create, update = definitions["CreateRequest"], definitions["UpdateRequest"]
     create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
     update["minProperties"] = 1
@@ -106,63 +105,70 @@ def _tell_most_metadata(schema: Json, most: int) -> None:
     next(kind for kind in schema["anyOf"] if kind["type"] == "object")["maxProperties"] = most
 
 
-def _paths(data: Mapping[str, Json], context: ApiContext) -> Json:
+def _paths(described: Sequence[_Described], schemas: _Schemas) -> Json:
     paths: Json = {}
-    for operation in OPERATIONS:
-        written = _operation(operation, data.get(operation.name), context)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = written
+    links = _links(described)
+    for route, operation in described:
+        written = _operation(route, operation, schemas)
+        if operation.success.makes_a_timer:
+            written["responses"][str(operation.success.status)]["links"] = links
+        paths.setdefault(route.path, {})[route.method.lower()] = written
     return paths
 
 
-def _operation(operation: Operation, data: Json | None, context: ApiContext) -> Json:
+def _operation(route: Route, operation: Operation, schemas: _Schemas) -> Json:
     written: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
-        "responses": _responses(operation, data),
+        "responses": _responses(operation, schemas.get((operation.name, _WRITTEN))),
     }
     if operation.parameters:
         written["parameters"] = list(operation.parameters)
-    if operation.body is not None:
-        schema = {"$ref": f"#/components/schemas/{operation.body}"}
-        written["requestBody"] = {
-            "required": True,
-            "description": operation.body_words.format(max_body_bytes=context.max_body_bytes),
-            "content": {operation.takes: {"schema": schema, "example": operation.example}},
-        }
-    if operation.is_open:
+    if route.body is not None:
+        written["requestBody"] = _request_body(route.body, schemas[operation.name, _READ])
+    if route.is_open:
         written["security"] = []
     return written
 
 
+def _request_body(body: Body, schema: Json) -> Json:
+    return {
+        "required": True,
+        "description": body.limits,
+        "content": {body.media: {"schema": schema, "example": body.example}},
+    }
+
+
 def _responses(operation: Operation, data: Json | None) -> Json:
+    success = operation.success
     responses: Json = {
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in (*operation.refusals, 405)
     }
-    if data is None:
-        kind = "object" if operation.media == "application/json" else "string"
-        success = answer(operation.answer, {"type": kind}, media=operation.media)
-    else:
-        headers = ("Location",) if operation.makes_a_timer else ()
-        success = answer(operation.answer, envelope(Code.SUCCESS, data), *headers)
-    if operation.has_page:
-        success["content"][PAGE] = {"schema": {"type": "string"}}
-    if operation.makes_a_timer:
-        success["links"] = _links()
-    responses[str(operation.status)] = success
-    if operation.down_with_data and data is not None:
-        down = answer("It is not.", envelope(Code.INTERNAL, data), "Retry-After")
-        responses["503"] = down
+    responses[str(success.status)] = _success(success, data)
+    if success.down_with_data and data is not None:
+        responses["503"] = answer("It is not.", envelope(Code.INTERNAL, data), "Retry-After")
     return dict(sorted(responses.items()))
 
 
-def _links() -> Json:
-    """Say where the id of a new timer leads."""
+def _success(success: Success, data: Json | None) -> Json:
+    if data is None:
+        kind = "object" if success.media == JSON else "string"
+        return answer(success.words, {"type": kind}, media=success.media)
+    headers = ("Location",) if success.makes_a_timer else ()
+    written = answer(success.words, envelope(Code.SUCCESS, data), *headers)
+    if success.has_page:
+        written["content"][PAGE] = {"schema": {"type": "string"}}
+    return written
+
+
+def _links(described: Iterable[_Described]) -> Json:
+    """Return where the id of a new timer leads."""
     parameters = {"timer_id": "$response.body#/data/id"}
     return {
         operation.name: {"operationId": operation.name, "parameters": parameters}
-        for operation in OPERATIONS
-        if "{timer_id}" in operation.path
+        for route, operation in described
+        if "{timer_id}" in route.path
     }

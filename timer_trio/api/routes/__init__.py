@@ -1,1 +1,20 @@
-"""The routes, one module a resource."""
+"""All routes, one module a resource: what it answers, and how it is declared.
+
+A new resource is a module with a function `routes`, and its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from timer_trio.api.context import ApiContext
+from timer_trio.api.route import Route
+from timer_trio.api.routes import batch, docs, health, home, imports, metrics, replicas, timers
+
+_RESOURCES: Final = (timers, batch, imports, replicas, home, health, metrics)
+
+
+def all_routes(context: ApiContext) -> Sequence[Route]:
+    described = [route for resource in _RESOURCES for route in resource.routes(context)]
+    return [*described, *docs.routes(context, described)]

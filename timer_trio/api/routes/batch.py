@@ -1,9 +1,9 @@
-"""The route that creates many timers at once, all or none."""
+"""Many timers created at once, all or none."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -13,13 +13,12 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.body.json_array import objects_in
 from timer_trio.api.body.media import json_body
-from timer_trio.api.body.slices import Slices
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
-from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import CreateRequest
 from timer_trio.api.requests import read_spec, reading_members
-from timer_trio.api.responses import created_many, summary_data
+from timer_trio.api.responses import SummariesData, created_many, summary_data
+from timer_trio.api.route import ON_BODY, ON_STORED, Body, Operation, Route, Success
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.intake import new_summary
@@ -33,26 +32,32 @@ _AROUND_ONE: Final = 1_024
 """What may stand around a single timer, so that the greatest one still fits into a batch."""
 
 
-def most_batch_bytes(max_body_bytes: int) -> int:
-    """Say how great a batch may be where a single timer may have so many bytes."""
-    return max(MAX_BATCH_BYTES, max_body_bytes + _AROUND_ONE)
-
-
 @with_config(ConfigDict(extra="forbid"))
 class BatchRequest(TypedDict):
     timers: Annotated[list[CreateRequest], Field(min_length=1, max_length=MAX_TIMERS)]
 
 
-BATCH: Final = TypeAdapter(BatchRequest)
+def routes(context: ApiContext) -> Sequence[Route]:
+    one = context.max_body_bytes
+    body = Body(
+        model=TypeAdapter(BatchRequest),
+        example={MEMBER: [{"delay": 60, "callback_url": "https://example.com/hooks/reminder"}]},
+        limits=f"At most {MAX_BATCH_BYTES:,} bytes, and {one:,} for each timer.",
+        most_bytes=max(MAX_BATCH_BYTES, one + _AROUND_ONE),
+    )
+    handler = _Batch(context).create_batch
+    return (
+        Route(method="POST", path="/timers/batch", handler=handler, body=body, operation=_CREATE),
+    )
 
 
-class BatchRoute:
-    def __init__(self, context: ApiContext, rules: Rules, slices: Slices) -> None:
+class _Batch:
+    def __init__(self, context: ApiContext) -> None:
         self._intake = context.intake
         self._clock = context.clock
         self._most_bytes = context.max_body_bytes
-        self._rules = rules
-        self._slices = slices
+        self._rules = context.rules
+        self._slices = context.slices
 
     async def create_batch(self) -> Response:
         arrived_at = self._clock.now()
@@ -104,3 +109,15 @@ def _placed(error: FieldError, place: int) -> FieldError:
 def _written(timers: list[NewTimer]) -> Iterator[str]:
     for timer in timers:
         yield json.dumps(summary_data(new_summary(timer)), ensure_ascii=False)
+
+
+_CREATE: Final = Operation(
+    name="createTimers",
+    tag="timers",
+    summary="Create many timers",
+    description=f"Up to {MAX_TIMERS:,} of the same objects as for a single one: all are "
+    "created, or none. An error names its timer: `timers[17].callback_url`. A 503 with ids in "
+    "its data leaves open whether they exist: all do if the first does.",
+    success=Success(words="The new timers.", data=TypeAdapter(SummariesData), status=201),
+    refusals=(*ON_STORED, *ON_BODY),
+)

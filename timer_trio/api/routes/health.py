@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Final, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import RETRY, Code, Refusal
 from timer_trio.api.responses import Instant, refused, success, utc
+from timer_trio.api.route import Operation, Route, Success
 
 _EXACT: Final = ConfigDict(extra="forbid")
 
@@ -39,7 +41,20 @@ class ReadyData(TypedDict):
     status: Literal["ready", "not ready"]
 
 
-class HealthRoutes:
+def routes(context: ApiContext) -> Sequence[Route]:
+    health = _Health(context)
+    places = (
+        ("/health", health.health, _HEALTH),
+        ("/health/live", health.live, _LIVE),
+        ("/health/ready", health.ready, _READY),
+    )
+    return [
+        Route(method="GET", path=path, handler=handler, operation=operation, is_open=True)
+        for path, handler, operation in places
+    ]
+
+
+class _Health:
     def __init__(self, context: ApiContext) -> None:
         self._health = context.health
         self._clock = context.clock
@@ -71,3 +86,29 @@ class HealthRoutes:
 
 def _unavailable(message: str, data: HealthData | ReadyData) -> Response:
     return refused(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, Code.INTERNAL, message, {**data}, RETRY))
+
+
+_HEALTH: Final = Operation(
+    name="getHealth",
+    tag="operation",
+    summary="Is the database there?",
+    description="From the last heartbeat, so it never waits for the database.",
+    success=Success(
+        words="The database is connected.", data=TypeAdapter(HealthData), down_with_data=True
+    ),
+)
+_LIVE: Final = Operation(
+    name="getLive",
+    tag="operation",
+    summary="Does the process turn?",
+    description="200 as long as it does; restart it when this stops.",
+    success=Success(words="It does.", data=TypeAdapter(LiveData)),
+)
+_READY: Final = Operation(
+    name="getReady",
+    tag="operation",
+    summary="May traffic be sent here?",
+    description="503 until the first load is done, while the database is away, and as soon as "
+    "a stop begins.",
+    success=Success(words="It may.", data=TypeAdapter(ReadyData), down_with_data=True),
+)

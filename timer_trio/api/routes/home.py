@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio import __version__
 from timer_trio.api.body.media import JSON
+from timer_trio.api.context import ApiContext
 from timer_trio.api.page import HEADERS, MEDIA, page
 from timer_trio.api.responses import success
+from timer_trio.api.route import Operation, Route, Success
 
 _LINKS: Final = {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
 _WORDS: Final = """\
@@ -31,6 +34,10 @@ class HomeData(TypedDict):
     health: str
 
 
+def routes(_context: ApiContext) -> Sequence[Route]:
+    return (Route(method="GET", path="/", handler=home, operation=_HOME, is_open=True),)
+
+
 async def home() -> Response:
     """Answer a browser with a page, and a program, which asks for none, with JSON."""
     if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
@@ -44,3 +51,11 @@ async def home() -> Response:
 _TITLE: Final = f"timer-trio {__version__}"
 _PAGE: Final = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{_WORDS}").encode()
 _DATA: Final[dict[str, Any]] = {"name": "timer-trio", "version": __version__, **_LINKS}
+_HOME: Final = Operation(
+    name="getHome",
+    tag="operation",
+    summary="What is this?",
+    description="Name, version, and where to read on. A browser, which asks for `text/html`, "
+    "gets a page.",
+    success=Success(words="This service.", data=TypeAdapter(HomeData), has_page=True),
+)

@@ -1,26 +1,27 @@
-"""The route that imports timers line by line, and tells how far it is while it does."""
+"""Timers imported line by line, with an answer that tells how far it is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Annotated, Any, Final, Self, cast
 
 import structlog
 import trio
+from pydantic import Field, TypeAdapter
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
+from typing_extensions import TypeAliasType
 
 from timer_trio.api.body.media import NDJSON, check_head
-from timer_trio.api.body.slices import Slices
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import BusyError, Code
-from timer_trio.api.fields.rules import Rules
-from timer_trio.api.import_reader import BROKEN, BUSY, Ending, Import
+from timer_trio.api.import_reader import BROKEN, BUSY, MAX_LINES, Ending, Import
 from timer_trio.api.responses import envelope, streamed
+from timer_trio.api.route import Body, Operation, Route, Success
 from timer_trio.domain.errors import StorageUnavailableError
 
 MAX_IMPORTS: Final = 4
@@ -31,11 +32,28 @@ PROGRESS_S: Final = 1.0
 log = structlog.get_logger()
 
 
-class ImportRoute:
-    def __init__(self, context: ApiContext, rules: Rules, slices: Slices) -> None:
+ImportRequest = TypeAliasType(
+    "ImportRequest", Annotated[str, Field(description="Lines of JSON, each as CreateRequest.")]
+)
+
+
+def routes(context: ApiContext) -> Sequence[Route]:
+    body = Body(
+        model=TypeAdapter(ImportRequest),
+        example='{"delay": "P1D", "callback_url": "https://example.com/hooks/reminder"}\n',
+        limits=f"Up to {MAX_LINES:,} lines of at most {context.max_body_bytes:,} bytes each.",
+        media=NDJSON,
+        is_streamed=True,
+    )
+    handler = _Imports(context).run_import
+    return (
+        Route(method="POST", path="/timers/import", handler=handler, body=body, operation=_IMPORT),
+    )
+
+
+class _Imports:
+    def __init__(self, context: ApiContext) -> None:
         self._context = context
-        self._rules = rules
-        self._slices = slices
         self._limiter = trio.CapacityLimiter(MAX_IMPORTS)
 
     async def run_import(self) -> Response:
@@ -45,7 +63,7 @@ class ImportRoute:
         if self._limiter.available_tokens < 1:
             raise BusyError(f"{MAX_IMPORTS} imports are under way: try again when one has ended")
         stream = cast("BodyStream", request.body)
-        importing = Import(stream, self._context, self._rules, self._slices)
+        importing = Import(stream, self._context)
         return streamed(ImportBody(importing, self._limiter), NDJSON)
 
 
@@ -135,3 +153,31 @@ def _unknown(one: Import) -> Mapping[str, object] | None:
         return None
     first_line, last_line, timer_id = one.unknown
     return {"first_line": first_line, "last_line": last_line, "id": str(timer_id)}
+
+
+_IMPORT: Final = Operation(
+    name="importTimers",
+    tag="timers",
+    summary="Import timers line by line",
+    description="""\
+Each line is such an object as creates a single timer; blank lines are skipped. What is wrong with \
+a line keeps out that line alone. The lines are written in order, some thousand in a transaction, \
+while the next ones are read, so that a body may be as long as it takes.
+
+The answer begins at once: a line of progress each second at most, `{"lines": 2000, "imported": \
+1998, "refused": 2, "through_line": 2000}`, and at last the envelope, whose `data` has the three \
+counts and, as `errors`, the first refused lines: `{"line": 17, "field": "callback_url", \
+"message": "..."}`. A client may read it when all is sent. Times are \
+judged as of the arrival of the request: what falls due while it runs is imported, and fires at \
+once.
+
+If an import cannot go on (the database is away, the service stops, nothing comes for 30 s, \
+less than 1 KiB a second came while the service waited 30 s for it), the code of the last \
+line is not 0. Then `data.through_line`, as in the progress, says up to \
+which line all are imported or refused: send those behind it again. `data.unknown` names lines \
+whose transaction was not answered, and the id of the first of their timers: if that one exists, \
+all of these lines are imported, otherwise none. What is imported stays, also \
+when the client leaves in the middle.""",
+    success=Success(words="Progress, and at last the envelope.", media=NDJSON),
+    refusals=(400, 401, 415, 503),
+)

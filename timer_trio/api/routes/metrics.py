@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Response
 
 from timer_trio.api.context import ApiContext
+from timer_trio.api.route import Operation, Route, Success
 
 
-class MetricsRoute:
-    def __init__(self, context: ApiContext) -> None:
-        self._registry = context.metrics
+def routes(context: ApiContext) -> Sequence[Route]:
+    async def metrics() -> Response:
+        return Response(generate_latest(context.metrics), content_type=CONTENT_TYPE_LATEST)
 
-    async def metrics(self) -> Response:
-        return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
+    return (Route(method="GET", path="/metrics", handler=metrics, operation=_METRICS),)
+
+
+_METRICS: Final = Operation(
+    name="getMetrics",
+    tag="operation",
+    summary="Metrics for Prometheus",
+    description="Lateness, callbacks by outcome, what is in flight, and more.",
+    success=Success(words="The metrics.", media=CONTENT_TYPE_LATEST),
+    refusals=(401,),
+)

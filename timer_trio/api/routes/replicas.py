@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.responses import Id, Instant, success, utc
+from timer_trio.api.route import ON_STORED, Operation, Route, Success
 from timer_trio.domain.roster import ReplicaStatus, RosterEntry, roster
 from timer_trio.domain.timer import SHARDS, ReplicaId
 
@@ -69,7 +71,12 @@ class ReplicasData(TypedDict):
     replicas: Annotated[list[ReplicaData], Field(description="In the order of their start.")]
 
 
-class ReplicasRoute:
+def routes(context: ApiContext) -> Sequence[Route]:
+    handler = _Replicas(context).list_replicas
+    return (Route(method="GET", path="/replicas", handler=handler, operation=_LIST),)
+
+
+class _Replicas:
     def __init__(self, context: ApiContext) -> None:
         self._storage = context.storage
         self._clock = context.clock
@@ -106,3 +113,15 @@ def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
         "clock_offset_seconds": None if offset_s is None else round(offset_s, _OFFSET_DIGITS) + 0.0,
         "is_this_one": record.id == this_one,
     }
+
+
+_LIST: Final = Operation(
+    name="listReplicas",
+    tag="operation",
+    summary="Which replicas are there?",
+    description="The processes that share the database and divide the timers among them. One "
+    "that has stopped is not listed; one that has died is silent until another takes over what "
+    "it owned.",
+    success=Success(words="The replicas.", data=TypeAdapter(ReplicasData)),
+    refusals=ON_STORED,
+)

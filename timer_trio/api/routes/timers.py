@@ -1,37 +1,87 @@
-"""The routes of timers."""
+"""One timer: created, listed, read, changed, canceled."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
-from timer_trio.api.body.slices import Slices
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
-from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.timer import CREATE, UPDATE
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.query import parse_query
 from timer_trio.api.requests import read_change, read_spec, reading_members
-from timer_trio.api.responses import page_data, success, summary_data, whole_timer
+from timer_trio.api.responses import (
+    CanceledData,
+    PageData,
+    SummaryData,
+    WholeTimerData,
+    page_data,
+    success,
+    summary_data,
+    whole_timer,
+)
+from timer_trio.api.route import ON_BODY, ON_ONE, ON_STORED, Body, Json, Operation, Route, Success
+from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
 from timer_trio.domain.errors import NotPendingError
 from timer_trio.domain.timer import TimerId
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
-class TimerRoutes:
-    def __init__(self, context: ApiContext, rules: Rules, slices: Slices) -> None:
+_ID: Final[Json] = {
+    "name": "timer_id",
+    "in": "path",
+    "required": True,
+    "description": "As the create answered it; anything else is a 404.",
+    "schema": {"type": "string", "format": "uuid"},
+}
+_CREATE_EXAMPLE: Final = {
+    "delay": "PT5M",
+    "callback_url": "https://example.com/hooks/reminder",
+    "callback_payload": {"order": 4711},
+}
+
+
+def routes(context: ApiContext) -> Sequence[Route]:
+    timers = _Timers(context)
+    limits = f"At most {context.max_body_bytes:,} bytes."
+    return (
+        Route(
+            method="POST",
+            path="/timers",
+            handler=timers.create,
+            body=Body(model=CREATE, example=_CREATE_EXAMPLE, limits=limits),
+            operation=_CREATE,
+        ),
+        Route(method="GET", path="/timers", handler=timers.list, operation=_LIST),
+        Route(method="GET", path="/timers/{timer_id}", handler=timers.get, operation=_GET),
+        Route(
+            method="PUT",
+            path="/timers/{timer_id}",
+            handler=timers.update,
+            body=Body(model=UPDATE, example={"delay": 3600}, limits=limits),
+            operation=_UPDATE,
+        ),
+        Route(method="DELETE", path="/timers/{timer_id}", handler=timers.cancel, operation=_CANCEL),
+    )
+
+
+class _Timers:
+    def __init__(self, context: ApiContext) -> None:
         self._storage = context.storage
         self._intake = context.intake
         self._clock = context.clock
-        self._rules = rules
-        self._slices = slices
+        self._rules = context.rules
+        self._slices = context.slices
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
 
     async def create(self) -> Response:
@@ -77,3 +127,56 @@ def _timer_id(text: str) -> TimerId:
     if not _UUID.fullmatch(text):
         raise UnreadableIdError
     return TimerId(UUID(text))
+
+
+_CREATE: Final = Operation(
+    name="createTimer",
+    tag="timers",
+    summary="Create a timer",
+    description="It is stored for good when this answers 201. Exactly one of `execute_at` and "
+    "`delay` is required. A 503 with an id in its data leaves open whether the timer exists.",
+    success=Success(
+        words="The new timer.", data=TypeAdapter(SummaryData), status=201, makes_a_timer=True
+    ),
+    refusals=(*ON_STORED, *ON_BODY),
+)
+_LIST: Final = Operation(
+    name="listTimers",
+    tag="timers",
+    summary="List timers",
+    description="Pages never overlap. A parameter that is unknown or given twice is refused.",
+    success=Success(words="A page of timers.", data=TypeAdapter(PageData)),
+    refusals=ON_STORED,
+    parameters=LIST_PARAMETERS,
+)
+_GET: Final = Operation(
+    name="getTimer",
+    tag="timers",
+    summary="Get a timer",
+    description="All that is known of it.",
+    success=Success(words="The timer.", data=TypeAdapter(WholeTimerData)),
+    refusals=ON_ONE,
+    parameters=(_ID,),
+)
+_UPDATE: Final = Operation(
+    name="updateTimer",
+    tag="timers",
+    summary="Change a pending timer",
+    description="Any of the fields, at least one; what is left out stays as it is. null takes "
+    "`callback_headers` and `metadata` away, makes `misfire_grace_seconds` endless, and is the "
+    "JSON null as `callback_payload`. An update answered with 200 is what fires. A timer that "
+    "is not pending any more answers 400.",
+    success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData)),
+    refusals=(*ON_ONE, *ON_BODY),
+    parameters=(_ID,),
+)
+_CANCEL: Final = Operation(
+    name="cancelTimer",
+    tag="timers",
+    summary="Cancel a timer",
+    description="A cancel answered with 200 never fires. Again on a canceled timer: the same "
+    "answer. An executing, completed or failed one answers 400.",
+    success=Success(words="The timer is canceled.", data=TypeAdapter(CanceledData)),
+    refusals=ON_ONE,
+    parameters=(_ID,),
+)

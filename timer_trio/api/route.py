@@ -1,0 +1,96 @@
+"""What a route is: its place, who may ask, what it reads, and how it is described.
+
+From it come the URL map, the check of the key, the limits of bodies and the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from quart.typing import RouteCallable
+
+from timer_trio.api.body.media import JSON
+
+Json = dict[str, Any]
+
+ON_STORED: Final = (400, 401, 500, 503)
+"""Refusals of a route that asks the database."""
+ON_ONE: Final = (*ON_STORED, 404)
+"""Of one that asks for one row of it."""
+ON_BODY: Final = (408, 413, 415)
+"""Of one that has a body besides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a route reads: `limits` tell a person how much of it."""
+
+    model: TypeAdapter[Any]
+    example: Mapping[str, object] | str
+    limits: str
+    media: str = JSON
+    most_bytes: int | None = None
+    """None: as many as any other route takes."""
+    is_streamed: bool = False
+    """Whether the request has a BodyStream as its body, without a limit in bytes."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is collected under the limit that holds for any route."""
+        return self.most_bytes is None and not self.is_streamed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """What is answered if all goes well: an envelope around `data`, or something of another type.
+
+    `has_page`: a browser is answered with a page instead. `makes_a_timer`: `Location` names it.
+    `down_with_data`: the 503 carries the same data.
+    """
+
+    words: str
+    data: TypeAdapter[Any] | None = None
+    media: str = JSON
+    status: int = 200
+    has_page: bool = False
+    makes_a_timer: bool = False
+    down_with_data: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A route as its consumers read of it; `name` is its operationId, `refusals` are statuses."""
+
+    name: str
+    tag: str
+    summary: str
+    description: str
+    success: Success
+    refusals: Sequence[int] = ()
+    parameters: Sequence[Json] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path, whose parameters stand in braces.
+
+    `is_open`: it is answered without the key. Without an `operation` it is not in the document.
+
+    Raises:
+        ValueError: a body that is not the usual one is read below a path with parameters.
+    """
+
+    method: str
+    path: str
+    handler: RouteCallable
+    operation: Operation | None = None
+    body: Body | None = None
+    is_open: bool = False
+
+    def __post_init__(self) -> None:
+        # How a body is read is looked up by the path of a request, before its route is known.
+        if "{" in self.path and self.body is not None and not self.body.is_usual:
+            raise ValueError(f"{self.path} has parameters: its body must be of the usual kind")
