@@ -55,6 +55,26 @@ async def test_create_answers_201_with_the_summary(api: ApiUnderTest) -> None:
     }
 
 
+async def test_timer_is_created_no_later_than_it_is_due(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later() -> datetime:
+        api.clock.advance(0.001)
+        return api.clock.instant
+
+    monkeypatch.setattr(api.clock, "now", later)
+    for wanted in ({"delay": 0}, {"execute_at": START.isoformat()}):
+        url = WANTED["callback_url"]
+        answer = await api.client.post("/timers", json={**wanted, "callback_url": url})
+        data = answer.json()["data"]
+        assert data["created_at"] == data["execute_at"]
+        batch = await api.client.post(
+            "/timers/batch", json={"timers": [{"delay": 0, "callback_url": url}]}
+        )
+        [data] = batch.json()["data"]["timers"]
+        assert data["created_at"] == data["execute_at"]
+
+
 async def test_get_shows_every_field(api: ApiUnderTest) -> None:
     wanted = {
         "callback_url": "http://example.com:8080/x?y=%20#z",

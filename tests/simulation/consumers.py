@@ -93,7 +93,7 @@ class Consumer:
 
         async def create(replica: Replica) -> None:
             if under_way_s is None:
-                self.timer_id = (await replica._intake.create(spec)).id
+                self.timer_id = (await replica._intake.create(spec, replica._clock.now())).id
                 return
             timer = replica._intake.new_timer(spec, replica._clock.now())
             await trio.sleep(under_way_s)

@@ -56,11 +56,11 @@ async def test_light_create_does_not_wait_for_heavy_ones(autojump_clock: MockClo
         nursery.start_soon(intake.run)
         async with trio.open_nursery() as creating:
             for heavy in [HEAVY, TOO_HEAVY] * (HEAVY_ONES // 2):
-                creating.start_soon(intake.create, heavy)
+                creating.start_soon(intake.create, heavy, NOW)
             await trio.sleep(0.001)
             for _ in range(20):
                 began = trio.current_time()
-                await intake.create(spec())
+                await intake.create(spec(), NOW)
                 assert trio.current_time() - began <= LIGHT_S
             assert len(storage._rows) < HEAVY_ONES
         assert len(storage._rows) == HEAVY_ONES + 20
@@ -74,7 +74,8 @@ async def test_statement_costs_no_more_than_a_claim_may_wait_for(autojump_clock:
         nursery.start_soon(intake.run)
         async with trio.open_nursery() as creating:
             for number in range(HEAVY_ONES):
-                creating.start_soon(intake.create, TOO_HEAVY if number % 10 == 0 else HEAVY)
+                some = TOO_HEAVY if number % 10 == 0 else HEAVY
+                creating.start_soon(intake.create, some, NOW)
         nursery.cancel_scope.cancel()
     assert max(sum(costs_us) for costs_us in storage.flushes if len(costs_us) > 1) <= MAX_CREATES_US
     alone = [costs_us for costs_us in storage.flushes if max(costs_us) > MAX_CREATES_US]

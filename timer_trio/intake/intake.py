@@ -81,14 +81,16 @@ class Intake:
             nursery.start_soon(self._heavy.run)
         raise AssertionError("neither of them ends")
 
-    async def create(self, spec: TimerSpec) -> TimerSummary:
+    async def create(self, spec: TimerSpec, arrived_at: datetime) -> TimerSummary:
         """Write a new timer; it is durable when this returns.
+
+        It is created as of `arrived_at`, from which a delay counts: not later than it is due.
 
         Raises:
             RowRefusedError: the database refuses a value.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
-        timer = self.new_timer(spec, self._clock.now())
+        timer = self.new_timer(spec, arrived_at)
         cost_us = create_cost_us(spec, at_most=MAX_CREATES_US)
         queue = self._light if cost_us <= LIGHT_US else self._heavy
         with trio.move_on_after(CREATE_DEADLINE_S):

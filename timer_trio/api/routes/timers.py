@@ -87,7 +87,7 @@ class _Timers:
     async def create(self) -> Response:
         arrived_at = self._clock.now()
         spec = read_spec(await self._members(), arrived_at, self._rules)
-        summary = await self._intake.create(spec)
+        summary = await self._intake.create(spec, arrived_at)
         response = success(summary_data(summary), HTTPStatus.CREATED)
         response.headers["Location"] = f"/timers/{summary.id}"
         return response
