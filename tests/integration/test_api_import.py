@@ -13,10 +13,10 @@ from trio.testing import MockClock
 
 from tests.api_under_test import MAX_BODY_BYTES, START, WANTED, ApiUnderTest, running_api
 from tests.bad_inputs import BAD_INPUTS
-from timer_trio.api import import_reader
+from timer_trio.api import import_run
 from timer_trio.api.asgi import DROP_TIMEOUT_S
 from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S
-from timer_trio.api.import_reader import CHUNK_LINES, IDLE_S, PAUSE_S
+from timer_trio.api.import_run import CHUNK_LINES, IDLE_S, PAUSE_S
 from timer_trio.api.routes.imports import MAX_IMPORTS
 from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
 from timer_trio.domain.timer import NewTimer
@@ -124,7 +124,7 @@ async def test_a_line_that_is_too_long_is_refused_and_the_next_imported(api: Api
 
 
 async def test_an_import_has_an_end(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_reader, "MAX_LINES", 3)
+    monkeypatch.setattr(import_run, "MAX_LINES", 3)
     at_most = await import_lines(api, b"\n".join([GOOD] * 3))
     assert at_most[-1]["code"] == 0
     (answer,) = await import_lines(api, b"\n".join([GOOD] * 5))

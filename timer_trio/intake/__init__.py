@@ -1,1 +1,5 @@
-"""What a consumer changes: create, update, cancel."""
+"""What a consumer changes: it is durable when the caller is answered.
+
+- ``intake``   creates and updates; near timers are offered to the cache
+- ``imports``  an import's chunks, and what has become of each line
+"""

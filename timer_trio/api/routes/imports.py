@@ -19,10 +19,11 @@ from timer_trio.api.body.media import NDJSON, check_head
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import BusyError, Code
-from timer_trio.api.import_reader import BROKEN, BUSY, MAX_LINES, Ending, Import
+from timer_trio.api.import_run import BROKEN, BUSY, MAX_LINES, Ending, ImportRun
 from timer_trio.api.responses import envelope, streamed
 from timer_trio.api.route import Body, Operation, Route, Success
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.intake.imports import UnknownLines
 
 MAX_IMPORTS: Final = 4
 """At once: each may hold three chunks in memory, and two fill the database's part already."""
@@ -63,18 +64,19 @@ class _Imports:
         if self._limiter.available_tokens < 1:
             raise BusyError(f"{MAX_IMPORTS} imports are under way: try again when one has ended")
         stream = cast("BodyStream", request.body)
-        importing = Import(stream, self._context)
-        return streamed(ImportBody(importing, self._limiter), NDJSON)
+        run = ImportRun(stream, self._context)
+        return streamed(_ImportBody(run, self._limiter), NDJSON)
 
 
-class ImportBody(ResponseBody):
+class _ImportBody(ResponseBody):
     """The answer to an import, which runs as long as the answer is being sent.
 
     It does not wait for its client to read: one that looks only at the end misses some progress.
     """
 
-    def __init__(self, importing: Import, limiter: trio.CapacityLimiter) -> None:
-        self._import = importing
+    def __init__(self, run: ImportRun, limiter: trio.CapacityLimiter) -> None:
+        self._import = run
+        self._writer = run.writer
         self._limiter = limiter
         self._running = AsyncExitStack()
         self._ended = trio.Event()
@@ -102,7 +104,7 @@ class ImportBody(ResponseBody):
         with trio.move_on_after(PROGRESS_S):
             await self._ended.wait()
         if not self._ended.is_set():
-            progress = {**self._counts, "through_line": self._import.through_line}
+            progress = {**self._counts, "through_line": self._writer.through_line}
             return json.dumps(progress).encode() + b"\n"
         self._is_told = True
         ending = self._import.ending or BROKEN
@@ -137,21 +139,22 @@ class ImportBody(ResponseBody):
 
     @property
     def _counts(self) -> Mapping[str, int]:
-        one = self._import
-        return {"lines": one.lines, "imported": one.imported, "refused": one.refused}
+        imported, refused = self._writer.imported, self._writer.refused
+        return {"lines": self._import.lines, "imported": imported, "refused": refused}
 
     def _result(self, ending: Ending) -> Mapping[str, object]:
-        one = self._import
-        result = {**self._counts, "errors": [error._asdict() for error in one.errors]}
+        writer = self._writer
+        result = {**self._counts, "errors": [error._asdict() for error in writer.errors]}
         if ending.code is Code.SUCCESS:
             return result
-        return result | {"through_line": one.through_line, "unknown": _unknown(one)}
+        return result | {
+            "through_line": writer.through_line,
+            "unknown": None if writer.unknown is None else _unknown_data(writer.unknown),
+        }
 
 
-def _unknown(one: Import) -> Mapping[str, object] | None:
-    if one.unknown is None:
-        return None
-    first_line, last_line, timer_id = one.unknown
+def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:
+    first_line, last_line, timer_id = unknown
     return {"first_line": first_line, "last_line": last_line, "id": str(timer_id)}
 
 

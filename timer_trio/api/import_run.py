@@ -1,9 +1,8 @@
-"""One import: lines to timers, written in chunks while the next lines are read."""
+"""One import: its lines are read while the timers of those before are written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -15,8 +14,7 @@ from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
 from timer_trio.api.requests import read_spec, reading_members
-from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
-from timer_trio.domain.timer import NewTimer, TimerId
+from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer
 
 MAX_LINES: Final = 1_000_000
 """A minute's work: whoever has more begins anew, and knows how far he came."""
@@ -30,37 +28,9 @@ IDLE_S: Final = 30.0
 """A sender from whom not a byte comes for so long is given up."""
 
 
-class LineError(NamedTuple):
-    line: int
-    field: str
-    message: str
-
-
-class _NumberedTimer(NamedTuple):
-    line: int
-    timer: NewTimer
-
-
-class Unknown(NamedTuple):
-    """The lines whose transaction was not answered: all are imported if `timer_id` is there."""
-
-    first_line: int
-    last_line: int
-    timer_id: TimerId
-
-
 class Ending(NamedTuple):
     code: Code
     message: str
-
-
-_Read = _NumberedTimer | LineError
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    read: Sequence[_Read]
-    last_line: int
 
 
 COMPLETE: Final = Ending(Code.SUCCESS, "success")
@@ -85,7 +55,7 @@ BUSY: Final = Ending(Code.INTERNAL, "too many imports are under way: try again w
 BROKEN: Final = Ending(Code.INTERNAL, "internal error: send what follows through_line again")
 
 
-class Import:
+class ImportRun:
     """Reads lines from a stream, writes the timers in them, and counts.
 
     Times are judged as of its making, when the request arrives. At most one chunk is written, one
@@ -106,13 +76,9 @@ class Import:
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
         self.lines = 0
         """Lines read, blank ones not counted."""
-        self.imported = 0
-        self.refused = 0
-        self.errors: list[LineError] = []
-        """The first of the refused."""
-        self.through_line = 0
-        """The number of the last line up to which all are imported or refused for certain."""
-        self.unknown: Unknown | None = None
+        self.writer = ImportWriter(
+            context.intake, most_errors=MAX_ERRORS, refusal=REFUSED_BY_DATABASE
+        )
         self.ending: Ending | None = None
 
     async def run(self) -> None:
@@ -121,24 +87,25 @@ class Import:
         Cancellation: what is being written is written to its end.
         """
         async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[_Chunk](0)
+            send, receive = trio.open_memory_channel[Chunk](0)
             nursery.start_soon(self._read_all, send)
             async with receive:
                 async for chunk in receive:
-                    await self._write(chunk)
-                    if self.unknown:
+                    await self.writer.write(chunk)
+                    if self.writer.unknown:
+                        self.ending = _AWAY
                         nursery.cancel_scope.cancel()
 
-    async def _read_all(self, chunks: trio.MemorySendChannel[_Chunk]) -> None:
+    async def _read_all(self, chunks: trio.MemorySendChannel[Chunk]) -> None:
         async with chunks:
             while self.ending is None:
                 lines = await self._gather()
                 for start in range(0, len(lines), CHUNK_LINES):
                     some = lines[start : start + CHUNK_LINES]
-                    read: Sequence[_Read] = await self._slices.collect(
+                    read: Sequence[LineTimer | LineError] = await self._slices.collect(
                         self._parse(some, self._clock.now())
                     )
-                    await chunks.send(_Chunk(read, some[-1].number))
+                    await chunks.send(Chunk(read, some[-1].number))
 
     async def _gather(self) -> Sequence[Line]:
         """Read lines until they fill a chunk, or their sender pauses, or `ending` is set."""
@@ -176,7 +143,9 @@ class Import:
         elif self.ending is None and is_slow:
             self.ending = _SLOW
 
-    def _parse(self, lines: Sequence[Line], now: datetime) -> Iterator[_Read | None]:
+    def _parse(
+        self, lines: Sequence[Line], now: datetime
+    ) -> Iterator[LineTimer | LineError | None]:
         """Yield what the lines hold, None where it can pause."""
         for number, raw in lines:
             if raw is None:
@@ -189,38 +158,4 @@ class Import:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)
             else:
-                yield _NumberedTimer(number, self._intake.new_timer(spec, now))
-
-    async def _write(self, chunk: _Chunk) -> None:
-        errors = [each for each in chunk.read if isinstance(each, LineError)]
-        timers = [each for each in chunk.read if isinstance(each, _NumberedTimer)]
-        through_line = chunk.last_line
-        if unknown := await self._write_part(timers, errors):
-            self.unknown, self.ending = unknown, _AWAY
-            through_line = unknown.first_line - 1
-        self._refuse([error for error in errors if error.line <= through_line])
-        self.through_line = through_line
-
-    async def _write_part(
-        self, part: Sequence[_NumberedTimer], errors: list[LineError]
-    ) -> Unknown | None:
-        """Write timers, and find those that the database refuses by halving."""
-        if not part:
-            return None
-        try:
-            await self._intake.create_all([each.timer for each in part])
-        except CreatesUnknownError:
-            return Unknown(part[0].line, part[-1].line, part[0].timer.id)
-        except RowRefusedError:
-            if len(part) == 1:
-                errors.append(LineError(part[0].line, "", REFUSED_BY_DATABASE))
-                return None
-            middle = len(part) // 2
-            before = await self._write_part(part[:middle], errors)
-            return before or await self._write_part(part[middle:], errors)
-        self.imported += len(part)
-        return None
-
-    def _refuse(self, errors: list[LineError]) -> None:
-        self.refused += len(errors)
-        self.errors += sorted(errors)[: MAX_ERRORS - len(self.errors)]
+                yield LineTimer(number, self._intake.new_timer(spec, now))
