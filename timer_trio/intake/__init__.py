@@ -1,5 +1,5 @@
 """What a consumer changes: it is durable when the caller is answered.
 
-- ``intake``   creates and updates; near timers are offered to the cache
+- ``intake``   creates, updates, cancels; near timers are offered to the cache
 - ``imports``  an import's chunks, and what has become of each line
 """

@@ -146,6 +146,16 @@ class Intake:
         self._offer([_due(summary.id, summary)])
         return summary
 
+    async def cancel(self, timer_id: TimerId) -> TimerSummary:
+        """Cancel a pending timer; a canceled one stays as it is.
+
+        Raises:
+            TimerNotFoundError, NotPendingError: as Storage.cancel.
+            StorageUnavailableError: it may have been canceled or not.
+            ContentionError: it was not canceled.
+        """
+        return await self._storage.cancel(timer_id, self._clock.now())
+
     async def _offer_all(self, timers: Sequence[NewTimer]) -> None:
         for start in range(0, len(timers), OFFER_SLICE):
             some = timers[start : start + OFFER_SLICE]

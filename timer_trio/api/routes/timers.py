@@ -114,7 +114,7 @@ class _Timers:
     async def cancel(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
         try:
-            summary = await self._storage.cancel(_timer_id(timer_id), self._clock.now())
+            summary = await self._intake.cancel(_timer_id(timer_id))
         except NotPendingError as error:
             raise StatusForbidsError("cancel", error.status) from error
         return success({"id": str(summary.id), "status": summary.status})
