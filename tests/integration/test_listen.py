@@ -9,8 +9,8 @@ import httptools
 import pytest
 import trio
 
-from timer_trio.cli.receiver import Callback, Reply, describe, listen
-from timer_trio.config import StartRefusedError
+from timer_trio.cli.errors import ListenFailedError
+from timer_trio.cli.trial_receiver import Callback, Reply, describe, listen
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 REQUEST = (
@@ -132,7 +132,7 @@ async def test_port_in_use_is_told_in_words() -> None:
     (taken,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with taken:
         port = taken.socket.getsockname()[1]
-        with pytest.raises(StartRefusedError, match=f"port {port}: .*in use"):
+        with pytest.raises(ListenFailedError, match=f"port {port}: .*in use"):
             await listen("127.0.0.1", port, Reply())
 
 

@@ -2,15 +2,18 @@
 
 An import exits with 1 where lines of its file were refused.
 
-- ``group``     what all commands share: version, settings, refusals in words
-- ``serve``     the service
-- ``worker``    one of its processes, if it has several
-- ``listen``    a receiver to try it with
-- ``imports``   a file of timers, sent to the service
-- ``replicas``  which processes share the database, asked of the service
-- ``service``   how ``import`` and ``replicas`` reach the service
-- ``db``        the schema
-- ``database``  how ``db`` reaches the database
+- ``group``           what all commands share: version, settings, refusals in words
+- ``errors``          why a command failed
+- ``serve``           the service
+- ``worker``          one of its processes, if it has several
+- ``listen``          a receiver to try it with
+- ``trial_receiver``  what ``listen`` runs
+- ``imports``         a file of timers, sent to the service
+- ``replicas``        which processes share the database, asked of the service
+- ``service``         how ``import`` and ``replicas`` reach the service
+- ``terminal``        what the terminal can show
+- ``db``              the schema
+- ``database``        how ``db`` reaches the database
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from typing import TypeVar
 import psycopg
 import trio
 
+from timer_trio.cli.errors import DatabaseFailedError
 from timer_trio.cli.group import read_settings
-from timer_trio.config import Settings, StartRefusedError
+from timer_trio.config import Settings
 from timer_trio.embedded import DataDirHeldError, embedded_postgres, running_url
 from timer_trio.storage.connections import connect
 from timer_trio.storage.migrations.taken import Connection
@@ -23,7 +24,8 @@ def with_connection(action: Callable[[Connection], T]) -> T:
     """Call `action` with a connection.
 
     Raises:
-        StartRefusedError: the settings are wrong, or the database does not let us.
+        StartRefusedError: the settings are wrong, or our own database does not start.
+        DatabaseFailedError: the database does not let us.
     """
 
     def connect_and_act(url: str) -> T:
@@ -66,4 +68,4 @@ def _in_words() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         told = "no answer from the database" if is_gone(error) else "the database refuses"
-        raise StartRefusedError(f"{told}: {words_of(error)}") from error
+        raise DatabaseFailedError(f"{told}: {words_of(error)}") from error

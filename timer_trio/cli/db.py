@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from timer_trio.cli.database import with_connection, with_database
+from timer_trio.cli.errors import PruneRefusedError
 from timer_trio.cli.group import version
 from timer_trio.cli.terminal import progress_stream
-from timer_trio.config import StartRefusedError
 from timer_trio.storage import prune
 from timer_trio.storage.migrations import create as creation
 from timer_trio.storage.migrations import migrate
@@ -115,12 +115,12 @@ def _confirmed(question: str) -> bool:
     try:
         return click.confirm(question)
     except click.Abort:  # the end of the input, as when no terminal is there
-        raise StartRefusedError("nobody answered: add --yes to delete without asking") from None
+        raise PruneRefusedError("nobody answered: add --yes to delete without asking") from None
 
 
 def _count_ended(connection: Connection, age: timedelta) -> tuple[int, datetime]:
     if any(state.is_lacking for state in migrate.status(connection)):
-        raise StartRefusedError("the database lacks a step of the schema: timer-trio db migrate")
+        raise PruneRefusedError("the database lacks a step of the schema: timer-trio db migrate")
     cutoff = prune.cutoff_of(connection, age)
     return prune.count_ended(connection, cutoff), cutoff
 

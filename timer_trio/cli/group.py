@@ -12,6 +12,7 @@ import click
 import structlog
 
 from timer_trio import __version__
+from timer_trio.cli.errors import CommandError
 from timer_trio.config import PREFIX, Settings, StartRefusedError, load_settings
 from timer_trio.embedded import reachable_data_dir
 from timer_trio.env_file import EnvFile, read_env_file
@@ -24,14 +25,14 @@ version = click.version_option(__version__, prog_name="timer-trio", message="%(p
 
 
 class RefusingGroup(click.Group):
-    """Says what refused to start in words, without a traceback."""
+    """Says in words why a command failed or the service did not start, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         reasons: list[str] = []
         answer = None
         try:
             answer = super().invoke(ctx)
-        except* StartRefusedError as group:
+        except* (StartRefusedError, CommandError) as group:
             reasons += _words(group)
         for reason in reasons:
             click.echo(reason, err=True)

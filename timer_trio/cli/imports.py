@@ -17,6 +17,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Buffer, TypedDict
 
+from timer_trio.cli.errors import ImportFailedError
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
     NO_ANSWER,
@@ -28,7 +29,6 @@ from timer_trio.cli.service import (
     url_option,
 )
 from timer_trio.cli.terminal import shows_progress
-from timer_trio.config import StartRefusedError
 
 BLOCK_BYTES: Final = 64 * 1024
 ANSWER_TIMEOUT_S: Final = 60.0
@@ -76,10 +76,6 @@ class _Result(TypedDict):
 
 _PROGRESS: Final = TypeAdapter(_Progress)
 _RESULT: Final = TypeAdapter(_Result)
-
-
-class ImportFailedError(StartRefusedError):
-    """The service did not take the file, or not to its end."""
 
 
 class _Input(click.File):

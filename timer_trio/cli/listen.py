@@ -1,4 +1,4 @@
-"""A receiver to try the service with."""
+"""The command that receives callbacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 import trio
 
 from timer_trio.cli.group import version
-from timer_trio.cli.receiver import Reply, listen
+from timer_trio.cli.trial_receiver import Reply, listen
 from timer_trio.telemetry.output import queue_stdout
 
 

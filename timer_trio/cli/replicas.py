@@ -13,6 +13,7 @@ import httpx
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from timer_trio.cli.errors import ListFailedError
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
     NO_ANSWER,
@@ -22,7 +23,6 @@ from timer_trio.cli.service import (
     says_no_such_route,
     url_option,
 )
-from timer_trio.config import StartRefusedError
 from timer_trio.domain.outcome import in_words
 
 ANSWER_TIMEOUT_S: Final = 20.0
@@ -72,10 +72,6 @@ class _Answer(TypedDict):
 _ANSWER: Final = TypeAdapter(_Answer)
 
 
-class NotToldError(StartRefusedError):
-    """The service did not tell of its replicas."""
-
-
 @click.command("replicas")
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the data of GET /replicas.")
@@ -91,7 +87,7 @@ def replicas_command(url: str | None, *, as_json: bool) -> None:
     try:
         data = _ANSWER.validate_json(body)["data"]
     except ValidationError:
-        raise NotToldError(f"what answered 200 tells of no replicas: {STRANGER}") from None
+        raise ListFailedError(f"what answered 200 tells of no replicas: {STRANGER}") from None
     if as_json:
         click.echo(json.dumps(json.loads(body)["data"], indent=2))
         return
@@ -104,9 +100,9 @@ def _ask(service: Service) -> bytes:
         with service.client(ANSWER_TIMEOUT_S) as client:
             answer = client.get(service.at("/replicas"))
     except NO_ANSWER as error:
-        raise NotToldError(service.no_answer(error)) from error
+        raise ListFailedError(service.no_answer(error)) from error
     if answer.status_code != HTTPStatus.OK:
-        raise NotToldError(_refused(service, answer))
+        raise ListFailedError(_refused(service, answer))
     return answer.content
 
 

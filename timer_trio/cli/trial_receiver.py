@@ -14,7 +14,7 @@ from typing import Final
 import httptools
 import trio
 
-from timer_trio.config import StartRefusedError
+from timer_trio.cli.errors import ListenFailedError
 
 _READ_BYTES: Final = 65_536
 # Far beyond what the service sends; what is larger is cut off.
@@ -66,12 +66,12 @@ async def listen(
     """Receive callbacks until canceled; once it listens, tell the port.
 
     Raises:
-        StartRefusedError: the address cannot be listened on.
+        ListenFailedError: the address cannot be listened on.
     """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        raise StartRefusedError(
+        raise ListenFailedError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}"
         ) from error
     bound: int = listeners[0].socket.getsockname()[1]

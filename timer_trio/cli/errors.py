@@ -1,0 +1,29 @@
+"""Why a command did not do what it was asked for, in words for the person at the terminal."""
+
+from __future__ import annotations
+
+from timer_trio.domain.errors import TimerTrioError
+
+
+class CommandError(TimerTrioError):
+    """A command ends with exit code 2, and these words on standard error."""
+
+
+class ImportFailedError(CommandError):
+    """The service did not take the file, or not to its end."""
+
+
+class ListFailedError(CommandError):
+    """The service did not tell of its replicas."""
+
+
+class DatabaseFailedError(CommandError):
+    """The database does not answer, or refuses."""
+
+
+class PruneRefusedError(CommandError):
+    """Nothing may be deleted: nobody has agreed, or the schema is older than the program."""
+
+
+class ListenFailedError(CommandError):
+    """The address cannot be listened on."""
