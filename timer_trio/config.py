@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 
 from timer_trio.domain.addresses import LOOPBACK, AllowedDestination
 from timer_trio.domain.errors import TimerTrioError
+from timer_trio.domain.host_names import is_name
 
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 LogFormat = Literal["console", "json"]
@@ -39,10 +40,6 @@ PREFIX: Final = "TIMER_TRIO_"
 
 # Kubernetes tells each pod of a Service that is called timer-trio, in a variable of our name.
 _PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# The last label is no number, hexadecimal or other, so that no address passes for a name.
-_LAST_LABEL: Final = rf"(?!0x[0-9a-f]*$)(?=[0-9_-]*[a-z]){_LABEL}"
-_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LAST_LABEL}")
 # What a header can carry without quoting; 32 characters are too many to guess.
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
 
@@ -124,7 +121,7 @@ def _allowed_destination(entry: str) -> AllowedDestination:
     with suppress(ValueError):
         return ip_network(entry)
     name = entry.lower().removesuffix(".")
-    if not _HOST_NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(_why_neither(entry))
     return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, NotRequired
 
@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code, Refusal
 from timer_trio.domain.query import TimerPage, TimerQuery
-from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary
+from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -121,11 +121,11 @@ def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Respo
 def summary_data(timer: TimerSummary) -> SummaryData:
     return {
         "id": str(timer.id),
-        "created_at": utc(timer.created_at),
-        "execute_at": utc(timer.execute_at),
+        "created_at": rfc3339(timer.created_at),
+        "execute_at": rfc3339(timer.execute_at),
         "callback_url": timer.callback_url,
         "status": timer.status,
-        "executed_at": _utc_or_none(timer.executed_at),
+        "executed_at": _instant_or_none(timer.executed_at),
     }
 
 
@@ -133,9 +133,9 @@ def timer_data(timer: Timer) -> TimerData:
     spec = timer.spec
     return {
         "id": str(timer.id),
-        "created_at": utc(timer.created_at),
-        "updated_at": utc(timer.updated_at),
-        "execute_at": utc(spec.execute_at),
+        "created_at": rfc3339(timer.created_at),
+        "updated_at": rfc3339(timer.updated_at),
+        "execute_at": rfc3339(spec.execute_at),
         "callback_url": spec.callback_url,
         "callback_method": spec.callback_method,
         "callback_headers": dict(spec.callback_headers),
@@ -144,7 +144,7 @@ def timer_data(timer: Timer) -> TimerData:
         "delivery": spec.delivery,
         "misfire_grace_seconds": spec.misfire_grace_s,
         "status": timer.status,
-        "executed_at": _utc_or_none(timer.executed_at),
+        "executed_at": _instant_or_none(timer.executed_at),
         "attempt": timer.attempt,
         "last_error": timer.last_error,
     }
@@ -161,9 +161,5 @@ def page_data(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> PageData
     return data
 
 
-def utc(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
-
-
-def _utc_or_none(instant: datetime | None) -> str | None:
-    return None if instant is None else utc(instant)
+def _instant_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else rfc3339(instant)

@@ -11,6 +11,7 @@ import httpx
 
 from timer_trio.api.errors import shown
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.host_names import is_host
 from timer_trio.domain.timer import destination_of
 from timer_trio.transport.resolver import numeric
 
@@ -20,8 +21,6 @@ MAX_HEADER_BYTES: Final = 8_192
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _AUTHORITY: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
 
@@ -113,7 +112,7 @@ def _is_host(sent: httpx.URL) -> bool:
         is_decoded = bool(sent.host)
     except ValueError:  # what begins with xn-- and is no encoded name
         return False
-    return is_decoded and _HOST_NAME.fullmatch(raw.removesuffix(".")) is not None
+    return is_decoded and is_host(raw.removesuffix("."))
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -12,8 +12,9 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import RETRY, Code, Refusal
-from timer_trio.api.responses import Instant, refused, success, utc
+from timer_trio.api.responses import Instant, refused, success
 from timer_trio.api.route import Operation, Route, Success
+from timer_trio.domain.timer import rfc3339
 
 _EXACT: Final = ConfigDict(extra="forbid")
 
@@ -64,7 +65,7 @@ class _Health:
         data: HealthData = {
             "status": "up" if connected and not trouble else "degraded",
             "database": "connected" if connected else "disconnected",
-            "timestamp": utc(self._clock.timestamp()),
+            "timestamp": rfc3339(self._clock.timestamp()),
         }
         if trouble:
             data["reason"] = trouble

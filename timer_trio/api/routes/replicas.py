@@ -11,10 +11,10 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.responses import Id, Instant, success, utc
+from timer_trio.api.responses import Id, Instant, success
 from timer_trio.api.route import ON_STORED, Operation, Route, Success
 from timer_trio.domain.roster import ReplicaStatus, RosterEntry, roster
-from timer_trio.domain.timer import SHARDS, ReplicaId
+from timer_trio.domain.timer import SHARDS, ReplicaId, rfc3339
 
 _EXACT: Final = ConfigDict(extra="forbid")
 _OFFSET_DIGITS: Final = 3
@@ -89,7 +89,7 @@ class _Replicas:
         entries = roster(await self._storage.replicas(), now)
         this_one = self._health.replica_id
         data: ReplicasData = {
-            "timestamp": utc(now),
+            "timestamp": rfc3339(now),
             "replicas": [_replica_data(entry, this_one) for entry in entries],
         }
         return success(data)
@@ -103,12 +103,12 @@ def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
         "host": identity.host,
         "pid": identity.pid,
         "version": identity.version,
-        "started_at": utc(record.started_at),
+        "started_at": rfc3339(record.started_at),
         "status": entry.status,
         "shards": entry.shards,
         "in_flight": vitals.in_flight,
         "cached": vitals.cached,
-        "heartbeat_at": None if record.beaten_at is None else utc(record.beaten_at),
+        "heartbeat_at": None if record.beaten_at is None else rfc3339(record.beaten_at),
         # What is added makes a -0.0 of the rounding 0.0.
         "clock_offset_seconds": None if offset_s is None else round(offset_s, _OFFSET_DIGITS) + 0.0,
         "is_this_one": record.id == this_one,
