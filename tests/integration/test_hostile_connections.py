@@ -28,6 +28,7 @@ PROMPT_S = 5  # far below what it takes without the limit
 KEY = b"X-API-Key: %b\r\n" % API_KEY.encode()
 ALIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /timers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + KEY
+CHUNKED = b"POST /timers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
 GREAT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 """Its answer is greater than what two sockets hold, asked for a few times."""
@@ -221,14 +222,15 @@ async def test_tls_offers_http_1_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "words"),
     [
-        (b"nonsense\r\n\r\n", 400, "this is not HTTP/1.1: "),
+        (b"nonsense\r\n\r\n", 400, "this is not HTTP/1.1: illegal request line: 'nonsense'"),
+        (ALIVE + b"a b: 'c'\r\n\r\n", 400, """illegal header line: "a b: 'c'\""""),
+        (CHUNKED + b"zz\r\n", 400, "illegal chunk header: 'zz\\r\\n'"),
+        (CHUNKED + b"1\r\nabc\r\n", 400, "malformed chunk footer: 'bc' (expected '\\r\\n')"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "this is not HTTP/1.1: Missing mandatory Host: header"),
         (ALIVE + b"A: " + b"a" * 20_000 + b"\r\n\r\n", 431, "at most 100 headers in 16,384 bytes"),
         (ALIVE + b"a:\r\n" * 100 + b"\r\n", 431, "at most 100 headers in 16,384 bytes"),
         (
-            b"POST /timers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-            + b"a:\r\n" * 4_000
-            + b"\r\n",
+            CHUNKED + b"0\r\n" + b"a:\r\n" * 4_000 + b"\r\n",
             431,
             "at most 100 headers",
         ),

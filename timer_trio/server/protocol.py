@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
@@ -29,6 +30,10 @@ _WORDS: Final = {
     HTTPStatus.NOT_IMPLEMENTED: "this Transfer-Encoding is not known here: send it chunked",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "only HTTP/1.1 is spoken here",
 }
+
+_PYTHON_BYTES: Final = re.compile(
+    r"""(bytearray\()?\bb(?P<quoted>(?P<mark>['"])(?:\\.|(?!(?P=mark)).)*(?P=mark))(?(1)\))"""
+)
 
 
 class Phase(Enum):
@@ -58,7 +63,8 @@ class Http1(H11Protocol):
         most = self.config.h11_max_incomplete_size
         self._received = _Received(max_lines=max_header_lines, max_bytes=most)
         # h11 itself counts no lines, and bytes only of what is incomplete. Once it has parsed 4,000
-        # lines they have cost what they cost.
+        # lines they have cost what they cost. It has no public place before its parser: only there
+        # is it known where a head ends, and where the lines behind the chunks of a body begin.
         self.connection._receive_buffer = self._received  # noqa: SLF001 - see above
         self._method = b""
         """Of the request under way, if any: who asks for a head alone is refused by one."""
@@ -181,7 +187,7 @@ class Http1(H11Protocol):
 
     async def _refuse_broken(self, error: h11.RemoteProtocolError) -> None:
         status = HTTPStatus(error.error_status_hint)
-        words = _WORDS.get(status, f"this is not HTTP/1.1: {shown(str(error))}")
+        words = _WORDS.get(status, f"this is not HTTP/1.1: {shown(_plain(str(error)))}")
         if status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
             words = (
                 f"the head of the request is too large (at most {self._received.max_lines} headers "
@@ -244,6 +250,11 @@ class _Received(ReceiveBuffer):
                 "too large", error_status_hint=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             )
         return lines
+
+
+def _plain(words: str) -> str:
+    """Return h11's words with bytes as anybody would quote them."""
+    return _PYTHON_BYTES.sub(r"\g<quoted>", words).replace("\\'", "'")
 
 
 def _envelope_headers(body: bytes) -> list[tuple[bytes, bytes]]:
