@@ -96,7 +96,7 @@ async def test_every_bad_timer_is_as_bad_as_a_line(api: ApiUnderTest) -> None:
         accepted = [b.claim for n, b in enumerate(some) if 2 * n + 2 not in refused]
         assert not accepted
         assert answer["data"]["imported"] == len(some)
-        assert [log["event"] for log in logs] == ["imported"]
+        assert [log["event"] for log in logs] == ["import_ended"]
 
 
 async def test_only_the_first_hundred_refused_lines_are_told(api: ApiUnderTest) -> None:

@@ -11,7 +11,7 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from timer_trio.api.asgi import UNUSUAL_BODIES, Exchange
+from timer_trio.api.asgi import UNUSUAL_BODIES, QuartExchange
 from timer_trio.api.auth import KeyGuard
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 
 
 class TimerApp(QuartTrio):
-    asgi_http_class = Exchange  # type: ignore[assignment]  # quart-trio names one class
+    asgi_http_class = QuartExchange  # type: ignore[assignment]  # quart-trio names one class
     url_map_class = RouteMap
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -67,5 +67,5 @@ async def _close_connection(stopping: trio.Event, response: Response) -> Respons
 async def _answer(error: Exception) -> Response:
     refusal = refusal_of(error)
     if refusal.status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("request failed", method=request.method, path=request.path, exc_info=error)
+        _log.error("request_failed", method=request.method, path=request.path, exc_info=error)
     return refused(refusal)

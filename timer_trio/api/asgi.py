@@ -21,7 +21,7 @@ UNUSUAL_BODIES: Final = "UNUSUAL_BODIES"
 """Of the app's configuration: by path, the bodies that MAX_CONTENT_LENGTH does not limit."""
 
 
-class Exchange(TrioASGIHTTPConnection):
+class QuartExchange(TrioASGIHTTPConnection):
     """Reads on after the answer, until the client has sent what it began.
 
     A server that closes on unread bytes resets the connection, and the client may never see the

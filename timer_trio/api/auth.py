@@ -16,7 +16,7 @@ _BEARER: Final = "bearer"
 
 
 class KeyGuard:
-    """Stands before every route, unknown ones included: without the key nobody learns of them."""
+    """Checks the key before any route, unknown ones included: nobody learns of them without it."""
 
     def __init__(self, api_key: str, routes: Sequence[Route]) -> None:
         self._key = api_key.encode()

@@ -127,7 +127,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
 
 
 def shown(name: str) -> str:
-    """Make a name that the consumer chose fit to be answered: short, and nothing unprintable."""
+    """Return a name that the consumer chose as it is answered: short, and nothing unprintable."""
     if len(name) <= _MAX_NAME and name.isprintable():
         return name
     printable = "".join(c if c.isprintable() else "�" for c in name[:_MAX_NAME])

@@ -106,7 +106,7 @@ def _filters(given: Mapping[str, str]) -> dict[str, tuple[JsonScalar, ...]]:
 
 
 def _scalars(text: str) -> tuple[JsonScalar, ...]:
-    """Name the JSON scalars that a text can stand for: itself, and what it spells."""
+    """Return the JSON scalars that a text can stand for: itself, and what it spells."""
     if text in {"true", "false", "null"}:
         return text, json.loads(text)
     if len(text) <= _MAX_NUMBER and _NUMBER.fullmatch(text):

@@ -82,13 +82,13 @@ def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> R
 
 
 def created_many(summaries: Sequence[str]) -> Response:
-    """Answer with the summaries of new timers, which are JSON already."""
+    """Return the answer of the summaries of new timers, which are JSON already."""
     data = f'{{"timers": [{", ".join(summaries)}]}}'
     return _enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
 
 
 def whole_timer(timer: Timer) -> Response:
-    """Answer with a timer, its payload as the text that arrived."""
+    """Return the answer of a timer, its payload as the text that arrived."""
     known = json.dumps(timer_data(timer), ensure_ascii=False)
     payload = timer.spec.callback_payload or "null"
     data = f'{known[:-1]}, "callback_payload": {payload}}}'
@@ -103,7 +103,7 @@ def refused(refusal: Refusal) -> Response:
 
 
 def streamed(body: ResponseBody, media: str) -> Response:
-    """Answer with what comes bit by bit, however long it takes."""
+    """Return an answer that comes bit by bit, however long it takes."""
     response = Response(body, HTTPStatus.OK, _HEADERS, content_type=media)
     response.timeout = None
     return response

@@ -25,7 +25,7 @@ version = click.version_option(__version__, prog_name="timer-trio", message="%(p
 
 
 class RefusingGroup(click.Group):
-    """Says in words why a command failed or the service did not start, without a traceback."""
+    """Prints why a command failed or the service did not start, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         reasons: list[str] = []

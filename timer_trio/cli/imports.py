@@ -20,8 +20,8 @@ from typing_extensions import Buffer, TypedDict
 from timer_trio.cli.errors import ImportFailedError
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
-    NO_ANSWER,
-    STRANGER,
+    NO_TIMER_SERVICE,
+    REQUEST_ERRORS,
     Service,
     is_of_a_proxy,
     named_service,
@@ -86,7 +86,7 @@ class _Input(click.File):
 
 
 class _Stop:
-    """The user's wish to end: the first Ctrl-C ends the sending, the second everything."""
+    """Ctrl-C: the first one ends the sending, the second one everything."""
 
     def __init__(self) -> None:
         self.is_wanted = False
@@ -113,7 +113,7 @@ class _Stop:
 
 
 class _UntilStopped(io.RawIOBase):
-    """The file, which may take for ever, to its end or to the user's wish to end.
+    """The file, which may take for ever, to its end or to the first Ctrl-C.
 
     A handler cannot interrupt a read that is about to begin: no read begins before there is input.
     """
@@ -174,7 +174,7 @@ class _Sending:
         self.through_line = result["data"].get("through_line", sent_through)
 
     def words(self) -> str:
-        """Say what is to be sent again."""
+        """Return what is to be sent again, in words."""
         if not self.through_line:
             return "some of the lines may be imported"
         return (
@@ -203,7 +203,7 @@ def import_command(context: click.Context, file: BinaryIO, url: str | None) -> N
     with stop.listening(), _progress(file) as bar:
         sending = _Sending(file, bar, stop)
         result = _import(sending, service)
-    _tell(result["data"])
+    _print_counts(result["data"])
     if result["code"] != 0:
         raise ImportFailedError(_interrupted(result))
     if sending.was_stopped:
@@ -214,17 +214,17 @@ def import_command(context: click.Context, file: BinaryIO, url: str | None) -> N
     context.exit(1 if result["data"]["refused"] else 0)
 
 
-def _tell(counts: _Counts) -> None:
+def _print_counts(counts: _Counts) -> None:
     for error in counts["errors"]:
         field = f"{error['field']}: " if error["field"] else ""
         click.echo(f"line {error['line']}: {field}{error['message']}", err=True)
-    if (untold := counts["refused"] - len(counts["errors"])) > 0:
-        click.echo(f"and {untold:,} more", err=True)
+    if (unlisted := counts["refused"] - len(counts["errors"])) > 0:
+        click.echo(f"and {unlisted:,} more", err=True)
     click.echo(f"{counts['imported']:,} imported, {counts['refused']:,} refused")
 
 
 def _import(sending: _Sending, service: Service) -> _Result:
-    """Send a file; answers with the envelope that its import ended with."""
+    """Send a file; returns the envelope that its import ended with."""
     try:
         with (
             service.client(ANSWER_TIMEOUT_S) as client,
@@ -238,7 +238,7 @@ def _import(sending: _Sending, service: Service) -> _Result:
             return _result(answer, sending, service)
     except KeyboardInterrupt:
         raise ImportFailedError(f"stopped: {sending.words()}") from None
-    except NO_ANSWER as error:
+    except REQUEST_ERRORS as error:
         words = service.no_answer(error)
         if sending.is_known:
             words = f"the connection to the service at {service.url} broke: {reason_of(error)}"
@@ -262,7 +262,7 @@ def _result(answer: httpx.Response, sending: _Sending, service: Service) -> _Res
     try:
         result = _RESULT.validate_json(last)
     except ValidationError:
-        words = f"what answered 200 did not import: {STRANGER}"
+        words = f"what answered 200 did not import: {NO_TIMER_SERVICE}"
         if sending.is_known:
             words = f"the service ended the answer before it was whole: {sending.words()}"
         raise ImportFailedError(words) from None

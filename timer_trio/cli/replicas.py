@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 from timer_trio.cli.errors import ListFailedError
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
-    NO_ANSWER,
-    STRANGER,
+    NO_TIMER_SERVICE,
+    REQUEST_ERRORS,
     Service,
     named_service,
     says_no_such_route,
@@ -87,7 +87,9 @@ def replicas_command(url: str | None, *, as_json: bool) -> None:
     try:
         data = _ANSWER.validate_json(body)["data"]
     except ValidationError:
-        raise ListFailedError(f"what answered 200 tells of no replicas: {STRANGER}") from None
+        raise ListFailedError(
+            f"what answered 200 tells of no replicas: {NO_TIMER_SERVICE}"
+        ) from None
     if as_json:
         click.echo(json.dumps(json.loads(body)["data"], indent=2))
         return
@@ -99,7 +101,7 @@ def _ask(service: Service) -> bytes:
     try:
         with service.client(ANSWER_TIMEOUT_S) as client:
             answer = client.get(service.at("/replicas"))
-    except NO_ANSWER as error:
+    except REQUEST_ERRORS as error:
         raise ListFailedError(service.no_answer(error)) from error
     if answer.status_code != HTTPStatus.OK:
         raise ListFailedError(_refused(service, answer))

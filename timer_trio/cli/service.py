@@ -20,8 +20,8 @@ from timer_trio.config import Settings, SettingsError
 from timer_trio.embedded import read_api_key
 
 CONNECT_TIMEOUT_S: Final = 5.0
-STRANGER: Final = "it is no timer service"
-NO_ANSWER: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
+NO_TIMER_SERVICE: Final = "it is no timer service"
+REQUEST_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 """What asking a service raises; the last one where its name cannot be looked up."""
 
 url_option = click.option(
@@ -41,7 +41,7 @@ _REFUSAL: Final = TypeAdapter(Refusal)
 _NO_SUCH_ROUTE: Final = 3
 """The code in a timer service's own 404; other servers have none."""
 
-_PROXYS_WORDS: Final[Mapping[int, str]] = {
+_PROXY_REFUSALS: Final[Mapping[int, str]] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a proxy in front of the service takes no body so great: "
     "raise its limit (nginx: client_max_body_size 0, proxy_request_buffering off), or send the "
     "file in parts",
@@ -85,22 +85,22 @@ class Service:
         return f"{self.url.rstrip('/')}{path}"
 
     def no_answer(self, error: Exception) -> str:
-        """Say that it cannot be reached."""
+        """Return words for a service that cannot be reached."""
         return f"no answer from the service at {self.url}: {reason_of(error)}"
 
     def refused(self, answer: httpx.Response) -> str:
-        """Say what was answered in place of a success, and by whom."""
+        """Return words for what was answered in place of a success, and by whom."""
         refusal, status = refusal_in(answer.content), answer.status_code
         if refusal is None:
-            return f"{self.url} answered {status}: {self._strangers_words(answer)}"
+            return f"{self.url} answered {status}: {self._words_of_another(answer)}"
         if says_no_such_route(answer) and self.path:
             return f"no timer-trio API at {self.url}: does --url name a path too much?"
         return f"the service answered {status}: {refusal['message']}"
 
-    def _strangers_words(self, answer: httpx.Response) -> str:
+    def _words_of_another(self, answer: httpx.Response) -> str:
         if answer.has_redirect_location:
             return f"name with --url where it leads: {answer.headers['Location']}"
-        return _PROXYS_WORDS.get(answer.status_code, f"{STRANGER}, so look at --url")
+        return _PROXY_REFUSALS.get(answer.status_code, f"{NO_TIMER_SERVICE}, so look at --url")
 
 
 def _trusted() -> ssl.SSLContext:
@@ -115,7 +115,7 @@ def _trusted() -> ssl.SSLContext:
 
 
 def named_service(url: str | None) -> Service:
-    """Name the service at this URL, or that of the settings.
+    """Return the service at this URL, or that of the settings.
 
     Raises:
         StartRefusedError: the settings are wrong, or nobody knows the key.
@@ -141,7 +141,7 @@ def refusal_in(body: bytes) -> Refusal | None:
 
 def is_of_a_proxy(answer: httpx.Response) -> bool:
     """Whether somebody in front of the service answered, who may have passed on what was sent."""
-    return refusal_in(answer.content) is None and answer.status_code in _PROXYS_WORDS
+    return refusal_in(answer.content) is None and answer.status_code in _PROXY_REFUSALS
 
 
 def says_no_such_route(answer: httpx.Response) -> bool:

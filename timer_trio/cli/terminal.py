@@ -15,7 +15,7 @@ def shows_progress() -> bool:
 
 
 def progress_stream() -> TextIO:
-    """Answer where a progress bar goes; on a terminal that cannot show one it writes its label."""
+    """Return where a progress bar goes; on a terminal that cannot show one it writes its label."""
     return sys.stderr if shows_progress() else cast("TextIO", _NoTerminal(sys.stderr))
 
 

@@ -63,7 +63,7 @@ async def listen(
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Receive callbacks until canceled; once it listens, tell the port.
+    """Receive callbacks until canceled; `task_status` has the port once it listens.
 
     Raises:
         ListenFailedError: the address cannot be listened on.
@@ -138,7 +138,7 @@ class _Requests:
 
 
 def describe(callback: Callback, now: datetime) -> str:
-    """Tell all of a callback in lines for a terminal."""
+    """Return all of a callback as lines for a terminal."""
     target = printable(callback.target.decode("latin-1"))
     lines = [f"{_stamp(now)}  {_lateness(callback, now)}  {callback.method} {target}"]
     lines += [f"  {printable(name)}: {printable(value)}" for name, value in callback.headers]
@@ -171,7 +171,7 @@ def _payload(body: bytes) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Show what could steer a terminal as an escape."""
+    """Return text in which what could steer a terminal is an escape."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

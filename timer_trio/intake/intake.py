@@ -43,7 +43,7 @@ OFFER_SLICE: Final = 100
 
 
 class Intake:
-    """Writes what consumers ask for, and offers it to whoever fires it once it has committed."""
+    """Writes what consumers ask for, and offers it to be fired once it has committed."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Intake:
         raise CreateUnknownError(timer.id)
 
     def new_timer(self, spec: TimerSpec, now: datetime) -> NewTimer:
-        """Give a timer its id; nothing is written yet.
+        """Return a timer with an id of its own; nothing is written yet.
 
         A near one gets a shard of our own: nobody else need hear of it.
         """

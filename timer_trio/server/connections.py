@@ -95,7 +95,7 @@ class Connections:
             await self._places.park()
 
     def add(self, connection: Closable) -> bool:
-        """Take a connection, in favour of which others may be closed; tells whether it has a place.
+        """Take a connection, for which others may be closed; returns whether it has a place.
 
         It counts as one that waits for a request.
         """
@@ -167,7 +167,7 @@ class Connections:
 
 
 def network_of(host: str) -> str:
-    """Name whom an address counts for: itself if it is IPv4, its /64 if it is IPv6."""
+    """Return whom an address counts for: itself if it is IPv4, its /64 if it is IPv6."""
     address = ip_address(host.partition("%")[0])
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:

@@ -94,8 +94,8 @@ class Http1(H11Protocol):
             await self.send(RawData(self._refusal(status, words or _WORDS[status])))
             await self.send(Closed())
         elif self.stream is not None:
-            tell: Any = self.stream.app_put  # hypercorn has no type for it
-            await tell({"type": "http.disconnect"})
+            put: Any = self.stream.app_put  # hypercorn has no type for it
+            await put({"type": "http.disconnect"})
         else:
             await self.send(Closed())
 

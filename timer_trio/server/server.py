@@ -20,7 +20,7 @@ from quart_trio import QuartTrio
 
 from timer_trio.config import Settings, StartRefusedError
 from timer_trio.server.accepting import accept_forever
-from timer_trio.server.connection import Address, Connection, Serving
+from timer_trio.server.client_connection import Address, ClientConnection, Serving
 from timer_trio.server.connections import Connections
 from timer_trio.server.limits import HANDSHAKE_S, READ_S, ConnectionLimits
 from timer_trio.server.turns import Turns
@@ -161,8 +161,8 @@ class _Listener:
 
         await accept_forever(self.sock, serving.connections.wait_place, take)
 
-    def _connection(self, accepted: socket.socket, peer: Any, serving: Serving) -> Connection:
-        return Connection(
+    def _connection(self, accepted: socket.socket, peer: Any, serving: Serving) -> ClientConnection:
+        return ClientConnection(
             trio.SocketStream(trio.socket.from_stdlib_socket(accepted)),
             serving,
             client=_address(peer),
@@ -210,13 +210,13 @@ def _read(path: Path | None) -> Config:
 
 
 def _bind(config: Config, listening: Listening) -> None:
-    """Tell hypercorn to use these sockets, whatever its settings say."""
+    """Have hypercorn use these sockets, whatever its settings say."""
     config.bind = [f"fd://{file}" for file in listening.main]
     config.insecure_bind = [f"fd://{file}" for file in listening.insecure]
 
 
 def _open_sockets(config: Config) -> tuple[list[str], Listening]:
-    """Bind now what hypercorn would bind later; answers with the URLs of the API."""
+    """Bind now what hypercorn would bind later; returns the URLs of the API."""
     binds = ", ".join(config.bind)
     try:
         sockets = config.create_sockets()

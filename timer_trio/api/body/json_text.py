@@ -36,7 +36,7 @@ def too_many(most: int) -> RefusedValueError:
 
 
 def syntax_fault(error: JSONDecodeError) -> str:
-    """Say in words what is no JSON, and where."""
+    """Return words for what is no JSON, and where."""
     line = f"line {error.lineno}, " if "\n" in error.doc else ""
     return f"is not valid JSON: {error.msg} ({line}column {error.colno})"
 
@@ -81,7 +81,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
 def has_more_values(value: object, most: int) -> bool:
-    """Tell whether a value has more than `most` members and elements, counted at every depth."""
+    """Return whether a value has more than `most` members and elements, counted at every depth."""
     if value is None:
         return False
     inner = [value]
@@ -96,7 +96,7 @@ def has_more_values(value: object, most: int) -> bool:
 
 
 def check_strings(value: object, *, allow_nul: bool) -> None:
-    """Make sure that every string in a value can be stored.
+    """Check that every string in a value can be stored.
 
     Raises:
         RefusedValueError: one cannot.
@@ -122,7 +122,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def member_name(text: str, at: int) -> tuple[str, int]:
-    """Read the name of a member; tells where it ends.
+    """Read the name of a member; returns where it ends, too.
 
     Raises:
         JSONDecodeError: there is none.
@@ -146,7 +146,7 @@ def expect(text: str, at: int, mark: str) -> int:
 
 
 def expect_end(text: str, at: int) -> None:
-    """Make sure that nothing follows.
+    """Check that nothing follows.
 
     Raises:
         JSONDecodeError: something does.

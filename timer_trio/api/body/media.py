@@ -15,7 +15,7 @@ NDJSON: Final = "application/x-ndjson"
 
 
 def check_head(media: str) -> None:
-    """Make sure that a request has no parameters, and a plain body of this type in UTF-8.
+    """Check that a request has no parameters, and a plain body of this type in UTF-8.
 
     Raises:
         InvalidRequestError, UnsupportedMediaError: it is otherwise.

@@ -18,7 +18,7 @@ class ReceiveRate:
         self._bytes = 0
 
     def is_too_slow(self, waited_s: float, size: int) -> bool:
-        """Count what came after so long a wait; tells whether too little has come for too long."""
+        """Count what came after a wait; returns whether too little has come for too long."""
         self._waited_s += waited_s
         self._bytes += size
         if self._waited_s < WINDOW_S:

@@ -45,7 +45,7 @@ class Slices:
         return results
 
     async def finish(self, work: Generator[None, None, T]) -> T:
-        """Run `work` to its end likewise, and answer with its result.
+        """Run `work` to its end likewise; returns its result.
 
         What does not yield is done at once, without a checkpoint.
         """
@@ -71,7 +71,7 @@ class Slices:
 
 
 def _take_slice(steps: Iterator[T | None], results: list[T]) -> bool:
-    """Work for a slice of time; tells whether that was the last."""
+    """Work for a slice of time; returns whether that was the last."""
     ends_s = trio.current_time() + SLICE_S
     for result in steps:
         if result is not None:

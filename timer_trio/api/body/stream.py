@@ -19,11 +19,11 @@ class BodyStream:
             return b""
 
     def close(self) -> None:
-        """Want no more of it."""
+        """Refuse the rest of it."""
         self._receive.close()
 
     async def feed(self, data: bytes) -> bool:
-        """Hand bytes to the reader; tells whether they were wanted."""
+        """Send bytes to the reader; returns whether it takes them."""
         try:
             await self._send.send(data)
         except trio.BrokenResourceError:

@@ -106,7 +106,7 @@ def _exactly(number: str) -> int | Fraction:
 
 
 def due_at(wanted: datetime | timedelta, now: datetime) -> datetime:
-    """Say when a timer is due that was asked for at `now`.
+    """Return when a timer is due that was asked for at `now`.
 
     Raises:
         ValueError: it lies in the past, or too far ahead.

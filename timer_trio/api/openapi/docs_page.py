@@ -87,7 +87,7 @@ _LIMITS: Final = {
 
 
 def _facts(schema: Json) -> Iterable[str]:
-    """Say in words what a schema allows."""
+    """Yield what a schema allows, in words."""
     parts = (schema, *schema.get("anyOf", ()))
     kinds = [str(part.get("format", part["type"])) for part in parts if "type" in part]
     if kinds:

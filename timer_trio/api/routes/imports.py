@@ -80,7 +80,7 @@ class _ImportBody(ResponseBody):
         self._limiter = limiter
         self._running = AsyncExitStack()
         self._ended = trio.Event()
-        self._is_told = False
+        self._is_complete = False
 
     async def __aenter__(self) -> Self:
         nursery = await self._running.enter_async_context(trio.open_nursery())
@@ -99,14 +99,14 @@ class _ImportBody(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._is_told:
+        if self._is_complete:
             raise StopAsyncIteration
         with trio.move_on_after(PROGRESS_S):
             await self._ended.wait()
         if not self._ended.is_set():
             progress = {**self._counts, "through_line": self._writer.through_line}
             return json.dumps(progress).encode() + b"\n"
-        self._is_told = True
+        self._is_complete = True
         ending = self._import.ending or BROKEN
         return envelope(ending.code, ending.message, json.dumps(self._result(ending))) + b"\n"
 
@@ -114,13 +114,13 @@ class _ImportBody(ResponseBody):
         try:
             await self._import_if_free()
         except Exception:
-            log.exception("import failed")
+            log.exception("import_failed")
             self._import.ending = BROKEN
         finally:
             # One whose client has left has no ending.
             ending = self._import.ending
             log.info(
-                "imported", ending=ending.message if ending else "disconnected", **self._counts
+                "import_ended", ending=ending.message if ending else "disconnected", **self._counts
             )
         self._ended.set()
 

@@ -45,7 +45,7 @@ class Serving:
     """Of the protocol: it has a say in when hypercorn's own server ends, and none in ours."""
 
 
-class Connection:
+class ClientConnection:
     """Serves one client, from any stream; `client` is its address if it has one."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Connection:
 
     async def _serve(self) -> None:
         if self._tls is not None:
-            await self._shake_hands(self._tls)
+            await self._do_handshake(self._tls)
         async with TaskGroup() as tasks:
             self._protocol = protocol = Http1(
                 self._serving.app,
@@ -126,14 +126,14 @@ class Connection:
                 self._tls is not None,
                 self._client,
                 self._server,
-                self._obey,
+                self._handle_event,
                 max_header_lines=self._limits.max_header_lines,
                 wait_turn=self._serving.turns.enter,
             )
             await self._read(protocol)
             await trio.sleep_forever()  # the last answer is still to come, and ends it
 
-    async def _shake_hands(self, context: ssl.SSLContext) -> None:
+    async def _do_handshake(self, context: ssl.SSLContext) -> None:
         self._stream = stream = trio.SSLStream(
             self._stream, context, server_side=True, https_compatible=True
         )
@@ -169,7 +169,7 @@ class Connection:
             self._has_request = False
 
     def _expect(self, protocol: Http1) -> float:
-        """Note what the next bytes belong to; answers until when they have to come."""
+        """Note what the next bytes belong to; returns until when they have to come."""
         now, limits = trio.current_time(), self._limits
         match protocol.phase:
             case Phase.WAITING:
@@ -193,8 +193,8 @@ class Connection:
         self._reason = Reason.HEAD_TIMEOUT if is_head else Reason.BODY_TIMEOUT
         await protocol.refuse(HTTPStatus.REQUEST_TIMEOUT)
 
-    async def _obey(self, event: Event) -> None:
-        """Do what the protocol wants."""
+    async def _handle_event(self, event: Event) -> None:
+        """Send, read on or end, as the protocol asks."""
         match event:
             case RawData():
                 await self._send(event.data)
@@ -239,7 +239,7 @@ class Connection:
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> str:
-    """Name the class of what went wrong: its words may be the peer's."""
+    """Return the class of what went wrong: its words may be the peer's."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
