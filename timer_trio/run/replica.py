@@ -46,10 +46,9 @@ log = structlog.get_logger()
 class Replica:
     """The stages of one process over one storage.
 
-    `prepare` is called before the storage is used, again and again while the database is away, and
-    once more after that;
-    `warnings` and `trouble` are for /health. `alone` says that no other replica can be alive, so
-    what others still claim is freed at once.
+    `prepare` is called before the replica joins, again and again while the database is away, and
+    once more after that; `warnings` and `trouble` are for /health. `alone` says that no other
+    replica can be alive, so what others still claim is freed at once.
     """
 
     def __init__(
