@@ -129,7 +129,7 @@ class Floor:
             callbacks.start_soon(self._fire, claim, row)
 
     async def _fire(self, claim: int, row: tuple[Any, ...]) -> None:
-        timer_id, attempt, _, execute_at, url, _, _, payload, *_ = row
+        timer_id, attempt, _, _, execute_at, url, _, _, payload, *_ = row
         await trio.sleep_until(execute_at.timestamp() - self._offset_s)
         sent_at = self._instant(trio.current_time())
         destination = self._destinations.get(url)
@@ -143,8 +143,8 @@ class Floor:
         with trio.move_on_after(TIMEOUT_S):
             await _exchange(destination, request)
         self._settled.append(
-            f'"id":"{timer_id}","claim":{claim},"status":"completed","begun":true,'
-            f'"executed_at":"{sent_at.isoformat()}","last_error":null}}'
+            f'"id":"{timer_id}","claim":{claim},"claim_after":{claim},"status":"completed",'
+            f'"is_begun":true,"executed_at":"{sent_at.isoformat()}"}}'
         )
 
     async def _settle_forever(self) -> None:

@@ -35,6 +35,9 @@ CREATE TABLE timers (
     -- The replica that holds the timer now.
     claimed_by uuid,
     last_error text,
+    -- Attempts up to the last one that was settled: of those after it, `attempt - settled_attempts`,
+    -- nobody knows the outcome.
+    settled_attempts integer NOT NULL DEFAULT 0,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (

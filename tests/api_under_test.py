@@ -18,7 +18,7 @@ from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
 from timer_trio.intake.intake import Intake
@@ -132,14 +132,16 @@ class ApiUnderTest:
 
     async def end(self, timer_id: str, status: Status, last_error: str | None = None) -> None:
         """Settle a timer that was begun."""
-        settlement = Settlement(
-            timer_id=TimerId(UUID(timer_id)),
-            claim=_CLAIM,
-            status=status,
-            begun=True,
-            executed_at=self.clock.now(),
-            last_error=last_error,
-        )
+        ended_id, now = TimerId(UUID(timer_id)), self.clock.now()
+        settlement: Settlement = Completed(timer_id=ended_id, claim=_CLAIM, executed_at=now)
+        if status is Status.FAILED:
+            settlement = Failed(
+                timer_id=ended_id,
+                claim=_CLAIM,
+                is_begun=True,
+                executed_at=now,
+                last_error=last_error or "",
+            )
         assert await self.storage.settle([settlement], self.clock.now()) == [True]
 
 

@@ -17,10 +17,11 @@ from tests.contract.timers import (
     SOON,
     ask,
     created,
+    failed,
 )
 from timer_trio.domain.errors import StorageError, StorageUnavailableError
-from timer_trio.domain.outcome import unreadable
 from timer_trio.domain.query import TimerQuery
+from timer_trio.domain.settlement import unreadable
 from timer_trio.domain.timer import Claim, Status
 from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage import connections
@@ -59,6 +60,32 @@ async def test_a_damaged_row_fails_alone(
         await postgres.get(bad)
     page = await postgres.list(TimerQuery())
     assert {timer.id: timer.status for timer in page.timers}[bad] is Status.FAILED
+
+
+async def test_attempts_before_a_settled_one_are_not_unknown(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+    await ask(postgres, [timer_id])
+    await postgres.settle([failed(timer_id)], SOON)
+    sql.execute("UPDATE timers SET status = 'pending', claim = -claim, due_at = execute_at")
+    (timer,) = (await ask(postgres, [timer_id], claim=Claim(9))).claimed
+    assert (timer.attempt, timer.unknown_attempts) == (2, 0)
+
+
+async def test_attempts_of_a_release_that_settles_none_of_them_are_unknown(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    """0.1.0 writes `attempt` alone, also beside this release."""
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+    await ask(postgres, [timer_id])
+    sql.execute(
+        "UPDATE timers SET claimed_by = NULL, due_at = execute_at, claim = 7, attempt = attempt + 1"
+    )
+    (timer,) = (await ask(postgres, [timer_id], claim=Claim(9))).claimed
+    assert (timer.attempt, timer.unknown_attempts) == (3, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.timers import ALICE, BOB, EPOCH, NOW, new_timer, seconds
+from tests.contract.timers import ALICE, BOB, EPOCH, NOW, TRANSITIONS, new_timer, seconds
 from timer_trio.domain.errors import NotPendingError, TimerNotFoundError, TimerTrioError
 from timer_trio.domain.membership import ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
+from timer_trio.domain.settlement import Completed, Failed, Release, Settlement
 from timer_trio.domain.timer import (
-    TRANSITIONS,
     Claim,
     JsonText,
     SpecChange,
@@ -55,18 +54,24 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
 ).filter(bool)
 
 
-@st.composite
-def settlements(draw: st.DrawFn) -> Settlement:
-    status = draw(st.sampled_from([Status.COMPLETED, Status.FAILED, Status.PENDING]))
-    begun = status is Status.COMPLETED or (status is Status.FAILED and draw(st.booleans()))
-    return Settlement(
-        timer_id=draw(ids),
-        claim=draw(claims),
-        status=status,
-        begun=begun,
-        executed_at=draw(instants) if begun else None,
-        last_error="why" if status is Status.FAILED else None,
-    )
+settlements: st.SearchStrategy[Settlement] = st.one_of(
+    st.builds(Completed, timer_id=ids, claim=claims, executed_at=instants),
+    st.builds(
+        Failed,
+        timer_id=ids,
+        claim=claims,
+        is_begun=st.booleans(),
+        executed_at=st.none() | instants,
+        last_error=st.just("why"),
+    ),
+    st.builds(
+        Release,
+        timer_id=ids,
+        claim=claims,
+        status=st.sampled_from([Status.PENDING, Status.EXECUTING]),
+        due_at=instants,
+    ),
+)
 
 
 queries = st.builds(
@@ -86,7 +91,7 @@ queries = st.builds(
 @st.composite
 def batches(draw: st.DrawFn) -> list[Settlement]:
     """A batch names a timer under a claim once, as the stages do."""
-    drawn = draw(st.lists(settlements(), max_size=3))
+    drawn = draw(st.lists(settlements, max_size=3))
     return list({(one.timer_id, one.claim): one for one in drawn}.values())
 
 

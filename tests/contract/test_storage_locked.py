@@ -23,7 +23,7 @@ from tests.contract.timers import (
     seconds,
 )
 from timer_trio.domain.errors import ContentionError
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
 from timer_trio.storage import ClaimReply, Looked, Storage, Swept
 

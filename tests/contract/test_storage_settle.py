@@ -19,12 +19,13 @@ from tests.contract.timers import (
     due,
     failed,
     given_back,
+    given_back_unknown,
     new_timer,
     seconds,
 )
 from timer_trio.domain.errors import RowRefusedError
-from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.timer import Status, TimerId
+from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.timer import Claim, Status, TimerId
 from timer_trio.storage import Storage
 
 THEN = SOON + seconds(1)
@@ -61,7 +62,7 @@ async def test_a_failed_timer_says_why(storage: Storage) -> None:
 async def test_what_was_not_begun_does_not_count(storage: Storage) -> None:
     timer_id = await created(storage)
     await claimed(storage, timer_id)
-    assert await storage.settle([failed(timer_id, begun=False)], THEN) == [True]
+    assert await storage.settle([failed(timer_id, is_begun=False)], THEN) == [True]
     timer = await storage.get(timer_id)
     assert (timer.status, timer.executed_at, timer.attempt) == (Status.FAILED, None, 0)
 
@@ -92,7 +93,12 @@ async def test_a_batch_is_answered_in_its_order(storage: Storage) -> None:
     ids = [await created(storage) for _ in range(4)]
     await storage.join(ALICE, NOW)
     await ask(storage, ids)
-    batch = [completed(ids[2]), completed(ids[0], SECOND), failed(ids[1]), given_back(ids[3])]
+    batch: list[Settlement] = [
+        completed(ids[2]),
+        completed(ids[0], SECOND),
+        failed(ids[1]),
+        given_back(ids[3]),
+    ]
     assert await storage.settle(batch, SOON) == [True, False, True, True]
     statuses = [(await storage.get(timer_id)).status for timer_id in ids]
     assert statuses == [Status.EXECUTING, Status.FAILED, Status.COMPLETED, Status.PENDING]
@@ -125,18 +131,22 @@ async def test_a_timer_given_back_was_never_sent(storage: Storage) -> None:
 
 async def test_giving_back_does_not_make_an_earlier_attempt_known(storage: Storage) -> None:
     timer_id = await claimed_after_crash(storage)
-    assert await storage.settle([given_back(timer_id, SECOND)], THEN) == [True]
+    settlement = given_back_unknown(timer_id, SECOND, THEN)
+    assert await storage.settle([settlement], THEN) == [True]
     timer = await storage.get(timer_id)
     assert (timer.status, timer.attempt) == (Status.EXECUTING, 1)
     assert await due(storage, THEN - seconds(0.1)) == []
     assert await due(storage, THEN) == [timer_id]
+    (again,) = (await ask(storage, [timer_id], BOB, Claim(3), THEN)).claimed
+    assert (again.attempt, again.unknown_attempts) == (2, 1)
 
 
 async def test_giving_back_twice_does_not_make_it_pending(storage: Storage) -> None:
     timer_id = await claimed_after_crash(storage)
-    await storage.settle([given_back(timer_id, SECOND)], THEN)
+    settlement = given_back_unknown(timer_id, SECOND, THEN)
+    await storage.settle([settlement], THEN)
     before = await storage.get(timer_id)
-    assert await storage.settle([given_back(timer_id, SECOND)], LATER) == [True]
+    assert await storage.settle([settlement], LATER) == [True]
     assert await storage.get(timer_id) == before
     assert await due(storage, THEN) == [timer_id]
 
@@ -178,7 +188,7 @@ async def test_a_late_outcome_changes_nothing_once_reclaimed(storage: Storage) -
 
 async def test_two_claims_of_one_timer_in_a_batch_are_told_apart(storage: Storage) -> None:
     timer_id = await claimed_after_crash(storage)
-    batch = [failed(timer_id), completed(timer_id, SECOND)]
+    batch: list[Settlement] = [failed(timer_id), completed(timer_id, SECOND)]
     assert await storage.settle(batch, THEN) == [False, True]
     assert (await storage.get(timer_id)).status is Status.COMPLETED
 
@@ -195,6 +205,6 @@ async def test_a_late_owner_that_never_sent_makes_it_pending_again(storage: Stor
 
 async def test_what_an_unknown_attempt_ended_as_is_counted_right(storage: Storage) -> None:
     timer_id = await claimed_after_crash(storage)
-    await storage.settle([failed(timer_id, SECOND, begun=False)], THEN)
+    await storage.settle([failed(timer_id, SECOND, is_begun=False)], THEN)
     timer = await storage.get(timer_id)
     assert (timer.status, timer.attempt, timer.executed_at) == (Status.FAILED, 1, None)

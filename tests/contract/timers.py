@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Unpack
 from uuid import UUID
 
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Completed, Failed, Release
 from timer_trio.domain.timer import (
+    ENDED,
     Claim,
     ClaimedTimer,
     Delivery,
@@ -35,6 +37,15 @@ ALICE: Final = ReplicaId(UUID(int=0xA11CE))
 BOB: Final = ReplicaId(UUID(int=0xB0B))
 FIRST: Final = Claim(2**62 + 1)
 SECOND: Final = Claim(2**62 + 2)
+
+TRANSITIONS: Final[Mapping[Status, AbstractSet[Status]]] = {
+    # pending again: an update; executing: a claim.
+    Status.PENDING: {Status.PENDING, Status.EXECUTING, Status.CANCELED},
+    # pending: given back unsent; executing again: re-claimed after its replica died.
+    Status.EXECUTING: {Status.PENDING, Status.EXECUTING, Status.COMPLETED, Status.FAILED},
+    **dict.fromkeys(ENDED, frozenset[Status]()),
+}
+"""The ways that a timer may go, whatever is asked of a storage."""
 
 _random: Final = random.Random(7)
 
@@ -95,37 +106,28 @@ async def ask(
     return await storage.claim(replica, claim, list(timer_ids), now, now)
 
 
-def completed(timer_id: TimerId, claim: Claim = FIRST, sent_at: datetime = SOON) -> Settlement:
-    return Settlement(
-        timer_id=timer_id,
-        claim=claim,
-        status=Status.COMPLETED,
-        begun=True,
-        executed_at=sent_at,
-        last_error=None,
-    )
+def completed(timer_id: TimerId, claim: Claim = FIRST, sent_at: datetime = SOON) -> Completed:
+    return Completed(timer_id=timer_id, claim=claim, executed_at=sent_at)
 
 
-def failed(timer_id: TimerId, claim: Claim = FIRST, *, begun: bool = True) -> Settlement:
-    return Settlement(
+def failed(timer_id: TimerId, claim: Claim = FIRST, *, is_begun: bool = True) -> Failed:
+    return Failed(
         timer_id=timer_id,
         claim=claim,
-        status=Status.FAILED,
-        begun=begun,
-        executed_at=SOON if begun else None,
+        is_begun=is_begun,
+        executed_at=SOON if is_begun else None,
         last_error="HTTP 503 from https://example.com",
     )
 
 
-def given_back(timer_id: TimerId, claim: Claim = FIRST) -> Settlement:
-    return Settlement(
-        timer_id=timer_id,
-        claim=claim,
-        status=Status.PENDING,
-        begun=False,
-        executed_at=None,
-        last_error=None,
-    )
+def given_back(timer_id: TimerId, claim: Claim = FIRST) -> Release:
+    """What becomes of a timer that nothing was ever sent of."""
+    return Release(timer_id=timer_id, claim=claim, status=Status.PENDING, due_at=NOW)
+
+
+def given_back_unknown(timer_id: TimerId, claim: Claim, now: datetime) -> Release:
+    """What becomes of a timer of which an earlier attempt may have been sent."""
+    return Release(timer_id=timer_id, claim=claim, status=Status.EXECUTING, due_at=now)
 
 
 def from_the_start(shard: int = 0) -> ShardCursor:

@@ -20,8 +20,8 @@ from tests.integration.test_cli import ended
 from tests.integration.test_pooler import pooler
 from tests.roles import documented_role
 from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
-from timer_trio.domain.outcome import unreadable
 from timer_trio.domain.query import TimerQuery
+from timer_trio.domain.settlement import unreadable
 from timer_trio.domain.timer import Claim
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.migrate import migrate_database

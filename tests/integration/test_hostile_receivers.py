@@ -39,7 +39,7 @@ from tests.receivers import (
     yes,
 )
 from timer_trio.delivery.callback import call_back, request_of
-from timer_trio.domain.outcome import settlement_of
+from timer_trio.domain.settlement import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
 from timer_trio.transport import CallbackTransport, Permit
 from timer_trio.transport.pool import Pool
@@ -67,7 +67,7 @@ async def ending(
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
     scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
     outcome = await call_back(transport, request_of(timer), Permit(yes), scope)
-    settlement = settlement_of(timer, outcome, NOW)
+    settlement = settlement_of(timer, outcome, NOW, NOW)
     assert settlement is not None
     assert (settlement.status is Status.COMPLETED) is (settlement.last_error is None)
     return settlement.last_error

@@ -24,7 +24,7 @@ from tests.simulation.plots import Plot, random_history
 from tests.simulation.world import Build
 from timer_trio.delivery import loader
 from timer_trio.domain.membership import LeaseTimes, Vitals
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
     Claim,
@@ -134,7 +134,7 @@ class LosingSettle(MemoryStorage):
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
     ) -> Sequence[bool | None]:
-        kept = [each for each in settlements if each.status is not Status.FAILED]
+        kept = [each for each in settlements if not isinstance(each, Failed)]
         await super().settle(kept, now, skip_locked=skip_locked)
         return [True] * len(settlements)
 
@@ -144,7 +144,12 @@ class WordlessSettle(MemoryStorage):
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
     ) -> Sequence[bool | None]:
         return await super().settle(
-            [replace(each, last_error=None) for each in settlements], now, skip_locked=skip_locked
+            [
+                replace(each, last_error="") if isinstance(each, Failed) else each
+                for each in settlements
+            ],
+            now,
+            skip_locked=skip_locked,
         )
 
 
@@ -189,8 +194,8 @@ class OptimisticSettle(MemoryStorage):
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
     ) -> Sequence[bool | None]:
         better = [
-            replace(each, status=Status.COMPLETED, executed_at=now)
-            if each.status is Status.FAILED
+            Completed(timer_id=each.timer_id, claim=each.claim, executed_at=now)
+            if isinstance(each, Failed)
             else each
             for each in settlements
         ]

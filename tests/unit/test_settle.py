@@ -21,13 +21,14 @@ from tests.contract.timers import (
     claimed,
     completed,
     created,
+    failed,
     given_back,
 )
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.retries import LONGEST_PAUSE_S
+from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -175,7 +176,7 @@ async def test_outcome_that_the_database_refuses_fails_alone_in_plain_words(
 ) -> None:
     async with open_bench(autojump_clock) as bench:
         bad, *good = [await bench.claimed() for _ in range(5)]
-        bench.settle(replace(completed(bad), last_error="nul \0"))
+        bench.settle(replace(failed(bad), last_error="nul \0"))
         for timer_id in good:
             bench.settle(completed(timer_id))
         await bench.settler.wait_empty()

@@ -23,7 +23,7 @@ from timer_trio.cli.service import (
     says_no_such_route,
     url_option,
 )
-from timer_trio.domain.outcome import in_words
+from timer_trio.domain.words import in_words
 
 ANSWER_TIMEOUT_S: Final = 20.0
 """A service that cannot reach its database says so before."""

@@ -17,7 +17,7 @@ from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, ReplicaGoneError
-from timer_trio.domain.outcome import judge, unreadable
+from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, Storage
 from timer_trio.storage.group_commit import repeat_until_answered

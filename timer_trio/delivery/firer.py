@@ -20,19 +20,17 @@ from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
     Interrupted,
-    Settlement,
     Short,
     TimedOut,
     Unreachable,
     Withheld,
-    settlement_of,
     tells_pace,
 )
+from timer_trio.domain.settlement import Failed, Release, Settlement, settlement_of
 from timer_trio.domain.timer import (
     ClaimedTimer,
     DueTimer,
     ReplicaId,
-    Status,
 )
 from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import Permit, Request, RequestError, Transport
@@ -103,7 +101,7 @@ class Firer:
         self._slots.release(firing.due.destination, now.timestamp())
         self._hand_on(firing, Withheld(), now, now)
 
-    def refuse(self, settlement: Settlement, due: DueTimer) -> None:
+    def refuse(self, settlement: Failed, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
         self._agenda.cache.done(due.id)
         self._slots.release(due.destination, self._clock.now().timestamp())
@@ -166,7 +164,7 @@ class Firer:
         self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime, ended_at: datetime
     ) -> None:
         timer, due = firing.timer, firing.due
-        settlement = settlement_of(timer, outcome, sent_at)
+        settlement = settlement_of(timer, outcome, sent_at, ended_at)
         if isinstance(outcome, Short):
             self._recorder.note_shortage(outcome.reason)
             due = due._replace(due_at=ended_at + SHORTAGE_PAUSE)
@@ -183,7 +181,7 @@ class Firer:
 
     def _settled(self, settlement: Settlement, due: DueTimer) -> None:
         self._agenda.let_go(settlement.timer_id)
-        if settlement.status is Status.PENDING:
+        if isinstance(settlement, Release):
             self._offer([due])
         self._agenda.note_slot_freed(due.destination)
 

@@ -11,7 +11,7 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.delivery.firer import Firer, Firing
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Failed
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
 
 MAX_STARTS: Final = 32
@@ -43,7 +43,7 @@ class Launcher:
         if self._waiting[0][2] is firing:
             self._nap.cancel()
 
-    def refuse(self, settlement: Settlement, due: DueTimer) -> None:
+    def refuse(self, settlement: Failed, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
         self._firer.refuse(settlement, due)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, NoReturn
 
 import structlog
@@ -11,9 +10,8 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, RowRefusedError
-from timer_trio.domain.outcome import Settlement, clean
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.domain.timer import Status
+from timer_trio.domain.settlement import Settlement, unstorable
 from timer_trio.storage import Storage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
 from timer_trio.telemetry.metrics import Metrics
@@ -60,7 +58,7 @@ class Settler:
 
         def on_reply(reply: bool | RowRefusedError) -> None:  # noqa: FBT001 - a reply, no switch
             if isinstance(reply, RowRefusedError):
-                self.settle_nowait(_refused(settlement, reply), on_settled)
+                self.settle_nowait(unstorable(settlement, str(reply)), on_settled)
                 return
             if not reply:
                 log.info("settlement_superseded", timer_id=str(settlement.timer_id))
@@ -81,12 +79,3 @@ class Settler:
             except ContentionError:
                 pass  # whoever is in the way may stay there: the others are written without it
         return await self._storage.settle(settlements, self._clock.now(), skip_locked=True)
-
-
-def _refused(settlement: Settlement, refusal: RowRefusedError) -> Settlement:
-    """Settle again what the database refuses, in words of our own that it takes."""
-    return replace(
-        settlement,
-        status=Status.FAILED,
-        last_error=clean(f"internal error: the outcome could not be stored: {refusal}"),
-    )

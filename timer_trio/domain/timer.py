@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, NamedTuple, NewType, TypedDict
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -42,19 +41,8 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
-TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
-    {
-        # pending again: an update; executing: a claim.
-        Status.PENDING: frozenset({Status.PENDING, Status.EXECUTING, Status.CANCELED}),
-        # pending: given back unsent; executing again: re-claimed after its replica died.
-        Status.EXECUTING: frozenset(
-            {Status.PENDING, Status.EXECUTING, Status.COMPLETED, Status.FAILED}
-        ),
-        Status.COMPLETED: frozenset(),
-        Status.FAILED: frozenset(),
-        Status.CANCELED: frozenset(),
-    }
-)
+ENDED: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
+"""What a timer stays for good."""
 
 
 class Delivery(StrEnum):
@@ -139,13 +127,14 @@ class ClaimedTimer:
     """A timer that this replica may fire, and what to send.
 
     `requested_at` is when the last create or update was written: lateness counts from the later of
-    it and `spec.execute_at`. `attempt` includes this one, so `attempt - 1` earlier ones were begun
-    whose outcome nobody knows.
+    it and `spec.execute_at`. `attempt` counts the attempts that were begun, this one included;
+    `unknown_attempts` those just before it, in a row, whose outcome nobody knows.
     """
 
     id: TimerId
     claim: Claim
     attempt: int
+    unknown_attempts: int = 0
     requested_at: datetime
     spec: TimerSpec
 

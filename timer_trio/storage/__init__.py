@@ -15,8 +15,8 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,

@@ -25,11 +25,11 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement, stands
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
+    ENDED,
     SHARDS,
-    TRANSITIONS,
     Claim,
     ClaimedTimer,
     Destination,
@@ -61,6 +61,7 @@ class _Row:
     timer: Timer
     requested_at: datetime
     due_at: datetime | None
+    settled_attempts: int = 0
     claim: int | None = None
     claimed_by: ReplicaId | None = None
 
@@ -207,9 +208,7 @@ class MemoryStorage:
         ended = [
             timer
             for timer in page
-            if not TRANSITIONS[timer.status]
-            and timer.updated_at < cutoff
-            and timer.id not in self.locked
+            if timer.status in ENDED and timer.updated_at < cutoff and timer.id not in self.locked
         ]
         for timer in ended:
             del self._rows[timer.id]
@@ -352,15 +351,11 @@ class MemoryStorage:
 
     def _settle(self, settlement: Settlement, now: datetime) -> bool | None:
         row = self._rows.get(settlement.timer_id)
-        if row is None:
+        if row is None or not stands(settlement, row.claim):
             return False
         if row.timer.id in self.locked:
-            return None if stands(settlement, row.claim) else False
-        if row.claim == -settlement.claim:
-            return settlement.status is Status.PENDING
-        if row.claim != settlement.claim:
-            return False
-        if row.timer.status is Status.EXECUTING:
+            return None
+        if row.claim == settlement.claim and row.timer.status is Status.EXECUTING:
             self._put(_settled(row, settlement, now))
         return True
 
@@ -395,25 +390,22 @@ def _taken(row: _Row, replica: ReplicaId, claim: Claim, now: datetime) -> _Row:
 
 
 def _settled(row: _Row, settlement: Settlement, now: datetime) -> _Row:
-    attempt = row.timer.attempt if settlement.begun else max(row.timer.attempt - 1, 0)
-    given_back = settlement.status is Status.PENDING
-    # An earlier attempt of unknown outcome may have been sent: then it is not pending again.
-    unknown = given_back and attempt > 0
+    attempt = row.timer.attempt
     timer = replace(
         row.timer,
-        status=Status.EXECUTING if unknown else settlement.status,
-        attempt=attempt,
+        status=settlement.status,
+        attempt=attempt if settlement.is_begun else attempt - 1,
         updated_at=now,
         executed_at=settlement.executed_at or row.timer.executed_at,
         last_error=settlement.last_error,
     )
-    due_at = now if unknown else row.timer.spec.execute_at
     return replace(
         row,
         timer=timer,
-        claim=-settlement.claim if given_back else settlement.claim,
+        settled_attempts=attempt if settlement.is_begun else row.settled_attempts,
+        claim=settlement.claim_after,
         claimed_by=None,
-        due_at=due_at if given_back else None,
+        due_at=settlement.due_at,
     )
 
 
@@ -422,6 +414,7 @@ def _claimed(row: _Row, claim: Claim) -> ClaimedTimer:
         id=row.timer.id,
         claim=claim,
         attempt=row.timer.attempt,
+        unknown_attempts=row.timer.attempt - 1 - row.settled_attempts,
         requested_at=row.requested_at,
         spec=row.timer.spec,
     )

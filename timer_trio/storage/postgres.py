@@ -19,8 +19,8 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement, stands
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,

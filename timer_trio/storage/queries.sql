@@ -176,18 +176,18 @@ taken AS (
             OR (asked.due_at <= %(until)s AND asked.claim IS DISTINCT FROM -%(claim)s)
         )
     RETURNING
-        t.id, t.attempt, t.requested_at, t.execute_at, t.callback_url, t.callback_method,
-        t.callback_headers::text, t.callback_payload, t.metadata::text, t.timeout_s, t.delivery,
-        t.misfire_grace_s
+        t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts, t.requested_at, t.execute_at,
+        t.callback_url, t.callback_method, t.callback_headers::text, t.callback_payload,
+        t.metadata::text, t.timeout_s, t.delivery, t.misfire_grace_s
 ),
 moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
 )
 SELECT
     coalesce(taken.id, moved.id) AS id,
-    taken.attempt, taken.requested_at, taken.execute_at, taken.callback_url, taken.callback_method,
-    taken.callback_headers, taken.callback_payload, taken.metadata, taken.timeout_s,
-    taken.delivery, taken.misfire_grace_s,
+    taken.attempt, taken.unknown_attempts, taken.requested_at, taken.execute_at,
+    taken.callback_url, taken.callback_method, taken.callback_headers, taken.callback_payload,
+    taken.metadata, taken.timeout_s, taken.delivery, taken.misfire_grace_s,
     moved.due_at, moved.destination
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
@@ -250,23 +250,21 @@ ORDER BY since NULLS LAST
 LIMIT %(limit)s;
 
 -- name: settle
--- Writes what became of claimed timers, and answers with the places in the batch whose claim stood.
--- A timer given back is pending only if no earlier attempt may have been sent; its claim is negated,
--- so that the same statement, should it come again, finds its work done and lowers nothing twice.
+-- Writes what has been decided of claimed timers, and answers with the places in the batch whose
+-- claim stood. Whoever gives a timer back changes its claim, so that the same statement, should it
+-- come again, finds its work done and lowers nothing twice.
 WITH given AS (
     SELECT *
     FROM json_to_recordset(%(settlements)s::json) AS s (
-        place integer, id uuid, claim bigint, status text, begun boolean,
-        executed_at timestamptz, last_error text
+        place integer, id uuid, claim bigint, claim_after bigint, status text,
+        due_at timestamptz, is_begun boolean, executed_at timestamptz, last_error text
     )
 ),
 asked AS (
     SELECT
-        t.shard, t.id, given.place, given.status AS outcome, given.executed_at, given.last_error,
-        t.status,
-        CASE WHEN given.begun THEN t.attempt ELSE greatest(t.attempt - 1, 0) END AS attempt,
-        t.claim = given.claim AS stands,
-        t.claim = -given.claim AND given.status = 'pending' AS is_given_back
+        t.shard, given.*,
+        t.claim = given.claim AND t.status = 'executing' AS is_open,
+        t.claim IN (given.claim, given.claim_after) AS stands
     FROM given
     JOIN timers AS t ON t.shard = get_byte(uuid_send(given.id), 15) AND t.id = given.id
     ORDER BY t.shard, t.id
@@ -275,29 +273,19 @@ asked AS (
 written AS (
     UPDATE timers AS t
     SET
-        status = CASE
-            WHEN asked.outcome = 'pending' AND asked.attempt > 0 THEN 'executing'
-            ELSE asked.outcome
-        END,
-        due_at = CASE
-            WHEN asked.outcome <> 'pending' THEN NULL
-            WHEN asked.attempt > 0 THEN %(now)s
-            ELSE t.execute_at
-        END,
-        claim = CASE WHEN asked.outcome = 'pending' THEN -t.claim ELSE t.claim END,
+        status = asked.status,
+        due_at = asked.due_at,
+        claim = asked.claim_after,
         claimed_by = NULL,
-        attempt = asked.attempt,
+        attempt = CASE WHEN asked.is_begun THEN t.attempt ELSE t.attempt - 1 END,
+        settled_attempts = CASE WHEN asked.is_begun THEN t.attempt ELSE t.settled_attempts END,
         executed_at = coalesce(asked.executed_at, t.executed_at),
         last_error = asked.last_error,
         updated_at = %(now)s
     FROM asked
-    WHERE
-        t.shard = asked.shard
-        AND t.id = asked.id
-        AND asked.stands
-        AND asked.status = 'executing'
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_open
 )
-SELECT place FROM asked WHERE stands OR is_given_back;
+SELECT place FROM asked WHERE stands;
 
 -- name: still_claimed
 -- The claims of these rows, for a settle that skips locked rows and did not find them.

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Final
 
-from timer_trio.domain.outcome import Settlement
-from timer_trio.domain.timer import Status, TimerSpec
+from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.timer import TimerSpec
 
 UNSTORABLE_TEXT: Final = "a text holds a character that the database cannot store"
 OUT_OF_RANGE: Final = "a value is out of range"
@@ -35,8 +35,6 @@ def spec_refusal(spec: TimerSpec) -> str | None:
 def settlement_refusal(settlement: Settlement) -> str | None:
     if _unstorable(settlement.last_error or ""):
         return UNSTORABLE_TEXT
-    if settlement.status is Status.COMPLETED and settlement.executed_at is None:
-        return OUT_OF_RANGE
     return None
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import trio
 
 from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
@@ -124,16 +125,20 @@ async def json_of_settlements(settlements: Sequence[Settlement]) -> str:
 
 def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     place, settlement = placed
-    sent_at, error = settlement.executed_at, settlement.last_error
-    begun = "true" if settlement.begun else "false"
-    executed_at = "null" if sent_at is None else f'"{sent_at.isoformat()}"'
+    error = settlement.last_error
+    is_begun = "true" if settlement.is_begun else "false"
     last_error = "null" if error is None else json.dumps(error)
     # Every timer pays for this, and the encoder would take twice as long.
     return (
         f'{{"place":{place},"id":"{settlement.timer_id}","claim":{settlement.claim},'
-        f'"status":"{settlement.status}","begun":{begun},'
-        f'"executed_at":{executed_at},"last_error":{last_error}}}'
+        f'"claim_after":{settlement.claim_after},"status":"{settlement.status}",'
+        f'"due_at":{_quoted(settlement.due_at)},"is_begun":{is_begun},'
+        f'"executed_at":{_quoted(settlement.executed_at)},"last_error":{last_error}}}'
     )
+
+
+def _quoted(instant: datetime | None) -> str:
+    return "null" if instant is None else f'"{instant.isoformat()}"'
 
 
 def timer_of(row: Row) -> Timer:
@@ -164,6 +169,7 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
         id=row["id"],
         claim=claim,
         attempt=row["attempt"],
+        unknown_attempts=row["unknown_attempts"],
         requested_at=row["requested_at"],
         spec=_spec_of(row),
     )

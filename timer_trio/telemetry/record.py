@@ -10,7 +10,8 @@ from typing import Final, NamedTuple, NoReturn
 import structlog
 import trio
 
-from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected, Settlement
+from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
+from timer_trio.domain.settlement import Failed
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.metrics import Metrics
 
@@ -60,7 +61,7 @@ class Recorder:
         """Count a callback that was not sent, since this replica may have been swept."""
         self._metrics.fenced.inc()
 
-    def note_refused(self, settlement: Settlement, destination: Destination) -> None:
+    def note_refused(self, settlement: Failed, destination: Destination) -> None:
         """Count a claimed timer that is not fired, and warn of it."""
         self._metrics.fired.labels("not_fired").inc()
         log.warning(

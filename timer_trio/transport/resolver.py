@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from timer_trio.domain.outcome import clean
+from timer_trio.domain.words import clean
 from timer_trio.threads import start_in_thread
 from timer_trio.transport.errors import ConnectError, ShortageError
 from timer_trio.transport.look_up_queue import LookUpQueue

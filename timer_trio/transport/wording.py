@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from timer_trio.domain.outcome import clean
+from timer_trio.domain.words import clean
 
 _CONNECT_FAILURES: Final = {
     errno.ECONNREFUSED: "connection refused by {peer}",
