@@ -36,9 +36,9 @@ from psycopg.rows import tuple_row
 from benchmarks.machine import time
 from timer_trio.delivery.callback import USER_AGENT
 from timer_trio.embedded import embedded_postgres
-from timer_trio.storage.connections import Connection, Connections, bounded
 from timer_trio.storage.migrations.migrate import migrate_database
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.connections import Connection, Connections, bounded
+from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.threads import run_in_thread
 
 AHEAD_S: Final = 0.1

@@ -28,7 +28,7 @@ from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import Receiving, Seen, receiver, together
 from benchmarks.report import Line, Size
-from timer_trio.storage.prune import prune_all
+from timer_trio.storage.postgres.retention import prune_all
 
 NAME: Final = "soak"
 LONG_NAME: Final = "soak-15min"

@@ -11,7 +11,7 @@ The rooms of the house, in the order of the flow:
 - ``delivery``     from the table to the receiver: load, claim, launch, fire, settle
 - ``maintenance``  what keeps the tables small
 - ``transport``    callbacks over HTTP/1.1
-- ``storage``      the Storage protocol, PostgreSQL and in memory
+- ``storage``      protocols by consumer, PostgreSQL and in memory
 - ``embedded``     a PostgreSQL of its own
 - ``telemetry``    log and metrics
 - ``domain``       pure rules: what a timer is, what falls due, what becomes of it

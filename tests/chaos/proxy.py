@@ -15,7 +15,7 @@ from urllib.parse import quote
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.queries import QUERIES
 
 SOCKET: Final = ".s.PGSQL.5432"
 READ_BYTES: Final = 65_536
@@ -163,7 +163,7 @@ class Frames:
 
 
 def verb_of(text: bytes) -> str:
-    """Name a statement as queries.sql does: by what stands before its first parameter."""
+    """Name a statement as its .sql does: by what stands before its first parameter."""
     return next((verb for verb, begin in _BEGINS.items() if text.startswith(begin)), "")
 
 

@@ -49,7 +49,7 @@ def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stran
     """Somebody who locks rows and leaves his session open."""
     if isinstance(storage, MemoryStorage):
         patch = request.getfixturevalue("monkeypatch")
-        patch.setattr("timer_trio.storage.memory.CHANGE_LOCK_S", 0.01)
+        patch.setattr("timer_trio.storage.memory.timers.CHANGE_LOCK_S", 0.01)
         yield Stranger(storage.locked.update, storage.locked.clear)
         return
     with psycopg.connect(request.getfixturevalue("clean_database_url")) as connection:

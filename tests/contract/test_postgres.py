@@ -24,10 +24,9 @@ from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import unreadable
 from timer_trio.domain.timer import Claim, Status
 from timer_trio.embedded.postgres_server import PostgresServer
-from timer_trio.storage import connections
-from timer_trio.storage.connections import Connections
 from timer_trio.storage.migrations.migrate import migrate_database
-from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres import PostgresStorage, connections
+from timer_trio.storage.postgres.connections import Connections
 
 DAMAGE = [
     ("callback_url = 'nonsense'", "its callback_url is no URL that can be called"),

@@ -15,8 +15,8 @@ from tests.contract.timers import ALICE, FIRST, NOW, SOON, created, new_timer
 from timer_trio.domain.errors import ContentionError
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import ClaimReply
-from timer_trio.storage.locks import SPELL_S
 from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres.locks import SPELL_S
 
 Connection = psycopg.Connection[Any]
 LOCK = "SELECT FROM timers WHERE id = %s FOR UPDATE"
@@ -24,8 +24,8 @@ LOCK = "SELECT FROM timers WHERE id = %s FOR UPDATE"
 
 @pytest.fixture
 def psql(clean_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    monkeypatch.setattr("timer_trio.storage.locks.HELD_S", 0.0)
-    monkeypatch.setattr("timer_trio.storage.locks.LOOK_S", 0.0)
+    monkeypatch.setattr("timer_trio.storage.postgres.locks.HELD_S", 0.0)
+    monkeypatch.setattr("timer_trio.storage.postgres.locks.LOOK_S", 0.0)
     conninfo = make_conninfo(clean_database_url, application_name="psql")
     with psycopg.connect(conninfo) as connection:
         yield connection
@@ -124,7 +124,7 @@ async def test_a_look_that_fails_stops_nobody(
     postgres: PostgresStorage, psql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "timer_trio.storage.locks.QUERIES", {"lock_holders": b"SELECT 1 FROM nothing"}
+        "timer_trio.storage.postgres.locks.QUERIES", {"lock_holders": b"SELECT 1 FROM nothing"}
     )
     await postgres.join(ALICE, NOW)
     locked, free = await created(postgres), await created(postgres)

@@ -287,7 +287,7 @@ async def test_a_sweep_ends_a_claim_whose_answer_is_not_read(
     observer: Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("timer_trio.storage.postgres.UNREAD_S", 0.0)
+    monkeypatch.setattr("timer_trio.storage.postgres.replicas.UNREAD_S", 0.0)
     timer_id = await created(postgres)
     await postgres.join(BOB, NOW)
     await begin_half_read(half_read, observer, timer_id)

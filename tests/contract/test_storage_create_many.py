@@ -10,7 +10,7 @@ from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.timer import JsonText, SpecChange
 from timer_trio.storage import Storage
 from timer_trio.storage.postgres import PostgresStorage
-from timer_trio.storage.rows import ROW_CHARACTERS, SLICE_CHARACTERS
+from timer_trio.storage.postgres.rows import ROW_CHARACTERS, SLICE_CHARACTERS
 
 ODDER: list[SpecChange] = [
     {"callback_payload": JsonText('{\n\t"a": "\\\\N\\t",\r\n"b": "\\\\."}')},

@@ -32,8 +32,8 @@ from timer_trio.domain.query import Position, TimerQuery
 from timer_trio.domain.timer import NewTimer, Status, TimerId
 from timer_trio.storage import Pruned, Storage
 from timer_trio.storage.postgres import PostgresStorage
-from timer_trio.storage.prune import _TURN, prune_all
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.retention import _TURN, prune_all
 
 INSTANT = seconds(0.000001)
 NOTHING_MORE = Pruned(count=0, next=None)

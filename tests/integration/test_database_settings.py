@@ -26,7 +26,7 @@ from timer_trio.domain.timer import Claim
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
-from timer_trio.storage.sqlstate import words_of
+from timer_trio.storage.postgres.sqlstate import words_of
 
 KEY = "k3y-" * 8
 STRANGE = {

@@ -16,9 +16,9 @@ from tests.chaos.proxy import Frames
 from tests.contract.timers import ALICE, NOW, ask, created, new_timer
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.timer import Destination, DueTimer
-from timer_trio.storage import DeafError, Hint, listener
-from timer_trio.storage.connections import Connection
-from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage import DeafError, Hint
+from timer_trio.storage.postgres import PostgresStorage, listener
+from timer_trio.storage.postgres.connections import Connection
 
 NOTIFICATION: Final = b"A"
 KEY_DATA: Final = b"K"

@@ -39,7 +39,9 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.run import supervisor
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Swept
-from timer_trio.storage.memory import MemoryStorage, _Row, _summary
+from timer_trio.storage.memory import MemoryStorage
+from timer_trio.storage.memory.database import Row
+from timer_trio.storage.memory.timers import summary_of
 
 TRIES = 300
 Checker = Callable[[History], Iterator[str]]
@@ -76,7 +78,7 @@ class PoliteCancel(MemoryStorage):
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.EXECUTING:
-            return _summary(self._row(timer_id).timer)
+            return summary_of(self._row(timer_id).timer)
         return await super().cancel(timer_id, now)
 
 
@@ -112,7 +114,7 @@ class EagerRefusal(MemoryStorage):
 class PendingWhileClaimed(MemoryStorage):
     """Shows a claimed timer as pending."""
 
-    def _put(self, row: _Row) -> None:
+    def _put(self, row: Row) -> None:
         super()._put(row)
         if row.claimed_by is not None and row.timer.status is Status.EXECUTING:
             self._rows[row.timer.id] = replace(row, timer=replace(row.timer, status=Status.PENDING))

@@ -19,7 +19,7 @@ from tests.chaos.members import NOTICED_S, Members
 from tests.chaos.proxy import Frames, verb_of
 from tests.chaos.report import Figure, Report, Section, Verdict, late, none_of
 from tests.chaos.takeover import Crash, bystanders, latest_s, overdue
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.queries import QUERIES
 
 DUE_S = 1_000_000.0
 ID = "019bd3c0-0000-7000-8000-000000000001"

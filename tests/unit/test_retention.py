@@ -18,7 +18,7 @@ from timer_trio.domain.query import Position, TimerQuery
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
 from timer_trio.storage.memory import MemoryStorage
-from timer_trio.storage.prune import MIN_PAUSE_S, PAGE_ROWS
+from timer_trio.storage.postgres.retention import MIN_PAUSE_S, PAGE_ROWS
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.testing import start_timer_service
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import trio
 
-from timer_trio.storage.rows import ROW_CHARACTERS, SLICE_CHARACTERS, written
+from timer_trio.storage.postgres.rows import ROW_CHARACTERS, SLICE_CHARACTERS, written
 
 
 @pytest.mark.parametrize(

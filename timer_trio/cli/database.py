@@ -13,9 +13,9 @@ from timer_trio.cli.errors import DatabaseFailedError
 from timer_trio.cli.group import read_settings
 from timer_trio.config import Settings
 from timer_trio.embedded import DataDirHeldError, embedded_postgres, running_url
-from timer_trio.storage.connections import connect
 from timer_trio.storage.migrations.taken import Connection
-from timer_trio.storage.sqlstate import is_gone, words_of
+from timer_trio.storage.postgres.connections import connect
+from timer_trio.storage.postgres.sqlstate import is_gone, words_of
 
 T = TypeVar("T")
 

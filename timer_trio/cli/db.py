@@ -14,10 +14,10 @@ from timer_trio.cli.database import with_connection, with_database
 from timer_trio.cli.errors import PruneRefusedError
 from timer_trio.cli.group import version
 from timer_trio.cli.terminal import progress_stream
-from timer_trio.storage import prune
 from timer_trio.storage.migrations import create as creation
 from timer_trio.storage.migrations import migrate
 from timer_trio.storage.migrations.taken import Connection
+from timer_trio.storage.postgres import retention
 
 _UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
@@ -121,14 +121,14 @@ def _confirmed(question: str) -> bool:
 def _count_ended(connection: Connection, age: timedelta) -> tuple[int, datetime]:
     if any(state.is_lacking for state in migrate.status(connection)):
         raise PruneRefusedError("the database lacks a step of the schema: timer-trio db migrate")
-    cutoff = prune.cutoff_of(connection, age)
-    return prune.count_ended(connection, cutoff), cutoff
+    cutoff = retention.cutoff_of(connection, age)
+    return retention.count_ended(connection, cutoff), cutoff
 
 
 def _prune(connection: Connection, cutoff: datetime, expected: int) -> int:
     deleted = 0
     with click.progressbar(length=expected, label="deleting", file=progress_stream()) as progress:
-        for count in prune.prune_all(connection, cutoff):
+        for count in retention.prune_all(connection, cutoff):
             deleted += count
             progress.update(count)
     return deleted

@@ -15,7 +15,7 @@ from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, Vitals, Watch
 from timer_trio.domain.timer import ReplicaId
-from timer_trio.storage import Beat, Storage, Swept
+from timer_trio.storage import Beat, ReplicaStorage, Swept
 from timer_trio.telemetry.metrics import Metrics
 
 RETRY_INTERVAL_S: Final = 0.25
@@ -49,7 +49,7 @@ class Heartbeat:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: ReplicaStorage,
         clock: Clock,
         metrics: Metrics,
         times: LeaseTimes,
@@ -227,7 +227,7 @@ class Heartbeat:
         return self._clock.elapsed() - self._confirmed_s
 
 
-async def sweep_predecessors(storage: Storage, beat: Beat) -> None:
+async def sweep_predecessors(storage: ReplicaStorage, beat: Beat) -> None:
     """Free what all the replicas of this beat claim, and delete them: none of them can be alive.
 
     Raises:
@@ -239,7 +239,7 @@ async def sweep_predecessors(storage: Storage, beat: Beat) -> None:
 
 
 async def _sweep(
-    storage: Storage, replica: ReplicaId, counter: int | None, now: datetime
+    storage: ReplicaStorage, replica: ReplicaId, counter: int | None, now: datetime
 ) -> Swept | None:
     """Sweep a replica; None: it beats again, or somebody else has swept it."""
     swept = await storage.sweep(replica, counter, now)

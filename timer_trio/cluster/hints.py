@@ -14,7 +14,7 @@ from timer_trio.delivery.agenda import Agenda
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
-from timer_trio.storage import DeafError, Hint, Storage
+from timer_trio.storage import DeafError, Hint, HintStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 RETRY_S: Final = 1.0
@@ -51,7 +51,7 @@ class Hints:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: HintStorage,
         clock: Clock,
         agenda: Agenda,
         window_s: float,

@@ -19,7 +19,7 @@ from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, ReplicaGoneError
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
-from timer_trio.storage import ClaimReply, Storage
+from timer_trio.storage import ClaimReply, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.telemetry.metrics import Metrics
 
@@ -49,7 +49,7 @@ class Claims:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: WorkStorage,
         clock: Clock,
         agenda: Agenda,
         heartbeat: Heartbeat,

@@ -17,7 +17,7 @@ from timer_trio.delivery.refill import Wants
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import DueTimer, TimerId, shard_of
-from timer_trio.storage import ShardCursor, Storage
+from timer_trio.storage import ShardCursor, WorkStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 PAGE_ROWS: Final = 4_096
@@ -41,7 +41,7 @@ class Loader:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: WorkStorage,
         clock: Clock,
         agenda: Agenda,
         interval_s: float,

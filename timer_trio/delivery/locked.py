@@ -12,7 +12,7 @@ from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.retries import FIRST_PAUSE_S, Retries, Retry
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
-from timer_trio.storage import Looked, Storage
+from timer_trio.storage import Looked, WorkStorage
 
 MAX_LOCKED: Final = 10_000
 """Timers that wait here; more are left to the loader, which finds them again at its next look."""
@@ -39,7 +39,7 @@ class LockedTimers:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: WorkStorage,
         replica: Callable[[], ReplicaId],
         on_free: Callable[[Iterable[TimerId], Sequence[DueTimer]], None],
         on_held: Callable[[Sequence[LockedTimer]], Awaitable[None]],

@@ -12,7 +12,7 @@ from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Settlement, unstorable
-from timer_trio.storage import Storage
+from timer_trio.storage import WorkStorage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
 from timer_trio.telemetry.metrics import Metrics
 
@@ -32,7 +32,7 @@ class Settler:
     One whose row somebody locks waits by itself.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, *, storage: WorkStorage, clock: Clock, metrics: Metrics) -> None:
         self._storage = storage
         self._clock = clock
         self._locked_until_s = float("-inf")

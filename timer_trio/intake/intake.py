@@ -24,7 +24,7 @@ from timer_trio.domain.timer import (
     destination_of,
     new_timer_id,
 )
-from timer_trio.storage import Storage
+from timer_trio.storage import TimerStorage
 from timer_trio.storage.group_commit import GroupCommit, repeat_until_answered
 from timer_trio.telemetry.metrics import Metrics
 
@@ -48,7 +48,7 @@ class Intake:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: TimerStorage,
         clock: Clock,
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
@@ -138,7 +138,7 @@ class Intake:
         """Change a pending timer.
 
         Raises:
-            TimerNotFoundError, NotPendingError, RowRefusedError: as Storage.update.
+            TimerNotFoundError, NotPendingError, RowRefusedError: as TimerStorage.update.
             StorageUnavailableError: it may have been changed or not.
             ContentionError: it was not changed.
         """

@@ -11,8 +11,8 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.query import Position
-from timer_trio.storage import Storage
-from timer_trio.storage.prune import PAGE_ROWS, pause_s
+from timer_trio.storage import RetentionStorage
+from timer_trio.storage.postgres.retention import PAGE_ROWS, pause_s
 from timer_trio.telemetry.metrics import Metrics
 
 FIRST_PASS_S: Final = 60.0
@@ -31,7 +31,7 @@ class Retention:
     """
 
     def __init__(
-        self, *, storage: Storage, clock: Clock, metrics: Metrics, keep: timedelta
+        self, *, storage: RetentionStorage, clock: Clock, metrics: Metrics, keep: timedelta
     ) -> None:
         self._storage = storage
         self._clock = clock

@@ -26,7 +26,8 @@ from timer_trio.run.open_files import Shares, Wanted, divide
 from timer_trio.run.replica import Replica
 from timer_trio.server import Server
 from timer_trio.storage.migrations.migrate import migrate_database
-from timer_trio.storage.postgres import BULK_CONNECTIONS, STAGE_CONNECTIONS, PostgresStorage
+from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres.database import BULK_CONNECTIONS, STAGE_CONNECTIONS
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import MAX_IDLE, Pool
 

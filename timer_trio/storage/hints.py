@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.timer import SHARDS, Destination, DueTimer, TimerId, shard_of
-from timer_trio.storage import Hint
+from timer_trio.storage.protocols import Hint
 
 CHANNEL: Final = "timer_trio"
 MAX_BYTES: Final = 7_999

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from timer_trio.storage.grants import missing_grants
 from timer_trio.storage.migrations.errors import GrantsMissingError, MigrationError
 from timer_trio.storage.migrations.steps import Migration, is_older
 from timer_trio.storage.migrations.taken import BOOKKEEPING, Connection, has_table
+from timer_trio.storage.postgres.grants import missing_grants
 
 OLDEST_POSTGRESQL: Final = 15
 

@@ -6,8 +6,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from timer_trio.storage.connections import bounded
 from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.postgres.connections import bounded
 
 
 def create_database(database_url: str) -> bool:

@@ -13,7 +13,6 @@ import psycopg
 import structlog
 import trio
 
-from timer_trio.storage.connections import connect
 from timer_trio.storage.migrations.checks import (
     check_grants,
     check_is_ours,
@@ -23,7 +22,8 @@ from timer_trio.storage.migrations.checks import (
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.steps import Migration, load_migrations
 from timer_trio.storage.migrations.taken import Connection, forget, record, taken_steps
-from timer_trio.storage.sqlstate import translated
+from timer_trio.storage.postgres.connections import connect
+from timer_trio.storage.postgres.sqlstate import translated
 from timer_trio.threads import run_in_thread
 
 _LOCK: Final = 0x54494D4552  # any number that all replicas agree upon and nobody else is likely to

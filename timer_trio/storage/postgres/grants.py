@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.queries import QUERIES
 
 _ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NEEDED: Final = {"timers": _ROWS, "replicas": _ROWS, "timer_trio_migrations": ("SELECT",)}

@@ -1,9 +1,9 @@
-"""Reads queries.sql: what follows a line `-- name: x`, without its comments, is the query x."""
+"""Reads the .sql files beside it: what follows `-- name: x` is the query x, without comments."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from types import MappingProxyType
 from typing import Final
@@ -24,7 +24,13 @@ def _skipping(query: bytes) -> bytes:
     return query.replace(b"FOR NO KEY UPDATE OF t", b"FOR NO KEY UPDATE OF t SKIP LOCKED")
 
 
-_WRITTEN: Final = _parse(resources.files(__package__).joinpath("queries.sql").read_text("utf-8"))
+def _written() -> Iterator[str]:
+    for file in resources.files(__package__).iterdir():
+        if file.name.endswith(".sql"):
+            yield file.read_text("utf-8")
+
+
+_WRITTEN: Final = _parse("".join(_written()))
 QUERIES: Final = {
     **_WRITTEN,
     "claim_unlocked": _skipping(_WRITTEN["claim"]),

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.queries import QUERIES
 
 HELD_S: Final = 1.0
 """A transaction that has been open for longer is none of ours, nor one that will end just now."""

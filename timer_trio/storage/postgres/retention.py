@@ -1,7 +1,6 @@
 """Timers that ended long ago: counted, and deleted page by page.
 
-Plain functions over a connection in autocommit mode: the service calls them in a worker thread,
-the command `db prune` by itself.
+The command `db prune` does it by itself, over a connection in autocommit mode.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from psycopg.rows import dict_row
 
 from timer_trio.domain.query import Position
 from timer_trio.domain.timer import TimerId
-from timer_trio.storage import Pruned
-from timer_trio.storage.queries import QUERIES
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.protocols import Pruned
 
 PAGE_ROWS: Final = 1000
 """What one statement looks at: some 10 ms of the database's time, little enough for a claim."""
@@ -30,6 +30,16 @@ _TURN: Final = 0x5052554E45
 _START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
 
 Connection = psycopg.Connection[Any]
+
+
+class PostgresRetention(Database):
+    """RetentionStorage in PostgreSQL."""
+
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        return await self._stages.run(
+            lambda connection: _page(connection, cutoff, after, limit=limit, turn=_TURN),
+            verb="prune",
+        )
 
 
 def pause_s(page_s: float) -> float:
@@ -63,13 +73,6 @@ def prune_all(connection: Connection, cutoff: datetime) -> Iterator[int]:
             return
         after = pruned.next
         time.sleep(pause_s(time.monotonic() - began))  # noqa: TID251 - nobody waits for a command
-
-
-def prune_page(
-    connection: Connection, cutoff: datetime, after: Position | None, limit: int
-) -> Pruned:
-    """Do what `Storage.prune` says."""
-    return _page(connection, cutoff, after, limit=limit, turn=_TURN)
 
 
 def _page(

@@ -1,4 +1,4 @@
-"""What a TimerQuery asks for, in plain Python: what storage/listing.py says in SQL."""
+"""What a TimerQuery asks for, in plain Python: what postgres/listing.py says in SQL."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from timer_trio.domain.query import JsonScalar, Order, Position, Sort, TimerPage, TimerQuery
-from timer_trio.domain.timer import Timer, TimerId, TimerSummary
+from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
+from timer_trio.domain.timer import Timer, TimerId
 
 _ABSENT: Final = object()
 
@@ -31,19 +31,6 @@ def cut(found: Sequence[Timer], query: TimerQuery) -> Iterator[Timer]:
     if query.order is Order.DESC:
         return (timer for timer in found if place(timer) < mark)
     return (timer for timer in found if place(timer) > mark)
-
-
-def page_of(timers: Sequence[TimerSummary], total: int | None, query: TimerQuery) -> TimerPage:
-    """Make a page of up to one timer more than it holds, which shows that another one follows."""
-    page = timers[: query.limit]
-    follows = len(timers) > query.limit
-    return TimerPage(
-        timers=page, total=total, next=_position_of(page[-1], query.sort) if follows else None
-    )
-
-
-def _position_of(timer: TimerSummary, sort: Sort) -> Position:
-    return Position(timer.created_at if sort is Sort.CREATED_AT else timer.execute_at, timer.id)
 
 
 def _place_by(sort: Sort) -> Callable[[Timer], tuple[datetime, TimerId]]:

@@ -15,10 +15,10 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.storage.locks import Locked, LockWatch
-from timer_trio.storage.queries import QUERIES
-from timer_trio.storage.sqlstate import is_gone, leaves_session_sound, translated
-from timer_trio.storage.troubles import Troubles
+from timer_trio.storage.postgres.locks import Locked, LockWatch
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.sqlstate import is_gone, leaves_session_sound, translated
+from timer_trio.storage.postgres.troubles import Troubles
 from timer_trio.threads import run_in_thread
 
 T = TypeVar("T")
@@ -166,7 +166,7 @@ class Connections:
         tells: bool = True,
         refuses: bool = False,
     ) -> list[DictRow]:
-        """Run one of queries.sql in a transaction of its own; as `run` otherwise."""
+        """Run one of the queries in a transaction of its own; as `run` otherwise."""
         return await self.run(
             lambda connection: rows_of(connection, query, parameters),
             verb=query,
@@ -262,7 +262,7 @@ class Connections:
 
 
 def rows_of(connection: Connection, query: str, parameters: Mapping[str, object]) -> list[DictRow]:
-    """Run one of queries.sql, and read what it answers."""
+    """Run one of the queries, and read what it answers."""
     cursor = connection.execute(QUERIES[query], parameters, binary=True)
     return cursor.fetchall() if cursor.description else []
 

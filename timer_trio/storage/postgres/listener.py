@@ -10,9 +10,9 @@ from typing import Final, NoReturn
 import psycopg
 import trio
 
-from timer_trio.storage import DeafError, Hint
 from timer_trio.storage.hints import CHANNEL, hint_of
-from timer_trio.storage.sqlstate import translated
+from timer_trio.storage.postgres.sqlstate import translated
+from timer_trio.storage.protocols import DeafError, Hint
 from timer_trio.threads import run_in_thread
 
 PROBE_S: Final = 2.0

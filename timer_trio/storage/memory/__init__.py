@@ -1,0 +1,17 @@
+"""Storage in memory: what PostgreSQL's does, without a thread hop and without keeping anything.
+
+Deterministic tests run on it under a virtual clock. Every verb has one checkpoint, before it does
+anything: canceled there, it has not happened.
+"""
+
+from __future__ import annotations
+
+from timer_trio.storage.memory.hints import MemoryHints
+from timer_trio.storage.memory.replicas import MemoryReplicas
+from timer_trio.storage.memory.retention import MemoryRetention
+from timer_trio.storage.memory.timers import MemoryTimers
+from timer_trio.storage.memory.work import MemoryWork
+
+
+class MemoryStorage(MemoryTimers, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention):
+    """A Storage whose database is this object, and whose database's clock is `now`."""

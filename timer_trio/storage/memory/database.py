@@ -1,0 +1,86 @@
+"""What all verbs of the storage in memory share: rows, replicas, and who locks what."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import trio
+
+from timer_trio.domain.errors import (
+    ContentionError,
+    RowRefusedError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.membership import ReplicaRecord
+from timer_trio.domain.timer import (
+    SHARDS,
+    Destination,
+    ReplicaId,
+    Timer,
+    TimerId,
+    destination_of,
+    shard_of,
+)
+from timer_trio.storage.protocols import Hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of the table `timers`; `schema/` says what its columns mean."""
+
+    timer: Timer
+    requested_at: datetime
+    due_at: datetime | None
+    settled_attempts: int = 0
+    claim: int | None = None
+    claimed_by: ReplicaId | None = None
+
+
+class Database:
+    """Rows and replicas in memory; the database's clock is `now`.
+
+    `locked` are rows that somebody else's transaction holds, who has changed nothing.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.locked: set[TimerId] = set()
+        self._rows: dict[TimerId, Row] = {}
+        self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
+        self._counters: dict[ReplicaId, int] = {}
+        self._replicas: dict[ReplicaId, ReplicaRecord] = {}
+        self._listening: list[Callable[[Hint], None]] = []
+
+    async def _wait_unlocked(self, timer_ids: Collection[TimerId], at_most_s: float) -> None:
+        asked = self._rows.keys() & set(timer_ids)
+        if asked & self.locked:
+            await trio.sleep(at_most_s)
+        if asked & self.locked:
+            raise ContentionError("somebody else holds the row")
+
+    def _row(self, timer_id: TimerId) -> Row:
+        row = self._rows.get(timer_id)
+        if row is None:
+            raise TimerNotFoundError(timer_id)
+        return row
+
+    def _put(self, row: Row) -> None:
+        timer_id = row.timer.id
+        due = self._due[shard_of(timer_id)]
+        before = self._rows.get(timer_id)
+        if before is not None and before.due_at is not None:
+            del due[bisect_left(due, (before.due_at, timer_id))]
+        if row.due_at is not None:
+            insort(due, (row.due_at, timer_id))
+        self._rows[timer_id] = row
+
+    def _destination(self, timer_id: TimerId) -> Destination:
+        return destination_of(self._rows[timer_id].timer.spec.callback_url)
+
+
+def refuse(reason: str | None) -> None:
+    if reason:
+        raise RowRefusedError(reason)

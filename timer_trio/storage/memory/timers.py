@@ -1,0 +1,118 @@
+"""What consumers ask for, in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import trio
+
+from timer_trio.domain.errors import (
+    NotPendingError,
+    RowRefusedError,
+)
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+from timer_trio.storage.memory.database import Database, Row, refuse
+from timer_trio.storage.memory.matching import cut, select
+from timer_trio.storage.pages import page_of
+from timer_trio.storage.refusal import spec_refusal
+
+CHANGE_LOCK_S: Final = 1.0
+"""How long a consumer's change waits for a locked row."""
+
+
+class MemoryTimers(Database):
+    """TimerStorage in memory."""
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await trio.lowlevel.checkpoint()
+        self._create(timers, now)
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        await trio.lowlevel.checkpoint()
+        if timers and timers[0].id in self._rows:
+            return
+        if any(timer.id in self._rows for timer in timers):
+            raise RowRefusedError("an id is there already")
+        self._create(timers, now)
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        await trio.lowlevel.checkpoint()
+        return self._row(timer_id).timer
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        await trio.lowlevel.checkpoint()
+        found = select((row.timer for row in self._rows.values()), query)
+        # One more than asked for shows whether another page follows.
+        page = [summary_of(timer) for timer in itertools.islice(cut(found, query), query.limit + 1)]
+        return page_of(page, None if query.after else len(found), query)
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        await trio.lowlevel.checkpoint()
+        await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
+        row = self._row(timer_id)
+        if row.timer.status is not Status.PENDING:
+            raise NotPendingError(row.timer.status)
+        spec = replace(row.timer.spec, **change)
+        refuse(spec_refusal(spec))
+        timer = replace(row.timer, spec=spec, updated_at=now)
+        self._put(replace(row, timer=timer, requested_at=now, due_at=spec.execute_at))
+        return summary_of(timer)
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        await trio.lowlevel.checkpoint()
+        await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
+        row = self._row(timer_id)
+        if row.timer.status is Status.CANCELED:
+            return summary_of(row.timer)
+        if row.timer.status is not Status.PENDING:
+            raise NotPendingError(row.timer.status)
+        timer = replace(row.timer, status=Status.CANCELED, updated_at=now)
+        self._put(replace(row, timer=timer, due_at=None))
+        return summary_of(timer)
+
+    def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        for timer in timers:
+            refuse(spec_refusal(timer.spec))
+        for timer in timers:
+            if timer.id not in self._rows:
+                self._put(_new_row(timer, now))
+
+
+def _new_row(timer: NewTimer, now: datetime) -> Row:
+    return Row(
+        timer=Timer(
+            id=timer.id,
+            created_at=timer.created_at,
+            updated_at=now,
+            spec=timer.spec,
+            status=Status.PENDING,
+            executed_at=None,
+            attempt=0,
+            last_error=None,
+        ),
+        requested_at=now,
+        due_at=timer.spec.execute_at,
+    )
+
+
+def summary_of(timer: Timer) -> TimerSummary:
+    return TimerSummary(
+        id=timer.id,
+        created_at=timer.created_at,
+        execute_at=timer.spec.execute_at,
+        callback_url=timer.spec.callback_url,
+        status=timer.status,
+        executed_at=timer.executed_at,
+    )

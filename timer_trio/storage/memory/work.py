@@ -1,0 +1,170 @@
+"""What the stages ask for, in memory."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import trio
+
+from timer_trio.domain.errors import (
+    ReplicaGoneError,
+)
+from timer_trio.domain.settlement import Settlement, stands
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    ReplicaId,
+    Status,
+    TimerId,
+)
+from timer_trio.storage.memory.database import Database, Row, refuse
+from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
+from timer_trio.storage.refusal import settlement_refusal
+
+STAGE_LOCK_S: Final = 0.1
+"""How long a stage of ours waits for a locked row."""
+
+
+class MemoryWork(Database):
+    """WorkStorage in memory."""
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        cut_off: Mapping[Destination, datetime],
+    ) -> Sequence[DueTimer]:
+        await trio.lowlevel.checkpoint()
+        return [
+            timer
+            for cursor in cursors
+            for timer in itertools.islice(self._behind(cursor, until, cut_off), per_shard)
+        ]
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        await trio.lowlevel.checkpoint()
+        if not skip_locked:
+            await self._wait_unlocked(timer_ids, STAGE_LOCK_S)
+        if replica not in self._counters:
+            raise ReplicaGoneError
+        claimed: list[ClaimedTimer] = []
+        moved: list[DueTimer] = []
+        locked: list[TimerId] = []
+        for timer_id in sorted(set(timer_ids) & self._rows.keys()):
+            row = self._rows[timer_id]
+            if timer_id in self.locked:
+                if row.due_at is not None or (row.claim == claim and row.claimed_by == replica):
+                    locked.append(timer_id)
+            elif row.claim == claim and row.claimed_by == replica:
+                claimed.append(_claimed(row, claim))
+            elif row.due_at is not None and row.due_at > until:
+                moved.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+            elif row.due_at is not None and row.claim != -claim:
+                taken = _taken(row, replica, claim, now)
+                self._put(taken)
+                claimed.append(_claimed(taken, claim))
+        return ClaimReply(claimed=claimed, moved=moved, locked=locked)
+
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        await trio.lowlevel.checkpoint()
+        free: list[DueTimer] = []
+        held: list[TimerId] = []
+        locked: list[TimerId] = []
+        for timer_id in sorted(claims.keys() & self._rows.keys()):
+            row = self._rows[timer_id]
+            is_held = row.claim == claims[timer_id] and row.claimed_by == replica
+            if timer_id in self.locked:
+                if row.due_at is not None or is_held:
+                    locked.append(timer_id)
+            elif row.due_at is not None:
+                free.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+            elif is_held:
+                held.append(timer_id)
+        return Looked(free=free, held=held, locked=locked)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        await trio.lowlevel.checkpoint()
+        for settlement in settlements:
+            refuse(settlement_refusal(settlement))
+        if not skip_locked:
+            await self._wait_unlocked([one.timer_id for one in settlements], STAGE_LOCK_S)
+        return [self._settle(settlement, now) for settlement in settlements]
+
+    def _behind(
+        self, cursor: ShardCursor, until: datetime, cut_off: Mapping[Destination, datetime]
+    ) -> Iterator[DueTimer]:
+        due = self._due[cursor.shard]
+        for index in range(bisect_right(due, (cursor.due_at, cursor.id)), len(due)):
+            due_at, timer_id = due[index]
+            if due_at > until:
+                return
+            destination = self._destination(timer_id)
+            if destination not in cut_off or due_at < cut_off[destination]:
+                yield DueTimer(due_at, timer_id, destination)
+
+    def _settle(self, settlement: Settlement, now: datetime) -> bool | None:
+        row = self._rows.get(settlement.timer_id)
+        if row is None or not stands(settlement, row.claim):
+            return False
+        if row.timer.id in self.locked:
+            return None
+        if row.claim == settlement.claim and row.timer.status is Status.EXECUTING:
+            self._put(_settled(row, settlement, now))
+        return True
+
+
+def _taken(row: Row, replica: ReplicaId, claim: Claim, now: datetime) -> Row:
+    timer = replace(
+        row.timer, status=Status.EXECUTING, attempt=row.timer.attempt + 1, updated_at=now
+    )
+    return replace(row, timer=timer, due_at=None, claim=claim, claimed_by=replica)
+
+
+def _settled(row: Row, settlement: Settlement, now: datetime) -> Row:
+    attempt = row.timer.attempt
+    timer = replace(
+        row.timer,
+        status=settlement.status,
+        attempt=attempt if settlement.is_begun else attempt - 1,
+        updated_at=now,
+        executed_at=settlement.executed_at or row.timer.executed_at,
+        last_error=settlement.last_error,
+    )
+    return replace(
+        row,
+        timer=timer,
+        settled_attempts=attempt if settlement.is_begun else row.settled_attempts,
+        claim=settlement.claim_after,
+        claimed_by=None,
+        due_at=settlement.due_at,
+    )
+
+
+def _claimed(row: Row, claim: Claim) -> ClaimedTimer:
+    return ClaimedTimer(
+        id=row.timer.id,
+        claim=claim,
+        attempt=row.timer.attempt,
+        unknown_attempts=row.timer.attempt - 1 - row.settled_attempts,
+        requested_at=row.requested_at,
+        spec=row.timer.spec,
+    )

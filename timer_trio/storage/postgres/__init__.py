@@ -1,0 +1,15 @@
+"""Storage in PostgreSQL: each verb is one statement of the .sql beside its module, or a list's."""
+
+from __future__ import annotations
+
+from timer_trio.storage.postgres.hints import PostgresHints
+from timer_trio.storage.postgres.replicas import PostgresReplicas
+from timer_trio.storage.postgres.retention import PostgresRetention
+from timer_trio.storage.postgres.timers import PostgresTimers
+from timer_trio.storage.postgres.work import PostgresWork
+
+
+class PostgresStorage(
+    PostgresTimers, PostgresWork, PostgresReplicas, PostgresHints, PostgresRetention
+):
+    """A Storage in one PostgreSQL database, reached when it is first asked for something."""

@@ -1,0 +1,96 @@
+"""What replicas write of themselves and of each other, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import psycopg
+
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.timer import (
+    ReplicaId,
+)
+from timer_trio.storage.postgres.connections import Connection
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.locks import Locked, LockWatch
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.rows import (
+    record_of,
+)
+from timer_trio.storage.protocols import (
+    Beat,
+    Swept,
+)
+
+UNREAD_S: Final = 2.0
+"""An answer that a living replica has not read by then it will hardly read within the fence."""
+
+
+class PostgresReplicas(Database):
+    """ReplicaStorage in PostgreSQL."""
+
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
+        facts = {"host": identity.host, "pid": identity.pid, "version": identity.version}
+        await self._heartbeat.fetch("join", {"replica": replica, "now": now, **facts})
+
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
+        parameters = {
+            "replica": replica,
+            "in_flight": vitals.in_flight,
+            "cached": vitals.cached,
+            "clock_offset_s": vitals.clock_offset_s,
+        }
+        (row,) = await self._heartbeat.fetch("beat", parameters)
+        return Beat(
+            now=row["now"],
+            counters=dict(zip(row["replicas"], row["counters"], strict=True)),
+            leaving=frozenset(row["leaving"]),
+        )
+
+    async def leave(self, replica: ReplicaId) -> None:
+        await self._heartbeat.fetch("leave", {"replica": replica})
+
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
+        parameters = {"replica": replica, "counter": counter, "now": now}
+        return await self._heartbeat.run(
+            lambda connection: _sweep(connection, parameters, self._locks), verb="sweep"
+        )
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        return [record_of(row) for row in await self._api.fetch("replicas", {})]
+
+
+def _sweep(
+    connection: Connection, parameters: Mapping[str, object], locks: LockWatch
+) -> Swept | None:
+    with suppress(psycopg.errors.InsufficientPrivilege):  # else the locks are waited for
+        connection.execute(QUERIES["end_unread"], {"unread_s": UNREAD_S})
+    # Many statements go in one message only if their values stand in them.
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(QUERIES["sweep"], parameters)
+        cursor.nextset()
+        freed = cursor.rowcount
+        cursor.nextset()
+        was_there = cursor.rowcount > 0
+        cursor.nextset()
+        (left,) = cursor.fetchall()
+    if not was_there and parameters["counter"] is not None:
+        return None
+    if left["count"]:
+        locks.notice(connection, Locked("sweep", left["count"]))
+    # A replica that ends is freed even of claims that outlived its row.
+    return Swept(freed=freed, left=left["count"])

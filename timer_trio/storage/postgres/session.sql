@@ -1,0 +1,27 @@
+-- Every session's first statements, and what a role may do.
+
+-- name: session
+-- Makes a new connection ready, and reads what durability the server offers. By statement, since a
+-- pooler in between passes no start-up options on. Where tables are looked for is pinned as it was
+-- when the session began, since another client of a pooler may have changed it meanwhile.
+SELECT
+    (
+        SELECT count(set_config(name, value, false))
+        FROM unnest(%(names)s::text[], %(values)s::text[]) AS s (name, value)
+    ) AS settings,
+    set_config('search_path', coalesce(%(search_path)s, path.reset_val), false) AS search_path,
+    current_setting('fsync') AS fsync,
+    current_setting('synchronous_commit') AS synchronous_commit
+FROM pg_catalog.pg_settings AS path
+WHERE path.name = 'search_path';
+
+-- name: backend
+SELECT pg_backend_pid() AS pid;
+
+-- name: missing_grants
+-- Which of these rights the role lacks, of the tables that are there.
+SELECT needed.name, needed.privilege
+FROM unnest(%(tables)s::text[], %(privileges)s::text[]) AS needed (name, privilege)
+WHERE
+    to_regclass(needed.name) IS NOT NULL
+    AND NOT has_table_privilege(to_regclass(needed.name), needed.privilege);

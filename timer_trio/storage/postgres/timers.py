@@ -1,0 +1,112 @@
+"""What consumers ask for, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import DictRow
+
+from timer_trio.domain.errors import (
+    NotPendingError,
+    RowRefusedError,
+    StorageError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.timer import (
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+from timer_trio.storage.pages import page_of
+from timer_trio.storage.postgres.connections import Connection
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.listing import page_statement
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.rows import (
+    copy_line_of_new,
+    json_of_change,
+    json_of_new,
+    summary_of,
+    timer_of,
+    written,
+)
+from timer_trio.storage.refusal import UNSTORABLE_TEXT
+
+
+class PostgresTimers(Database):
+    """TimerStorage in PostgreSQL."""
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        parameters = {"timers": await json_of_new(timers), "now": now}
+        await self._stages.fetch("create", parameters, refuses=True)
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        lines = await _copy_lines(timers, now.isoformat())
+        if timers:
+            first = {"id": timers[0].id}
+            await self._bulk.run(
+                lambda connection: _copy(connection, lines, first),
+                verb="create_many",
+                refuses=True,
+            )
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
+        try:
+            return timer_of(row)
+        except ValueError as error:
+            raise StorageError(f"the row of timer {timer_id} makes no timer: {error}") from None
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        statement = page_statement(query)
+        rows = await self._api.run(
+            lambda connection: connection.execute(statement, prepare=False, binary=True).fetchall(),
+            verb="list",
+            refuses=True,
+        )
+        total = rows[0]["total"] if rows else None
+        return page_of([summary_of(row) for row in rows if row["id"]], total, query)
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        parameters = {"id": timer_id, "change": json_of_change(change), "now": now}
+        rows = await self._api.fetch("update", parameters, refuses=True)
+        row = _only(rows, timer_id)
+        if row["status_before"] != Status.PENDING:
+            raise NotPendingError(Status(row["status_before"]))
+        return summary_of(row)
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        row = _only(await self._api.fetch("cancel", {"id": timer_id, "now": now}), timer_id)
+        if row["status_before"] not in {Status.PENDING, Status.CANCELED}:
+            raise NotPendingError(Status(row["status_before"]))
+        return summary_of(row)
+
+
+async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
+    lines = await written(timers, lambda timer: copy_line_of_new(timer, now))
+    try:
+        return "".join(lines).encode()
+    except UnicodeEncodeError:
+        raise RowRefusedError(UNSTORABLE_TEXT) from None
+
+
+def _copy(connection: Connection, lines: bytes, first: Mapping[str, object]) -> None:
+    try:
+        with connection.cursor() as cursor, cursor.copy(QUERIES["create_many"]) as copy:
+            copy.write(lines)
+    except psycopg.errors.UniqueViolation:
+        # Ours, from an earlier call whose reply was lost: they came in one transaction.
+        if not connection.execute(QUERIES["is_there"], first).fetchone():
+            raise
+
+
+def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:
+    if not rows:
+        raise TimerNotFoundError(timer_id)
+    return rows[0]

@@ -1,0 +1,85 @@
+-- What consumers ask for, but a list: listing.py puts that together.
+
+-- name: create
+-- Writes a batch of new timers, sent as one JSON text: half the cost of fifteen arrays.
+INSERT INTO timers (
+    shard, id, status, due_at, execute_at, created_at, updated_at, requested_at,
+    destination, callback_url, callback_method, callback_headers, callback_payload,
+    metadata, timeout_s, delivery, misfire_grace_s
+)
+SELECT
+    get_byte(uuid_send(id), 15), id, 'pending', execute_at, execute_at, created_at, %(now)s, %(now)s,
+    destination, callback_url, callback_method, callback_headers, callback_payload,
+    metadata, timeout_s, delivery, misfire_grace_s
+FROM json_populate_recordset(NULL::timers, %(timers)s::json)
+ON CONFLICT (shard, id) DO NOTHING;
+
+-- name: create_many
+-- Writes many new timers in a transaction of its own. Most of the cost is in the indexes, as with
+-- JSON; but its lines can be put together bit by bit, so that the event loop goes on.
+COPY timers (
+    shard, id, status, due_at, execute_at, created_at, updated_at, requested_at,
+    destination, callback_url, callback_method, callback_headers, callback_payload,
+    metadata, timeout_s, delivery, misfire_grace_s
+) FROM STDIN;
+
+-- name: is_there
+SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
+
+-- name: get
+-- JSON comes as text, so that a value which Python cannot parse spoils no other row.
+SELECT
+    id, status, execute_at, created_at, updated_at, executed_at,
+    callback_url, callback_method, callback_headers::text, callback_payload,
+    metadata::text, timeout_s, delivery, misfire_grace_s, attempt, last_error
+FROM timers
+WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
+
+-- name: update
+-- Changes a pending timer, and says what its status was when we had it locked. What `change` does
+-- not name stays as it is.
+WITH asked AS (
+    SELECT shard, id, status
+    FROM timers
+    WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+    FOR NO KEY UPDATE
+),
+changed AS (
+    UPDATE timers AS t
+    SET
+        (
+            execute_at, due_at, destination, callback_url, callback_method, callback_headers,
+            callback_payload, metadata, timeout_s, delivery, misfire_grace_s
+        ) = (
+            SELECT
+                execute_at, execute_at, destination, callback_url, callback_method,
+                callback_headers, callback_payload, metadata, timeout_s, delivery, misfire_grace_s
+            FROM json_populate_record(t, %(change)s::json)
+        ),
+        updated_at = %(now)s,
+        requested_at = %(now)s
+    FROM asked
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status = 'pending'
+    RETURNING t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at
+)
+SELECT asked.status AS status_before, changed.*
+FROM asked LEFT JOIN changed ON true;
+
+-- name: cancel
+-- Cancels a pending timer, and says what its status was when we had it locked.
+WITH asked AS (
+    SELECT shard, id, status, created_at, execute_at, callback_url, executed_at
+    FROM timers
+    WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+    FOR NO KEY UPDATE
+),
+canceled AS (
+    UPDATE timers AS t
+    SET status = 'canceled', due_at = NULL, updated_at = %(now)s
+    FROM asked
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status = 'pending'
+)
+SELECT
+    status AS status_before, id, 'canceled' AS status,
+    created_at, execute_at, callback_url, executed_at
+FROM asked;

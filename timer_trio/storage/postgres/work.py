@@ -1,0 +1,213 @@
+"""What the stages ask for, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import DictRow, args_row
+
+from timer_trio.domain.errors import (
+    ReplicaGoneError,
+    RowRefusedError,
+)
+from timer_trio.domain.settlement import Settlement, stands
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    ReplicaId,
+    TimerId,
+)
+from timer_trio.storage.postgres.connections import Connection, rows_of
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.locks import Locked, LockWatch
+from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.rows import (
+    claimed_of,
+    json_of_settlements,
+)
+from timer_trio.storage.protocols import (
+    ClaimReply,
+    Looked,
+    ShardCursor,
+)
+
+
+class PostgresWork(Database):
+    """WorkStorage in PostgreSQL."""
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        cut_off: Mapping[Destination, datetime],
+    ) -> Sequence[DueTimer]:
+        parameters = {
+            "shards": [cursor.shard for cursor in cursors],
+            "instants": [cursor.due_at for cursor in cursors],
+            "ids": [cursor.id for cursor in cursors],
+            "until": until,
+            "per_shard": per_shard,
+            "destinations": [*cut_off],
+            "cut_offs": [*cut_off.values()],
+        }
+        return await self._stages.run(lambda connection: _load(connection, parameters), verb="load")
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        ids = list(set(timer_ids))
+        parameters = {
+            "replica": replica,
+            "claim": claim,
+            "ids": ids,
+            "until": until,
+            "now": now,
+        }
+        try:
+            return await self._claim(parameters, skip_locked=skip_locked)
+        except RowRefusedError as refusal:
+            if len(ids) == 1:
+                return ClaimReply(unreadable={ids[0]: f"its row cannot be claimed: {refusal}"})
+        middle = len(ids) // 2
+        halves = [
+            await self.claim(replica, claim, half, until, now, skip_locked=skip_locked)
+            for half in (ids[:middle], ids[middle:])
+        ]
+        return _joined(*halves)
+
+    async def _claim(self, parameters: Mapping[str, Any], *, skip_locked: bool) -> ClaimReply:
+        locked: Collection[TimerId] = ()
+        if skip_locked:
+            rows, locked = await self._stages.run(
+                lambda connection: _claim_unlocked(connection, parameters, self._locks),
+                verb="claim",
+                refuses=True,
+            )
+        else:
+            rows = await self._stages.fetch("claim", parameters, tells=False, refuses=True)
+        if not rows:
+            raise ReplicaGoneError
+        return _claim_reply([row for row in rows if row["id"]], parameters["claim"], locked)
+
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
+        return await self._stages.run(
+            lambda connection: _look_again(connection, parameters, self._locks), verb="look_again"
+        )
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        parameters = {"settlements": await json_of_settlements(settlements), "now": now}
+        if skip_locked:
+            return await self._stages.run(
+                lambda connection: _settle_unlocked(
+                    connection, parameters, settlements, self._locks
+                ),
+                verb="settle",
+                refuses=True,
+            )
+        rows = await self._stages.fetch("settle", parameters, tells=False, refuses=True)
+        places = {row["place"] for row in rows}
+        return [place in places for place in range(len(settlements))]
+
+
+def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[DueTimer]:
+    # There may be a hundred thousand: they are made in the thread, and without a dict for each.
+    with connection.cursor(row_factory=args_row(DueTimer), binary=True) as cursor:
+        return cursor.execute(QUERIES["load"], parameters).fetchall()
+
+
+def _claim_unlocked(
+    connection: Connection, parameters: Mapping[str, Any], locks: LockWatch
+) -> tuple[list[DictRow], list[TimerId]]:
+    rows = rows_of(connection, "claim_unlocked", parameters)
+    unanswered = set(parameters["ids"]) - {row["id"] for row in rows}
+    if not rows or not unanswered:
+        return rows, []
+    still_due = rows_of(connection, "still_due", {**parameters, "ids": [*unanswered]})
+    locked = [row["id"] for row in still_due]
+    _notice(connection, locks, "claim", locked)
+    return rows, locked
+
+
+def _look_again(
+    connection: Connection, parameters: Mapping[str, object], locks: LockWatch
+) -> Looked:
+    rows = rows_of(connection, "look_again", parameters)
+    locked = [row["id"] for row in rows if row["is_locked"]]
+    _notice(connection, locks, "claim", locked)
+    return Looked(
+        free=[
+            DueTimer(row["due_at"], row["id"], row["destination"]) for row in rows if row["due_at"]
+        ],
+        held=[row["id"] for row in rows if row["is_held"]],
+        locked=locked,
+    )
+
+
+def _settle_unlocked(
+    connection: Connection,
+    parameters: Mapping[str, object],
+    settlements: Sequence[Settlement],
+    locks: LockWatch,
+) -> Sequence[bool | None]:
+    rows = rows_of(connection, "settle_unlocked", parameters)
+    places = {row["place"] for row in rows}
+    unanswered = [one.timer_id for place, one in enumerate(settlements) if place not in places]
+    if not unanswered:
+        return [True] * len(settlements)
+    rows = rows_of(connection, "still_claimed", {"ids": unanswered})
+    claims = {row["id"]: row["claim"] for row in rows}
+    answers = [
+        place in places or (None if stands(one, claims.get(one.timer_id)) else False)
+        for place, one in enumerate(settlements)
+    ]
+    locked = [
+        one.timer_id for one, answer in zip(settlements, answers, strict=True) if answer is None
+    ]
+    _notice(connection, locks, "settle", locked)
+    return answers
+
+
+def _notice(
+    connection: Connection, locks: LockWatch, verb: str, timer_ids: Sequence[TimerId]
+) -> None:
+    if timer_ids:
+        locks.notice(connection, Locked(verb, len(timer_ids), str(timer_ids[0])))
+
+
+def _claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
+    claimed: list[ClaimedTimer] = []
+    moved: list[DueTimer] = []
+    unreadable: dict[TimerId, str] = {}
+    for row in rows:
+        if row["due_at"]:
+            moved.append(DueTimer(row["due_at"], row["id"], row["destination"]))
+            continue
+        try:
+            claimed.append(claimed_of(row, claim))
+        except ValueError as error:
+            unreadable[row["id"]] = f"its row makes no timer: {error}"
+    return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)
+
+
+def _joined(one: ClaimReply, other: ClaimReply) -> ClaimReply:
+    return ClaimReply(
+        claimed=[*one.claimed, *other.claimed],
+        moved=[*one.moved, *other.moved],
+        unreadable={**one.unreadable, **other.unreadable},
+        locked=[*one.locked, *other.locked],
+    )

@@ -1,0 +1,155 @@
+-- What the stages ask for, from the table to the receiver and back.
+--
+-- All statements of the service run autocommitted under READ COMMITTED: one that has waited for a row
+-- goes on with the row's newest version, but finds rows as of its own start. So what judges a row first
+-- locks it, by nothing but its id, and then looks at the locked version.
+
+-- name: load
+-- Reads the next page of each shard. One index scan a shard: an ANY(shards) with an ORDER BY would
+-- sort the whole window for each page. Where a destination is cut off is looked up by its place among
+-- those that are, since a join could be planned in an order that sorts as well.
+SELECT t.due_at, t.id, t.destination
+FROM unnest(%(shards)s::smallint[], %(instants)s::timestamptz[], %(ids)b::uuid[])
+    AS behind (shard, due_at, id)
+CROSS JOIN LATERAL (
+    SELECT due_at, id, destination
+    FROM timers
+    WHERE
+        timers.shard = behind.shard
+        AND (timers.due_at, timers.id) > (behind.due_at, behind.id)
+        AND timers.due_at <= %(until)s
+        AND coalesce(
+            timers.due_at < (%(cut_offs)s::timestamptz[])[
+                array_position(%(destinations)s::text[], timers.destination)
+            ],
+            true
+        )
+    ORDER BY timers.due_at, timers.id
+    LIMIT %(per_shard)s
+) AS t;
+
+-- name: claim
+-- Claims what is due by `until` and nobody holds, and finds again what this very claim holds.
+-- No row at all: the replica is gone. A row without an id: nothing to tell. A row without an
+-- attempt: that timer is due later.
+-- The replica's row is locked first, so that a sweep either waits for us and then sees what we took,
+-- or makes us take nothing. What this claim has given back it never takes again: that would be a
+-- statement that comes late, whose answer nobody waits for.
+WITH me AS (
+    SELECT id FROM replicas WHERE id = %(replica)s FOR KEY SHARE
+),
+asked AS (
+    SELECT
+        t.shard, t.id, t.due_at, t.destination, t.claim,
+        t.claim = %(claim)s AND t.claimed_by = me.id AS is_ours
+    FROM me
+    CROSS JOIN unnest(%(ids)b::uuid[]) AS a (id)
+    JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+    ORDER BY t.shard, t.id
+    FOR NO KEY UPDATE OF t
+),
+taken AS (
+    UPDATE timers AS t
+    SET
+        status = 'executing',
+        due_at = NULL,
+        claim = %(claim)s,
+        claimed_by = %(replica)s,
+        attempt = CASE WHEN asked.is_ours THEN t.attempt ELSE t.attempt + 1 END,
+        updated_at = CASE WHEN asked.is_ours THEN t.updated_at ELSE %(now)s END
+    FROM asked
+    WHERE
+        t.shard = asked.shard
+        AND t.id = asked.id
+        AND (
+            asked.is_ours
+            OR (asked.due_at <= %(until)s AND asked.claim IS DISTINCT FROM -%(claim)s)
+        )
+    RETURNING
+        t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts, t.requested_at, t.execute_at,
+        t.callback_url, t.callback_method, t.callback_headers::text, t.callback_payload,
+        t.metadata::text, t.timeout_s, t.delivery, t.misfire_grace_s
+),
+moved AS (
+    SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
+)
+SELECT
+    coalesce(taken.id, moved.id) AS id,
+    taken.attempt, taken.unknown_attempts, taken.requested_at, taken.execute_at,
+    taken.callback_url, taken.callback_method, taken.callback_headers, taken.callback_payload,
+    taken.metadata, taken.timeout_s, taken.delivery, taken.misfire_grace_s,
+    moved.due_at, moved.destination
+FROM me
+LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
+
+-- name: still_due
+-- Which of these a claim that skips locked rows should have found: somebody locks them. What else it
+-- did not find has ended, or is held under another claim.
+SELECT t.id
+FROM unnest(%(ids)b::uuid[]) AS a (id)
+JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+WHERE t.due_at IS NOT NULL OR (t.claim = %(claim)s AND t.claimed_by = %(replica)s);
+
+-- name: look_again
+-- Tells which of these rows nobody locks any more: they have a due time if nobody holds them. A row
+-- that is locked shows as it was before whoever locks it began.
+WITH asked AS (
+    SELECT t.shard, t.id, a.claim
+    FROM unnest(%(ids)b::uuid[], %(claims)s::bigint[]) AS a (id, claim)
+    JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+    WHERE t.due_at IS NOT NULL OR (t.claim = a.claim AND t.claimed_by = %(replica)s)
+),
+free AS (
+    SELECT
+        t.id, t.due_at, t.destination,
+        t.claim = asked.claim AND t.claimed_by = %(replica)s AS is_held
+    FROM asked JOIN timers AS t ON t.shard = asked.shard AND t.id = asked.id
+    ORDER BY t.shard, t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+SELECT asked.id, free.due_at, free.destination, free.is_held, free.id IS NULL AS is_locked
+FROM asked LEFT JOIN free ON free.id = asked.id;
+
+-- name: settle
+-- Writes what has been decided of claimed timers, and answers with the places in the batch whose
+-- claim stood. Whoever gives a timer back changes its claim, so that the same statement, should it
+-- come again, finds its work done and lowers nothing twice.
+WITH given AS (
+    SELECT *
+    FROM json_to_recordset(%(settlements)s::json) AS s (
+        place integer, id uuid, claim bigint, claim_after bigint, status text,
+        due_at timestamptz, is_begun boolean, executed_at timestamptz, last_error text
+    )
+),
+asked AS (
+    SELECT
+        t.shard, given.*,
+        t.claim = given.claim AND t.status = 'executing' AS is_open,
+        t.claim IN (given.claim, given.claim_after) AS stands
+    FROM given
+    JOIN timers AS t ON t.shard = get_byte(uuid_send(given.id), 15) AND t.id = given.id
+    ORDER BY t.shard, t.id
+    FOR NO KEY UPDATE OF t
+),
+written AS (
+    UPDATE timers AS t
+    SET
+        status = asked.status,
+        due_at = asked.due_at,
+        claim = asked.claim_after,
+        claimed_by = NULL,
+        attempt = CASE WHEN asked.is_begun THEN t.attempt ELSE t.attempt - 1 END,
+        settled_attempts = CASE WHEN asked.is_begun THEN t.attempt ELSE t.settled_attempts END,
+        executed_at = coalesce(asked.executed_at, t.executed_at),
+        last_error = asked.last_error,
+        updated_at = %(now)s
+    FROM asked
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_open
+)
+SELECT place FROM asked WHERE stands;
+
+-- name: still_claimed
+-- The claims of these rows, for a settle that skips locked rows and did not find them.
+SELECT t.id, t.claim
+FROM unnest(%(ids)b::uuid[]) AS a (id)
+JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id;

@@ -1,0 +1,289 @@
+"""What each consumer asks of a storage: the few domain verbs that PostgreSQL and memory both speak.
+
+Every verb is one transaction. `now` is always the caller's reading of the database's clock, so one
+clock decides what is due. Every verb may raise StorageUnavailableError, after which it may or may
+not have happened, and ContentionError, after which it has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, NoReturn, Protocol
+
+from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    NewTimer,
+    ReplicaId,
+    SpecChange,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
+
+
+class ShardCursor(NamedTuple):
+    """Up to where a shard has been read: the next page holds what is due behind it."""
+
+    shard: int
+    due_at: datetime
+    id: TimerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimReply:
+    """What became of the timers that a claim asked for.
+
+    `moved` ones are due after `until` now, and are named with their new time. `unreadable` ones
+    were claimed, but their rows make no timer, or the database refuses to have just them claimed:
+    the words say why. `locked` ones wait for somebody's
+    transaction, of which nobody knows how it ends: `look_again` tells. A timer in none of the four
+    has ended or is held by somebody else.
+    """
+
+    claimed: Sequence[ClaimedTimer] = ()
+    moved: Sequence[DueTimer] = ()
+    unreadable: Mapping[TimerId, str] = field(default_factory=dict)
+    locked: Collection[TimerId] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What became of timers whose rows were locked.
+
+    `free` ones are due and nobody holds them; `held` ones are held under the very claim that asked
+    for them; `locked` ones are locked still. A timer in none of the three has ended or is held by
+    somebody else.
+    """
+
+    free: Sequence[DueTimer]
+    held: Collection[TimerId]
+    locked: Collection[TimerId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """How many claims a sweep freed, and how many it had to leave because their rows are locked."""
+
+    freed: int
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many timers a page of a prune deleted, and where the next page begins; None: no more."""
+
+    count: int
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What one heartbeat read.
+
+    `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
+    own one included unless it is gone; `leaving` names those of them that own no shard any more.
+    """
+
+    now: datetime
+    counters: Mapping[ReplicaId, int]
+    leaving: AbstractSet[ReplicaId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """What is due soon and the listener may not know of: these timers, and all in these shards."""
+
+    timers: Sequence[DueTimer] = ()
+    shards: AbstractSet[int] = frozenset()
+
+
+class DeafError(StorageUnavailableError):
+    """What is hinted does not arrive: the database is there, and something in between."""
+
+
+class TimerStorage(Protocol):
+    """What consumers of the service create, read and change."""
+
+    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        """Write new timers, all or none; one that is there already under its id stays as it is.
+
+        Raises:
+            RowRefusedError: the database refuses one of them.
+        """
+
+    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
+        """Write many new timers that stay together, all or none; no `create` or claim waits for it.
+
+        The same call again changes nothing: they are all there if the first of them is.
+
+        Raises:
+            RowRefusedError: the database refuses one of them; nothing was written.
+        """
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        """Read one timer.
+
+        Raises:
+            TimerNotFoundError: there is none.
+        """
+
+    async def list(self, query: TimerQuery) -> TimerPage:
+        """Read a page of summaries.
+
+        Raises:
+            RowRefusedError: the database refuses a value to be looked for.
+        """
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        """Change a pending timer; its lateness counts anew.
+
+        Raises:
+            TimerNotFoundError: there is none.
+            NotPendingError: its status forbids it.
+            RowRefusedError: the database refuses a value.
+        """
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        """Cancel a pending timer; a canceled one stays so, with the same answer.
+
+        Raises:
+            TimerNotFoundError: there is none.
+            NotPendingError: its status forbids it.
+        """
+
+
+class WorkStorage(Protocol):
+    """What the stages do with timers, from the table to the receiver and back."""
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        cut_off: Mapping[Destination, datetime],
+    ) -> Sequence[DueTimer]:
+        """Read what nobody holds and is due up to `until`, behind the cursor of each shard.
+
+        Ordered by due time and id within a shard, at most `per_shard` of each. Of a destination
+        that is cut off, what is due at that instant or later is left out.
+        """
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        """Claim what is due up to `until` and nobody holds, or what this very claim holds already.
+
+        The same call again has the same answer. A locked row is waited for a moment, and then
+        nothing is claimed; with `skip_locked` what is free is claimed at once, and the rest named.
+
+        Raises:
+            ReplicaGoneError: the replica's row is gone; nothing was claimed.
+            ContentionError: somebody locks one of the rows; nothing was claimed.
+        """
+
+    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
+        """Look at timers that `replica` found locked under these claims.
+
+        Waits for none of them, and claims none.
+        """
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        """Write what became of claimed timers, each guarded by its claim.
+
+        Answers for each whether its claim still stood (or the row had ended under it already);
+        where somebody has claimed the timer again, nothing changes. A locked row is waited for a
+        moment, and then nothing is written; with `skip_locked` the others are written at once, and
+        the answer for a locked one is None: ask again.
+
+        Raises:
+            RowRefusedError: the database refuses one of them; nothing was written.
+            ContentionError: somebody locks one of the rows; nothing was written.
+        """
+
+
+class ReplicaStorage(Protocol):
+    """What replicas write of themselves, and of each other."""
+
+    async def join(
+        self,
+        replica: ReplicaId,
+        now: datetime,
+        identity: Identity = Identity(),  # noqa: B008 - frozen
+    ) -> None:
+        """Write this replica's row; one that is there already stays as it is."""
+
+    async def beat(
+        self,
+        replica: ReplicaId,
+        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+    ) -> Beat:
+        """Raise this replica's counter, and read everybody's and the clock."""
+
+    async def leave(self, replica: ReplicaId) -> None:
+        """Say that this replica owns no shard any more; it goes on beating."""
+
+    async def sweep(
+        self, replica: ReplicaId | None, counter: int | None, now: datetime
+    ) -> Swept | None:
+        """Free the claims of a replica, and those that outlived theirs, and delete its row.
+
+        The freed timers stay executing, due at `now`. With a `counter`, only if the row still
+        carries it, else the answer is None; a replica that ends sweeps itself without one. Without
+        a replica it frees nothing but claims that outlived theirs: those whose rows were locked.
+        """
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        """Read the rows of all replicas, in the order in which they started."""
+
+
+class HintStorage(Protocol):
+    """What replicas tell each other."""
+
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
+        """Tell all who listen of timers that have moved near, and of shards to look at."""
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        """Call `on_hint` for each hint; `on_listening` once, when none can be missed any more.
+
+        Raises:
+            StorageUnavailableError: nothing can be heard any more.
+            DeafError: nothing ever could.
+        """
+
+
+class RetentionStorage(Protocol):
+    """What becomes of timers that ended long ago."""
+
+    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+        """Delete what ended before `cutoff`, of the next `limit` timers in order of creation.
+
+        Looks at what was created before the cutoff, behind `after`. A row that somebody holds is
+        left out; while another replica is at it there is nothing to delete and no next page.
+        """
+
+
+class Storage(TimerStorage, WorkStorage, ReplicaStorage, HintStorage, RetentionStorage, Protocol):
+    """All of it, for whoever wires the consumers together."""
