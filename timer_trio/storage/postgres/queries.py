@@ -8,6 +8,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
+from timer_trio.storage.columns import with_columns
+
 
 def _parse(text: str) -> Mapping[str, bytes]:
     _, *parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
@@ -30,7 +32,7 @@ def _written() -> Iterator[str]:
             yield file.read_text("utf-8")
 
 
-_WRITTEN: Final = _parse("".join(_written()))
+_WRITTEN: Final = _parse(with_columns("".join(_written())))
 QUERIES: Final = {
     **_WRITTEN,
     "claim_unlocked": _skipping(_WRITTEN["claim"]),

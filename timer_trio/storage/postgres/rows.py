@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
 
 import trio
 
@@ -14,23 +15,28 @@ from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
-    Delivery,
-    JsonText,
-    Method,
     NewTimer,
     ReplicaId,
     SpecChange,
     Status,
     Timer,
     TimerId,
-    TimerSpec,
     TimerSummary,
     destination_of,
     shard_of,
 )
+from timer_trio.storage.columns import (
+    ENCODE,
+    EXECUTE_AT,
+    Row,
+    copied,
+    copy_of,
+    json_of,
+    json_of_some,
+    spec_of,
+)
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
 
 SLICE_CHARACTERS: Final = 32_768
 """What is written down in one go: half a millisecond, which no callback notices."""
@@ -57,22 +63,11 @@ async def json_of_new(timers: Iterable[NewTimer]) -> str:
 
 
 def _object_of_new(timer: NewTimer) -> str:
-    return json.dumps(
-        {
-            "id": str(timer.id),
-            "created_at": timer.created_at.isoformat(),
-            "execute_at": timer.spec.execute_at.isoformat(),
-            "destination": destination_of(timer.spec.callback_url),
-            "callback_url": timer.spec.callback_url,
-            "callback_method": timer.spec.callback_method,
-            "callback_headers": dict(timer.spec.callback_headers),
-            "callback_payload": timer.spec.callback_payload,
-            "metadata": _dict(timer.spec.metadata),
-            "timeout_s": timer.spec.timeout_s,
-            "delivery": timer.spec.delivery,
-            "misfire_grace_s": timer.spec.misfire_grace_s,
-        }
-    )
+    columns = json_of(timer.spec)
+    columns["id"] = timer.id.hex
+    columns["created_at"] = timer.created_at.isoformat()
+    columns["destination"] = destination_of(timer.spec.callback_url)
+    return ENCODE(columns)
 
 
 def _array(objects: Sequence[str]) -> str:
@@ -81,39 +76,22 @@ def _array(objects: Sequence[str]) -> str:
 
 def copy_line_of_new(timer: NewTimer, now: str) -> str:
     """Write a timer as COPY reads it, in the order of the query `create_many`."""
-    spec = timer.spec
-    execute_at = spec.execute_at.isoformat()
-    headers = json.dumps(dict(spec.callback_headers)) if spec.callback_headers else "{}"
-    metadata = None if spec.metadata is None else json.dumps(_dict(spec.metadata))
-    grace_s = spec.misfire_grace_s
+    values = copy_of(timer.spec)
+    spec = "\t".join(values)
     return (
-        f"{shard_of(timer.id)}\t{timer.id}\tpending\t{execute_at}\t{execute_at}"
+        f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{values[EXECUTE_AT]}"
         f"\t{timer.created_at.isoformat()}\t{now}\t{now}"
-        f"\t{_copied(destination_of(spec.callback_url))}\t{_copied(spec.callback_url)}"
-        f"\t{spec.callback_method}\t{_copied(headers)}\t{_copied(spec.callback_payload)}"
-        f"\t{_copied(metadata)}\t{spec.timeout_s}\t{spec.delivery}"
-        f"\t{_NULL if grace_s is None else grace_s}\n"
+        f"\t{_copied_destination(timer.spec.callback_url)}\t{spec}\n"
     )
 
 
-_NULL: Final = r"\N"
-
-
-def _copied(text: str | None) -> str:
-    if text is None:
-        return _NULL
-    text = text.replace("\\", r"\\")
-    return text.replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs
+def _copied_destination(url: str) -> str:
+    return copied(destination_of(url))
 
 
 def json_of_change(change: SpecChange) -> str:
-    columns: dict[str, object] = {**change}
-    if "execute_at" in change:
-        columns["execute_at"] = change["execute_at"].isoformat()
-    if "callback_headers" in change:
-        columns["callback_headers"] = dict(change["callback_headers"])
-    if "metadata" in change:
-        columns["metadata"] = _dict(change["metadata"])
+    columns = json_of_some({**change})
     if "callback_url" in change:
         columns["destination"] = destination_of(change["callback_url"])
     return json.dumps(columns)
@@ -130,7 +108,7 @@ def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     last_error = "null" if error is None else json.dumps(error)
     # Every timer pays for this, and the encoder would take twice as long.
     return (
-        f'{{"place":{place},"id":"{settlement.timer_id}","claim":{settlement.claim},'
+        f'{{"place":{place},"id":"{settlement.timer_id.hex}","claim":{settlement.claim},'
         f'"claim_after":{settlement.claim_after},"status":"{settlement.status}",'
         f'"due_at":{_quoted(settlement.due_at)},"is_begun":{is_begun},'
         f'"executed_at":{_quoted(settlement.executed_at)},"last_error":{last_error}}}'
@@ -151,7 +129,7 @@ def timer_of(row: Row) -> Timer:
         id=row["id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        spec=_spec_of(row),
+        spec=spec_of(row),
         status=Status(row["status"]),
         executed_at=row["executed_at"],
         attempt=row["attempt"],
@@ -171,7 +149,7 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
         attempt=row["attempt"],
         unknown_attempts=row["unknown_attempts"],
         requested_at=row["requested_at"],
-        spec=_spec_of(row),
+        spec=spec_of(row),
     )
 
 
@@ -200,51 +178,3 @@ def record_of(row: Row) -> ReplicaRecord:
         beaten_at=row["beaten_at"],
         is_leaving=row["leaving"],
     )
-
-
-def _spec_of(row: Row) -> TimerSpec:
-    payload = row["callback_payload"]
-    return TimerSpec(
-        execute_at=row["execute_at"],
-        callback_url=_checked_url(row["callback_url"]),
-        callback_method=Method(row["callback_method"]),
-        callback_headers=_headers_of(row["callback_headers"]),
-        callback_payload=None if payload is None else JsonText(payload),
-        metadata=_metadata_of(row["metadata"]),
-        timeout_s=row["timeout_s"],
-        delivery=Delivery(row["delivery"]),
-        misfire_grace_s=row["misfire_grace_s"],
-    )
-
-
-def _checked_url(url: str) -> str:
-    try:
-        destination_of(url)
-    except ValueError:
-        raise ValueError("its callback_url is no URL that can be called") from None
-    return url
-
-
-def _headers_of(text: str) -> Mapping[str, str]:
-    if text == "{}":  # mostly, and the parser would take as long as the rest of the row
-        return {}
-    headers = _json_of(text, "callback_headers")
-    if not all(isinstance(value, str) for value in headers.values()):
-        raise ValueError("its callback_headers hold something else than text")
-    return headers
-
-
-def _metadata_of(text: str | None) -> Mapping[str, object] | None:
-    return None if text is None else _json_of(text, "metadata")
-
-
-def _json_of(text: str, column: str) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"its {column} cannot be read") from None
-    return value
-
-
-def _dict(value: Mapping[str, object] | None) -> dict[str, object] | None:
-    return None if value is None else dict(value)

@@ -66,18 +66,15 @@ taken AS (
             OR (asked.due_at <= %(until)s AND asked.claim IS DISTINCT FROM -%(claim)s)
         )
     RETURNING
-        t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts, t.requested_at, t.execute_at,
-        t.callback_url, t.callback_method, t.callback_headers::text, t.callback_payload,
-        t.metadata::text, t.timeout_s, t.delivery, t.misfire_grace_s
+        t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
+        t.requested_at, {t.spec:text}
 ),
 moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
 )
 SELECT
     coalesce(taken.id, moved.id) AS id,
-    taken.attempt, taken.unknown_attempts, taken.requested_at, taken.execute_at,
-    taken.callback_url, taken.callback_method, taken.callback_headers, taken.callback_payload,
-    taken.metadata, taken.timeout_s, taken.delivery, taken.misfire_grace_s,
+    taken.attempt, taken.unknown_attempts, taken.requested_at, {taken.spec},
     moved.due_at, moved.destination
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;

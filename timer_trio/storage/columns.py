@@ -1,0 +1,164 @@
+"""The columns of what a consumer asked for: all that statements and rows need to know of each.
+
+A column is called as the field of TimerSpec that it holds. Where statements name those of a whole
+spec, they say `{spec}`, or `{spec:text}` where they read it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Final
+
+from timer_trio.domain.timer import Delivery, Method, TimerSpec, destination_of
+
+Row = Mapping[str, Any]
+
+ENCODE: Final = json.JSONEncoder(check_circular=False).encode
+"""Of what came as JSON: nothing in it holds itself."""
+NULL: Final = r"\N"
+"""How COPY spells it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """How the value of a column is written and read; None is NULL everywhere.
+
+    Without `in_json` JSON takes the value as it is, without `of_row` the domain what was read.
+    `of_row` raises ValueError if that makes no value, and says why in words.
+    """
+
+    name: str
+    in_json: Callable[[Any], object] | None = None
+    in_copy: Callable[[Any], str] = str
+    of_row: Callable[[Any], object] | None = None
+    is_json: bool = False
+    """It is read as text, so that a value which Python cannot parse spoils no other row."""
+
+    def read_as(self, table: str) -> str:
+        return f"{table}{self.name}::text" if self.is_json else f"{table}{self.name}"
+
+
+def copied(text: str) -> str:
+    """Spell a text as COPY reads it."""
+    text = text.replace("\\", r"\\")
+    return text.replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+
+
+def _copied_object(value: Mapping[str, object]) -> str:
+    return copied(ENCODE(dict(value))) if value else "{}"
+
+
+def _checked_url(url: str) -> str:
+    try:
+        destination_of(url)
+    except ValueError:
+        raise ValueError("its callback_url is no URL that can be called") from None
+    return url
+
+
+def _member_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """Look a member of a kind up by its value, in a quarter of the time that `kind` takes."""
+    members = {member.value: member for member in kind}
+    return lambda text: members.get(text) or kind(text)
+
+
+def _headers_of(text: str) -> Mapping[str, str]:
+    if text == "{}":  # mostly, and the parser would take as long as the rest of the row
+        return {}
+    headers = _object_of(text, "callback_headers")
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError("its callback_headers hold something else than text")
+    return headers
+
+
+def _metadata_of(text: str) -> Mapping[str, object]:
+    return _object_of(text, "metadata")
+
+
+def _object_of(text: str, column: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"its {column} cannot be read") from None
+    return value
+
+
+SPEC: Final = (
+    Column(name="execute_at", in_json=datetime.isoformat, in_copy=datetime.isoformat),
+    Column(name="callback_url", in_copy=copied, of_row=_checked_url),
+    Column(name="callback_method", of_row=_member_of(Method)),
+    Column(
+        name="callback_headers",
+        in_json=dict,
+        in_copy=_copied_object,
+        of_row=_headers_of,
+        is_json=True,
+    ),
+    Column(name="callback_payload", in_copy=copied),
+    Column(
+        name="metadata", in_json=dict, in_copy=_copied_object, of_row=_metadata_of, is_json=True
+    ),
+    Column(name="timeout_s"),
+    Column(name="delivery", of_row=_member_of(Delivery)),
+    Column(name="misfire_grace_s"),
+)
+"""In the order in which statements name them."""
+
+# Every timer pays for what follows: only what must be changed passes through a function.
+_NAMES: Final = tuple(column.name for column in SPEC)
+_IN_JSON: Final = tuple((column.name, column.in_json) for column in SPEC if column.in_json)
+_IN_COPY: Final = tuple(column.in_copy for column in SPEC)
+_OF_ROW: Final = tuple((column.name, column.of_row) for column in SPEC if column.of_row)
+EXECUTE_AT: Final = _NAMES.index("execute_at")
+_values_of: Final = attrgetter(*_NAMES)
+
+
+def json_of(spec: TimerSpec) -> dict[str, object]:
+    """Spell a spec as JSON takes it, by column."""
+    return json_of_some(dict(zip(_NAMES, _values_of(spec))))  # noqa: B905 - of one length
+
+
+def json_of_some(values: dict[str, Any]) -> dict[str, object]:
+    """Spell some values of a spec as JSON takes them, by column, in place."""
+    for name, convert in _IN_JSON:
+        if (value := values.get(name)) is not None:
+            values[name] = convert(value)
+    return values
+
+
+def copy_of(spec: TimerSpec) -> list[str]:
+    """Spell a spec as COPY reads it, in the order of SPEC."""
+    return [
+        NULL if value is None else write(value)
+        for write, value in zip(_IN_COPY, _values_of(spec))  # noqa: B905 - of one length
+    ]
+
+
+def spec_of(row: Row) -> TimerSpec:
+    """Make the spec of a row.
+
+    Raises:
+        ValueError: a value is none, and why, in words.
+    """
+    values = {name: row[name] for name in _NAMES}
+    for name, convert in _OF_ROW:
+        if (value := values[name]) is not None:
+            values[name] = convert(value)
+    return TimerSpec(**values)
+
+
+def with_columns(statement: str) -> str:
+    """Name the columns of a spec where a statement says `{spec}`, `{t.spec}` or `{t.spec:text}`."""
+    return re.sub(r"\{(\w+\.)?spec(:text)?\}", _named, statement)
+
+
+def _named(match: re.Match[str]) -> str:
+    table = match[1] or ""
+    columns = (column.read_as(table) if match[2] else table + column.name for column in SPEC)
+    return ", ".join(columns)
