@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,31 +12,13 @@ from typing import Final, NoReturn, TypeVar
 import outcome
 import trio
 
+from tests.simulation.forwarding import ForwardingStorage
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
-from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Settlement
-from timer_trio.domain.timer import (
-    Claim,
-    Destination,
-    DueTimer,
-    NewTimer,
-    ReplicaId,
-    SpecChange,
-    Timer,
-    TimerId,
-    TimerSummary,
-)
 from timer_trio.storage import (
-    Beat,
-    ClaimReply,
     DeafError,
     Hint,
-    Looked,
-    Pruned,
-    ShardCursor,
     Storage,
-    Swept,
 )
 
 T = TypeVar("T")
@@ -165,7 +146,7 @@ class Thread:
         await self._thawed.wait()
 
 
-class FaultyStorage:
+class FaultyStorage(ForwardingStorage):
     """A Storage as one process reaches it.
 
     `on_fault` hears of each call that fails, by its verb, and `on_unheard` of each hint that does
@@ -184,7 +165,7 @@ class FaultyStorage:
         on_fault: Callable[[str, Fault], None],
         on_unheard: Callable[[Hint], None],
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._process = process
         self._thread = thread
         self._weather = weather
@@ -193,55 +174,6 @@ class FaultyStorage:
         self._on_fault = on_fault
         self._on_unheard = on_unheard
         self.calls: list[str] = []
-
-    async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        await self._ask("create", lambda: self._database.create(timers, now))
-
-    async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        await self._ask("create_many", lambda: self._database.create_many(timers, now))
-
-    async def get(self, timer_id: TimerId) -> Timer:
-        return await self._ask("get", lambda: self._database.get(timer_id))
-
-    async def list(self, query: TimerQuery) -> TimerPage:
-        return await self._ask("list", lambda: self._database.list(query))
-
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
-        return await self._ask("update", lambda: self._database.update(timer_id, change, now))
-
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
-        return await self._ask("cancel", lambda: self._database.cancel(timer_id, now))
-
-    async def load(
-        self,
-        cursors: Sequence[ShardCursor],
-        until: datetime,
-        per_shard: int,
-        cut_off: Mapping[Destination, datetime],
-    ) -> Sequence[DueTimer]:
-        return await self._ask(
-            "load", lambda: self._database.load(cursors, until, per_shard, cut_off)
-        )
-
-    async def claim(
-        self,
-        replica: ReplicaId,
-        claim: Claim,
-        timer_ids: Collection[TimerId],
-        until: datetime,
-        now: datetime,
-        *,
-        skip_locked: bool = False,
-    ) -> ClaimReply:
-        return await self._ask(
-            "claim",
-            lambda: self._database.claim(
-                replica, claim, timer_ids, until, now, skip_locked=skip_locked
-            ),
-        )
-
-    async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
-        return await self._ask("look_again", lambda: self._database.look_again(replica, claims))
 
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
@@ -252,40 +184,6 @@ class FaultyStorage:
             return await self._database.settle(settlements, now, skip_locked=skip_locked)
 
         return await self._ask("settle", settle)
-
-    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
-        return await self._ask("prune", lambda: self._database.prune(cutoff, after, limit))
-
-    async def join(
-        self,
-        replica: ReplicaId,
-        now: datetime,
-        identity: Identity = Identity(),  # noqa: B008 - frozen
-    ) -> None:
-        await self._ask("join", lambda: self._database.join(replica, now, identity))
-
-    async def beat(
-        self,
-        replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
-    ) -> Beat:
-        return await self._ask("beat", lambda: self._database.beat(replica, vitals))
-
-    async def leave(self, replica: ReplicaId) -> None:
-        await self._ask("leave", lambda: self._database.leave(replica))
-
-    async def sweep(
-        self, replica: ReplicaId | None, counter: int | None, now: datetime
-    ) -> Swept | None:
-        return await self._ask("sweep", lambda: self._database.sweep(replica, counter, now))
-
-    async def replicas(self) -> Sequence[ReplicaRecord]:
-        return await self._ask("replicas", self._database.replicas)
-
-    async def hint(
-        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
-    ) -> None:
-        await self._ask("hint", lambda: self._database.hint(timers, shards))
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]

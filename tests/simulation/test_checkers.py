@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,6 @@ from timer_trio.domain.membership import LeaseTimes, Vitals
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
-    Claim,
-    Destination,
     DueTimer,
     NewTimer,
     ReplicaId,
@@ -38,7 +37,7 @@ from timer_trio.domain.timer import (
     TimerSummary,
 )
 from timer_trio.run import supervisor
-from timer_trio.storage import Beat, ClaimReply, ShardCursor, Swept
+from timer_trio.storage import Beat, ClaimReply, Swept
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 from timer_trio.storage.memory.timers import summary_of
@@ -63,14 +62,8 @@ class FastClock(MemoryStorage):
 
 
 class ForgetfulLoad(MemoryStorage):
-    async def load(
-        self,
-        cursors: Sequence[ShardCursor],
-        until: datetime,
-        per_shard: int,
-        cut_off: Mapping[Destination, datetime],
-    ) -> Sequence[DueTimer]:
-        return (await super().load(cursors, until, per_shard, cut_off))[1:]
+    async def load(self, *asked: Any) -> Sequence[DueTimer]:
+        return (await super().load(*asked))[1:]
 
 
 class PoliteCancel(MemoryStorage):
@@ -134,16 +127,16 @@ class LosingSettle(MemoryStorage):
     """Says that it has written failures, and has not."""
 
     async def settle(
-        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+        self, settlements: Sequence[Settlement], now: datetime, **how: Any
     ) -> Sequence[bool | None]:
         kept = [each for each in settlements if not isinstance(each, Failed)]
-        await super().settle(kept, now, skip_locked=skip_locked)
+        await super().settle(kept, now, **how)
         return [True] * len(settlements)
 
 
 class WordlessSettle(MemoryStorage):
     async def settle(
-        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+        self, settlements: Sequence[Settlement], now: datetime, **how: Any
     ) -> Sequence[bool | None]:
         return await super().settle(
             [
@@ -151,49 +144,41 @@ class WordlessSettle(MemoryStorage):
                 for each in settlements
             ],
             now,
-            skip_locked=skip_locked,
+            **how,
         )
 
 
 class GreedyClaim(MemoryStorage):
     """Gives what another replica holds."""
 
-    async def claim(
-        self,
-        replica: ReplicaId,
-        claim: Claim,
-        timer_ids: Collection[TimerId],
-        until: datetime,
-        now: datetime,
-        *,
-        skip_locked: bool = False,
-    ) -> ClaimReply:
+    async def claim(self, *asked: Any, **how: Any) -> ClaimReply:
+        _, claim, timer_ids, _, now = asked
         for timer_id in sorted(timer_ids):
             row = self._row(timer_id)
             if row.timer.status is Status.EXECUTING and row.claim != claim:
                 self._put(replace(row, due_at=now))
-        return await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
+        return await super().claim(*asked, **how)
 
 
 class CarelessSettle(MemoryStorage):
     """Lets the last writer win, whoever holds the claim."""
 
     async def settle(
-        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+        self, settlements: Sequence[Settlement], now: datetime, **how: Any
     ) -> Sequence[bool | None]:
         for each in settlements:
             row = self._row(each.timer_id)
             if row.timer.status is not Status.PENDING:
                 timer = replace(row.timer, status=Status.EXECUTING)
                 self._put(replace(row, timer=timer, claim=each.claim))
-        return await super().settle(settlements, now, skip_locked=skip_locked)
+        return await super().settle(settlements, now, **how)
 
 
 class OptimisticSettle(MemoryStorage):
     """Calls every end a success."""
 
     async def settle(
-        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+        self, settlements: Sequence[Settlement], now: datetime, **how: Any
     ) -> Sequence[bool | None]:
         better = [
             Completed(timer_id=each.timer_id, claim=each.claim, executed_at=now)
@@ -201,59 +186,36 @@ class OptimisticSettle(MemoryStorage):
             else each
             for each in settlements
         ]
-        return await super().settle(better, now, skip_locked=skip_locked)
+        return await super().settle(better, now, **how)
 
 
 class SilentClaim(MemoryStorage):
     """Does not say which rows it skipped."""
 
-    async def claim(
-        self,
-        replica: ReplicaId,
-        claim: Claim,
-        timer_ids: Collection[TimerId],
-        until: datetime,
-        now: datetime,
-        *,
-        skip_locked: bool = False,
-    ) -> ClaimReply:
-        reply = await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
-        return replace(reply, locked=())
+    async def claim(self, *asked: Any, **how: Any) -> ClaimReply:
+        return replace(await super().claim(*asked, **how), locked=())
 
 
 class StubbornClaim(MemoryStorage):
     """Takes nothing as long as one of the rows is locked."""
 
-    async def claim(
-        self,
-        replica: ReplicaId,
-        claim: Claim,
-        timer_ids: Collection[TimerId],
-        until: datetime,
-        now: datetime,
-        *,
-        skip_locked: bool = False,  # noqa: ARG002 - it does not listen
-    ) -> ClaimReply:
-        return await super().claim(replica, claim, timer_ids, until, now, skip_locked=False)
+    async def claim(self, *asked: Any, **how: Any) -> ClaimReply:
+        return await super().claim(*asked, **{**how, "skip_locked": False})
 
 
 class SilentSettle(MemoryStorage):
     """Says of a row that it skipped that its claim is gone."""
 
-    async def settle(
-        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
-    ) -> Sequence[bool | None]:
-        answers = await super().settle(settlements, now, skip_locked=skip_locked)
+    async def settle(self, *asked: Any, **how: Any) -> Sequence[bool | None]:
+        answers = await super().settle(*asked, **how)
         return [answer or False for answer in answers]
 
 
 class SilentSweep(MemoryStorage):
     """Does not say that it had to leave something."""
 
-    async def sweep(
-        self, replica: ReplicaId | None, counter: int | None, now: datetime
-    ) -> Swept | None:
-        swept = await super().sweep(replica, counter, now)
+    async def sweep(self, *asked: Any) -> Swept | None:
+        swept = await super().sweep(*asked)
         return swept and replace(swept, left=0)
 
 

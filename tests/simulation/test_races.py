@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -14,8 +14,8 @@ from tests.simulation.far_end import Temper
 from tests.simulation.faults import Weather
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world
-from timer_trio.domain.timer import Claim, Delivery, Destination, DueTimer, ReplicaId, TimerId
-from timer_trio.storage import ClaimReply, ShardCursor
+from timer_trio.domain.timer import Delivery, DueTimer
+from timer_trio.storage import ClaimReply
 from timer_trio.storage.memory import MemoryStorage
 
 HELD_BACK_S = 0.2
@@ -24,14 +24,8 @@ HELD_BACK_S = 0.2
 class SlowLoad(MemoryStorage):
     """Reads at once, and answers late."""
 
-    async def load(
-        self,
-        cursors: Sequence[ShardCursor],
-        until: datetime,
-        per_shard: int,
-        cut_off: Mapping[Destination, datetime],
-    ) -> Sequence[DueTimer]:
-        page = await super().load(cursors, until, per_shard, cut_off)
+    async def load(self, *asked: Any) -> Sequence[DueTimer]:
+        page = await super().load(*asked)
         await trio.sleep(HELD_BACK_S)
         return page
 
@@ -39,18 +33,9 @@ class SlowLoad(MemoryStorage):
 class SlowClaim(MemoryStorage):
     """Claims at once, and answers late; the next update comes before the claim."""
 
-    async def claim(
-        self,
-        replica: ReplicaId,
-        claim: Claim,
-        timer_ids: Collection[TimerId],
-        until: datetime,
-        now: datetime,
-        *,
-        skip_locked: bool = False,
-    ) -> ClaimReply:
+    async def claim(self, *asked: Any, **how: Any) -> ClaimReply:
         await trio.sleep(HELD_BACK_S / 2)
-        reply = await super().claim(replica, claim, timer_ids, until, now, skip_locked=skip_locked)
+        reply = await super().claim(*asked, **how)
         await trio.sleep(HELD_BACK_S / 2)
         return reply
 

@@ -1,0 +1,53 @@
+"""A storage that does each verb by way of one method, for whatever stands before a storage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from timer_trio.storage import Storage
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _forwarded(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[ForwardingStorage, P], Coroutine[Any, Any, T]]:
+    name = verb.__name__
+
+    async def forward(self: ForwardingStorage, /, *asked: P.args, **how: P.kwargs) -> T:
+        answer: T = await self._ask(name, lambda: getattr(self._database, name)(*asked, **how))
+        return answer
+
+    return forward
+
+
+class ForwardingStorage(ABC):
+    """All verbs of a Storage but `listen`, each of which `_ask` passes on to the database."""
+
+    def __init__(self, database: Storage) -> None:
+        self._database = database
+
+    @abstractmethod
+    async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Make the call, which does the verb, and answer what it answers."""
+
+    create = _forwarded(Storage.create)
+    create_many = _forwarded(Storage.create_many)
+    get = _forwarded(Storage.get)
+    list = _forwarded(Storage.list)
+    update = _forwarded(Storage.update)
+    cancel = _forwarded(Storage.cancel)
+    load = _forwarded(Storage.load)
+    claim = _forwarded(Storage.claim)
+    look_again = _forwarded(Storage.look_again)
+    settle = _forwarded(Storage.settle)
+    join = _forwarded(Storage.join)
+    beat = _forwarded(Storage.beat)
+    leave = _forwarded(Storage.leave)
+    sweep = _forwarded(Storage.sweep)
+    replicas = _forwarded(Storage.replicas)
+    hint = _forwarded(Storage.hint)
+    prune = _forwarded(Storage.prune)
