@@ -15,7 +15,7 @@ def clean(text: str) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """Say a duration in its two greatest units: `2h 3m`, `45s`, `1.5s`."""
+    """Spell a duration in its two greatest units: `2h 3m`, `45s`, `1.5s`."""
     if seconds < 10:  # below it a tenth still tells
         return f"{round(seconds, 1):g}s"
     rest = round(seconds)

@@ -239,7 +239,7 @@ class ReplicaStorage(Protocol):
         """Raise this replica's counter, and read everybody's and the clock."""
 
     async def leave(self, replica: ReplicaId) -> None:
-        """Say that this replica owns no shard any more; it goes on beating."""
+        """Mark this replica as one that owns no shard any more; it goes on beating."""
 
     async def sweep(
         self, replica: ReplicaId | None, counter: int | None, now: datetime
@@ -261,7 +261,7 @@ class HintStorage(Protocol):
     async def hint(
         self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
     ) -> None:
-        """Tell all who listen of timers that have moved near, and of shards to look at."""
+        """Notify all who listen of timers that have moved near, and of shards to look at."""
 
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]

@@ -19,7 +19,7 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def spec_refusal(spec: TimerSpec) -> str | None:
-    """Say why the database would refuse to store this, if it would."""
+    """Return why the database would refuse to store this, if it would."""
     if any(_unstorable(text) for text in _texts_of(spec)):
         return UNSTORABLE_TEXT
     grace_s = spec.misfire_grace_s

@@ -276,13 +276,13 @@ def _set(
 
 
 def _is_own(connection: Connection) -> bool:
-    """Tell whether the server itself is at the other end: a pooler greets in its own name."""
+    """Whether the server itself is at the other end: a pooler greets in its own name."""
     row = connection.execute(QUERIES["backend"], prepare=False).fetchone()
     return row is not None and row["pid"] == connection.info.backend_pid
 
 
 def _has_word(connection: Connection) -> bool:
-    """Tell whether the server has said something unasked: as good as always goodbye."""
+    """Whether the server has said something unasked: as good as always goodbye."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

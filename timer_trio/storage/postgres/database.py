@@ -87,5 +87,5 @@ class Database:
         ]
 
     def trouble(self) -> str | None:
-        """Say what the database is there for and does not do now, as far as is known."""
+        """Return what the database is there for and does not do now, as far as is known."""
         return self._troubles.reason

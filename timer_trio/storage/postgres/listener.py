@@ -1,4 +1,4 @@
-"""Hearing what other replicas say: LISTEN, on a connection of its own, without a parked thread."""
+"""LISTEN for what other replicas notify, on a connection of its own, without a parked thread."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Listener:
     async def run(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
-        """Do what `Storage.listen` says."""
+        """Listen as `HintStorage.listen` does."""
         try:
             connection = await run_in_thread(self._connect, limiter=self._limiter)
             with closing(connection):

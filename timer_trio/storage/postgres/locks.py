@@ -43,7 +43,7 @@ class LockWatch:
         self._is_told = False
 
     def notice(self, connection: psycopg.Connection[Any], locked: Locked) -> None:
-        """Name in the log who locks what a statement has just waited for in vain, if anybody knows.
+        """Log who locks what a statement has just waited for in vain, if anybody knows.
 
         Never fails: what the role may not see is left out.
         """

@@ -43,12 +43,12 @@ class PostgresRetention(Database):
 
 
 def pause_s(page_s: float) -> float:
-    """Say how long to wait after a page that took `page_s`: half of the time is for others."""
+    """Return how long to wait after a page that took `page_s`: half of the time is for others."""
     return max(MIN_PAUSE_S, page_s)
 
 
 def cutoff_of(connection: Connection, age: timedelta) -> datetime:
-    """Tell what time it was `age` ago, by the database's clock."""
+    """Return what time it was `age` ago, by the database's clock."""
     now: datetime = _only_row(connection, b"SELECT clock_timestamp() AS now", {})["now"]
     return now - age
 

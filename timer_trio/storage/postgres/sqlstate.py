@@ -68,13 +68,13 @@ def translated(
 
 
 def leaves_session_sound(error: psycopg.Error) -> bool:
-    """Tell whether the session may be used again; a plan that it keeps may be what has failed."""
+    """Whether the session may be used again; a plan that it keeps may be what has failed."""
     state = error.sqlstate or ""
     return state in _CONTENTION or state[:2] in _VALUE_CLASSES
 
 
 def is_gone(error: psycopg.Error) -> bool:
-    """Tell whether the connection is lost or was ended: the database may be well otherwise."""
+    """Whether the connection is lost or was ended: the database may be well otherwise."""
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
@@ -82,7 +82,7 @@ def is_gone(error: psycopg.Error) -> bool:
 
 
 def words_of(error: psycopg.Error) -> str:
-    """Say in one line what has happened, and what to do where that is known."""
+    """Describe in one line what has happened, and what to do where that is known."""
     told = error.diag.message_primary or str(error)
     words = " ".join(told.split("\n", 1)[0].split()) or "the connection was lost"
     if error.sqlstate == _LACKS_GRANT:

@@ -24,7 +24,7 @@ class Troubles:
         self._standing: dict[str, tuple[float, str]] = {}
 
     def note(self, verb: str, error: psycopg.Error, words: str) -> None:
-        """Tell of it in the log, once for each spell of a verb and its SQLSTATE."""
+        """Log it, once for each spell of a verb and its SQLSTATE."""
         now_s, kind = time.monotonic(), error.sqlstate or type(error).__name__
         last_s = self._seen_s.get((verb, kind), float("-inf"))
         self._seen_s[verb, kind] = now_s
@@ -33,12 +33,12 @@ class Troubles:
             log.error("statement_failed", verb=verb, kind=kind, reason=words)
 
     def end(self, verb: str) -> None:
-        """Hear that the verb does what it should."""
+        """Forget what has failed of a verb, which does now what it should."""
         if verb in self._standing:
             self._standing.pop(verb, None)
 
     @property
     def reason(self) -> str | None:
-        """Say what has failed last and does so still, as far as is known."""
+        """Return what has failed last and does so still, as far as is known."""
         seen_s, words = max([*self._standing.values()], default=(float("-inf"), ""))
         return words if time.monotonic() - seen_s <= STANDS_S else None
