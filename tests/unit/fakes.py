@@ -1,0 +1,198 @@
+"""A database and receivers that note what they are asked for, and fail or delay it on demand."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from typing import NamedTuple, NoReturn
+from uuid import UUID
+
+import trio
+
+from tests.contract.timers import NOW
+from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.storage import ClaimReply, Hint, ShardCursor
+from timer_trio.storage.memory import MemoryStorage
+from timer_trio.testing.receiver import read_head
+from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
+
+
+class Asked(NamedTuple):
+    """A claim that the database got."""
+
+    at_s: float
+    claim: Claim
+    timer_ids: Collection[TimerId]
+    skip_locked: bool
+
+
+class Read(NamedTuple):
+    """A page that the database was asked for; `reach_s`: up to how far ahead."""
+
+    at_s: float
+    shards: AbstractSet[int]
+    reach_s: float
+
+
+class Told(NamedTuple):
+    """A hint that the database has taken."""
+
+    timers: Sequence[DueTimer]
+    shards: AbstractSet[int]
+
+
+class Database(MemoryStorage):
+    """Storage in memory that notes what it is asked for, and fails or delays it when told to.
+
+    A call of a verb raises the next of its `errors` and has not happened; or it has, and its reply
+    is among the `lost_replies`. `unreadable` rows are claimed like others, and make no timer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self.tell)
+        self.is_away = False
+        self.errors: defaultdict[str, list[Exception]] = defaultdict(list)
+        self.lost_replies: Counter[str] = Counter()
+        self.delay_s: defaultdict[str, float] = defaultdict(float)
+        self.unreadable: dict[TimerId, str] = {}
+        self.under_way: Counter[str] = Counter()
+        self.most_at_once: Counter[str] = Counter()
+        self.tries: Counter[str] = Counter()
+        self.asked: list[Asked] = []
+        self.read: list[Read] = []
+        self.told: list[Told] = []
+
+    def tell(self) -> datetime:
+        return NOW + timedelta(seconds=trio.current_time())
+
+    async def load(
+        self,
+        cursors: Sequence[ShardCursor],
+        until: datetime,
+        per_shard: int,
+        cut_off: Mapping[Destination, datetime],
+    ) -> Sequence[DueTimer]:
+        shards = {cursor.shard for cursor in cursors}
+        reach_s = (until - self.tell()).total_seconds()
+        self.read.append(Read(trio.current_time(), shards, round(reach_s, 1)))
+        async with self._call("load"):
+            return await super().load(cursors, until, per_shard, cut_off)
+
+    async def claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        self.asked.append(Asked(trio.current_time(), claim, timer_ids, skip_locked))
+        async with self._call("claim"):
+            reply = await super().claim(
+                replica, claim, timer_ids, until, now, skip_locked=skip_locked
+            )
+        return ClaimReply(
+            claimed=[timer for timer in reply.claimed if timer.id not in self.unreadable],
+            moved=reply.moved,
+            unreadable={
+                timer.id: self.unreadable[timer.id]
+                for timer in reply.claimed
+                if timer.id in self.unreadable
+            },
+            locked=reply.locked,
+        )
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
+    ) -> Sequence[bool | None]:
+        async with self._call("settle"):
+            return await super().settle(settlements, now, skip_locked=skip_locked)
+
+    async def hint(
+        self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()
+    ) -> None:
+        async with self._call("hint"):
+            await super().hint(timers, shards)
+            self.told.append(Told(tuple(timers), frozenset(shards)))
+
+    async def listen(
+        self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
+    ) -> NoReturn:
+        async with self._call("listen"):
+            await super().listen(on_listening, on_hint)
+
+    @asynccontextmanager
+    async def _call(self, verb: str) -> AsyncIterator[None]:
+        self.tries[verb] += 1
+        if self.is_away:
+            raise StorageUnavailableError("away")
+        if self.errors[verb]:
+            raise self.errors[verb].pop(0)
+        with self._counted(verb):
+            await trio.sleep(self.delay_s[verb])
+            yield
+        if self.lost_replies[verb]:
+            self.lost_replies[verb] -= 1
+            raise StorageUnavailableError("the reply was lost")
+
+    @contextmanager
+    def _counted(self, verb: str) -> Iterator[None]:
+        self.under_way[verb] += 1
+        self.most_at_once[verb] = max(self.most_at_once[verb], self.under_way[verb])
+        try:
+            yield
+        finally:
+            self.under_way[verb] -= 1
+
+
+class Sent(NamedTuple):
+    """A request that went out; `late_s`: so long after its instant, by the database's clock."""
+
+    timer_id: TimerId
+    late_s: float
+
+
+class Receivers:
+    """A transport to receivers that answer alike, or each timer as `replies` says.
+
+    It takes `connect_s` to connect, unless it is `unable` to, and then `answer_s` to an answer. A
+    connection that `opens_regardless` is there although nobody wants it any more.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.connect_s = 0.0
+        self.answer_s = 0.01
+        self.opens_regardless = False
+        self.unable: TransportError | None = None
+        self.reply: int | Exception = 200
+        self.replies: dict[TimerId, int | Exception] = {}
+        self.sent: list[Sent] = []
+
+    async def send(self, request: Request, permit: Permit) -> Answer:
+        with trio.CancelScope(shield=self.opens_regardless):
+            await trio.sleep(self.connect_s)
+        if self.unable is not None:
+            raise self.unable
+        if not permit.may_send():
+            raise WithheldError("no permit")
+        _, _, headers = read_head(request)
+        timer_id = TimerId(UUID(headers["x-timer-id"]))
+        late = self._now() - datetime.fromisoformat(headers["x-timer-scheduled-at"])
+        self.sent.append(Sent(timer_id, late.total_seconds()))
+        await trio.sleep(self.answer_s)
+        reply = self.replies.get(timer_id, self.reply)
+        if isinstance(reply, Exception):
+            raise reply
+        return Answer(reply, (), b"")
+
+    @property
+    def called(self) -> list[TimerId]:
+        return [sent.timer_id for sent in self.sent]
