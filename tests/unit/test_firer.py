@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.unit.parts import OTHER, PROMPT, Parts, open_cache
+from timer_trio.delivery.firer import SHORTAGE_PAUSE, Firing
+from timer_trio.domain.timer import Delivery, Status
+from timer_trio.transport import RequestError, ShortageError, TransportError, WithheldError
+
+ENDINGS: Final[dict[str, tuple[int | Exception, Status, str | None]]] = {
+    "delivered": (200, Status.COMPLETED, None),
+    "rejected": (503, Status.FAILED, "HTTP 503 from https://example.com"),
+    "redirected": (307, Status.FAILED, "HTTP 307 from https://example.com"),
+    "unreachable": (TransportError("connection reset"), Status.FAILED, "connection reset"),
+    "no request": (RequestError("a bad header"), Status.FAILED, "a bad header"),
+    "broken": (ValueError("a bug"), Status.FAILED, "internal error: ValueError"),
+}
+
+
+async def prepared_while_away(parts: Parts) -> Firing:
+    """Make a timer ready, and let the database go away."""
+    firing = await parts.prepare()
+    parts.database.is_away = True
+    return firing
+
+
+@pytest.mark.parametrize(("reply", "status", "error"), ENDINGS.values(), ids=list(ENDINGS))
+async def test_answer_ends_the_timer(
+    parts: Parts, reply: int | Exception, status: Status, error: str | None
+) -> None:
+    parts.receivers.reply = reply
+    firing = await parts.prepare()
+    await parts.firer.fire(firing)
+    assert await parts.outcome(firing.timer.id) == (status, error)
+    assert parts.agenda.slots.in_use == 0
+    assert parts.offered == []
+
+
+async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:
+    firings = [await parts.prepare() for _ in range(3)]
+    bad, *good = (firing.timer.id for firing in firings)
+    parts.receivers.replies[bad] = ValueError("a bug")
+    async with trio.open_nursery() as callbacks:
+        for firing in firings:
+            callbacks.start_soon(parts.firer.fire, firing)
+    assert await parts.outcome(bad) == (Status.FAILED, "internal error: ValueError")
+    assert [await parts.status(timer_id) for timer_id in good] == [Status.COMPLETED] * 2
+
+
+async def test_timer_whose_request_cannot_be_made_fails_alone(parts: Parts) -> None:
+    firing = await parts.prepare(callback_headers={"X-Name": "na\u00efve"})
+    assert parts.receivers.sent == []
+    await parts.firer.fire(firing)
+    status, error = await parts.outcome(firing.timer.id)
+    assert (status, parts.receivers.sent) == (Status.FAILED, [])
+    assert "ASCII" in str(error)
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_slot_is_held_until_the_answer(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.answer_s = 5
+    parts.nursery.start_soon(parts.firer.fire, firing)
+    await trio.sleep(4.9)
+    assert parts.agenda.slots.in_use == 1
+    await trio.sleep(0.2)
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_slot_is_free_before_the_outcome_is_written(parts: Parts) -> None:
+    firing = await prepared_while_away(parts)
+    await parts.firer.fire(firing)
+    assert (parts.agenda.slots.in_use, len(parts.settler)) == (0, 1)
+    assert await parts.status(firing.timer.id) is Status.EXECUTING
+
+
+async def test_freed_slot_is_told_at_once(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.agenda.slots.waiting[PROMPT] = None
+    parts.agenda.begin_look()
+    await parts.firer.fire(firing)
+    ended_s = trio.current_time()
+    await parts.agenda.wait_changed(inf, wants_any_slot=False)
+    assert trio.current_time() == ended_s
+
+
+async def test_timer_is_in_hand_until_its_outcome_is_written(parts: Parts) -> None:
+    open_cache(parts.agenda)
+    firing = await prepared_while_away(parts)
+    await parts.firer.fire(firing)
+    parts.agenda.add_readings([firing.due])
+    assert len(parts.agenda.cache) == 0
+    parts.database.is_away = False
+    await parts.settler.wait_empty()
+    parts.agenda.add_readings([firing.due])
+    assert len(parts.agenda.cache) == 1
+
+
+async def test_nothing_is_sent_once_the_lease_is_lost(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    await parts.firer.fire(firing)
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+    assert parts.receivers.sent == []
+    assert parts.offered == [firing.due]
+    assert parts.agenda.slots.in_use == 0
+    assert parts.sample("fenced_total") == 1
+
+
+async def test_lease_is_looked_at_when_the_connection_is_there(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.connect_s = 2
+    parts.nursery.start_soon(parts.firer.fire, firing)
+    await trio.sleep(1)
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    await trio.sleep(2)
+    assert parts.receivers.sent == []
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+
+
+async def test_claim_of_an_id_that_was_swept_sends_nothing(parts: Parts) -> None:
+    firing = await parts.prepare()
+    await parts.firer.fire(firing._replace(replica=OTHER))
+    assert parts.receivers.sent == []
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+
+
+async def test_timer_is_offered_once_it_is_pending_again(parts: Parts) -> None:
+    firing = await prepared_while_away(parts)
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    await parts.firer.fire(firing)
+    await trio.sleep(10)
+    assert parts.offered == []
+    parts.database.is_away = False
+    await parts.settler.wait_empty()
+    assert parts.offered == [firing.due]
+
+
+async def test_shortage_puts_the_timer_off(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.unable = ShortageError("no file descriptor is left")
+    await parts.firer.fire(firing)
+    ended_at = parts.clock.now()
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+    assert parts.offered == [firing.due._replace(due_at=ended_at + SHORTAGE_PAUSE)]
+    assert (parts.agenda.slots.in_use, parts.sample("shortages_total")) == (0, 1)
+
+
+async def test_timer_that_could_not_be_connected_to_fails(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.unable = TransportError("connection refused")
+    await parts.firer.fire(firing)
+    assert await parts.outcome(firing.timer.id) == (Status.FAILED, "connection refused")
+
+
+async def test_timeout_counts_from_the_timers_instant(parts: Parts) -> None:
+    firing = await parts.prepare(timeout_s=2.0)
+    await trio.sleep(60)
+    parts.receivers.connect_s, parts.receivers.answer_s = 1.5, 1.5
+    began_s = trio.current_time()
+    await parts.firer.fire(firing)
+    assert trio.current_time() - began_s == pytest.approx(2.0)
+    assert await parts.outcome(firing.timer.id) == (Status.FAILED, "timed out after 2s")
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_second_try_that_is_not_allowed_does_not_undo_the_first(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.reply = WithheldError("no second try")
+    await parts.firer.fire(firing)
+    words = "connection closed before an answer came"
+    assert await parts.outcome(firing.timer.id) == (Status.FAILED, words)
+
+
+async def test_stop_gives_back_what_has_not_been_sent(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.connect_s = 5
+    parts.nursery.start_soon(parts.firer.fire, firing)
+    await trio.sleep(1)
+    parts.firer.stop()
+    await wait_all_tasks_blocked()
+    assert parts.agenda.slots.in_use == 0
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+    assert (parts.receivers.sent, parts.offered) == ([], [firing.due])
+    assert parts.sample("fenced_total") == 0
+
+
+async def test_connection_that_opens_as_a_stop_begins_carries_nothing(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.connect_s, parts.receivers.opens_regardless = 5, True
+    parts.nursery.start_soon(parts.firer.fire, firing)
+    await trio.sleep(1)
+    parts.firer.stop()
+    await trio.sleep(5)
+    assert parts.receivers.sent == []
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+
+
+async def test_stop_waits_for_the_answer_to_what_has_been_sent(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.answer_s = 5
+    parts.nursery.start_soon(parts.firer.fire, firing)
+    await trio.sleep(1)
+    parts.firer.stop()
+    await trio.sleep(5)
+    assert await parts.outcome(firing.timer.id) == (Status.COMPLETED, None)
+
+
+async def test_nothing_is_sent_after_a_stop(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.firer.stop()
+    await parts.firer.fire(firing)
+    assert parts.receivers.sent == []
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+
+
+async def test_timer_that_was_never_fired_is_given_back(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.firer.give_back(firing)
+    assert parts.agenda.slots.in_use == 0
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+    assert parts.offered == [firing.due]
+
+
+async def cancel_after(parts: Parts, firing: Firing, seconds: float) -> None:
+    with trio.move_on_after(seconds) as cancelled:
+        await parts.firer.fire(firing)
+    assert cancelled.cancelled_caught
+
+
+async def test_cancelled_before_its_send_a_timer_is_given_back(parts: Parts) -> None:
+    firing = await parts.prepare()
+    parts.receivers.connect_s = 5
+    await cancel_after(parts, firing, 1)
+    assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
+    assert (parts.agenda.slots.in_use, parts.offered) == (0, [firing.due])
+
+
+async def test_cancelled_after_its_send_a_timer_keeps_its_claim(parts: Parts) -> None:
+    firing = await parts.prepare(delivery=Delivery.AT_LEAST_ONCE)
+    parts.receivers.answer_s = 5
+    await cancel_after(parts, firing, 1)
+    assert await parts.outcome(firing.timer.id) == (Status.EXECUTING, None)
+    assert (parts.agenda.slots.in_use, parts.offered) == (0, [])
+
+
+async def test_cancelled_after_its_send_a_timer_that_may_fire_once_fails(parts: Parts) -> None:
+    firing = await parts.prepare(delivery=Delivery.AT_MOST_ONCE)
+    parts.receivers.answer_s = 5
+    await cancel_after(parts, firing, 1)
+    status, error = await parts.outcome(firing.timer.id)
+    assert status is Status.FAILED
+    assert str(error).startswith("outcome unknown")
+
+
+async def test_refused_timer_fails_without_a_callback(parts: Parts) -> None:
+    settlement, due = await parts.failure()
+    parts.firer.refuse(settlement, due)
+    assert parts.agenda.slots.in_use == 0
+    assert await parts.outcome(due.id) == (Status.FAILED, "no timer")
+    assert parts.receivers.sent == []

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.unit.parts import Parts
+from timer_trio.delivery.launcher import MAX_STARTS
+from timer_trio.domain.timer import DueTimer, Status
+
+
+async def launch(parts: Parts, in_s: float) -> DueTimer:
+    """Hand the launcher a claimed timer."""
+    due = await parts.create(in_s)
+    parts.launcher.add(await parts.claim(due), due, parts.heartbeat.replica)
+    return due
+
+
+def run(parts: Parts) -> None:
+    parts.nursery.start_soon(parts.launcher.run, parts.nursery)
+
+
+def lateness_s(parts: Parts) -> list[float]:
+    return [sent.late_s for sent in parts.receivers.sent]
+
+
+class Spawns(trio.abc.Instrument):
+    """Counts the most tasks that any task has started without a checkpoint."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._in_this_step = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - whichever
+        self._in_this_step = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - whichever
+        self._in_this_step += 1
+        self.most = max(self.most, self._in_this_step)
+
+
+async def test_timer_is_sent_at_its_instant_and_never_early(parts: Parts) -> None:
+    run(parts)
+    for in_s in (3.0, 0.7, 0.0, 1.123456, 3.0):
+        await launch(parts, in_s)
+    await trio.sleep(4)
+    late_s = lateness_s(parts)
+    assert len(late_s) == 5
+    assert min(late_s) >= 0
+    assert max(late_s) < 0.01
+
+
+async def test_launcher_that_is_woken_just_before_an_instant_waits_for_it(parts: Parts) -> None:
+    run(parts)
+    await launch(parts, 1)
+    await trio.sleep(0.9995)
+    await launch(parts, 0)
+    await trio.sleep(0.1)
+    late_s = lateness_s(parts)
+    assert len(late_s) == 2
+    assert min(late_s) >= 0
+
+
+async def test_instant_counts_and_not_the_order_of_claims(parts: Parts) -> None:
+    last, first, middle = [await launch(parts, in_s) for in_s in (3.0, 1.0, 2.0)]
+    run(parts)
+    await trio.sleep(4)
+    assert parts.receivers.called == [first.id, middle.id, last.id]
+
+
+async def test_nearer_timer_is_not_held_up_by_the_one_that_is_waited_for(parts: Parts) -> None:
+    run(parts)
+    await launch(parts, 60)
+    await trio.sleep(1)
+    near = await launch(parts, 1)
+    await trio.sleep(1.1)
+    assert parts.receivers.called == [near.id]
+    assert max(lateness_s(parts)) < 0.01
+
+
+async def test_overdue_timer_is_sent_at_once(parts: Parts) -> None:
+    run(parts)
+    overdue = await launch(parts, -10)
+    await wait_all_tasks_blocked()
+    assert parts.receivers.called == [overdue.id]
+
+
+async def test_all_of_a_burst_are_sent_at_their_instant(parts: Parts) -> None:
+    burst = [await launch(parts, 1) for _ in range(3 * MAX_STARTS)]
+    run(parts)
+    await trio.sleep(1.1)
+    assert sorted(parts.receivers.called) == sorted(timer.id for timer in burst)
+    assert max(lateness_s(parts)) < 0.01
+
+
+async def test_answers_have_a_turn_in_the_middle_of_a_burst(parts: Parts) -> None:
+    burst = [await launch(parts, 0) for _ in range(3 * MAX_STARTS)]
+    spawns = Spawns()
+    trio.lowlevel.add_instrument(spawns)
+    run(parts)
+    await wait_all_tasks_blocked()
+    assert len(parts.receivers.sent) == len(burst)
+    assert spawns.most == MAX_STARTS
+
+
+async def test_stop_gives_back_what_has_not_been_started(parts: Parts) -> None:
+    run(parts)
+    waiting = [await launch(parts, in_s) for in_s in (60, 61, 62)]
+    parts.launcher.stop()
+    await wait_all_tasks_blocked()
+    assert parts.agenda.slots.in_use == 0
+    await parts.settler.wait_empty()
+    assert [await parts.status(timer.id) for timer in waiting] == [Status.PENDING] * 3
+    assert sorted(parts.offered) == waiting
+    await trio.sleep(120)
+    assert parts.receivers.sent == []
+
+
+async def test_stop_takes_back_no_callback_that_is_under_way(parts: Parts) -> None:
+    run(parts)
+    parts.receivers.answer_s = 5
+    sent = await launch(parts, 0)
+    await trio.sleep(1)
+    parts.launcher.stop()
+    await trio.sleep(5)
+    assert await parts.outcome(sent.id) == (Status.COMPLETED, None)
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_cancelled_it_gives_back_what_has_not_been_started(parts: Parts) -> None:
+    waiting = [await launch(parts, in_s) for in_s in (60, 61)]
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as callbacks:
+            callbacks.start_soon(parts.launcher.run, callbacks)
+    assert parts.agenda.slots.in_use == 0
+    await parts.settler.wait_empty()
+    assert [await parts.status(timer.id) for timer in waiting] == [Status.PENDING] * 2
+
+
+async def test_what_comes_before_it_runs_is_given_back_by_a_stop(parts: Parts) -> None:
+    early = await launch(parts, 0)
+    parts.launcher.stop()
+    await parts.launcher.run(parts.nursery)
+    assert await parts.outcome(early.id) == (Status.PENDING, None)
+    assert parts.receivers.sent == []
+
+
+async def test_timer_that_cannot_be_fired_is_settled_at_once(parts: Parts) -> None:
+    settlement, due = await parts.failure()
+    parts.launcher.refuse(settlement, due)
+    assert await parts.outcome(due.id) == (Status.FAILED, "no timer")
+    assert parts.agenda.slots.in_use == 0
