@@ -14,7 +14,7 @@ import trio
 
 from tests.contract.timers import NOW
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.outcome import Settlement
+from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, Hint, ShardCursor
 from timer_trio.storage.memory import MemoryStorage

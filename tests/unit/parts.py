@@ -31,7 +31,7 @@ from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.domain.outcome import Settlement, unreadable
+from timer_trio.domain.settlement import Failed, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
@@ -196,7 +196,7 @@ class Parts:
         due = await self.create(in_s, **changes)
         return self.firer.prepare(await self.claim(due), due, self.heartbeat.replica)
 
-    async def failure(self) -> tuple[Settlement, DueTimer]:
+    async def failure(self) -> tuple[Failed, DueTimer]:
         """Make a claimed timer that cannot be fired, and what is to be written of it."""
         due = await self.create()
         timer = await self.claim(due)
