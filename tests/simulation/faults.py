@@ -27,6 +27,9 @@ POISON: Final = "poison"
 """The database refuses an outcome whose words hold this."""
 ONE_CALL_RECOVERY_S: Final = 0.3
 """A call that failed is made again after a quarter of a second at most."""
+GIVEN_BACK_RECOVERY_S: Final = ONE_CALL_RECOVERY_S + 1.0
+"""What a leaving process could not send in time it gives back, and the next owner may learn with
+his next beat only that he is."""
 OUTAGE_RECOVERY_S: Final = 2.0
 UNLOCKED_RECOVERY_S: Final = 2.2
 """A locked row is looked at every second, and a swept one freed with a beat and then looked for."""

@@ -20,6 +20,7 @@ import trio.testing
 
 from tests.simulation.far_end import FarEnd
 from tests.simulation.faults import (
+    GIVEN_BACK_RECOVERY_S,
     HEARTBEAT_VERBS,
     ONE_CALL_RECOVERY_S,
     OUTAGE_RECOVERY_S,
@@ -35,7 +36,7 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
-from timer_trio.domain.timer import ReplicaId, Status, TimerId, shard_of
+from timer_trio.domain.timer import SHARDS, ReplicaId, Status, TimerId, shard_of
 from timer_trio.run.replica import Replica
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
@@ -153,6 +154,13 @@ class Process:
         """Which shards it counts as its own."""
         return self.replica._agenda.shards.own
 
+    @property
+    def shards_in_hand(self) -> frozenset[int]:
+        """Which shards it owns, and those of the timers that it claims just now or has claimed."""
+        agenda = self.replica._agenda
+        claiming = {key % SHARDS for key in agenda.cache._taken}
+        return self.shards | claiming | {shard_of(timer_id) for timer_id in agenda._in_hand}
+
     def kill(self) -> None:
         """End it as `kill -9` does: what is on its way to the database still arrives there."""
         self._thread.die()
@@ -191,7 +199,7 @@ class Process:
             self,
             cause,
             trio.current_time(),
-            recovery_s=ONE_CALL_RECOVERY_S,
+            recovery_s=GIVEN_BACK_RECOVERY_S if self.is_leaving else ONE_CALL_RECOVERY_S,
             blinds=verb in HEARTBEAT_VERBS,
         )
 
@@ -291,7 +299,7 @@ class World:
                 ended_s=ended_s,
                 recovery_s=recovery_s,
                 process=process.name,
-                shards=set(process.shards),
+                shards=set(process.shards_in_hand),
                 blinds=blinds,
             )
         )
