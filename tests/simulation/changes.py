@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from tests.simulation.consumers import Consumer
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.config import Settings
@@ -51,7 +51,7 @@ def history_of_change(
     change: Change,
     *,
     crowded: bool = False,
-    weather: Weather | None = None,
+    faults: Faults | None = None,
     storage: type[MemoryStorage] = MemoryStorage,
 ) -> History:
     """Run the history of a seed. `crowded`: each destination has more timers than it has room."""
@@ -76,7 +76,7 @@ def history_of_change(
         await world.settled()
 
     build = Build(settings=CROWDED if crowded else SETTINGS, storage=storage)
-    return run_world(seed, weather or Weather(), script, build)
+    return run_world(seed, faults or Faults(), script, build)
 
 
 async def _play(world: World, change: Change, frozen_s: float) -> None:

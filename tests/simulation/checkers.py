@@ -7,8 +7,8 @@ from itertools import pairwise
 from math import inf
 from typing import Final
 
-from tests.simulation.far_end import BRIEF, Temper
-from tests.simulation.history import Asked, History, Life, Send, Story, Trouble, Verdict, Wish
+from tests.simulation.far_end import BRIEF, Behaviour
+from tests.simulation.history import Asked, History, Life, Request, Send, TimerLog, Trouble, Verdict
 from tests.simulation.world import ENDS, TAKEOVER_S, second
 from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec, shard_of
 
@@ -24,67 +24,75 @@ LOCK_MET_S: Final = 0.15
 
 def never_early(history: History) -> Iterator[str]:
     """Nothing is sent before its instant."""
-    for story in history.stories:
-        for send in story.sends:
-            due_s = second(spec_sent(story, send).execute_at)
+    for timer_log in history.timer_logs:
+        for send in timer_log.sends:
+            due_s = second(spec_sent(timer_log, send).execute_at)
             if send.sent_s < due_s - ROUNDING_S:
-                yield f"{story.number} was sent {due_s - send.sent_s:.6f}s early"
+                yield f"{timer_log.number} was sent {due_s - send.sent_s:.6f}s early"
 
 
 def hardly_late(history: History) -> Iterator[str]:
     """Each timer of a healthy receiver is sent at its instant, or soon after the trouble ends."""
-    for story in history.stories:
-        if story.row is None or story.row.status is Status.CANCELED or not is_brief(story):
+    for timer_log in history.timer_logs:
+        if (
+            timer_log.row is None
+            or timer_log.row.status is Status.CANCELED
+            or not is_brief(timer_log)
+        ):
             continue
-        due_s = expected_s(history, story, story.row)
-        latest_s = latest(history, story, due_s)
-        fired_s = first_fired_s(story, story.row)
+        due_s = expected_s(history, timer_log, timer_log.row)
+        latest_s = latest(history, timer_log, due_s)
+        fired_s = first_fired_s(timer_log, timer_log.row)
         if fired_s is None or fired_s > latest_s:
             fired = "never" if fired_s is None else f"{fired_s - due_s:.3f}s late"
-            yield f"{story.number} fired {fired}; {latest_s - due_s:.3f}s would do"
+            yield f"{timer_log.number} fired {fired}; {latest_s - due_s:.3f}s would do"
 
 
 def acknowledged_holds(history: History) -> Iterator[str]:
     """What was acknowledged is what happens; what was refused never does."""
-    for story in history.stories:
-        for index, wish in enumerate(story.wishes):
-            later = story.wishes[index:]
-            match wish.asked, wish.verdict:
+    for timer_log in history.timer_logs:
+        for index, request in enumerate(timer_log.requests):
+            later = timer_log.requests[index:]
+            match request.asked, request.verdict:
                 case Asked.CANCEL, Verdict.ACKNOWLEDGED:
-                    yield from _canceled_for_good(story)
+                    yield from _canceled_for_good(timer_log)
                 case Asked.UPDATE, Verdict.ACKNOWLEDGED:
-                    yield from _fires_as_updated(story, wish, later)
+                    yield from _fires_as_updated(timer_log, request, later)
                 case ((Asked.UPDATE | Asked.CREATE), Verdict.REFUSED):
-                    if any(send.version == wish.version for send in story.sends):
-                        yield f"{story.number} was sent as refused version {wish.version}"
+                    if any(send.version == request.version for send in timer_log.sends):
+                        yield f"{timer_log.number} was sent as refused version {request.version}"
                 case _:
                     pass
-        if not_asked_to_cancel(story) and story.row and story.row.status is Status.CANCELED:
-            yield f"{story.number} is canceled, though every cancel was refused"
+        if (
+            not_asked_to_cancel(timer_log)
+            and timer_log.row
+            and timer_log.row.status is Status.CANCELED
+        ):
+            yield f"{timer_log.number} is canceled, though every cancel was refused"
 
 
 def pending_is_unsent(history: History) -> Iterator[str]:
     """Who sees a timer pending or canceled may rely on it: nothing was sent."""
-    for story in history.stories:
-        for sight in story.sights:
-            sent = [send for send in story.sends if send.sent_s < sight.asked_s]
+    for timer_log in history.timer_logs:
+        for sight in timer_log.sights:
+            sent = [send for send in timer_log.sends if send.sent_s < sight.asked_s]
             if sent and sight.status in {Status.PENDING, Status.CANCELED}:
-                yield f"{story.number} was seen {sight.status} after it had been sent"
-            answered = any(send.status == 200 for send in story.sends)
+                yield f"{timer_log.number} was seen {sight.status} after it had been sent"
+            answered = any(send.status == 200 for send in timer_log.sends)
             if sight.status is Status.COMPLETED and not answered:
-                yield f"{story.number} was seen completed without an answer"
+                yield f"{timer_log.number} was seen completed without an answer"
 
 
 def nothing_lost(history: History) -> Iterator[str]:
     """Every acknowledged timer is there and has ended, with words if it failed."""
-    for story in history.stories:
-        if story.row is None:
-            if story.created.verdict is Verdict.ACKNOWLEDGED:
-                yield f"{story.number} was acknowledged and is lost"
-        elif story.row.status not in ENDS:
-            yield f"{story.number} is stuck: {story.row.status}"
-        elif story.row.status is Status.FAILED and not story.row.last_error:
-            yield f"{story.number} failed without a word"
+    for timer_log in history.timer_logs:
+        if timer_log.row is None:
+            if timer_log.created.verdict is Verdict.ACKNOWLEDGED:
+                yield f"{timer_log.number} was acknowledged and is lost"
+        elif timer_log.row.status not in ENDS:
+            yield f"{timer_log.number} is stuck: {timer_log.row.status}"
+        elif timer_log.row.status is Status.FAILED and not timer_log.row.last_error:
+            yield f"{timer_log.number} failed without a word"
 
 
 def nothing_leaks(history: History) -> Iterator[str]:
@@ -94,36 +102,36 @@ def nothing_leaks(history: History) -> Iterator[str]:
 
 def sent_once(history: History) -> Iterator[str]:
     """Nothing is sent again, unless whoever sent it was lost before the outcome was written."""
-    for story in history.stories:
-        for before, after in pairwise(story.sends):
-            if spec_sent(story, after).delivery is Delivery.AT_MOST_ONCE:
-                yield f"{story.number} was sent twice, at most once allowed"
+    for timer_log in history.timer_logs:
+        for before, after in pairwise(timer_log.sends):
+            if spec_sent(timer_log, after).delivery is Delivery.AT_MOST_ONCE:
+                yield f"{timer_log.number} was sent twice, at most once allowed"
             if not history.was_lost(before.process, before.sent_s, after.sent_s):
-                yield f"{story.number} was sent again while {before.process} lived"
+                yield f"{timer_log.number} was sent again while {before.process} lived"
             if after.attempt <= before.attempt:
-                yield f"{story.number} was sent as attempt {before.attempt}, then {after.attempt}"
-        if len({send.webhook_id for send in story.sends}) > 1:
-            yield f"{story.number} was sent under several webhook-ids"
+                yield f"{timer_log.number} was sent as attempt {before.attempt} and {after.attempt}"
+        if len({send.webhook_id for send in timer_log.sends}) > 1:
+            yield f"{timer_log.number} was sent under several webhook-ids"
 
 
 def outcome_is_true(history: History) -> Iterator[str]:
     """A timer is completed if and only if a receiver answered 2xx, and its words tell the truth."""
-    for story in history.stories:
-        if story.row is None:
+    for timer_log in history.timer_logs:
+        if timer_log.row is None:
             continue
-        row, sends = story.row, story.sends
+        row, sends = timer_log.row, timer_log.sends
         answers = [send for send in sends if send.status is not None]
         delivered = [send for send in answers if send.status == 200]
         if row.status is Status.COMPLETED and not delivered:
-            yield f"{story.number} is completed, and no receiver said so"
+            yield f"{timer_log.number} is completed, and no receiver said so"
         for send in delivered:
             lost = history.was_lost(send.process, send.sent_s)
             if row.status is not Status.COMPLETED and not lost:
-                yield f"{story.number} is {row.status}, and its receiver answered 200"
+                yield f"{timer_log.number} is {row.status}, and its receiver answered 200"
         if row.status is Status.FAILED:
-            yield from _failed_truly(history, story, row)
+            yield from _failed_truly(history, timer_log, row)
         if row.attempt < max((send.attempt for send in sends), default=0):
-            yield f"{story.number} counts {row.attempt} attempts, and more were sent"
+            yield f"{timer_log.number} counts {row.attempt} attempts, and more were sent"
 
 
 CHECKERS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
@@ -145,38 +153,42 @@ def broken_promises(history: History) -> list[str]:
     ]
 
 
-def latest(history: History, story: Story, due_s: float) -> float:
+def latest(history: History, timer_log: TimerLog, due_s: float) -> float:
     """Say when a timer due at `due_s` must have been sent, after the troubles it ran into.
 
     Who is late because of one trouble may be so because of the next as well: an heir may die. Locks
     of other timers are none of its own.
     """
-    punctual_s = PUNCTUAL_S + (LOCK_MET_S if any(each.locks for each in history.stories) else 0.0)
+    punctual_s = PUNCTUAL_S + (
+        LOCK_MET_S if any(each.locks for each in history.timer_logs) else 0.0
+    )
     latest_s = in_time_s = due_s + punctual_s
-    troubles = [*history.troubles, *story.locks]
+    troubles = [*history.troubles, *timer_log.locks]
     for trouble in sorted(troubles, key=lambda trouble: trouble.began_s):
-        over_s = recovered_s(history, trouble, story)
+        over_s = recovered_s(history, trouble, timer_log)
         is_met = trouble.began_s <= latest_s and over_s >= due_s
-        if is_met and (latest_s > in_time_s or concerns(history, trouble, story)):
+        if is_met and (latest_s > in_time_s or concerns(history, trouble, timer_log)):
             latest_s = max(latest_s, over_s + punctual_s)
     return latest_s
 
 
-def concerns(history: History, trouble: Trouble, story: Story) -> bool:
+def concerns(history: History, trouble: Trouble, timer_log: TimerLog) -> bool:
     """Tell whether a timer was in the hands of who has a trouble."""
     if trouble.process is None:
         return True
-    took_part = {wish.process for wish in story.wishes} | {send.process for send in story.sends}
+    took_part = {request.process for request in timer_log.requests} | {
+        send.process for send in timer_log.sends
+    }
     if trouble.process in took_part:
         return True
-    timer_id = story.row.id if story.row else None
+    timer_id = timer_log.row.id if timer_log.row else None
     was_held = any(
         timer_id in loss.held for loss in history.losses if loss.process == trouble.process
     )
     return was_held or (timer_id is not None and shard_of(timer_id) in trouble.shards)
 
 
-def recovered_s(history: History, trouble: Trouble, story: Story) -> float:
+def recovered_s(history: History, trouble: Trouble, timer_log: TimerLog) -> float:
     """Say when a timer's trouble is over: who has it goes on, or another one has taken over.
 
     What a process was still asked for after that it takes up when it goes on.
@@ -184,7 +196,8 @@ def recovered_s(history: History, trouble: Trouble, story: Story) -> float:
     watchers = [life for life in history.lives.values() if life.process != trouble.process]
     taken_over_s = min((_taken_over_s(history, trouble, life) for life in watchers), default=inf)
     was_asked_late = any(
-        wish.process == trouble.process and wish.answered_s > taken_over_s for wish in story.wishes
+        request.process == trouble.process and request.answered_s > taken_over_s
+        for request in timer_log.requests
     )
     gone_on_s = _gone_on_s(history, trouble)
     if trouble.process is None or was_asked_late:
@@ -216,32 +229,33 @@ def _of(history: History, process: str | None) -> list[Trouble]:
     return sorted(troubles, key=lambda trouble: trouble.began_s)
 
 
-def spec_sent(story: Story, send: Send) -> TimerSpec:
-    return story.wishes[send.version].spec
+def spec_sent(timer_log: TimerLog, send: Send) -> TimerSpec:
+    return timer_log.requests[send.version].spec
 
 
-def is_brief(story: Story) -> bool:
-    return all(temper_of(wish.spec) in BRIEF for wish in story.wishes)
+def is_brief(timer_log: TimerLog) -> bool:
+    return all(behaviour_of(request.spec) in BRIEF for request in timer_log.requests)
 
 
-def temper_of(spec: TimerSpec) -> Temper:
-    return Temper(spec.callback_url.removeprefix("http://").split(".")[0])
+def behaviour_of(spec: TimerSpec) -> Behaviour:
+    return Behaviour(spec.callback_url.removeprefix("http://").split(".")[0])
 
 
-def wish_of(story: Story, row: Timer) -> Wish:
-    """Find the wish that the row has come to."""
+def request_of(timer_log: TimerLog, row: Timer) -> Request:
+    """Find the request that the row has come to."""
     return next(
-        wish
-        for wish in story.wishes
-        if wish.spec.callback_payload == row.spec.callback_payload and wish.asked != Asked.CANCEL
+        request
+        for request in timer_log.requests
+        if request.spec.callback_payload == row.spec.callback_payload
+        and request.asked != Asked.CANCEL
     )
 
 
-def expected_s(history: History, story: Story, row: Timer) -> float:
+def expected_s(history: History, timer_log: TimerLog, row: Timer) -> float:
     """Say when a timer is to fire: what a lost reply or hint has hidden a loader finds later."""
-    wish = wish_of(story, row)
-    known_s, due_s = wish.answered_s, second(row.spec.execute_at)
-    if wish.verdict is Verdict.UNKNOWN:
+    request = request_of(timer_log, row)
+    known_s, due_s = request.answered_s, second(row.spec.execute_at)
+    if request.verdict is Verdict.UNKNOWN:
         known_s += history.interval_s
     for unheard in history.unheard:
         is_meant = row.id in unheard.timers or shard_of(row.id) in unheard.shards
@@ -250,57 +264,58 @@ def expected_s(history: History, story: Story, row: Timer) -> float:
     return max(due_s, known_s)
 
 
-def first_fired_s(story: Story, row: Timer) -> float | None:
+def first_fired_s(timer_log: TimerLog, row: Timer) -> float | None:
     """Say when a timer was first sent, or ended without that."""
-    if story.sends:
-        return story.sends[0].sent_s
+    if timer_log.sends:
+        return timer_log.sends[0].sent_s
     if row.status in ENDS:
         return second(row.executed_at or row.updated_at)
     return None
 
 
-def not_asked_to_cancel(story: Story) -> bool:
+def not_asked_to_cancel(timer_log: TimerLog) -> bool:
     return not any(
-        wish.asked is Asked.CANCEL and wish.verdict is not Verdict.REFUSED for wish in story.wishes
+        request.asked is Asked.CANCEL and request.verdict is not Verdict.REFUSED
+        for request in timer_log.requests
     )
 
 
-def _canceled_for_good(story: Story) -> Iterator[str]:
-    if story.sends:
-        yield f"{story.number} was sent, though its cancel was acknowledged"
-    if story.row is None or story.row.status is not Status.CANCELED:
-        yield f"{story.number} is not canceled, though that was acknowledged"
+def _canceled_for_good(timer_log: TimerLog) -> Iterator[str]:
+    if timer_log.sends:
+        yield f"{timer_log.number} was sent, though its cancel was acknowledged"
+    if timer_log.row is None or timer_log.row.status is not Status.CANCELED:
+        yield f"{timer_log.number} is not canceled, though that was acknowledged"
 
 
-def _fires_as_updated(story: Story, wish: Wish, later: list[Wish]) -> Iterator[str]:
+def _fires_as_updated(timer_log: TimerLog, request: Request, later: list[Request]) -> Iterator[str]:
     allowed = {
         each.version
         for each in later
         if each.asked is Asked.UPDATE and each.verdict is not Verdict.REFUSED
     }
-    for send in story.sends:
-        if send.sent_s < wish.asked_s:
-            yield f"{story.number} was sent before version {wish.version} was acknowledged"
+    for send in timer_log.sends:
+        if send.sent_s < request.asked_s:
+            yield f"{timer_log.number} was sent before version {request.version} was acknowledged"
         elif send.version not in allowed:
-            yield f"{story.number} was sent as {send.version} after {wish.version} was acknowledged"
+            yield f"{timer_log.number} was sent as {send.version} after {request.version} was kept"
 
 
-def _failed_truly(history: History, story: Story, row: Timer) -> Iterator[str]:
+def _failed_truly(history: History, timer_log: TimerLog, row: Timer) -> Iterator[str]:
     words = row.last_error or ""
     if words.startswith("missed"):
         if row.spec.misfire_grace_s is None:
-            yield f"{story.number} has no grace to miss: {words}"
+            yield f"{timer_log.number} has no grace to miss: {words}"
         else:
             over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
-            lost = any(history.was_lost(send.process, send.sent_s) for send in story.sends)
-            in_time = latest(history, story, expected_s(history, story, row)) < over_s
-            if is_brief(story) and in_time and not lost:
-                yield f"{story.number} was missed without need: {words}"
+            lost = any(history.was_lost(send.process, send.sent_s) for send in timer_log.sends)
+            in_time = latest(history, timer_log, expected_s(history, timer_log, row)) < over_s
+            if is_brief(timer_log) and in_time and not lost:
+                yield f"{timer_log.number} was missed without need: {words}"
     elif words.startswith("outcome unknown"):
         if not history.losses:
-            yield f"{story.number} has an unknown outcome, and nobody died"
+            yield f"{timer_log.number} has an unknown outcome, and nobody died"
     elif words.startswith("HTTP"):
-        if not any(words.startswith(f"HTTP {send.status} ") for send in story.sends):
-            yield f"{story.number} failed with an answer that nobody gave: {words}"
-    elif words.startswith("internal error") and temper_of(row.spec) is not Temper.POISON:
-        yield f"{story.number} broke our own code: {words}"
+        if not any(words.startswith(f"HTTP {send.status} ") for send in timer_log.sends):
+            yield f"{timer_log.number} failed with an answer that nobody gave: {words}"
+    elif words.startswith("internal error") and behaviour_of(row.spec) is not Behaviour.POISON:
+        yield f"{timer_log.number} broke our own code: {words}"

@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from tests.simulation.far_end import Temper, url_of
-from tests.simulation.history import Asked, Sight, Story, Verdict, Wish
+from tests.simulation.far_end import Behaviour, url_of
+from tests.simulation.history import Asked, Request, Sight, TimerLog, Verdict
 from tests.simulation.world import ConnectionLostError, World
 from timer_trio.domain.errors import (
     ContentionError,
@@ -34,7 +34,7 @@ def spec_of(
     version: int,
     *,
     in_s: float,
-    temper: Temper = Temper.FAST,
+    behaviour: Behaviour = Behaviour.FAST,
     place: int = 0,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     timeout_s: float = 3.0,
@@ -43,7 +43,7 @@ def spec_of(
     """Say what a consumer wants; its payload tells the timer and the version."""
     return TimerSpec(
         execute_at=world.now() + timedelta(seconds=in_s),
-        callback_url=url_of(temper, place),
+        callback_url=url_of(behaviour, place),
         callback_method=Method.POST,
         callback_headers={},
         callback_payload=payload_of(number, version),
@@ -59,19 +59,19 @@ def payload_of(number: int, version: int) -> JsonText:
 
 
 class Consumer:
-    """A consumer of one timer; what it asks for, and what it is told, goes into its story."""
+    """A consumer of one timer; what it asks for, and what it is told, goes into its timer_log."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.story = Story(number=len(world.history.stories))
-        world.history.stories.append(self.story)
+        self.timer_log = TimerLog(number=len(world.history.timer_logs))
+        world.history.timer_logs.append(self.timer_log)
         self.timer_id: TimerId | None = None
 
     async def create(
         self,
         *,
         in_s: float,
-        temper: Temper = Temper.FAST,
+        behaviour: Behaviour = Behaviour.FAST,
         place: int = 0,
         delivery: Delivery = Delivery.AT_LEAST_ONCE,
         timeout_s: float = 3.0,
@@ -81,10 +81,10 @@ class Consumer:
         """Ask for a timer; `under_way_s`: in an import, that long after it was given its id."""
         spec = spec_of(
             self._world,
-            self.story.number,
+            self.timer_log.number,
             0,
             in_s=in_s,
-            temper=temper,
+            behaviour=behaviour,
             place=place,
             delivery=delivery,
             timeout_s=timeout_s,
@@ -102,16 +102,16 @@ class Consumer:
 
         await self._ask(Asked.CREATE, spec, create)
 
-    async def update(self, *, in_s: float, temper: Temper | None = None) -> None:
+    async def update(self, *, in_s: float, behaviour: Behaviour | None = None) -> None:
         """Ask for another time, and another payload, and it may be another receiver."""
-        number = self.story.number
-        version = len(self.story.wishes)
+        number = self.timer_log.number
+        version = len(self.timer_log.requests)
         change: SpecChange = {
             "execute_at": self._world.now() + timedelta(seconds=in_s),
             "callback_payload": payload_of(number, version),
         }
-        if temper is not None:
-            change["callback_url"] = url_of(temper)
+        if behaviour is not None:
+            change["callback_url"] = url_of(behaviour)
 
         async def update(replica: Replica) -> None:
             await replica._intake.update(self._id(), change)
@@ -131,34 +131,36 @@ class Consumer:
             timer = await process.request(lambda replica: replica._storage.get(self._id()))
         except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
             return
-        self.story.sights.append(Sight(status=timer.status, asked_s=asked_s))
+        self.timer_log.sights.append(Sight(status=timer.status, asked_s=asked_s))
 
     async def _ask(
         self, asked: Asked, spec: TimerSpec, call: Callable[[Replica], Awaitable[None]]
     ) -> None:
         process = await self._world.any_process()
-        version = len(self.story.wishes)
-        wish = Wish(
+        version = len(self.timer_log.requests)
+        request = Request(
             asked=asked,
             version=version,
             spec=spec,
             asked_s=trio.current_time(),
             process=process.name,
         )
-        self.story.wishes.append(wish)
+        self.timer_log.requests.append(request)
         try:
             await process.request(call)
-            wish.verdict = Verdict.ACKNOWLEDGED
+            request.verdict = Verdict.ACKNOWLEDGED
         except REFUSALS:
-            wish.verdict = Verdict.REFUSED
+            request.verdict = Verdict.REFUSED
         except (StorageUnavailableError, ConnectionLostError):
             await trio.sleep(PATIENCE_S)
-        wish.answered_s = trio.current_time()
+        request.answered_s = trio.current_time()
 
     def _wanted(self) -> TimerSpec:
         """Say what the timer should be now, as far as the consumer knows."""
         return next(
-            wish.spec for wish in reversed(self.story.wishes) if wish.verdict is not Verdict.REFUSED
+            request.spec
+            for request in reversed(self.timer_log.requests)
+            if request.verdict is not Verdict.REFUSED
         )
 
     def _id(self) -> TimerId:

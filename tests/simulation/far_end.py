@@ -1,4 +1,4 @@
-"""The far end of callbacks: receivers of every temper, and a transport that reaches them."""
+"""The far end of callbacks: receivers of every behaviour, and a transport that reaches them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timer_trio.testing.receiver import read_head
 from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
 
 
-class Temper(StrEnum):
+class Behaviour(StrEnum):
     """How a receiver behaves; the host name of its URL.
 
     A closing one closes a kept connection that has brought it a part of the request: whoever sent
@@ -34,7 +34,9 @@ class Temper(StrEnum):
     DEAD = "dead"
 
 
-BRIEF: Final = frozenset({Temper.FAST, Temper.ERROR, Temper.REFUSED, Temper.BROKEN, Temper.POISON})
+BRIEF: Final = frozenset(
+    {Behaviour.FAST, Behaviour.ERROR, Behaviour.REFUSED, Behaviour.BROKEN, Behaviour.POISON}
+)
 """They hold a slot for a moment only, so their timers never wait for one."""
 
 CONNECT_S: Final = 0.005
@@ -43,13 +45,13 @@ CLOSES_S: Final = 0.2
 SLOW_S: Final = 6.0
 
 
-def url_of(temper: Temper, place: int = 0) -> str:
-    """Name a receiver of this temper; those of other places are other destinations."""
-    return f"http://{temper}.{place}.test/hook" if place else f"http://{temper}.test/hook"
+def url_of(behaviour: Behaviour, place: int = 0) -> str:
+    """Name a receiver of this behaviour; those of other places are other destinations."""
+    return f"http://{behaviour}.{place}.test/hook" if place else f"http://{behaviour}.test/hook"
 
 
-def temper_at(host: str) -> Temper:
-    return Temper(host.partition(".")[0])
+def behaviour_at(host: str) -> Behaviour:
+    return Behaviour(host.partition(".")[0])
 
 
 class FarEnd:
@@ -64,26 +66,26 @@ class FarEnd:
         self._on_send = on_send
 
     async def send(self, request: Request, permit: Permit) -> Answer:
-        temper = temper_at(request.endpoint.host)
-        await self._connect(temper)
+        behaviour = behaviour_at(request.endpoint.host)
+        await self._connect(behaviour)
         if not permit.may_send():
             raise WithheldError("this replica may not send any more")
         send = self._begin(request)
-        if temper is Temper.CLOSING:
+        if behaviour is Behaviour.CLOSING:
             await trio.sleep(CLOSES_S)
             if not permit.may_send():
                 raise WithheldError("this replica may not send any more")
             raise TransportError("connection refused by 192.0.2.3:80")
-        status = await self._answer(temper)
+        status = await self._answer(behaviour)
         send.status = status
         await self._thread.pass_point("callback answered")
         return Answer(status, (), b"")
 
-    async def _connect(self, temper: Temper) -> None:
+    async def _connect(self, behaviour: Behaviour) -> None:
         await trio.sleep(self._random.uniform(0.0, CONNECT_S))
-        if temper is Temper.DEAD:
+        if behaviour is Behaviour.DEAD:
             await trio.sleep_forever()
-        if temper is Temper.REFUSED:
+        if behaviour is Behaviour.REFUSED:
             raise TransportError("connection refused by 192.0.2.1:80")
         await self._thread.pass_point("callback connected")
 
@@ -101,12 +103,14 @@ class FarEnd:
         self._on_send(payload["number"], send)
         return send
 
-    async def _answer(self, temper: Temper) -> int:
-        if temper is Temper.SILENT:
+    async def _answer(self, behaviour: Behaviour) -> int:
+        if behaviour is Behaviour.SILENT:
             await trio.sleep_forever()
-        await trio.sleep(self._random.uniform(0.0, SLOW_S if temper is Temper.SLOW else FAST_S))
-        if temper is Temper.BROKEN:
+        await trio.sleep(
+            self._random.uniform(0.0, SLOW_S if behaviour is Behaviour.SLOW else FAST_S)
+        )
+        if behaviour is Behaviour.BROKEN:
             raise TransportError("connection reset by 192.0.2.2:80")
-        if temper is Temper.POISON:
+        if behaviour is Behaviour.POISON:
             raise TransportError(f"connection to {POISON} broke")
-        return 500 if temper is Temper.ERROR else 200
+        return 500 if behaviour is Behaviour.ERROR else 200

@@ -56,7 +56,7 @@ class Away:
 
 
 @dataclass(slots=True)
-class Weather:
+class Faults:
     """What goes wrong in a world, and when.
 
     `rates` are the shares of calls that fail in each way, `nth` names single calls of the first
@@ -162,7 +162,7 @@ class FaultyStorage(ForwardingStorage):
         *,
         process: str,
         thread: Thread,
-        weather: Weather,
+        faults: Faults,
         random: Random,
         statements: trio.Nursery,
         on_fault: Callable[[str, Fault], None],
@@ -171,7 +171,7 @@ class FaultyStorage(ForwardingStorage):
         super().__init__(database)
         self._process = process
         self._thread = thread
-        self._weather = weather
+        self._faults = faults
         self._random = random
         self._statements = statements
         self._on_fault = on_fault
@@ -192,8 +192,8 @@ class FaultyStorage(ForwardingStorage):
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
         """Hear what is said while the database can be reached, a little later; some is lost."""
-        if self._weather.deaf:
-            await trio.sleep(self._weather.delay_s)
+        if self._faults.deaf:
+            await trio.sleep(self._faults.delay_s)
             raise DeafError("what is notified does not arrive")
         async with trio.open_nursery() as nursery:
 
@@ -205,19 +205,19 @@ class FaultyStorage(ForwardingStorage):
         raise StorageUnavailableError("the connection broke")
 
     async def _deliver(self, hint: Hint, on_hint: Callable[[Hint], None]) -> None:
-        if self._random.random() < self._weather.lost_hints:
+        if self._random.random() < self._faults.lost_hints:
             self._on_unheard(hint)
             return
-        await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
+        await trio.sleep(self._random.uniform(0.0, self._faults.delay_s))
         await self._thread.thawed()
         on_hint(hint)
 
     async def _break_off_when_away(self, listening: trio.CancelScope) -> None:
-        await trio.sleep_until(self._weather.next_away_s(self._process) + BREAK_NOTICED_S)
+        await trio.sleep_until(self._faults.next_away_s(self._process) + BREAK_NOTICED_S)
         listening.cancel()
 
     async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
-        fault = self._weather.fault(len(self.calls), self._random)
+        fault = self._faults.fault(len(self.calls), self._random)
         self.calls.append(verb)
         answers: list[outcome.Outcome[T]] = []
         answered = trio.Event()
@@ -250,7 +250,7 @@ class FaultyStorage(ForwardingStorage):
         return answer
 
     async def _travel(self) -> None:
-        if self._weather.delay_s:
-            await trio.sleep(self._random.uniform(0.0, self._weather.delay_s))
-        if self._weather.is_away(self._process, trio.current_time()):
+        if self._faults.delay_s:
+            await trio.sleep(self._random.uniform(0.0, self._faults.delay_s))
+        if self._faults.is_away(self._process, trio.current_time()):
             raise StorageUnavailableError("the database is away")

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Wish:
+class Request:
     """Something a consumer asked for; `version` marks the payload that would be sent from then."""
 
     asked: Asked
@@ -63,11 +63,11 @@ class Sight:
 
 
 @dataclass(slots=True)
-class Story:
+class TimerLog:
     """One timer from its creation to its end; `row` is what the database holds at the very end."""
 
     number: int
-    wishes: list[Wish] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     locks: list[Trouble] = field(default_factory=list)
@@ -75,8 +75,8 @@ class Story:
     row: Timer | None = None
 
     @property
-    def created(self) -> Wish:
-        return self.wishes[0]
+    def created(self) -> Request:
+        return self.requests[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class History:
     """`interval_s`: between two looks of a loader at what falls due soon."""
 
     interval_s: float = 0.0
-    stories: list[Story] = field(default_factory=list)
+    timer_logs: list[TimerLog] = field(default_factory=list)
     lives: dict[str, Life] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)

@@ -12,7 +12,7 @@ import trio
 from tests.simulation.changes import SETTINGS, Change, history_of_change
 from tests.simulation.checkers import broken_promises, hardly_late
 from tests.simulation.consumers import Consumer
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.seeds import seeds
 from tests.simulation.world import Build, Process, World, run_world
@@ -51,12 +51,12 @@ def test_nor_is_anybody_where_destinations_fill_their_shares_of_the_cache(
 @pytest.mark.parametrize("seed", seeds(0.5))
 @pytest.mark.parametrize("change", Change)
 @pytest.mark.parametrize(
-    "weather", [Weather(deaf=True), Weather(lost_hints=0.3)], ids=["deaf", "lost"]
+    "faults", [Faults(deaf=True), Faults(lost_hints=0.3)], ids=["deaf", "lost"]
 )
 def test_nor_is_anybody_where_hints_do_not_arrive(
-    seed: int, change: Change, weather: Weather
+    seed: int, change: Change, faults: Faults
 ) -> None:
-    assert not broken_promises(history_of_change(seed, change, weather=weather))
+    assert not broken_promises(history_of_change(seed, change, faults=faults))
 
 
 @pytest.mark.parametrize("change", [Change.JOIN, Change.FREEZE])
@@ -131,6 +131,6 @@ def test_successor_hears_of_the_last_create_of_one_that_was_alone() -> None:
         await world.start_process(alone=False)
 
     build = Build(settings=SETTINGS, storage=SlowCreate)
-    history = run_world(1, Weather(), script, build)
-    assert len(history.stories) == 1
+    history = run_world(1, Faults(), script, build)
+    assert len(history.timer_logs) == 1
     assert not broken_promises(history)

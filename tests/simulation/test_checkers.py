@@ -21,7 +21,7 @@ from tests.simulation.checkers import (
     sent_once,
 )
 from tests.simulation.history import History
-from tests.simulation.plots import Plot, random_history
+from tests.simulation.scenarios import Scenario, random_history
 from tests.simulation.world import Build
 from timer_trio.delivery import loader
 from timer_trio.domain.membership import LeaseTimes, Vitals
@@ -46,9 +46,9 @@ TRIES = 300
 Checker = Callable[[History], Iterator[str]]
 
 
-def assert_found_out(checker: Checker, plot: Plot, build: Build | None = None) -> None:
+def assert_found_out(checker: Checker, scenario: Scenario, build: Build | None = None) -> None:
     """Run histories until the checker finds fault."""
-    assert any(list(checker(random_history(seed, plot, build))) for seed in range(TRIES))
+    assert any(list(checker(random_history(seed, scenario, build))) for seed in range(TRIES))
 
 
 class FastClock(MemoryStorage):
@@ -220,64 +220,64 @@ class SilentSweep(MemoryStorage):
 
 
 @pytest.mark.parametrize(
-    ("storage", "checker", "plot"),
+    ("storage", "checker", "scenario"),
     [
-        (FastClock, never_early, Plot.CALM),
-        (ForgetfulLoad, hardly_late, Plot.CRASH),
-        (PoliteCancel, acknowledged_holds, Plot.CALM),
-        (LateCancel, acknowledged_holds, Plot.CALM),
-        (ForgetfulUpdate, acknowledged_holds, Plot.CALM),
-        (EagerRefusal, acknowledged_holds, Plot.CRASH),
-        (PendingWhileClaimed, pending_is_unsent, Plot.CALM),
-        (LosingCreate, nothing_lost, Plot.CALM),
-        (LosingSettle, nothing_lost, Plot.CALM),
-        (WordlessSettle, nothing_lost, Plot.CALM),
-        (GreedyClaim, sent_once, Plot.TWO_REPLICAS),
-        (GreedyClaim, sent_once, Plot.FLEET),
-        (CarelessSettle, sent_once, Plot.FREEZE),
-        (OptimisticSettle, outcome_is_true, Plot.CALM),
-        (SilentClaim, hardly_late, Plot.LOCKS),
-        (StubbornClaim, hardly_late, Plot.LOCKS),
-        (SilentSettle, nothing_lost, Plot.LOCKS),
-        (SilentSweep, nothing_lost, Plot.LOCKS),
+        (FastClock, never_early, Scenario.CALM),
+        (ForgetfulLoad, hardly_late, Scenario.CRASH),
+        (PoliteCancel, acknowledged_holds, Scenario.CALM),
+        (LateCancel, acknowledged_holds, Scenario.CALM),
+        (ForgetfulUpdate, acknowledged_holds, Scenario.CALM),
+        (EagerRefusal, acknowledged_holds, Scenario.CRASH),
+        (PendingWhileClaimed, pending_is_unsent, Scenario.CALM),
+        (LosingCreate, nothing_lost, Scenario.CALM),
+        (LosingSettle, nothing_lost, Scenario.CALM),
+        (WordlessSettle, nothing_lost, Scenario.CALM),
+        (GreedyClaim, sent_once, Scenario.TWO_REPLICAS),
+        (GreedyClaim, sent_once, Scenario.FLEET),
+        (CarelessSettle, sent_once, Scenario.FREEZE),
+        (OptimisticSettle, outcome_is_true, Scenario.CALM),
+        (SilentClaim, hardly_late, Scenario.LOCKS),
+        (StubbornClaim, hardly_late, Scenario.LOCKS),
+        (SilentSettle, nothing_lost, Scenario.LOCKS),
+        (SilentSweep, nothing_lost, Scenario.LOCKS),
     ],
 )
 def test_broken_storage_is_found_out(
-    storage: type[MemoryStorage], checker: Checker, plot: Plot
+    storage: type[MemoryStorage], checker: Checker, scenario: Scenario
 ) -> None:
-    assert_found_out(checker, plot, Build(storage=storage))
+    assert_found_out(checker, scenario, Build(storage=storage))
 
 
 def test_missing_fence_is_found_out() -> None:
     build = Build(lease=LeaseTimes(fence_s=float("inf")))
-    assert_found_out(sent_once, Plot.FREEZE, build)
+    assert_found_out(sent_once, Scenario.FREEZE, build)
 
 
 def test_missing_sweep_is_found_out() -> None:
     build = Build(lease=LeaseTimes(dead_after_s=float("inf")))
-    assert_found_out(nothing_lost, Plot.CRASH, build)
-    assert_found_out(hardly_late, Plot.TWO_REPLICAS, build)
+    assert_found_out(nothing_lost, Scenario.CRASH, build)
+    assert_found_out(hardly_late, Scenario.TWO_REPLICAS, build)
 
 
 def test_slow_sweep_is_found_out() -> None:
-    assert_found_out(hardly_late, Plot.CRASH, Build(lease=LeaseTimes(dead_after_s=8.0)))
+    assert_found_out(hardly_late, Scenario.CRASH, Build(lease=LeaseTimes(dead_after_s=8.0)))
 
 
 def test_sweep_before_the_fence_is_found_out() -> None:
     build = Build(lease=LeaseTimes(fence_s=6.0, dead_after_s=2.1))
-    assert_found_out(sent_once, Plot.FREEZE, build)
+    assert_found_out(sent_once, Scenario.FREEZE, build)
 
 
 def test_missing_hand_over_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "LEAVE_S", 0.0)
-    assert_found_out(hardly_late, Plot.ROLLING)
+    assert_found_out(hardly_late, Scenario.ROLLING)
 
 
 def test_shards_let_go_too_soon_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "HANDOVER_S", 0.0)
-    assert_found_out(hardly_late, Plot.ROLLING)
+    assert_found_out(hardly_late, Scenario.ROLLING)
 
 
 def test_slot_that_is_never_released_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Slots, "release", lambda *_: None)
-    assert_found_out(nothing_leaks, Plot.CALM)
+    assert_found_out(nothing_leaks, Scenario.CALM)

@@ -6,7 +6,7 @@ import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.world import Build, World, run_world
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
@@ -29,9 +29,9 @@ def test_a_day_of_timers_fires_on_time() -> None:
     settings = Settings(loader_interval_s=150)
     # With a heartbeat every minute: a lone process has nobody to be swept by.
     lease = LeaseTimes(beat_interval_s=60.0, fence_s=180.0, dead_after_s=234.0)
-    history = run_world(1, Weather(delay_s=0.0), script, Build(settings=settings, lease=lease))
+    history = run_world(1, Faults(delay_s=0.0), script, Build(settings=settings, lease=lease))
     assert not broken_promises(history)
-    ends = [story.row.status for story in history.stories if story.row]
+    ends = [timer_log.row.status for timer_log in history.timer_logs if timer_log.row]
     assert ends == [Status.COMPLETED] * TIMERS
 
 

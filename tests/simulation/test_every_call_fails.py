@@ -7,8 +7,8 @@ import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Temper
-from tests.simulation.faults import Fault, Weather
+from tests.simulation.far_end import Behaviour
+from tests.simulation.faults import Fault, Faults
 from tests.simulation.history import History
 from tests.simulation.world import World, run_world
 from timer_trio.domain.timer import Delivery
@@ -25,7 +25,7 @@ def history_with(nth: dict[int, Fault], calls: list[str]) -> History:
         await world.settled()
         calls[:] = process.storage.calls
 
-    return run_world(SEED, Weather(nth=nth), script)
+    return run_world(SEED, Faults(nth=nth), script)
 
 
 @pytest.mark.parametrize("fault", Fault)
@@ -60,7 +60,7 @@ async def _fire_at_most_once(world: World) -> None:
 
 async def _fail(world: World) -> None:
     await trio.sleep(0.35)
-    await Consumer(world).create(in_s=1.0, temper=Temper.POISON)
+    await Consumer(world).create(in_s=1.0, behaviour=Behaviour.POISON)
 
 
 async def _move(world: World) -> None:
@@ -68,7 +68,7 @@ async def _move(world: World) -> None:
     consumer = Consumer(world)
     await consumer.create(in_s=1.0)
     if consumer.timer_id is not None:
-        await consumer.update(in_s=2.0, temper=Temper.ERROR)
+        await consumer.update(in_s=2.0, behaviour=Behaviour.ERROR)
 
 
 async def _cancel(world: World) -> None:

@@ -11,8 +11,8 @@ import trio
 
 from tests.simulation.checkers import broken_promises, sent_once
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Temper
-from tests.simulation.faults import Weather
+from tests.simulation.far_end import Behaviour
+from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world
 from timer_trio.domain.membership import LeaseTimes
@@ -30,18 +30,18 @@ def history_with(seed: int, build: Build, points: list[str]) -> History:
         await trio.sleep(1.5)
         async with trio.open_nursery() as nursery:
             for delivery in Delivery:
-                for temper in (Temper.FAST, Temper.ERROR, Temper.SLOW):
-                    nursery.start_soon(_fire, world, delivery, temper)
+                for behaviour in (Behaviour.FAST, Behaviour.ERROR, Behaviour.SLOW):
+                    nursery.start_soon(_fire, world, delivery, behaviour)
         await trio.sleep_until(ACTION_S)
         points[:] = world.processes[0].points
         await world.settled()
 
-    return run_world(seed, Weather(), script, build)
+    return run_world(seed, Faults(), script, build)
 
 
-async def _fire(world: World, delivery: Delivery, temper: Temper) -> None:
+async def _fire(world: World, delivery: Delivery, behaviour: Behaviour) -> None:
     consumer = Consumer(world)
-    await consumer.create(in_s=0.4, delivery=delivery, temper=temper, timeout_s=30.0)
+    await consumer.create(in_s=0.4, delivery=delivery, behaviour=behaviour, timeout_s=30.0)
     if consumer.timer_id is not None:
         await consumer.update(in_s=0.3)
 

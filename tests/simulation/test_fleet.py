@@ -9,7 +9,7 @@ import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
-from tests.simulation.faults import Weather
+from tests.simulation.faults import Faults
 from tests.simulation.world import TAKEOVER_S, World, run_world
 from timer_trio.domain.timer import SHARDS
 
@@ -58,7 +58,7 @@ def test_fifty_replicas_that_come_and_go_fire_all_in_time_and_move_few_shards() 
                 await change(world)
         await world.settled()
 
-    history = run_world(3, Weather(), script)
+    history = run_world(3, Faults(), script)
     assert not broken_promises(history)
     assert mean(shares) < 1.5 / REPLICAS
     assert max(shares) < 4 / REPLICAS

@@ -9,7 +9,7 @@ import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
-from tests.simulation.faults import Fault, Weather
+from tests.simulation.faults import Fault, Faults
 from tests.simulation.history import History
 from tests.simulation.world import World, run_world
 from timer_trio.domain.timer import Status, TimerId
@@ -21,16 +21,14 @@ MANY = 1_200
 """More than a replica has slots."""
 
 
-def history_of(
-    script: Callable[[World], Awaitable[None]], weather: Weather | None = None
-) -> History:
+def history_of(script: Callable[[World], Awaitable[None]], faults: Faults | None = None) -> History:
     async def run(world: World) -> None:
         await world.start_process()
         await world.processes[0].replica.wait_loaded()
         await script(world)
         await world.settled()
 
-    history = run_world(1, weather or Weather(), run)
+    history = run_world(1, faults or Faults(), run)
     assert not broken_promises(history)
     return history
 
@@ -57,8 +55,11 @@ def test_more_locked_rows_than_slots_take_none_from_healthy_timers() -> None:
             await trio.sleep(12.0)
             assert world.processes[0].held["timer_trio_in_flight"] == 0
 
-    history = history_of(script, Weather(delay_s=0.001))
-    assert all(story.row and story.row.status is Status.COMPLETED for story in history.stories)
+    history = history_of(script, Faults(delay_s=0.001))
+    assert all(
+        timer_log.row and timer_log.row.status is Status.COMPLETED
+        for timer_log in history.timer_logs
+    )
 
 
 def test_timer_canceled_as_soon_as_the_lock_goes_never_fires() -> None:
@@ -67,10 +68,10 @@ def test_timer_canceled_as_soon_as_the_lock_goes_never_fires() -> None:
         await world.lock(ids_of(consumer), LOCKED_S)
         await consumer.cancel()
 
-    (story,) = history_of(script).stories
-    assert not story.sends
-    assert story.row is not None
-    assert story.row.status is Status.CANCELED
+    (timer_log,) = history_of(script).timer_logs
+    assert not timer_log.sends
+    assert timer_log.row is not None
+    assert timer_log.row.status is Status.CANCELED
 
 
 def test_timer_whose_lock_outlasts_its_grace_is_missed_and_says_so() -> None:
@@ -78,10 +79,10 @@ def test_timer_whose_lock_outlasts_its_grace_is_missed_and_says_so() -> None:
         consumer = await create(world, 1.0, grace_s=1.0)
         await world.lock(ids_of(consumer), LOCKED_S)
 
-    (story,) = history_of(script).stories
-    assert not story.sends
-    assert story.row is not None
-    assert str(story.row.last_error).startswith("missed: ")
+    (timer_log,) = history_of(script).timer_logs
+    assert not timer_log.sends
+    assert timer_log.row is not None
+    assert str(timer_log.row.last_error).startswith("missed: ")
 
 
 def test_claim_whose_answer_was_lost_before_its_row_was_locked_is_found_again() -> None:
@@ -92,13 +93,13 @@ def test_claim_whose_answer_was_lost_before_its_row_was_locked_is_found_again() 
         await trio.sleep_until(claimed)
         calls = len(process.storage.calls)
         # Whatever comes next is answered in vain, and the claim is among it.
-        world.weather.nth = {calls + n: Fault.LOST_REPLY for n in range(3)}
+        world.faults.nth = {calls + n: Fault.LOST_REPLY for n in range(3)}
         while world.database._rows[consumer._id()].claim is None:  # noqa: ASYNC110 - virtual time
             await trio.sleep(0.001)
         await world.lock(ids_of(consumer), LOCKED_S)
 
-    (story,) = history_of(script).stories
-    assert [send.attempt for send in story.sends] == [1]
+    (timer_log,) = history_of(script).timer_logs
+    assert [send.attempt for send in timer_log.sends] == [1]
 
 
 def test_stop_does_not_wait_for_locked_rows_and_who_comes_next_fires_them() -> None:
@@ -112,8 +113,8 @@ def test_stop_does_not_wait_for_locked_rows_and_who_comes_next_fires_them() -> N
             assert trio.current_time() - began < 0.5
             await world.start_process()
 
-    (story,) = history_of(script).stories
-    assert len(story.sends) == 1
+    (timer_log,) = history_of(script).timer_logs
+    assert len(timer_log.sends) == 1
 
 
 def test_more_locked_rows_than_may_wait_are_left_to_the_loader(
@@ -127,4 +128,4 @@ def test_more_locked_rows_than_may_wait_are_left_to_the_loader(
         await world.lock(ids_of(*consumers), LOCKED_S)
         world.trouble("left to the loader", began_s, recovery_s=LOADER_S)
 
-    assert [len(story.sends) for story in history_of(script).stories] == [1, 1, 1]
+    assert [len(timer_log.sends) for timer_log in history_of(script).timer_logs] == [1, 1, 1]

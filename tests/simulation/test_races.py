@@ -10,8 +10,8 @@ import trio
 
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Temper
-from tests.simulation.faults import Weather
+from tests.simulation.far_end import Behaviour
+from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world
 from timer_trio.domain.timer import Delivery, DueTimer
@@ -49,9 +49,9 @@ def assert_harmless(
         await race(world)
         await world.settled()
 
-    history = run_world(1, Weather(delay_s=0.0), script, Build(storage=storage))
+    history = run_world(1, Faults(delay_s=0.0), script, Build(storage=storage))
     assert not broken_promises(history)
-    assert all(len(story.sends) == 1 for story in history.stories)
+    assert all(len(timer_log.sends) == 1 for timer_log in history.timer_logs)
     return history
 
 
@@ -105,10 +105,10 @@ def test_timer_freed_by_a_sweep_waits_for_who_has_it_in_hand(delivery: Delivery)
     """Its replica was frozen, say, and nobody else has claimed it since."""
 
     async def race(world: World) -> None:
-        await Consumer(world).create(in_s=0.05, temper=Temper.SILENT, delivery=delivery)
+        await Consumer(world).create(in_s=0.05, behaviour=Behaviour.SILENT, delivery=delivery)
         await trio.sleep(0.2)
         assert await world.database.sweep(world.processes[0].replica.replica_id, None, world.now())
 
-    (story,) = assert_harmless(MemoryStorage, race).stories
-    assert story.row is not None
-    assert (story.row.attempt, story.row.last_error) == (1, "timed out after 3s")
+    (timer_log,) = assert_harmless(MemoryStorage, race).timer_logs
+    assert timer_log.row is not None
+    assert (timer_log.row.attempt, timer_log.row.last_error) == (1, "timed out after 3s")

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Temper
-from tests.simulation.faults import Away, Weather
+from tests.simulation.far_end import Behaviour
+from tests.simulation.faults import Away, Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.config import Settings
@@ -20,7 +20,7 @@ GRACE_S = 10.0
 
 
 def world_with(
-    script: Callable[[World, Process], Awaitable[None]], weather: Weather | None = None
+    script: Callable[[World, Process], Awaitable[None]], faults: Faults | None = None
 ) -> History:
     """Run a script beside a replica that has loaded."""
 
@@ -30,7 +30,7 @@ def world_with(
         await script(world, process)
 
     build = Build(settings=Settings(shutdown_grace_s=GRACE_S))
-    return run_world(1, weather or Weather(), main, build)
+    return run_world(1, faults or Faults(), main, build)
 
 
 def row_of(world: World, consumer: Consumer) -> Timer:
@@ -46,20 +46,22 @@ async def stop_took_s(process: Process) -> float:
 
 @pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize(
-    ("temper", "in_s"), [(Temper.FAST, 0.15), (Temper.DEAD, 0.0)], ids=["asleep", "connecting"]
+    ("behaviour", "in_s"),
+    [(Behaviour.FAST, 0.15), (Behaviour.DEAD, 0.0)],
+    ids=["asleep", "connecting"],
 )
 def test_stop_gives_back_at_once_what_has_not_been_sent(
-    temper: Temper, in_s: float, delivery: Delivery
+    behaviour: Behaviour, in_s: float, delivery: Delivery
 ) -> None:
     async def script(world: World, process: Process) -> None:
         consumer = Consumer(world)
-        await consumer.create(in_s=in_s, temper=temper, delivery=delivery)
+        await consumer.create(in_s=in_s, behaviour=behaviour, delivery=delivery)
         await trio.sleep(0.1)
         assert row_of(world, consumer).status is Status.EXECUTING
         assert await stop_took_s(process) < 0.5
         assert row_of(world, consumer).status is Status.PENDING
         assert row_of(world, consumer).attempt == 0
-        assert not consumer.story.sends
+        assert not consumer.timer_log.sends
 
     world_with(script)
 
@@ -67,9 +69,9 @@ def test_stop_gives_back_at_once_what_has_not_been_sent(
 def test_what_was_sent_on_a_connection_that_closed_is_not_given_back() -> None:
     async def script(world: World, process: Process) -> None:
         consumer = Consumer(world)
-        await consumer.create(in_s=0.0, temper=Temper.CLOSING)
+        await consumer.create(in_s=0.0, behaviour=Behaviour.CLOSING)
         await trio.sleep(0.15)
-        assert consumer.story.sends
+        assert consumer.timer_log.sends
         await process.stop()
         assert row_of(world, consumer).status is Status.FAILED
 
@@ -80,7 +82,7 @@ def test_stop_waits_for_answers_within_the_grace() -> None:
     async def script(world: World, process: Process) -> None:
         consumers = [Consumer(world) for _ in range(20)]
         for place, consumer in enumerate(consumers):
-            await consumer.create(in_s=0.0, temper=Temper.SLOW, place=place, timeout_s=9.0)
+            await consumer.create(in_s=0.0, behaviour=Behaviour.SLOW, place=place, timeout_s=9.0)
         await trio.sleep(0.1)
         await process.stop()
         assert {row_of(world, each).status for each in consumers} == {Status.COMPLETED}
@@ -93,8 +95,8 @@ def test_what_is_not_answered_in_time_is_unknown(hurry: bool) -> None:  # noqa: 
     async def script(world: World, process: Process) -> None:
         once, again = Consumer(world), Consumer(world)
         delivery = Delivery.AT_MOST_ONCE
-        await once.create(in_s=0.0, temper=Temper.SILENT, delivery=delivery, timeout_s=60.0)
-        await again.create(in_s=0.0, temper=Temper.SILENT, timeout_s=60.0)
+        await once.create(in_s=0.0, behaviour=Behaviour.SILENT, delivery=delivery, timeout_s=60.0)
+        await again.create(in_s=0.0, behaviour=Behaviour.SILENT, timeout_s=60.0)
         await trio.sleep(0.1)
         if hurry:
             process.replica.stop()
@@ -105,8 +107,8 @@ def test_what_is_not_answered_in_time_is_unknown(hurry: bool) -> None:  # noqa: 
         assert row_of(world, again).status is Status.EXECUTING
         await world.start_process()
         await trio.sleep(0.5)
-        assert [send.attempt for send in again.story.sends] == [1, 2]
-        assert len(once.story.sends) == 1
+        assert [send.attempt for send in again.timer_log.sends] == [1, 2]
+        assert len(once.timer_log.sends) == 1
 
     world_with(script)
 
@@ -133,7 +135,7 @@ def test_stop_rides_out_a_short_outage() -> None:
         assert row_of(world, consumer).status is Status.COMPLETED
         assert not world.database._counters
 
-    world_with(script, Weather(outages=[Away(began_s=0.51, ended_s=4.0)]))
+    world_with(script, Faults(outages=[Away(began_s=0.51, ended_s=4.0)]))
 
 
 def test_stop_in_a_long_outage_says_that_outcomes_are_lost() -> None:
@@ -142,9 +144,9 @@ def test_stop_in_a_long_outage_says_that_outcomes_are_lost() -> None:
         await trio.sleep_until(2.0)
         await process.stop()
 
-    weather = Weather(outages=[Away(began_s=0.51, ended_s=60.0)])
+    faults = Faults(outages=[Away(began_s=0.51, ended_s=60.0)])
     with pytest.RaisesGroup(OutcomesLostError, flatten_subgroups=True):
-        world_with(script, weather)
+        world_with(script, faults)
 
 
 def test_stop_ends_the_wait_for_a_database() -> None:
@@ -154,7 +156,7 @@ def test_stop_ends_the_wait_for_a_database() -> None:
         assert not process.replica.ready
         assert await stop_took_s(process) < 0.5
 
-    run_world(1, Weather(outages=[Away(began_s=0.0, ended_s=60.0)]), script)
+    run_world(1, Faults(outages=[Away(began_s=0.0, ended_s=60.0)]), script)
 
 
 def test_claim_that_is_not_answered_holds_up_no_stop() -> None:
@@ -165,4 +167,4 @@ def test_claim_that_is_not_answered_holds_up_no_stop() -> None:
         assert row_of(world, consumer).status is Status.PENDING
         assert await stop_took_s(process) < GRACE_S
 
-    world_with(script, Weather(outages=[Away(began_s=0.06, ended_s=60.0)]))
+    world_with(script, Faults(outages=[Away(began_s=0.06, ended_s=60.0)]))

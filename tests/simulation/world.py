@@ -27,9 +27,9 @@ from tests.simulation.faults import (
     UNLOCKED_RECOVERY_S,
     Away,
     Fault,
+    Faults,
     FaultyStorage,
     Thread,
-    Weather,
 )
 from tests.simulation.history import History, Life, Loss, Send, Trouble, Unheard
 from timer_trio.clock import Clock
@@ -87,7 +87,7 @@ class Process:
             world.database,
             process=self.name,
             thread=self._thread,
-            weather=world.weather,
+            faults=world.faults,
             random=world.random,
             statements=world.nursery,
             on_fault=self._note_fault,
@@ -118,7 +118,7 @@ class Process:
         world, now_s = self._world, trio.current_time()
         is_cut_off = any(
             away.began_s < now_s + FORESIGHT_S and away.ended_s > now_s - FORESIGHT_S
-            for away in world.weather.outages
+            for away in world.faults.outages
             if away.process in {None, self.name}
         )
         return self.is_alive and not (self.is_leaving or self.is_frozen or is_cut_off)
@@ -234,11 +234,9 @@ class Process:
 class World:
     """Where a history takes place. `random` is the only source of chance."""
 
-    def __init__(
-        self, random: Random, weather: Weather, build: Build, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, random: Random, faults: Faults, build: Build, nursery: trio.Nursery) -> None:
         self.random = random
-        self.weather = weather
+        self.faults = faults
         self.build = build
         self.nursery = nursery
         self.history = History(interval_s=build.settings.loader_interval_s)
@@ -246,7 +244,7 @@ class World:
         self.names: dict[ReplicaId, str] = {}
         self._came = trio.Event()
         self.database = _watched(build.storage, self)
-        for away in weather.outages:
+        for away in faults.outages:
             nursery.start_soon(self._note_outage, away)
 
     def now(self) -> datetime:
@@ -273,7 +271,7 @@ class World:
         return self.random.choice(self.alive)
 
     def sent(self, number: int, send: Send) -> None:
-        self.history.stories[number].sends.append(send)
+        self.history.timer_logs[number].sends.append(send)
 
     def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
         self.history.losses.append(Loss(process, trio.current_time(), held))
@@ -337,11 +335,11 @@ class World:
         )
         for timer_id in timer_ids:
             payload = self.database._rows[timer_id].timer.spec.callback_payload
-            self.history.stories[loads(payload or "")["number"]].locks.append(lock)
+            self.history.timer_logs[loads(payload or "")["number"]].locks.append(lock)
 
     async def settled(self) -> None:
         """Wait until every timer has ended, or until that takes too long; close the history."""
-        self.weather.healed = True
+        self.faults.healed = True
         patience_s = trio.current_time() + SETTLED_WITHIN_S
         while trio.current_time() < patience_s and not self._is_settled():  # noqa: ASYNC110 - as above
             await trio.sleep(1)
@@ -362,7 +360,7 @@ class World:
     def _read_rows(self) -> None:
         for row in self.database._rows.values():
             number = loads(row.timer.spec.callback_payload or "")["number"]
-            self.history.stories[number].row = row.timer
+            self.history.timer_logs[number].row = row.timer
 
     async def _note_outage(self, away: Away) -> None:
         await trio.sleep_until(away.began_s)
@@ -393,9 +391,9 @@ def second(moment: datetime) -> float:
 
 
 @asynccontextmanager
-async def new_world(random: Random, weather: Weather, build: Build) -> AsyncIterator[World]:
+async def new_world(random: Random, faults: Faults, build: Build) -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
-        world = World(random, weather, build, nursery)
+        world = World(random, faults, build, nursery)
         yield world
         for process in world.processes:
             process.kill()
@@ -404,14 +402,14 @@ async def new_world(random: Random, weather: Weather, build: Build) -> AsyncIter
 
 def run_world(
     seed: int,
-    weather: Weather,
+    faults: Faults,
     script: Callable[[World], Awaitable[None]],
     build: Build | None = None,
 ) -> History:
     """Run a script in a new world, on virtual time, to its end; the same seed gives the same."""
 
     async def main() -> History:
-        async with new_world(Random(seed), weather, build or Build()) as world:
+        async with new_world(Random(seed), faults, build or Build()) as world:
             await script(world)
             return world.history
         raise AssertionError("the block above returns")

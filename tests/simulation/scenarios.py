@@ -9,8 +9,8 @@ from typing import Final
 import trio
 
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Temper
-from tests.simulation.faults import Away, Fault, Weather
+from tests.simulation.far_end import Behaviour
+from tests.simulation.faults import Away, Fault, Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.domain.timer import Delivery
@@ -24,7 +24,7 @@ FLEET: Final = 5
 """The most replicas that a fleet begins with."""
 
 
-class Plot(StrEnum):
+class Scenario(StrEnum):
     """The one great thing that goes wrong in a history; in a fleet many do, one after the other."""
 
     CALM = "calm"
@@ -39,64 +39,70 @@ class Plot(StrEnum):
     FLEET = "fleet"
 
 
-def random_history(seed: int, plot: Plot, build: Build | None = None) -> History:
+def random_history(seed: int, scenario: Scenario, build: Build | None = None) -> History:
     """Run the history of a seed."""
-    random = Random(f"{plot} {seed}")
-    span_s = FLEET_SPAN_S if plot is Plot.FLEET else SPAN_S
+    random = Random(f"{scenario} {seed}")
+    span_s = FLEET_SPAN_S if scenario is Scenario.FLEET else SPAN_S
     climax_s = random.uniform(1.0, span_s * 0.75)
 
     async def script(world: World) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_play, world, plot, climax_s)
+            nursery.start_soon(_play, world, scenario, climax_s)
             for _ in range(TIMERS):
                 nursery.start_soon(_consume, world, climax_s, span_s)
         await world.settled()
 
-    return run_world(seed, _weather(random, plot, climax_s), script, build)
+    return run_world(seed, _faults(random, scenario, climax_s), script, build)
 
 
-def _weather(random: Random, plot: Plot, began_s: float) -> Weather:
+def _faults(random: Random, scenario: Scenario, began_s: float) -> Faults:
     rates: dict[Fault, float] = {}
     if random.random() < 0.5:
         rates = {fault: random.choice([0.0, 0.01, 0.05]) for fault in Fault}
     lost_hints = random.choice([0.0, 0.0, 0.3])
     ended_s = began_s + random.choice([0.3, 2.0, 5.0, random.uniform(0.1, 60.0)])
     outages = {
-        Plot.OUTAGE: [Away(began_s=began_s, ended_s=ended_s)],
-        Plot.PARTITION: [Away(began_s=began_s, ended_s=ended_s, process="process 0")],
+        Scenario.OUTAGE: [Away(began_s=began_s, ended_s=ended_s)],
+        Scenario.PARTITION: [Away(began_s=began_s, ended_s=ended_s, process="process 0")],
     }
-    if plot is Plot.FLEET and random.random() < 0.5:
+    if scenario is Scenario.FLEET and random.random() < 0.5:
         victim = random.choice([None, *(f"process {number}" for number in range(FLEET))])
-        outages[plot] = [Away(began_s=began_s, ended_s=ended_s, process=victim)]
+        outages[scenario] = [Away(began_s=began_s, ended_s=ended_s, process=victim)]
     delay_s = random.choice([0.001, 0.01])
-    return Weather(
-        rates=rates, outages=outages.get(plot, []), delay_s=delay_s, lost_hints=lost_hints
+    return Faults(
+        rates=rates, outages=outages.get(scenario, []), delay_s=delay_s, lost_hints=lost_hints
     )
 
 
-async def _play(world: World, plot: Plot, climax_s: float) -> None:
-    if plot is Plot.FLEET:
+async def _play(world: World, scenario: Scenario, climax_s: float) -> None:
+    if scenario is Scenario.FLEET:
         await _play_fleet(world)
         return
-    first = await world.start_process(alone=plot is not Plot.PARTITION)
-    if plot in {Plot.TWO_REPLICAS, Plot.LOCKS, Plot.ROLLING, Plot.PARTITION, Plot.FREEZE}:
+    first = await world.start_process(alone=scenario is not Scenario.PARTITION)
+    if scenario in {
+        Scenario.TWO_REPLICAS,
+        Scenario.LOCKS,
+        Scenario.ROLLING,
+        Scenario.PARTITION,
+        Scenario.FREEZE,
+    }:
         await first.replica.wait_loaded()
         await world.start_process(alone=False)
-    await trio.sleep_until(0.0 if plot is Plot.LOCKS else climax_s)
-    match plot:
-        case Plot.CRASH:
+    await trio.sleep_until(0.0 if scenario is Scenario.LOCKS else climax_s)
+    match scenario:
+        case Scenario.CRASH:
             await _crash(world, first)
-        case Plot.RESTART:
+        case Scenario.RESTART:
             await _restart(world, first)
-        case Plot.FREEZE:
+        case Scenario.FREEZE:
             await _freeze(world, first)
-        case Plot.TWO_REPLICAS:
+        case Scenario.TWO_REPLICAS:
             first.die()
-        case Plot.LOCKS:
+        case Scenario.LOCKS:
             await _lock_rows(world, first)
-        case Plot.ROLLING:
+        case Scenario.ROLLING:
             await first.stop()
-        case Plot.CALM | Plot.OUTAGE | Plot.PARTITION:
+        case Scenario.CALM | Scenario.OUTAGE | Scenario.PARTITION:
             pass
 
 
@@ -173,7 +179,7 @@ async def _consume(world: World, climax_s: float, span_s: float) -> None:
         in_s = max(0.0, climax_s + random.uniform(-0.3, 0.3) - trio.current_time())
     await consumer.create(
         in_s=in_s,
-        temper=random.choice(list(Temper)) if random.random() < 0.5 else Temper.FAST,
+        behaviour=random.choice(list(Behaviour)) if random.random() < 0.5 else Behaviour.FAST,
         delivery=random.choice(list(Delivery)),
         timeout_s=random.choice([0.5, 3.0, 12.0, 30.0]),
         grace_s=random.choice([1.0, 300.0, None]),
@@ -192,8 +198,8 @@ async def _change(world: World, consumer: Consumer) -> float:
         case "update":
             spans_s = [(0.0, 0.0), (0.2, 0.2), (0.0, 1.0), (3.0, 9.0), (0.0, 20.0)]
             in_s = random.uniform(*random.choice(spans_s))
-            temper = random.choice(list(Temper)) if random.random() < 0.2 else None
-            await consumer.update(in_s=in_s, temper=temper)
+            behaviour = random.choice(list(Behaviour)) if random.random() < 0.2 else None
+            await consumer.update(in_s=in_s, behaviour=behaviour)
             return max(0.0, in_s - random.choice([0.0, 0.1, 0.3]))
         case "cancel":
             await consumer.cancel()
