@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.contract.timers import ALICE, BOB, EPOCH, NOW, TRANSITIONS, new_timer, seconds
 from timer_trio.domain.errors import NotPendingError, TimerNotFoundError, TimerTrioError
-from timer_trio.domain.membership import ReplicaRecord, Vitals
+from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Completed, Failed, Release, Settlement
 from timer_trio.domain.timer import (
@@ -141,8 +141,8 @@ cursors = st.builds(ShardCursor, st.sampled_from(SHARDS), instants | st.just(EPO
         st.sampled_from(TIMERS),
     )
 )
-vitals = st.builds(
-    Vitals,
+stats = st.builds(
+    ReplicaStats,
     in_flight=st.integers(0, 9),
     cached=st.integers(0, 9),
     clock_offset_s=st.none() | st.floats(-1e9, 1e9),
@@ -155,7 +155,7 @@ steps = st.one_of(
     asked("claim", replicas, claims, st.just(IDS), instants, instants),
     asked("settle", batches(), instants),
     asked("join", replicas, instants),
-    asked("beat", replicas, vitals),
+    asked("beat", replicas, stats),
     asked("leave", replicas),
     asked("replicas"),
     asked("sweep", replicas, st.none() | st.integers(0, 2), instants),

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import trio
 
 from tests.contract.timers import ALICE, BOB, LATER, NOW, SOON, new_timer, seconds
-from timer_trio.domain.membership import Identity, Vitals
+from timer_trio.domain.membership import Identity, ReplicaStats
 from timer_trio.domain.timer import DueTimer, destination_of, shard_of
 from timer_trio.storage import Hint, Storage
 
 IDENTITY = Identity(host="machine-7", pid=4711, version="1.2.3")
-VITALS = Vitals(in_flight=3, cached=17, clock_offset_s=-0.25)
+VITALS = ReplicaStats(in_flight=3, cached=17, clock_offset_s=-0.25)
 
 
 def due_timer(in_s: float, host: str = "example.com") -> DueTimer:
@@ -52,10 +52,10 @@ async def test_a_replica_is_shown_as_it_joined_and_as_it_beat(storage: Storage) 
     await storage.join(ALICE, NOW, IDENTITY)
     await storage.beat(ALICE, VITALS)
     alice, bob = await storage.replicas()
-    assert (alice.id, alice.identity, alice.vitals) == (ALICE, IDENTITY, VITALS)
+    assert (alice.id, alice.identity, alice.stats) == (ALICE, IDENTITY, VITALS)
     assert (alice.started_at, alice.is_leaving) == (NOW, False)
     assert alice.beaten_at is not None
-    assert (bob.id, bob.identity, bob.vitals) == (BOB, Identity(), Vitals())
+    assert (bob.id, bob.identity, bob.stats) == (BOB, Identity(), ReplicaStats())
     assert bob.beaten_at is None
 
 

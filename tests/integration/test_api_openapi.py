@@ -19,7 +19,7 @@ from timer_trio.domain.errors import (
     CreateUnknownError,
     StorageUnavailableError,
 )
-from timer_trio.domain.membership import Vitals
+from timer_trio.domain.membership import ReplicaStats
 from timer_trio.domain.timer import TimerId
 
 JSON = {"Content-Type": "application/json"}
@@ -210,7 +210,7 @@ async def test_rarer_answers_are_documented_too(
     check(document, of["getHealth"], await api.client.get("/health"))
     await api.storage.join(ALICE, api.clock.now())
     check(document, of["listReplicas"], await api.client.get("/replicas"))
-    await api.storage.beat(ALICE, Vitals(clock_offset_s=0.1))
+    await api.storage.beat(ALICE, ReplicaStats(clock_offset_s=0.1))
     check(document, of["listReplicas"], await api.client.get("/replicas"))
     created = await api.create(callback_payload=[1], metadata={"a": 1})
     await api.create()

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from tests.api_under_test import ApiUnderTest, running_api
 from tests.contract.timers import ALICE, BOB
 from timer_trio.clock import Clock
-from timer_trio.domain.membership import Identity, Vitals
+from timer_trio.domain.membership import Identity, ReplicaStats
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import SHARDS, ReplicaId
 from timer_trio.testing import start_timer_service
@@ -31,16 +31,16 @@ async def replicas_of(api: ApiUnderTest) -> list[dict[str, Any]]:
     return listed
 
 
-async def join(api: ApiUnderTest, replica: ReplicaId, vitals: Vitals | None = None) -> None:
+async def join(api: ApiUnderTest, replica: ReplicaId, stats: ReplicaStats | None = None) -> None:
     await api.storage.join(replica, api.clock.now(), IDENTITY)
-    if vitals:
-        await api.storage.beat(replica, vitals)
+    if stats:
+        await api.storage.beat(replica, stats)
 
 
 async def test_replica_is_told_whole(api: ApiUnderTest) -> None:
     await api.storage.join(ALICE, api.clock.now(), IDENTITY)
     api.clock.advance(1.5)
-    await api.storage.beat(ALICE, Vitals(in_flight=3, cached=17, clock_offset_s=-0.251_51))
+    await api.storage.beat(ALICE, ReplicaStats(in_flight=3, cached=17, clock_offset_s=-0.251_51))
     api.clock.advance(0.5)
     answer = await api.client.get("/replicas")
     assert answer.json() == {
@@ -89,14 +89,14 @@ async def test_one_that_has_not_beaten_yet_has_null_for_what_it_did_not_tell(
 
 
 async def test_offset_that_is_next_to_nothing_has_no_sign(api: ApiUnderTest) -> None:
-    await join(api, ALICE, Vitals(clock_offset_s=-0.000_01))
+    await join(api, ALICE, ReplicaStats(clock_offset_s=-0.000_01))
     answer = await api.client.get("/replicas")
     assert '"clock_offset_seconds": 0.0,' in answer.text
 
 
 async def test_status_and_shards_follow_what_the_replicas_do(api: ApiUnderTest) -> None:
     for replica in (ALICE, BOB):
-        await join(api, replica, Vitals())
+        await join(api, replica, ReplicaStats())
         api.clock.advance(0.1)
     alice, bob = await replicas_of(api)
     shares = owners([ALICE, BOB]).count(ALICE)
@@ -125,7 +125,7 @@ async def test_the_one_that_answers_says_so_also_under_a_new_id(api: ApiUnderTes
 async def test_answer_of_the_database_that_takes_its_time_makes_nobody_silent(
     api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await join(api, ALICE, Vitals())
+    await join(api, ALICE, ReplicaStats())
     read = api.storage.replicas
 
     async def read_slowly() -> object:

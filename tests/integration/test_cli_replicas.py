@@ -14,7 +14,7 @@ from tests.command import run_command
 from tests.contract.timers import ALICE, BOB, seconds
 from tests.one_answer import one_answer
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.membership import Identity, Vitals
+from timer_trio.domain.membership import Identity, ReplicaStats
 
 NOWHERE = "http://127.0.0.1:1"
 OLDER = '{"code": 3, "message": "no such route", "data": null}'
@@ -39,10 +39,10 @@ async def populate(api: ApiUnderTest) -> None:
     """Let two replicas join: one that answers, and one that has been silent for a minute."""
     identity = Identity(host="machine-7", pid=4711, version="1.2.3")
     await api.storage.join(BOB, api.clock.now() - seconds(120), identity)
-    await api.storage.beat(BOB, Vitals(in_flight=2, cached=5, clock_offset_s=-1.5))
+    await api.storage.beat(BOB, ReplicaStats(in_flight=2, cached=5, clock_offset_s=-1.5))
     api.clock.advance(60)
     await api.storage.join(ALICE, api.clock.now(), identity)
-    await api.storage.beat(ALICE, Vitals())
+    await api.storage.beat(ALICE, ReplicaStats())
     api.health.replica_id = ALICE
 
 

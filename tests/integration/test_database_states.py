@@ -19,7 +19,7 @@ from tests.roles import documented_role
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.intake import intake
-from timer_trio.run.replica import Replica
+from timer_trio.run.replica import Database, Replica
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.testing.receiver import read_head
@@ -38,12 +38,14 @@ class Service:
         self.may_answer = trio.Event()
         self.replica = Replica(
             Settings(callback_allow=ANYWHERE, loader_interval_s=1),
-            storage=storage,
-            clock=Clock(),
+            Database(
+                storage=storage,
+                clock=Clock(),
+                alone=True,
+                prepare=partial(migrate_database, url),
+                trouble=storage.trouble,
+            ),
             transport=Receiver(self),
-            alone=True,
-            prepare=partial(migrate_database, url),
-            trouble=storage.trouble,
         )
         app: Any = self.replica.create_app(KEY)
         self.client = httpx.AsyncClient(

@@ -16,7 +16,7 @@ from tests.chaos.proxy import Frames
 from tests.contract.timers import ALICE, NOW, ask, created, new_timer
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.timer import Destination, DueTimer
-from timer_trio.storage import DeafError, Hint
+from timer_trio.storage import Hint, HintsLostError
 from timer_trio.storage.postgres import PostgresStorage, listener
 from timer_trio.storage.postgres.connections import Connection
 
@@ -88,12 +88,12 @@ async def test_statements_are_prepared_where_the_server_itself_answers(database_
         assert await storage._stages.run(session_of) == (0, "100ms", "off")
 
 
-async def test_who_does_not_hear_his_own_voice_knows_that_he_is_deaf(
+async def test_who_does_not_hear_his_own_voice_knows_that_hints_are_lost(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "PROBE_S", 0.3)
     async with pooler(database_url) as url, PostgresStorage(url, pool_size=1) as storage:
-        with trio.fail_after(5), pytest.raises(DeafError):
+        with trio.fail_after(5), pytest.raises(HintsLostError):
             await storage.listen(pytest.fail, hear_nothing)
 
 

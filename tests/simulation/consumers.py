@@ -93,9 +93,11 @@ class Consumer:
 
         async def create(replica: Replica) -> None:
             if under_way_s is None:
-                self.timer_id = (await replica._intake.create(spec, replica._clock.now())).id
+                self.timer_id = (
+                    await replica._intake.create(spec, replica._database.clock.now())
+                ).id
                 return
-            timer = replica._intake.new_timer(spec, replica._clock.now())
+            timer = replica._intake.new_timer(spec, replica._database.clock.now())
             await trio.sleep(under_way_s)
             await replica._intake.create_all([timer])
             self.timer_id = timer.id
@@ -120,7 +122,7 @@ class Consumer:
 
     async def cancel(self) -> None:
         async def cancel(replica: Replica) -> None:
-            await replica._storage.cancel(self._id(), replica._clock.now())
+            await replica._database.storage.cancel(self._id(), replica._database.clock.now())
 
         await self._ask(Asked.CANCEL, self._wanted(), cancel)
 
@@ -128,7 +130,7 @@ class Consumer:
         process = await self._world.any_process()
         asked_s = trio.current_time()
         try:
-            timer = await process.request(lambda replica: replica._storage.get(self._id()))
+            timer = await process.request(lambda replica: replica._database.storage.get(self._id()))
         except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
             return
         self.timer_log.sights.append(Sight(status=timer.status, asked_s=asked_s))

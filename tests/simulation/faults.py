@@ -16,8 +16,8 @@ from tests.simulation.forwarding import ForwardingStorage
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.settlement import Settlement
 from timer_trio.storage import (
-    DeafError,
     Hint,
+    HintsLostError,
     Storage,
 )
 
@@ -61,7 +61,7 @@ class Faults:
 
     `rates` are the shares of calls that fail in each way, `nth` names single calls of the first
     process, counted from 0; a statement takes up to `delay_s` each way. Of the hints a share of
-    `lost_hints` is lost to each who listens; where it is `deaf`, none ever arrives, and all know.
+    `lost_hints` is lost to each who listens; where `hints_lost`, none ever arrives, and all know.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Faults:
     outages: Sequence[Away] = ()
     delay_s: float = 0.01
     lost_hints: float = 0.0
-    deaf: bool = False
+    hints_lost: bool = False
     healed: bool = False
 
     def is_away(self, process: str, now_s: float) -> bool:
@@ -192,9 +192,9 @@ class FaultyStorage(ForwardingStorage):
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
         """Hear what is said while the database can be reached, a little later; some is lost."""
-        if self._faults.deaf:
+        if self._faults.hints_lost:
             await trio.sleep(self._faults.delay_s)
-            raise DeafError("what is notified does not arrive")
+            raise HintsLostError("what is notified does not arrive")
         async with trio.open_nursery() as nursery:
 
             def hear(hint: Hint) -> None:

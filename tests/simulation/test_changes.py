@@ -51,7 +51,7 @@ def test_nor_is_anybody_where_destinations_fill_their_shares_of_the_cache(
 @pytest.mark.parametrize("seed", seeds(0.5))
 @pytest.mark.parametrize("change", Change)
 @pytest.mark.parametrize(
-    "faults", [Faults(deaf=True), Faults(lost_hints=0.3)], ids=["deaf", "lost"]
+    "faults", [Faults(hints_lost=True), Faults(lost_hints=0.3)], ids=["all lost", "some lost"]
 )
 def test_nor_is_anybody_where_hints_do_not_arrive(
     seed: int, change: Change, faults: Faults

@@ -24,7 +24,7 @@ from tests.simulation.history import History
 from tests.simulation.scenarios import Scenario, random_history
 from tests.simulation.world import Build
 from timer_trio.delivery import loader
-from timer_trio.domain.membership import LeaseTimes, Vitals
+from timer_trio.domain.membership import LeaseTimes, ReplicaStats
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
@@ -55,9 +55,9 @@ class FastClock(MemoryStorage):
     async def beat(
         self,
         replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+        stats: ReplicaStats = ReplicaStats(),  # noqa: B008 - frozen
     ) -> Beat:
-        beat = await super().beat(replica, vitals)
+        beat = await super().beat(replica, stats)
         return replace(beat, now=beat.now + timedelta(milliseconds=30))
 
 

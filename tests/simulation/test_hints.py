@@ -12,7 +12,7 @@ from tests.simulation.consumers import Consumer
 from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world, second
-from timer_trio.cluster.hints import DEAF_WARNING, Hints
+from timer_trio.cluster.hints import HINTS_LOST_WARNING, Hints
 from timer_trio.config import Settings
 
 REPLICAS: Final = 3
@@ -40,7 +40,7 @@ def history_of_moves(faults: Faults, near_s: float = NEAR_S, warned: bool = Fals
             for _ in range(TIMERS):
                 nursery.start_soon(move, world)
         for process in world.processes:
-            assert (DEAF_WARNING in process.replica.warnings) is warned
+            assert (HINTS_LOST_WARNING in process.replica.warnings) is warned
         await world.settled()
 
     return run_world(1, faults, script, BUILD)
@@ -76,10 +76,10 @@ def test_lost_hint_costs_one_interval_at_most() -> None:
 
 
 def test_who_hears_nothing_looks_every_second_and_says_so() -> None:
-    history = history_of_moves(Faults(deaf=True), warned=True)
+    history = history_of_moves(Faults(hints_lost=True), warned=True)
     assert max(lateness_s(history)) < 0.15
 
 
 def test_who_hears_nothing_is_late_by_a_second_at_most() -> None:
-    history = history_of_moves(Faults(deaf=True), near_s=0.0, warned=True)
+    history = history_of_moves(Faults(hints_lost=True), near_s=0.0, warned=True)
     assert max(lateness_s(history)) < 1.15

@@ -37,7 +37,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import SHARDS, ReplicaId, Status, TimerId, shard_of
-from timer_trio.run.replica import Replica
+from timer_trio.run.replica import Chance, Database, Replica
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 
@@ -98,13 +98,10 @@ class Process:
         )
         self.replica = Replica(
             world.build.settings,
-            storage=self.storage,
-            clock=Clock(elapsed=trio.current_time),
+            Database(storage=self.storage, clock=Clock(elapsed=trio.current_time), alone=alone),
             transport=transport,
-            alone=alone,
             lease=world.build.lease,
-            random_bits=world.random.getrandbits,
-            new_id=self._new_id,
+            chance=Chance(world.random.getrandbits, self._new_id),
         )
 
     @property

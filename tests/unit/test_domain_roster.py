@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.timers import ALICE, BOB, NOW, seconds
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.roster import ReplicaStatus, roster
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import SHARDS, ReplicaId
@@ -27,7 +27,7 @@ def record(
     return ReplicaRecord(
         id=replica,
         identity=Identity(),
-        vitals=Vitals(),
+        stats=ReplicaStats(),
         started_at=ago(started_ago_s),
         beaten_at=None if beaten_ago_s is None else ago(beaten_ago_s),
         is_leaving=is_leaving,

@@ -15,7 +15,7 @@ from tests.contract.timers import FIRST, LATER, created, due
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.membership import LeaseTimes, Vitals
+from timer_trio.domain.membership import LeaseTimes, ReplicaStats
 from timer_trio.domain.timer import ReplicaId, TimerId
 from timer_trio.storage import Beat, Swept
 from timer_trio.storage.memory import MemoryStorage
@@ -43,11 +43,11 @@ class Database(MemoryStorage):
     async def beat(
         self,
         replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+        stats: ReplicaStats = ReplicaStats(),  # noqa: B008 - frozen
     ) -> Beat:
         if self.error is not None:
             raise self.error("no")
-        beat = await super().beat(replica, vitals)
+        beat = await super().beat(replica, stats)
         await trio.sleep(self.reply_s)
         self.beats += 1
         return beat

@@ -6,12 +6,12 @@ import pytest
 import trio
 
 from tests.unit.parts import SOON_S, WINDOW_S, Parts, open_cache
-from timer_trio.cluster.hints import DEAF_RETRY_S, RETRY_S
+from timer_trio.cluster.hints import HINTS_LOST_RETRY_S, RETRY_S
 from timer_trio.delivery.refill import Wants
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import SHARDS, DueTimer
-from timer_trio.storage import DeafError
+from timer_trio.storage import HintsLostError
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 NEAR_S: Final = HANDOVER_S + 1
@@ -153,7 +153,7 @@ async def listen(parts: Parts) -> None:
 async def test_who_begins_to_listen_reads_what_was_told_before(pair: Parts) -> None:
     await listen(pair)
     assert pair.agenda.refill.take() == Wants(window=True)
-    assert not pair.hints.is_deaf
+    assert not pair.hints.are_lost
 
 
 async def test_own_timer_that_is_told_goes_on_the_agenda(pair: Parts) -> None:
@@ -185,7 +185,7 @@ async def test_own_shards_that_are_told_are_read(pair: Parts) -> None:
     [
         (StorageUnavailableError("away"), RETRY_S),
         (ContentionError("busy"), RETRY_S),
-        (DeafError("a pooler"), DEAF_RETRY_S),
+        (HintsLostError("a pooler"), HINTS_LOST_RETRY_S),
     ],
 )
 async def test_who_cannot_hear_says_so_and_tries_again(
@@ -193,17 +193,17 @@ async def test_who_cannot_hear_says_so_and_tries_again(
 ) -> None:
     pair.database.errors["listen"] = [error]
     await listen(pair)
-    assert (pair.hints.is_deaf, pair.agenda.refill.hints_are_lost) == (True, True)
+    assert (pair.hints.are_lost, pair.agenda.refill.hints_are_lost) == (True, True)
     await trio.sleep(pause_s - 2 * SOON_S)
-    assert pair.hints.is_deaf
+    assert pair.hints.are_lost
     await trio.sleep(2 * SOON_S)
-    assert (pair.hints.is_deaf, pair.agenda.refill.hints_are_lost) == (False, False)
+    assert (pair.hints.are_lost, pair.agenda.refill.hints_are_lost) == (False, False)
     assert pair.agenda.refill.take().window is True
 
 
 async def test_lost_hints_have_the_loader_look_every_second(pair: Parts) -> None:
     await pair.nursery.start(pair.loader.run)
-    pair.database.errors["listen"] = [DeafError("a pooler")]
+    pair.database.errors["listen"] = [HintsLostError("a pooler")]
     await listen(pair)
     pair.database.read.clear()
     await trio.sleep(5)

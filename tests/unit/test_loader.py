@@ -7,7 +7,7 @@ import trio
 
 from tests.unit.parts import INTERVAL_S, SOON_S, WINDOW_S, Parts
 from timer_trio.delivery import loader
-from timer_trio.delivery.loader import DEAF_INTERVAL_S, NEAR_EDGE_INTERVALS
+from timer_trio.delivery.loader import HINTS_LOST_INTERVAL_S, NEAR_EDGE_INTERVALS
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import SHARDS
@@ -163,8 +163,8 @@ async def test_who_hears_no_hints_looks_every_second(parts: Parts) -> None:
     parts.share_shards()
     await run(parts)
     parts.agenda.refill.note_hints_lost()
-    await trio.sleep(5 * DEAF_INTERVAL_S + SOON_S)
-    assert reaches_s(parts) == [NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S] * 6
+    await trio.sleep(5 * HINTS_LOST_INTERVAL_S + SOON_S)
+    assert reaches_s(parts) == [NEAR_EDGE_INTERVALS * HINTS_LOST_INTERVAL_S] * 6
     assert all(read.shards == parts.agenda.shards.own for read in parts.database.read)
 
 

@@ -13,7 +13,7 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.membership import Identity, LeaseTimes, Vitals, Watch
+from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats, Watch
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage import Beat, ReplicaStorage, Swept
 from timer_trio.telemetry.metrics import Metrics
@@ -42,7 +42,7 @@ class Membership(Protocol):
 class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
-    `membership` is told what follows. `vitals` and `identity` are told to whoever asks which
+    `membership` is told what follows. `stats` and `identity` are told to whoever asks which
     replicas there are.
     """
 
@@ -54,14 +54,14 @@ class Heartbeat:
         metrics: Metrics,
         times: LeaseTimes,
         membership: Membership,
-        vitals: Callable[[], Vitals] = Vitals,
+        stats: Callable[[], ReplicaStats] = ReplicaStats,
         identity: Identity = Identity(),  # noqa: B008 - frozen
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._membership = membership
-        self._vitals = vitals
+        self._stats = stats
         self._identity = identity
         self._new_id = new_id
         self._times = times
@@ -168,7 +168,7 @@ class Heartbeat:
 
     async def _read(self) -> Beat:
         asked_s = trio.current_time()
-        beat = await self._storage.beat(self.replica, self._vitals())
+        beat = await self._storage.beat(self.replica, self._stats())
         if step_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped", seconds=round(step_s, 3))
             self._membership.resume()

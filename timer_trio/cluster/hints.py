@@ -14,15 +14,15 @@ from timer_trio.delivery.agenda import Agenda
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
-from timer_trio.storage import DeafError, Hint, HintStorage
+from timer_trio.storage import Hint, HintsLostError, HintStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
 RETRY_S: Final = 1.0
 """Between two tries to listen while the database is away."""
-DEAF_RETRY_S: Final = 30.0
+HINTS_LOST_RETRY_S: Final = 30.0
 """Where it is there and nothing arrives: a pooler in between does not go away by itself."""
 
-DEAF_WARNING: Final = (
+HINTS_LOST_WARNING: Final = (
     "this replica does not hear of timers that others move near, and looks for them every second:"
     " hints_not_heard in the log says why; LISTEN_URL leads past a pooler in transaction mode"
 )
@@ -66,12 +66,12 @@ class Hints:
         self._queued = trio.Event()
         self._telling = trio.Lock()
         self._is_listening = False
-        self._was_deaf = False
+        self._were_lost = False
 
     @property
-    def is_deaf(self) -> bool:
+    def are_lost(self) -> bool:
         """Whether hints have been found not to arrive."""
-        return self._was_deaf and not self._is_listening
+        return self._were_lost and not self._is_listening
 
     def offer(self, timers: Iterable[DueTimer]) -> None:
         """Hand on timers that were created, moved or given back."""
@@ -133,14 +133,14 @@ class Hints:
             try:
                 await self._storage.listen(self._on_listening, self._on_hint)
             except (StorageUnavailableError, ContentionError) as error:
-                await self._stay_deaf(error)
+                await self._wait_to_listen(error)
 
-    async def _stay_deaf(self, error: Exception) -> None:
-        if self._is_listening or not self._was_deaf:
+    async def _wait_to_listen(self, error: Exception) -> None:
+        if self._is_listening or not self._were_lost:
             log.warning("hints_not_heard", reason=str(error))
-        self._is_listening, self._was_deaf = False, True
+        self._is_listening, self._were_lost = False, True
         self._agenda.refill.note_hints_lost()
-        await trio.sleep(DEAF_RETRY_S if isinstance(error, DeafError) else RETRY_S)
+        await trio.sleep(HINTS_LOST_RETRY_S if isinstance(error, HintsLostError) else RETRY_S)
 
     def _on_listening(self) -> None:
         log.info("hints_heard")

@@ -24,7 +24,7 @@ PAGE_ROWS: Final = 4_096
 """In one page: what the event loop takes in within 15 ms."""
 NEAR_EDGE_INTERVALS: Final = 2
 """What is due within two intervals is read again, so that nothing stays unseen for long."""
-DEAF_INTERVAL_S: Final = 1.0
+HINTS_LOST_INTERVAL_S: Final = 1.0
 """Between two looks while hints of other replicas do not arrive."""
 LET_GO_SLICE: Final = 1_000
 """Entries looked at in one go when shards were lost: a millisecond."""
@@ -75,8 +75,8 @@ class Loader:
     @property
     def _look_at_s(self) -> float:
         """When to look next if nobody asks: looks at some shards do not put the near edge off."""
-        deaf_s = trio.current_time() + DEAF_INTERVAL_S if self._must_look_often else inf
-        return min(self._looked_s + self._interval_s, deaf_s)
+        lost_s = trio.current_time() + HINTS_LOST_INTERVAL_S if self._must_look_often else inf
+        return min(self._looked_s + self._interval_s, lost_s)
 
     @property
     def _must_look_often(self) -> bool:
@@ -110,7 +110,7 @@ class Loader:
             rows += await self._read(self._shards.own, until)
             self._looked_s = began_s  # one that failed is made again, as far as it was to go
         elif self._must_look_often:
-            until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * DEAF_INTERVAL_S)
+            until = now + timedelta(seconds=NEAR_EDGE_INTERVALS * HINTS_LOST_INTERVAL_S)
             rows += await self._read(self._shards.own, until)
         if wants.shards and not wants.window:
             own = self._shards.own.intersection(wants.shards)

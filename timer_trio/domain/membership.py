@@ -22,7 +22,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class ReplicaStats:
     """What a replica tells of itself with each heartbeat, for people to read.
 
     `clock_offset_s`: by how much its machine's wall clock is ahead of the database's, at most; None
@@ -40,7 +40,7 @@ class ReplicaRecord:
 
     id: ReplicaId
     identity: Identity
-    vitals: Vitals
+    stats: ReplicaStats
     started_at: datetime
     beaten_at: datetime | None
     is_leaving: bool

@@ -23,7 +23,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.membership import Identity
 from timer_trio.run.open_files import Shares, Wanted, divide
-from timer_trio.run.replica import Replica
+from timer_trio.run.replica import Database, Replica
 from timer_trio.server import Server
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -147,13 +147,15 @@ async def replica_on(
         nursery.start_soon(transport.close_expired_forever)
         yield Replica(
             fit(settings, shares),
-            storage=storage,
-            clock=Clock(),
+            Database(
+                storage=storage,
+                clock=Clock(),
+                alone=alone,
+                prepare=partial(prepare, database_url),
+                warnings=storage.durability_warnings,
+                trouble=storage.trouble,
+            ),
             transport=transport,
-            alone=alone,
-            prepare=partial(prepare, database_url),
-            warnings=storage.durability_warnings,
-            trouble=storage.trouble,
             identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
         )
         nursery.cancel_scope.cancel()

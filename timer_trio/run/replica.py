@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -14,7 +15,7 @@ from quart_trio import QuartTrio
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
-from timer_trio.cluster.hints import DEAF_WARNING, Hints
+from timer_trio.cluster.hints import HINTS_LOST_WARNING, Hints
 from timer_trio.cluster.membership import Membership
 from timer_trio.config import Settings
 from timer_trio.delivery.agenda import Agenda
@@ -26,7 +27,7 @@ from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.membership import Identity, LeaseTimes, Vitals
+from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
@@ -43,37 +44,47 @@ from timer_trio.transport import Transport
 log = structlog.get_logger()
 
 
-class Replica:
-    """The stages of one process over one storage.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A storage, the clock of its database, and what is known of that.
 
     `prepare` is called before the replica joins, again and again while the database is away, and
     once more after that; `warnings` and `trouble` are for /health. `alone` says that no other
     replica can be alive, so what others still claim is freed at once.
     """
 
+    storage: Storage
+    clock: Clock
+    alone: bool
+    prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    warnings: Callable[[], Sequence[str]] = tuple
+    trouble: Callable[[], str | None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Where random numbers and ids come from."""
+
+    bits: Callable[[int], int] = secrets.randbits
+    new_id: Callable[[], uuid.UUID] = uuid.uuid4
+
+
+class Replica:
+    """The stages of one process over one database: its parts, made and known to each other."""
+
     def __init__(
         self,
         settings: Settings,
+        database: Database,
         *,
-        storage: Storage,
-        clock: Clock,
         transport: Transport,
-        alone: bool,
-        prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
-        warnings: Callable[[], Sequence[str]] = tuple,
-        trouble: Callable[[], str | None] = lambda: None,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
         identity: Identity = Identity(),  # noqa: B008 - frozen
-        random_bits: Callable[[int], int] = secrets.randbits,
-        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        chance: Chance = Chance(),
     ) -> None:
         self._settings = settings
-        self._storage = storage
-        self._clock = clock
-        self._prepare = prepare
-        self._warnings = warnings
-        self._trouble = trouble
-        self._alone = alone
+        self._database = database
+        storage, clock = database.storage, database.clock
         self._lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
@@ -89,11 +100,11 @@ class Replica:
             metrics=metrics,
             times=lease,
             membership=Membership(agenda, self._hints),
-            vitals=lambda: Vitals(
+            stats=lambda: ReplicaStats(
                 in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
             ),
             identity=identity,
-            new_id=new_id,
+            new_id=chance.new_id,
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
@@ -115,7 +126,7 @@ class Replica:
             launcher=launcher,
             metrics=metrics,
             reach_s=settings.claim_reach_s,
-            random_bits=random_bits,
+            random_bits=chance.bits,
         )
         self._claimer = Claimer(
             clock=clock,
@@ -141,7 +152,7 @@ class Replica:
             metrics=metrics,
             shards=agenda.shards,
             window_s=settings.cache_window_s,
-            random_bits=random_bits,
+            random_bits=chance.bits,
         )
         self._retention = _retention(settings.retention_days, storage, clock, metrics)
 
@@ -152,7 +163,7 @@ class Replica:
     @property
     def trouble(self) -> str | None:
         """What the database is there for and does not do now, in words for an operator."""
-        return self._trouble()
+        return self._database.trouble()
 
     @property
     def ready(self) -> bool:
@@ -163,7 +174,7 @@ class Replica:
     @property
     def warnings(self) -> Sequence[str]:
         """What weakens the promises, in words for an operator."""
-        return [*self._warnings(), *([DEAF_WARNING] if self._hints.is_deaf else [])]
+        return [*self._database.warnings(), *([HINTS_LOST_WARNING] if self._hints.are_lost else [])]
 
     @property
     def metrics(self) -> Metrics:
@@ -188,9 +199,9 @@ class Replica:
         """Make the API of this replica."""
         return create_app(
             ApiContext(
-                storage=self._storage,
+                storage=self._database.storage,
                 intake=self._intake,
-                clock=self._clock,
+                clock=self._database.clock,
                 health=self,
                 metrics=self._metrics.registry,
                 api_key=api_key,
@@ -235,8 +246,8 @@ class Replica:
         return Presence(
             heartbeat=self._heartbeat,
             shards=self._agenda.shards,
-            prepare=self._prepare,
-            alone=self._alone,
+            prepare=self._database.prepare,
+            alone=self._database.alone,
         )
 
 

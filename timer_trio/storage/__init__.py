@@ -3,8 +3,8 @@
 from timer_trio.storage.protocols import (
     Beat,
     ClaimReply,
-    DeafError,
     Hint,
+    HintsLostError,
     HintStorage,
     Looked,
     Pruned,
@@ -20,9 +20,9 @@ from timer_trio.storage.protocols import (
 __all__ = [
     "Beat",
     "ClaimReply",
-    "DeafError",
     "Hint",
     "HintStorage",
+    "HintsLostError",
     "Looked",
     "Pruned",
     "ReplicaStorage",

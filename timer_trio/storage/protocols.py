@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
@@ -107,7 +107,7 @@ class Hint:
     shards: AbstractSet[int] = frozenset()
 
 
-class DeafError(StorageUnavailableError):
+class HintsLostError(StorageUnavailableError):
     """What is hinted does not arrive: the database is there, and something in between."""
 
 
@@ -234,7 +234,7 @@ class ReplicaStorage(Protocol):
     async def beat(
         self,
         replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+        stats: ReplicaStats = ReplicaStats(),  # noqa: B008 - frozen
     ) -> Beat:
         """Raise this replica's counter, and read everybody's and the clock."""
 
@@ -270,7 +270,7 @@ class HintStorage(Protocol):
 
         Raises:
             StorageUnavailableError: nothing can be heard any more.
-            DeafError: nothing ever could.
+            HintsLostError: nothing ever could.
         """
 
 

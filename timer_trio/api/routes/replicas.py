@@ -96,8 +96,8 @@ class _Replicas:
 
 
 def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
-    record, identity, vitals = entry.record, entry.record.identity, entry.record.vitals
-    offset_s = vitals.clock_offset_s
+    record, identity, stats = entry.record, entry.record.identity, entry.record.stats
+    offset_s = stats.clock_offset_s
     return {
         "id": str(record.id),
         "host": identity.host,
@@ -106,8 +106,8 @@ def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
         "started_at": rfc3339(record.started_at),
         "status": entry.status,
         "shards": entry.shards,
-        "in_flight": vitals.in_flight,
-        "cached": vitals.cached,
+        "in_flight": stats.in_flight,
+        "cached": stats.cached,
         "heartbeat_at": None if record.beaten_at is None else rfc3339(record.beaten_at),
         # What is added makes a -0.0 of the rounding 0.0.
         "clock_offset_seconds": None if offset_s is None else round(offset_s, _OFFSET_DIGITS) + 0.0,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import trio
 
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.timer import (
     ReplicaId,
 )
@@ -30,7 +30,7 @@ class MemoryReplicas(Database):
             self._replicas[replica] = ReplicaRecord(
                 id=replica,
                 identity=identity,
-                vitals=Vitals(),
+                stats=ReplicaStats(),
                 started_at=now,
                 beaten_at=None,
                 is_leaving=False,
@@ -40,14 +40,14 @@ class MemoryReplicas(Database):
     async def beat(
         self,
         replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+        stats: ReplicaStats = ReplicaStats(),  # noqa: B008 - frozen
     ) -> Beat:
         await trio.lowlevel.checkpoint()
         now = self._now()
         if replica in self._counters:
             self._counters[replica] += 1
             record = self._replicas[replica]
-            self._replicas[replica] = replace(record, vitals=vitals, beaten_at=now)
+            self._replicas[replica] = replace(record, stats=stats, beaten_at=now)
         leaving = frozenset(each.id for each in self._replicas.values() if each.is_leaving)
         return Beat(now=now, counters=dict(self._counters), leaving=leaving)
 

@@ -12,7 +12,7 @@ import trio
 
 from timer_trio.storage.hints import CHANNEL, hint_of
 from timer_trio.storage.postgres.sqlstate import translated
-from timer_trio.storage.protocols import DeafError, Hint
+from timer_trio.storage.protocols import Hint, HintsLostError
 from timer_trio.threads import run_in_thread
 
 PROBE_S: Final = 2.0
@@ -67,7 +67,7 @@ class Listener:
             with trio.move_on_at(float("inf") if is_heard else give_up_at) as waiting:
                 await trio.lowlevel.wait_readable(connection.fileno())
             if waiting.cancelled_caught:
-                raise DeafError("what is notified does not arrive")
+                raise HintsLostError("what is notified does not arrive")
             for notification in connection.notifies(timeout=0):
                 if notification.payload == probe:
                     is_heard = True

@@ -9,7 +9,7 @@ from typing import Final
 
 import psycopg
 
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.timer import (
     ReplicaId,
 )
@@ -44,13 +44,13 @@ class PostgresReplicas(Database):
     async def beat(
         self,
         replica: ReplicaId,
-        vitals: Vitals = Vitals(),  # noqa: B008 - frozen
+        stats: ReplicaStats = ReplicaStats(),  # noqa: B008 - frozen
     ) -> Beat:
         parameters = {
             "replica": replica,
-            "in_flight": vitals.in_flight,
-            "cached": vitals.cached,
-            "clock_offset_s": vitals.clock_offset_s,
+            "in_flight": stats.in_flight,
+            "cached": stats.cached,
+            "clock_offset_s": stats.clock_offset_s,
         }
         (row,) = await self._heartbeat.fetch("beat", parameters)
         return Beat(

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from timer_trio.domain.membership import Identity, ReplicaRecord, Vitals
+from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
@@ -169,7 +169,7 @@ def record_of(row: Row) -> ReplicaRecord:
     return ReplicaRecord(
         id=ReplicaId(row["id"]),
         identity=Identity(host=row["host"], pid=row["pid"], version=row["version"]),
-        vitals=Vitals(
+        stats=ReplicaStats(
             in_flight=row["in_flight"],
             cached=row["cached"],
             clock_offset_s=row["clock_offset_s"],
