@@ -1,22 +1,26 @@
 """Receivers of callbacks, healthy and hostile: raw sockets on the loopback.
 
 `async with receiver(answering) as served:` serves until the block ends. `answering` gets the stream
-of each connection, which is closed when it returns.
+of each connection, which is closed when it returns. `silent_port` and `deaf_port` are for what no
+stream can do.
 """
 
 from __future__ import annotations
 
 import itertools
+import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pytest
 import trio
 import trustme
 
@@ -58,10 +62,14 @@ class Received:
 
 @asynccontextmanager
 async def receiver(
-    answering: Answering, *, ssl_context: ssl.SSLContext | None = None
+    answering: Answering, *, port: int = 0, ssl_context: ssl.SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
-    """Serve on a free port until the block ends; a client that leaves early is no error."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    """Serve on a port, 0 for a free one, until the block ends.
+
+    A client that leaves early is no error. A connection that is idle when the block ends is not
+    reset, so that another receiver can serve on the same port.
+    """
+    (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
     served = Receiver(listener.socket.getsockname()[1], "https" if ssl_context else "http")
 
     async def handle(tcp: trio.SocketStream) -> None:
@@ -171,6 +179,38 @@ def answers_and_closes(answer: bytes = b"") -> Answering:
     return answering
 
 
+def answers_in_turn(*answers: bytes) -> Answering:
+    """Answer the requests on one connection with these bytes, one after the other, and close."""
+
+    async def answering(stream: Stream) -> None:
+        for answer in answers:
+            await read_request(stream)
+            await stream.send_all(answer)
+
+    return answering
+
+
+def answers_by_connection(*answers: bytes) -> Answering:
+    """Answer the first request of each connection with the next of these, and close."""
+    left = iter(answers)
+
+    async def answering(stream: Stream) -> None:
+        await read_request(stream)
+        await stream.send_all(next(left))
+
+    return answering
+
+
+def answers_first_bytes(answer: bytes = b"") -> Answering:
+    """Answer the first bytes that come, be it a request or a handshake, and close."""
+
+    async def answering(stream: Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(answer)
+
+    return answering
+
+
 def answers_and_resets(answer: bytes = b"") -> Answering:
     """Answer one request with these bytes, and reset the connection."""
 
@@ -237,6 +277,16 @@ async def closes_at_once(_: Stream) -> None:
     await trio.lowlevel.checkpoint()
 
 
+async def half_closes_at_once(stream: Stream) -> None:
+    assert isinstance(stream, trio.SocketStream)
+    await stream.send_eof()
+    await read_request(stream)
+
+
+async def reads_nothing(_: Stream) -> None:
+    await trio.sleep_forever()
+
+
 async def resets_after_head(stream: Stream) -> None:
     """Reset when the first bytes of a request have come."""
     await stream.receive_some(16)
@@ -254,6 +304,43 @@ def endless_headers() -> Answering:
 
 def endless_body() -> Answering:
     return never_ends(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000)
+
+
+async def breaks_tls(stream: Stream) -> None:
+    """Answer one request with bytes that are no record."""
+    await read_request(stream)
+    assert isinstance(stream, trio.SSLStream)
+    await stream.transport_stream.send_all(b"no record at all" * 10)
+
+
+async def sends_a_record_more(stream: Stream) -> None:
+    """Answer one request, and send the end of the answer at once with a record behind it."""
+    await read_request(stream)
+    assert isinstance(stream, trio.SSLStream)
+    await stream.send_all(OK[:9])
+    for record in (OK[9:], b"more"):
+        stream._ssl_object.write(record)
+    await stream.transport_stream.send_all(stream._outgoing.read())
+    await stream.receive_some()
+
+
+def knows_only_tls_1_0() -> Answering:
+    """Refuse the handshake of a client that wants a newer version, and say so to it."""
+    context, _ = tls_contexts(trustme.CA(), "127.0.0.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what is old is the point
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+    async def answering(stream: Stream) -> None:
+        # By hand: trio's stream would close without the alert that servers send.
+        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        heard.write(await stream.receive_some())
+        with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+            context.wrap_bio(heard, said, server_side=True).do_handshake()
+        await stream.send_all(said.read())
+
+    return answering
 
 
 class ClosesAfterEach:
@@ -292,3 +379,22 @@ def reset(stream: Stream) -> None:
     linger_0_s = struct.pack("ii", 1, 0)
     tcp.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger_0_s)
     tcp.socket.close()
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """Take connections on all addresses of this machine, and never say a word; yields the port."""
+    with socket.create_server(("0.0.0.0", 0), backlog=4_096) as listening:  # noqa: S104 - 127/8
+        yield int(listening.getsockname()[1])
+
+
+@contextmanager
+def deaf_port(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """Listen and accept nothing, with a queue that is full already; yields the port."""
+    with socket.socket() as deaf, socket.socket() as queued, socket.socket() as waiting:
+        deaf.bind((host, port))
+        deaf.listen(0)
+        for fills_queue in (queued, waiting):
+            fills_queue.setblocking(False)
+            fills_queue.connect_ex(deaf.getsockname())
+        yield int(deaf.getsockname()[1])

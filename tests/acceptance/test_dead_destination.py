@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import trio
 
@@ -41,13 +37,6 @@ async def test_dead_destination_delays_nobody_else(
         assert await served.consumer.total("pending") >= DEAD - SLOTS_PER_DESTINATION
 
 
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """Take connections on all addresses of this machine, and never say a word."""
-    with socket.create_server(("0.0.0.0", 0), backlog=4_096) as listening:  # noqa: S104 - 127/8
-        yield int(listening.getsockname()[1])
-
-
 STORM = 1_100
 SILENT_SLOTS = 875
 BATCH = 1_000
@@ -58,7 +47,7 @@ PER_SECOND = 20
 async def test_more_silent_destinations_than_slots_delay_nobody_who_answers(
     served: Service, receiver: ReceiverProcess
 ) -> None:
-    with silent_port() as port:
+    with receivers.silent_port() as port:
         known = await served.consumer.create(delay=0, callback_url=receiver.url())
         await receiver.wait_fired([known])
         due_at = trio.current_time() + LEAD_S

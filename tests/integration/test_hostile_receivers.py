@@ -5,17 +5,11 @@ The sockets of both sides belong to this process, so that one count of open file
 
 from __future__ import annotations
 
-import socket
-import ssl
-import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 import pytest
 import trio
-import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.contract.timers import FIRST, NOW, new_timer
@@ -23,18 +17,20 @@ from tests.receivers import (
     HERE,
     OK,
     Answering,
-    Stream,
     answers,
     answers_and_closes,
     answers_and_half_closes,
     answers_and_resets,
+    answers_by_connection,
+    deaf_port,
     endless_body,
+    half_closes_at_once,
+    knows_only_tls_1_0,
     never_answers,
     never_ends,
     open_files,
-    read_request,
+    reads_nothing,
     receiver,
-    tls_contexts,
     trickles,
     yes,
 )
@@ -71,16 +67,6 @@ async def ending(
     assert settlement is not None
     assert (settlement.status is Status.COMPLETED) is (settlement.last_error is None)
     return settlement.last_error
-
-
-async def half_closes_at_once(stream: Stream) -> None:
-    assert isinstance(stream, trio.SocketStream)
-    await stream.send_eof()
-    await read_request(stream)
-
-
-async def reads_nothing(_: Stream) -> None:
-    await trio.sleep_forever()
 
 
 def lengths(*values: bytes) -> bytes:
@@ -279,14 +265,9 @@ async def test_odd_success_is_one_and_spoils_no_later_callback(
     ],
 )
 async def test_answer_behind_an_odd_one_is_no_other_requests(framing: bytes) -> None:
-    first = b"HTTP/1.1 503 No\r\n" + framing + OK
-    first_ever = [True]
-
-    async def smuggles(stream: Stream) -> None:
-        await read_request(stream)
-        await stream.send_all(first if first_ever.pop() else b"HTTP/1.1 500 No\r\n\r\n")
-        first_ever.append(False)
-
+    smuggles = answers_by_connection(
+        b"HTTP/1.1 503 No\r\n" + framing + OK, b"HTTP/1.1 500 No\r\n\r\n"
+    )
     async with receiver(smuggles) as served, CallbackTransport(guard=HERE) as transport:
         words = [await ending(transport, served.url()) for _ in range(2)]
         assert words == [f"HTTP {status} from {served.url('')}" for status in (503, 500)]
@@ -297,28 +278,12 @@ async def test_receiver_that_never_accepts_fails_its_own_timer_at_its_timeout(
     virtual: MockClock,
 ) -> None:
     before = open_files()
-    with socket.socket() as deaf, socket.socket() as queued, socket.socket() as waiting:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for fills_queue in (queued, waiting):
-            fills_queue.setblocking(False)
-            fills_queue.connect_ex(deaf.getsockname())
+    with deaf_port() as port:
         async with CallbackTransport(guard=HERE) as transport:
-            peer = f"127.0.0.1:{deaf.getsockname()[1]}"
-            words = await ending(transport, f"http://{peer}/")
-            assert words == f"connecting to {peer} timed out after 30s"
+            words = await ending(transport, f"http://127.0.0.1:{port}/")
+            assert words == f"connecting to 127.0.0.1:{port} timed out after 30s"
             assert virtual.current_time() == pytest.approx(TIMEOUT_S)
     assert open_files() == before
-
-
-@asynccontextmanager
-async def restartable(port: int) -> AsyncIterator[int]:
-    """Serve on this port until the block ends, and reset no connection that is idle then."""
-    async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, answers(OK), port, host="127.0.0.1")
-        (listener,) = await nursery.start(serve)
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("delivery", Delivery)
@@ -327,14 +292,14 @@ async def test_receiver_restarted_between_two_callbacks_gets_both(delivery: Deli
     pool = Pool()
     async with CallbackTransport(guard=HERE, pool=pool) as transport:
         fire = partial(ending, transport, delivery=delivery)
-        async with restartable(0) as port:
-            url = f"http://127.0.0.1:{port}/"
+        async with receiver(answers(OK)) as served:
+            port, url = served.port, served.url()
             assert await fire(url) is None
             assert len(pool) == 1
-        async with restartable(port):
+        async with receiver(answers(OK), port=port):
             assert await fire(url) is None
         assert await fire(url) == f"connection refused by 127.0.0.1:{port}"
-        async with restartable(port):
+        async with receiver(answers(OK), port=port):
             assert await fire(url) is None
     assert open_files() == before
 
@@ -346,20 +311,6 @@ async def test_handshake_that_is_not_answered_ends_at_the_timeout(virtual: MockC
 
 
 async def test_receiver_that_knows_only_tls_1_0_is_refused_in_words(virtual: MockClock) -> None:
-    server, _ = tls_contexts(trustme.CA(), "127.0.0.1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # what is old is the point
-        server.minimum_version = server.maximum_version = ssl.TLSVersion.TLSv1
-    server.set_ciphers("ALL:@SECLEVEL=0")
-
-    async def shakes_hands(stream: Stream) -> None:
-        # By hand: trio's stream would close without the alert that servers send.
-        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
-        heard.write(await stream.receive_some())
-        with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
-            server.wrap_bio(heard, said, server_side=True).do_handshake()
-        await stream.send_all(said.read())
-
-    words = await ending_beside_others(shakes_hands, scheme="https")
+    words = await ending_beside_others(knows_only_tls_1_0(), scheme="https")
     assert words == "TLS handshake failed: tlsv1 alert protocol version"
     assert virtual.current_time() == 0

@@ -20,6 +20,7 @@ from tests.receivers import (
     Recorder,
     Stream,
     answers,
+    answers_in_turn,
     never_answers,
     open_files,
     read_request,
@@ -158,11 +159,7 @@ async def test_at_most_once_is_never_sent_again() -> None:
 
 
 async def test_answer_that_has_begun_is_not_asked_for_again() -> None:
-    async def cuts_second(stream: Stream) -> None:
-        for answer in (OK, b"HTTP/1.1 200"):
-            await read_request(stream)
-            await stream.send_all(answer)
-
+    cuts_second = answers_in_turn(OK, b"HTTP/1.1 200")
     async with receiver(cuts_second) as served, CallbackTransport(guard=HERE) as transport:
         await send(transport, request_to(served.url()))
         with pytest.raises(ReceiveError, match="in the middle of its answer"):

@@ -18,6 +18,7 @@ from tests.receivers import (
     answers_and_resets,
     answers_unread,
     closes_at_once,
+    deaf_port,
     endless_body,
     endless_headers,
     open_files,
@@ -172,12 +173,7 @@ async def test_address_that_does_not_answer_costs_a_head_start(autojump_clock: M
     assert autojump_clock.autojump_threshold == 0
     before = open_files()
     async with receiver(answers(OK)) as served:
-        with socket.socket() as deaf, socket.socket() as queued, socket.socket() as refused:
-            deaf.bind(("127.0.0.2", served.port))
-            deaf.listen(0)
-            for fills_queue in (queued, refused):
-                fills_queue.setblocking(False)
-                fills_queue.connect_ex(("127.0.0.2", served.port))
+        with deaf_port("127.0.0.2", served.port):
             async with transport_to("127.0.0.2", "127.0.0.1") as transport:
                 started = trio.current_time()
                 response = await send(transport, request_to(served.url(host="many")))

@@ -17,6 +17,8 @@ from tests.receivers import (
     answers,
     answers_and_closes,
     answers_and_resets,
+    answers_first_bytes,
+    breaks_tls,
     closes_at_once,
     open_files,
     read_request,
@@ -25,16 +27,13 @@ from tests.receivers import (
     resets_at_once,
     self_signed_context,
     send,
+    sends_a_record_more,
     tls_contexts,
 )
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.errors import ConnectError, TransportError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
-
-
-async def hears_and_closes(stream: Stream) -> None:
-    await stream.receive_some()
 
 
 async def failure(
@@ -140,7 +139,7 @@ async def test_self_signed_certificate_is_refused() -> None:
     [
         (resets_at_once, "TLS handshake failed: connection reset by 127.0.0.1:{port}"),
         (closes_at_once, "TLS handshake failed: connection "),
-        (hears_and_closes, "TLS handshake failed: connection closed by 127.0.0.1:{port}"),
+        (answers_first_bytes(), "TLS handshake failed: connection closed by 127.0.0.1:{port}"),
     ],
 )
 async def test_receiver_without_tls_is_told_in_words(answering: Answering, words: str) -> None:
@@ -148,11 +147,7 @@ async def test_receiver_without_tls_is_told_in_words(answering: Answering, words
 
 
 async def test_plain_http_answer_to_a_handshake_is_told_in_words() -> None:
-    async def talks_http(stream: Stream) -> None:
-        await stream.receive_some()
-        await stream.send_all(OK)
-
-    words = await failure(talks_http, server=None, client=None)
+    words = await failure(answers_first_bytes(OK), server=None, client=None)
     assert words == "TLS handshake failed: wrong version number"
 
 
@@ -173,24 +168,15 @@ async def test_lost_connection_is_told_as_without_tls(answering: Answering, word
 
 
 async def test_garbage_in_the_stream_is_told_in_words() -> None:
-    async def breaks_the_layer(stream: Stream) -> None:
-        await read_request(stream)
-        assert isinstance(stream, trio.SSLStream)
-        await stream.transport_stream.send_all(b"no record at all" * 10)
-
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
-    words = await failure(breaks_the_layer, server=server, client=client)
+    words = await failure(breaks_tls, server=server, client=client)
     assert words == "TLS with 127.0.0.1:{port} failed: wrong version number"
 
 
 async def test_bytes_behind_an_answer_end_the_connection() -> None:
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
     for behind in (b"x", b"x" * 100_000):
-
-        async def says_more(stream: Stream, behind: bytes = behind) -> None:
-            await read_request(stream)
-            await stream.send_all(OK + b"\r\n" * 20_000 + behind)
-
+        says_more = answers_and_closes(OK + b"\r\n" * 20_000 + behind)
         async with (
             receiver(says_more, ssl_context=server) as served,
             CallbackTransport(guard=HERE, ssl_context=client, pool=Pool()) as transport,
@@ -202,18 +188,9 @@ async def test_bytes_behind_an_answer_end_the_connection() -> None:
 
 
 async def test_record_behind_an_answer_ends_the_connection() -> None:
-    async def says_more_at_once(stream: Stream) -> None:
-        await read_request(stream)
-        assert isinstance(stream, trio.SSLStream)
-        await stream.send_all(OK[:9])
-        for record in (OK[9:], b"more"):
-            stream._ssl_object.write(record)
-        await stream.transport_stream.send_all(stream._outgoing.read())
-        await stream.receive_some()
-
     server, client = tls_contexts(trustme.CA(), "127.0.0.1")
     async with (
-        receiver(says_more_at_once, ssl_context=server) as served,
+        receiver(sends_a_record_more, ssl_context=server) as served,
         CallbackTransport(guard=HERE, ssl_context=client) as transport,
     ):
         for _ in range(2):
