@@ -15,17 +15,15 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from tests.replicas import api_client, replica_on, running
 from tests.roles import documented_role
-from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.intake import intake
-from timer_trio.run.replica import Database, Replica
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import Answer, Permit, Request
 
-KEY: Final = "a-key-of-32-characters-for-tests"
 ANYWHERE: Final = (ip_network("0.0.0.0/0"),)
 PATIENCE_S: Final = 20
 
@@ -36,23 +34,14 @@ class Service:
     def __init__(self, storage: PostgresStorage, url: str) -> None:
         self.times_fired: Counter[str] = Counter()
         self.may_answer = trio.Event()
-        self.replica = Replica(
+        self.replica = replica_on(
+            storage,
+            Receiver(self),
             Settings(callback_allow=ANYWHERE, loader_interval_s=1),
-            Database(
-                storage=storage,
-                clock=Clock(),
-                alone=True,
-                prepare=partial(migrate_database, url),
-                trouble=storage.trouble,
-            ),
-            transport=Receiver(self),
+            prepare=partial(migrate_database, url),
+            trouble=storage.trouble,
         )
-        app: Any = self.replica.create_app(KEY)
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app),
-            base_url="http://timer-trio",
-            headers={"X-API-Key": KEY},
-        )
+        self.client = api_client(self.replica)
 
     async def create(self, delay: float) -> httpx.Response:
         timer = {"delay": delay, "callback_url": "http://192.0.2.1/", "timeout_seconds": 30}
@@ -99,11 +88,10 @@ class Receiver:
 
 @asynccontextmanager
 async def serving(url: str) -> AsyncIterator[Service]:
-    async with PostgresStorage(url, pool_size=2) as storage, trio.open_nursery() as nursery:
+    async with PostgresStorage(url, pool_size=2) as storage:
         service = Service(storage, url)
-        await nursery.start(service.replica.run)
-        yield service
-        service.replica.stop()
+        async with running(service.replica):
+            yield service
 
 
 @pytest.fixture

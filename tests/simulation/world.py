@@ -18,6 +18,7 @@ from uuid import UUID
 import trio
 import trio.testing
 
+from tests.replicas import replica_on
 from tests.simulation.far_end import FarEnd
 from tests.simulation.faults import (
     GIVEN_BACK_RECOVERY_S,
@@ -37,7 +38,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import SHARDS, ReplicaId, Status, TimerId, shard_of
-from timer_trio.run.replica import Chance, Database, Replica
+from timer_trio.run.replica import Chance
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 
@@ -96,10 +97,12 @@ class Process:
         transport = FarEnd(
             process=self.name, thread=self._thread, random=world.random, on_send=world.sent
         )
-        self.replica = Replica(
+        self.replica = replica_on(
+            self.storage,
+            transport,
             world.build.settings,
-            Database(storage=self.storage, clock=Clock(elapsed=trio.current_time), alone=alone),
-            transport=transport,
+            clock=Clock(elapsed=trio.current_time),
+            alone=alone,
             lease=world.build.lease,
             chance=Chance(world.random.getrandbits, self._new_id),
         )
