@@ -12,6 +12,7 @@ from typing import Protocol
 
 import trio
 
+from tests import promises
 from tests.acceptance.client import Answer, NoAnswerError, instant
 from tests.acceptance.receiver import ReceiverProcess, now
 
@@ -102,15 +103,18 @@ class Load:
         assert min(arrival.late_ms for arrival in receiver.arrivals) >= 0
 
     def broken_promises(self, payloads: Mapping[str, int]) -> Iterator[str]:
-        """Name what was acknowledged and is lost; `payloads` is what each timer called with."""
+        """Name what was acknowledged and is lost; `payloads` is what each timer called with.
+
+        A payload is the timer's version here. That a timer has fired is all that a consumer sees of
+        its ending.
+        """
         for timer_id, promise in self.promises.items():
-            has_fired = timer_id in payloads
-            if promise.canceled and has_fired:
-                yield f"{timer_id} was canceled, and fired"
-            if not (promise.canceled or promise.cancel_in_doubt or has_fired):
+            sent = [payloads[timer_id]] if timer_id in payloads else []
+            if promise.canceled:
+                yield from promises.canceled_is_not_sent(timer_id, sent)
+            if not (promise.canceled or promise.cancel_in_doubt or sent):
                 yield f"{timer_id} was created, and never fired"
-            if has_fired and payloads[timer_id] not in promise.payloads:
-                yield f"{timer_id} was updated, and fired as it was before"
+            yield from promises.sent_as_told(timer_id, sent, promise.payloads)
 
 
 @asynccontextmanager

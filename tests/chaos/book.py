@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from tests.acceptance.receiver import Arrival
 from tests.chaos.machine import STARVED_MS
+from timer_trio.domain.timer import ENDED
 from timer_trio.threads import run_in_thread
 
 _READING: Final = trio.CapacityLimiter(2)
@@ -48,7 +49,7 @@ class Row:
 
     @property
     def has_ended(self) -> bool:
-        return self.status in {"completed", "failed", "canceled"}
+        return self.status in ENDED
 
     @property
     def is_unknown(self) -> bool:

@@ -1,4 +1,7 @@
-"""What must hold, as plain functions over a book: each names what broke it, or tells a figure."""
+"""What must hold, as plain functions over a book: each names what broke it, or tells a figure.
+
+What simulated replicas are held to as well is in tests/promises.py.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 
+from tests import promises
 from tests.acceptance.receiver import Arrival
 from tests.chaos.book import Asked, Book, Row
+from tests.promises import Ending, Sent
 
 
 def early(book: Book) -> Iterator[str]:
     """Nobody was called before the instant."""
-    for arrival in book.arrivals:
-        if arrival.late_ms < 0:
-            yield f"{arrival.timer_id} came {-arrival.late_ms:.2f} ms early"
+    return promises.never_early(sent_of(book))
 
 
 def unfinished(book: Book) -> Iterator[str]:
     """Every timer that was acknowledged is there, and has ended."""
-    for timer_id in book.asked:
-        row = book.rows.get(timer_id)
-        if row is None or not row.has_ended:
-            yield f"{timer_id} is {row.status if row else 'not there'}"
+    return promises.all_ended(
+        {timer_id: ending_of(book.rows.get(timer_id)) for timer_id in book.asked}
+    )
 
 
 def silent(book: Book, in_doubt: AbstractSet[str] = frozenset()) -> Iterator[str]:
-    """Every timer has fired, and is completed.
+    """Every timer has fired, and is completed: receivers here are healthy, and nobody cancels.
 
     Of those in doubt, one that may be sent once has failed instead, with words, and it may be that
     nobody has heard of it.
@@ -44,26 +46,47 @@ def silent(book: Book, in_doubt: AbstractSet[str] = frozenset()) -> Iterator[str
 
 
 def doubled(book: Book, excused: AbstractSet[str] = frozenset()) -> Iterator[str]:
-    """No timer was sent again, but those whose outcome nobody could know."""
-    for timer_id, arrivals in book.by_timer().items():
-        if len(arrivals) > 1 and timer_id not in excused:
-            attempts = [arrival.attempt for arrival in arrivals]
-            yield f"{timer_id} was sent {len(arrivals)} times, as attempts {attempts}"
+    """No timer was sent again, but those whose outcome nobody could know.
+
+    Who sent what no receiver can tell, so the excused timers are told by their ids.
+    """
+    return promises.sent_again_with_excuse(
+        sent_of(book), lambda _, again: again.timer_id in excused
+    )
 
 
 def doubled_once_only(book: Book) -> Iterator[str]:
     """What may be sent at most once is."""
-    once = {timer_id for timer_id, row in book.rows.items() if row.delivery == "at_most_once"}
-    for timer_id, arrivals in book.by_timer().items():
-        if timer_id in once and len(arrivals) > 1:
-            yield f"{timer_id} was sent {len(arrivals)} times"
+    return promises.at_most_once(sent_of(book))
 
 
 def renamed(book: Book) -> Iterator[str]:
     """Every attempt of a timer carries the same webhook-id."""
-    for timer_id, arrivals in book.by_timer().items():
-        if {arrival.headers["webhook-id"] for arrival in arrivals} != {timer_id}:
-            yield f"{timer_id} came under another webhook-id"
+    return promises.one_webhook_id(sent_of(book))
+
+
+def sent_of(book: Book) -> dict[str, list[Sent]]:
+    """What was sent of each timer, as it arrived: later than it was sent, by the same clock."""
+    once = {timer_id for timer_id, row in book.rows.items() if row.delivery == "at_most_once"}
+    return {
+        timer_id: [_sent(arrival, is_once=timer_id in once) for arrival in arrivals]
+        for timer_id, arrivals in book.by_timer().items()
+    }
+
+
+def _sent(arrival: Arrival, *, is_once: bool) -> Sent:
+    return Sent(
+        timer_id=arrival.timer_id,
+        webhook_id=arrival.headers["webhook-id"],
+        attempt=arrival.attempt,
+        due_s=arrival.scheduled_s,
+        sent_s=arrival.at,
+        is_once=is_once,
+    )
+
+
+def ending_of(row: Row | None) -> Ending:
+    return Ending(row.status, row.last_error) if row else Ending(None)
 
 
 def sent_by_then(book: Book, timer_ids: Collection[str], instant_s: float) -> set[str]:

@@ -1,4 +1,8 @@
-"""The promises, stated over a history: each checker names what broke its promise."""
+"""The promises, stated over a history: each checker names what broke its promise.
+
+What real replicas are held to as well is in tests/promises.py. The rest needs what only a
+simulation knows: every request and its verdict, every trouble, and who died when.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ from itertools import pairwise
 from math import inf
 from typing import Final
 
+from tests import promises
+from tests.promises import Ending, Sent
 from tests.simulation.far_end import BRIEF, Behaviour
 from tests.simulation.history import Asked, History, Life, Request, Send, TimerLog, Trouble, Verdict
-from tests.simulation.world import ENDS, TAKEOVER_S, second
-from timer_trio.domain.timer import Delivery, Status, Timer, TimerSpec, shard_of
+from tests.simulation.world import TAKEOVER_S, second
+from timer_trio.domain.timer import ENDED, Delivery, Status, Timer, TimerSpec, shard_of
 
 ROUNDING_S: Final = 2e-6
 """An instant has microseconds, the world's clock more."""
@@ -24,11 +30,7 @@ LOCK_MET_S: Final = 0.15
 
 def never_early(history: History) -> Iterator[str]:
     """Nothing is sent before its instant."""
-    for timer_log in history.timer_logs:
-        for send in timer_log.sends:
-            due_s = second(spec_sent(timer_log, send).execute_at)
-            if send.sent_s < due_s - ROUNDING_S:
-                yield f"{timer_log.number} was sent {due_s - send.sent_s:.6f}s early"
+    return promises.never_early(sent_of(history), ROUNDING_S)
 
 
 def hardly_late(history: History) -> Iterator[str]:
@@ -84,15 +86,14 @@ def pending_is_unsent(history: History) -> Iterator[str]:
 
 
 def nothing_lost(history: History) -> Iterator[str]:
-    """Every acknowledged timer is there and has ended, with words if it failed."""
-    for timer_log in history.timer_logs:
-        if timer_log.row is None:
-            if timer_log.created.verdict is Verdict.ACKNOWLEDGED:
-                yield f"{timer_log.number} was acknowledged and is lost"
-        elif timer_log.row.status not in ENDS:
-            yield f"{timer_log.number} is stuck: {timer_log.row.status}"
-        elif timer_log.row.status is Status.FAILED and not timer_log.row.last_error:
-            yield f"{timer_log.number} failed without a word"
+    """Every timer that was acknowledged, or is there all the same, has ended."""
+    return promises.all_ended(
+        {
+            str(timer_log.number): ending_of(timer_log.row)
+            for timer_log in history.timer_logs
+            if timer_log.row or timer_log.created.verdict is Verdict.ACKNOWLEDGED
+        }
+    )
 
 
 def nothing_leaks(history: History) -> Iterator[str]:
@@ -101,17 +102,23 @@ def nothing_leaks(history: History) -> Iterator[str]:
 
 
 def sent_once(history: History) -> Iterator[str]:
-    """Nothing is sent again, unless whoever sent it was lost before the outcome was written."""
-    for timer_log in history.timer_logs:
-        for before, after in pairwise(timer_log.sends):
-            if spec_sent(timer_log, after).delivery is Delivery.AT_MOST_ONCE:
-                yield f"{timer_log.number} was sent twice, at most once allowed"
-            if not history.was_lost(before.process, before.sent_s, after.sent_s):
-                yield f"{timer_log.number} was sent again while {before.process} lived"
+    """Nothing is sent again, unless whoever sent it was lost before the outcome was written.
+
+    That attempts go up is checked here alone: to receivers elsewhere two of them may come in
+    another order than they were sent.
+    """
+
+    def is_excused(before: Sent, after: Sent) -> bool:
+        return history.was_lost(before.process, before.sent_s, after.sent_s)
+
+    sent = sent_of(history)
+    yield from promises.sent_again_with_excuse(sent, is_excused)
+    yield from promises.at_most_once(sent)
+    yield from promises.one_webhook_id(sent)
+    for name, sends in sent.items():
+        for before, after in pairwise(sends):
             if after.attempt <= before.attempt:
-                yield f"{timer_log.number} was sent as attempt {before.attempt} and {after.attempt}"
-        if len({send.webhook_id for send in timer_log.sends}) > 1:
-            yield f"{timer_log.number} was sent under several webhook-ids"
+                yield f"{name} was sent as attempt {before.attempt} and {after.attempt}"
 
 
 def outcome_is_true(history: History) -> Iterator[str]:
@@ -229,6 +236,31 @@ def _of(history: History, process: str | None) -> list[Trouble]:
     return sorted(troubles, key=lambda trouble: trouble.began_s)
 
 
+def sent_of(history: History) -> dict[str, list[Sent]]:
+    """What was sent of each timer, by its number."""
+    return {
+        str(timer_log.number): [_sent(timer_log, send) for send in timer_log.sends]
+        for timer_log in history.timer_logs
+    }
+
+
+def _sent(timer_log: TimerLog, send: Send) -> Sent:
+    spec = spec_sent(timer_log, send)
+    return Sent(
+        timer_id=send.timer_id,
+        webhook_id=send.webhook_id,
+        attempt=send.attempt,
+        due_s=second(spec.execute_at),
+        sent_s=send.sent_s,
+        is_once=spec.delivery is Delivery.AT_MOST_ONCE,
+        process=send.process,
+    )
+
+
+def ending_of(row: Timer | None) -> Ending:
+    return Ending(row.status, row.last_error) if row else Ending(None)
+
+
 def spec_sent(timer_log: TimerLog, send: Send) -> TimerSpec:
     return timer_log.requests[send.version].spec
 
@@ -268,7 +300,7 @@ def first_fired_s(timer_log: TimerLog, row: Timer) -> float | None:
     """Say when a timer was first sent, or ended without that."""
     if timer_log.sends:
         return timer_log.sends[0].sent_s
-    if row.status in ENDS:
+    if row.status in ENDED:
         return second(row.executed_at or row.updated_at)
     return None
 
@@ -281,8 +313,8 @@ def not_asked_to_cancel(timer_log: TimerLog) -> bool:
 
 
 def _canceled_for_good(timer_log: TimerLog) -> Iterator[str]:
-    if timer_log.sends:
-        yield f"{timer_log.number} was sent, though its cancel was acknowledged"
+    versions = [send.version for send in timer_log.sends]
+    yield from promises.canceled_is_not_sent(str(timer_log.number), versions)
     if timer_log.row is None or timer_log.row.status is not Status.CANCELED:
         yield f"{timer_log.number} is not canceled, though that was acknowledged"
 
@@ -293,11 +325,10 @@ def _fires_as_updated(timer_log: TimerLog, request: Request, later: list[Request
         for each in later
         if each.asked is Asked.UPDATE and each.verdict is not Verdict.REFUSED
     }
-    for send in timer_log.sends:
-        if send.sent_s < request.asked_s:
-            yield f"{timer_log.number} was sent before version {request.version} was acknowledged"
-        elif send.version not in allowed:
-            yield f"{timer_log.number} was sent as {send.version} after {request.version} was kept"
+    if any(send.sent_s < request.asked_s for send in timer_log.sends):
+        yield f"{timer_log.number} was sent before version {request.version} was acknowledged"
+    later_versions = [send.version for send in timer_log.sends if send.sent_s >= request.asked_s]
+    yield from promises.sent_as_told(str(timer_log.number), later_versions, allowed)
 
 
 def _failed_truly(history: History, timer_log: TimerLog, row: Timer) -> Iterator[str]:

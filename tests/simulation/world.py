@@ -37,15 +37,14 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
-from timer_trio.domain.timer import SHARDS, ReplicaId, Status, TimerId, shard_of
-from timer_trio.run.replica import Chance
+from timer_trio.domain.timer import ENDED, SHARDS, ReplicaId, TimerId, shard_of
+from timer_trio.run.replica import Chance, Replica
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 
 T = TypeVar("T")
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
-ENDS: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 TAKEOVER_S: Final = 6.0
 """What a dead process held or should have fired fires elsewhere within this time."""
 ANSWERED_WITHIN_S: Final = 0.05
@@ -353,7 +352,7 @@ class World:
 
     def _is_settled(self) -> bool:
         rows = self.database._rows.values()
-        return all(row.timer.status in ENDS for row in rows) and not any(
+        return all(row.timer.status in ENDED for row in rows) and not any(
             any(process.held.values()) for process in self.alive
         )
 

@@ -70,6 +70,11 @@ def test_timer_that_never_ended_is_found(row: Row | None) -> None:
     assert found(checks.unfinished(book(row=row))) == 1
 
 
+def test_timer_that_failed_without_a_word_is_found() -> None:
+    assert found(checks.unfinished(book(row=replace(UNKNOWN, last_error=None)))) == 1
+    assert found(checks.unfinished(book(row=UNKNOWN))) == 0
+
+
 def test_timer_that_never_fired_is_found() -> None:
     assert found(checks.silent(book(arrival(OTHER)))) == 1
 
