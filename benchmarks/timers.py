@@ -13,6 +13,7 @@ import trio
 from benchmarks.machine import time
 from timer_trio.domain.timer import (
     SHARDS,
+    CallbackSpec,
     Delivery,
     JsonText,
     Method,
@@ -51,12 +52,14 @@ def write(database_url: str, wanted: Sequence[NewTimer]) -> None:
 def _spec(execute_at: datetime, callback_url: str) -> TimerSpec:
     return TimerSpec(
         execute_at=execute_at,
-        callback_url=callback_url,
-        callback_method=Method.POST,
-        callback_headers={},
-        callback_payload=JsonText(PAYLOAD),
+        callback=CallbackSpec(
+            url=callback_url,
+            method=Method.POST,
+            headers={},
+            payload=JsonText(PAYLOAD),
+            timeout_s=30,
+            delivery=Delivery.AT_LEAST_ONCE,
+        ),
         metadata=None,
-        timeout_s=30,
-        delivery=Delivery.AT_LEAST_ONCE,
         misfire_grace_s=300,
     )

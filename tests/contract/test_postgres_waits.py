@@ -109,7 +109,7 @@ async def test_a_claim_judges_a_row_by_its_newest_version(
     assert len(reply.moved) == moved_count
     assert len(reply.claimed) == 2 + claimed_count
     if statement is CHANGE:
-        assert mine[0].spec.callback_payload == "2"
+        assert mine[0].spec.callback.payload == "2"
     if statement is MOVE_LATER:
         assert reply.moved[0].due_at == LATER
 
@@ -167,7 +167,7 @@ async def test_a_change_that_waited_for_a_claim_comes_too_late(
         nursery.start_soon(come_late)
         await waiting(observer)
         other.commit()
-    assert (await postgres.get(timer_id)).spec.timeout_s == 30.0
+    assert (await postgres.get(timer_id)).spec.callback.timeout_s == 30.0
 
 
 async def test_an_update_keeps_what_another_changed_while_it_waited(
@@ -179,8 +179,8 @@ async def test_an_update_keeps_what_another_changed_while_it_waited(
         nursery.start_soon(update, postgres, timer_id)
         await waiting(observer)
         other.commit()
-    spec = (await postgres.get(timer_id)).spec
-    assert (spec.callback_payload, spec.timeout_s) == ("2", 1.0)
+    callback = (await postgres.get(timer_id)).spec.callback
+    assert (callback.payload, callback.timeout_s) == ("2", 1.0)
 
 
 async def test_a_settle_that_waited_judges_by_the_newest_claim(

@@ -66,10 +66,10 @@ async def test_an_acknowledged_cancel_or_update_holds_against_any_claim(storage:
             if index % 2:
                 nursery.start_soon(race.cancel)
         assert len(race.claims) == (0 if race.is_canceled else 1)
-        assert all(timer.spec.callback_payload == race.payload for timer in race.claims)
+        assert all(timer.spec.callback.payload == race.payload for timer in race.claims)
         after = await storage.get(timer_id)
         assert after.status is (Status.CANCELED if race.is_canceled else Status.EXECUTING)
-        assert after.spec.callback_payload == race.payload
+        assert after.spec.callback.payload == race.payload
 
 
 async def test_each_of_many_is_claimed_once(storage: Storage) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Unpack
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from timer_trio.domain.settlement import Completed, Failed, Release
 from timer_trio.domain.timer import (
     ENDED,
+    CallbackSpec,
     Claim,
     ClaimedTimer,
     Delivery,
@@ -27,6 +27,7 @@ from timer_trio.domain.timer import (
     new_timer_id,
 )
 from timer_trio.storage import ClaimReply, ShardCursor, Storage
+from timer_trio.storage.columns import changed
 
 NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
 SOON: Final = NOW + timedelta(seconds=1)
@@ -57,16 +58,18 @@ def seconds(count: float) -> timedelta:
 def spec(**changes: Unpack[SpecChange]) -> TimerSpec:
     usual = TimerSpec(
         execute_at=NOW,
-        callback_url="https://example.com/hook",
-        callback_method=Method.POST,
-        callback_headers={},
-        callback_payload=JsonText('{"n": 1}'),
+        callback=CallbackSpec(
+            url="https://example.com/hook",
+            method=Method.POST,
+            headers={},
+            payload=JsonText('{"n": 1}'),
+            timeout_s=30.0,
+            delivery=Delivery.AT_LEAST_ONCE,
+        ),
         metadata=None,
-        timeout_s=30.0,
-        delivery=Delivery.AT_LEAST_ONCE,
         misfire_grace_s=300.0,
     )
-    return replace(usual, **changes)
+    return changed(usual, changes)
 
 
 def new_timer(

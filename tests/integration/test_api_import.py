@@ -140,7 +140,7 @@ async def test_row_that_the_database_refuses_is_found_and_refused_alone(
     create_many = api.storage.create_many
 
     async def refuse_poison(timers: Sequence[NewTimer], now: datetime) -> None:
-        if any(timer.spec.callback_payload == '"poison"' for timer in timers):
+        if any(timer.spec.callback.payload == '"poison"' for timer in timers):
             raise RowRefusedError("secret")
         await create_many(timers, now)
 

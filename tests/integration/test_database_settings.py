@@ -102,7 +102,7 @@ async def use(storage: PostgresStorage) -> None:
     await storage.create_many([new_timer(execute_at=LATER, metadata={"a": ["\\"]})], NOW)
     timer = await storage.get(timer_id)
     assert timer.spec.metadata == {"smile": "☺\\'"}
-    assert timer.spec.timeout_s == 0.1 + 0.2
+    assert timer.spec.callback.timeout_s == 0.1 + 0.2
     page = await storage.list(TimerQuery(metadata={"smile": ["☺\\'"]}, execute_before=SOON))
     assert [(each.id, each.execute_at) for each in page.timers] == [(timer_id, NOW)]
     (claimed,) = (await ask(storage, [timer_id])).claimed

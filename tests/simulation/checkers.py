@@ -252,7 +252,7 @@ def _sent(timer_log: TimerLog, send: Send) -> Sent:
         attempt=send.attempt,
         due_s=second(spec.execute_at),
         sent_s=send.sent_s,
-        is_once=spec.delivery is Delivery.AT_MOST_ONCE,
+        is_once=spec.callback.delivery is Delivery.AT_MOST_ONCE,
         process=send.process,
     )
 
@@ -270,7 +270,7 @@ def is_brief(timer_log: TimerLog) -> bool:
 
 
 def behaviour_of(spec: TimerSpec) -> Behaviour:
-    return Behaviour(spec.callback_url.removeprefix("http://").split(".")[0])
+    return Behaviour(spec.callback.url.removeprefix("http://").split(".")[0])
 
 
 def request_of(timer_log: TimerLog, row: Timer) -> Request:
@@ -278,7 +278,7 @@ def request_of(timer_log: TimerLog, row: Timer) -> Request:
     return next(
         request
         for request in timer_log.requests
-        if request.spec.callback_payload == row.spec.callback_payload
+        if request.spec.callback.payload == row.spec.callback.payload
         and request.asked != Asked.CANCEL
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from json import dumps
 from typing import Final
@@ -20,8 +19,17 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
     TimerNotFoundError,
 )
-from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, TimerId, TimerSpec
+from timer_trio.domain.timer import (
+    CallbackSpec,
+    Delivery,
+    JsonText,
+    Method,
+    SpecChange,
+    TimerId,
+    TimerSpec,
+)
 from timer_trio.run.replica import Replica
+from timer_trio.storage.columns import changed
 
 REFUSALS: Final = (NotPendingError, RowRefusedError, ContentionError, TimerNotFoundError)
 PATIENCE_S: Final = 0.5
@@ -43,13 +51,15 @@ def spec_of(
     """Say what a consumer wants; its payload tells the timer and the version."""
     return TimerSpec(
         execute_at=world.now() + timedelta(seconds=in_s),
-        callback_url=url_of(behaviour, place),
-        callback_method=Method.POST,
-        callback_headers={},
-        callback_payload=payload_of(number, version),
+        callback=CallbackSpec(
+            url=url_of(behaviour, place),
+            method=Method.POST,
+            headers={},
+            payload=payload_of(number, version),
+            timeout_s=timeout_s,
+            delivery=delivery,
+        ),
         metadata=None,
-        timeout_s=timeout_s,
-        delivery=delivery,
         misfire_grace_s=grace_s,
     )
 
@@ -118,7 +128,7 @@ class Consumer:
         async def update(replica: Replica) -> None:
             await replica._intake.update(self._id(), change)
 
-        await self._ask(Asked.UPDATE, replace(self._wanted(), **change), update)
+        await self._ask(Asked.UPDATE, changed(self._wanted(), change), update)
 
     async def cancel(self) -> None:
         async def cancel(replica: Replica) -> None:

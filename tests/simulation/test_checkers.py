@@ -38,6 +38,7 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.run import supervisor
 from timer_trio.storage import Beat, ClaimReply, Swept
+from timer_trio.storage.columns import changed
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 from timer_trio.storage.memory.timers import summary_of
@@ -89,7 +90,7 @@ class ForgetfulUpdate(MemoryStorage):
     """Keeps the old payload."""
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
-        payload = self._row(timer_id).timer.spec.callback_payload
+        payload = self._row(timer_id).timer.spec.callback.payload
         return await super().update(timer_id, {**change, "callback_payload": payload}, now)
 
 
@@ -98,7 +99,7 @@ class EagerRefusal(MemoryStorage):
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         row = self._row(timer_id)
-        timer = replace(row.timer, spec=replace(row.timer.spec, **change))
+        timer = replace(row.timer, spec=changed(row.timer.spec, change))
         if row.timer.status is Status.EXECUTING:
             self._put(replace(row, timer=timer))
         return await super().update(timer_id, change, now)

@@ -333,7 +333,7 @@ class World:
             recovery_s=UNLOCKED_RECOVERY_S,
         )
         for timer_id in timer_ids:
-            payload = self.database._rows[timer_id].timer.spec.callback_payload
+            payload = self.database._rows[timer_id].timer.spec.callback.payload
             self.history.timer_logs[loads(payload or "")["number"]].locks.append(lock)
 
     async def settled(self) -> None:
@@ -358,7 +358,7 @@ class World:
 
     def _read_rows(self) -> None:
         for row in self.database._rows.values():
-            number = loads(row.timer.spec.callback_payload or "")["number"]
+            number = loads(row.timer.spec.callback.payload or "")["number"]
             self.history.timer_logs[number].row = row.timer
 
     async def _note_outage(self, away: Away) -> None:

@@ -177,7 +177,7 @@ class Parts:
         changes["execute_at"] = now + timedelta(seconds=in_s)
         timer = new_timer(shard=shard, **changes)
         await self.database.create([timer], now)
-        destination = destination_of(timer.spec.callback_url)
+        destination = destination_of(timer.spec.callback.url)
         return DueTimer(timer.spec.execute_at, timer.id, destination)
 
     async def claim(self, due: DueTimer) -> ClaimedTimer:

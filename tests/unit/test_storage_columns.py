@@ -1,13 +1,28 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from timer_trio.domain.timer import TimerSpec
-from timer_trio.storage.columns import SPEC, with_columns
+from tests.contract.timers import LATER, spec
+from timer_trio.domain.timer import CallbackSpec, SpecChange, TimerSpec
+from timer_trio.storage.columns import SPEC, changed, with_columns
 
 
 def test_every_field_of_a_spec_has_a_column() -> None:
-    assert [column.name for column in SPEC] == [field.name for field in fields(TimerSpec)]
+    sent = {f"callback.{field.name}" for field in fields(CallbackSpec)}
+    beside = {field.name for field in fields(TimerSpec)} - {"callback"}
+    assert sorted(column.field for column in SPEC) == sorted(sent | beside)
+
+
+def test_every_column_of_a_spec_can_be_changed() -> None:
+    assert [column.name for column in SPEC] == list(SpecChange.__annotations__)
+
+
+def test_change_replaces_what_it_names_and_nothing_else() -> None:
+    before = spec(metadata={"a": 1})
+    callback = replace(before.callback, url="http://example.org/", timeout_s=1.0)
+    after = changed(before, {"callback_url": callback.url, "timeout_s": 1.0, "execute_at": LATER})
+    assert after == replace(before, callback=callback, execute_at=LATER)
+    assert changed(before, {}) == before
 
 
 def test_statement_names_the_columns_of_a_spec() -> None:

@@ -24,7 +24,7 @@ from timer_trio.api.fields.timer import (
     OptionalFields,
     UpdateRequest,
 )
-from timer_trio.domain.timer import Delivery, Method, SpecChange, TimerSpec
+from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 
@@ -57,14 +57,20 @@ def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> Tim
     wanted = _validated(CREATE, members, rules, _when_errors(members, required=True))
     return TimerSpec(
         execute_at=_due_at(wanted, now),
-        callback_url=wanted["callback_url"],
-        callback_method=wanted.get("callback_method", Method.POST),
-        callback_headers=wanted.get("callback_headers") or {},
-        callback_payload=wanted.get("callback_payload"),
+        callback=_callback_of(wanted, rules),
         metadata=wanted.get("metadata"),
+        misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
+    )
+
+
+def _callback_of(wanted: CreateRequest, rules: Rules) -> CallbackSpec:
+    return CallbackSpec(
+        url=wanted["callback_url"],
+        method=wanted.get("callback_method", Method.POST),
+        headers=wanted.get("callback_headers") or {},
+        payload=wanted.get("callback_payload"),
         timeout_s=wanted.get("timeout_seconds", rules.timeout_s),
         delivery=wanted.get("delivery", Delivery.AT_LEAST_ONCE),
-        misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
     )
 
 

@@ -90,7 +90,7 @@ def created_many(summaries: Sequence[str]) -> Response:
 def whole_timer(timer: Timer) -> Response:
     """Return the answer of a timer, its payload as the text that arrived."""
     known = json.dumps(timer_data(timer), ensure_ascii=False)
-    payload = timer.spec.callback_payload or "null"
+    payload = timer.spec.callback.payload or "null"
     data = f'{known[:-1]}, "callback_payload": {payload}}}'
     return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
 
@@ -130,18 +130,18 @@ def summary_data(timer: TimerSummary) -> SummaryData:
 
 
 def timer_data(timer: Timer) -> TimerData:
-    spec = timer.spec
+    spec, callback = timer.spec, timer.spec.callback
     return {
         "id": str(timer.id),
         "created_at": rfc3339(timer.created_at),
         "updated_at": rfc3339(timer.updated_at),
         "execute_at": rfc3339(spec.execute_at),
-        "callback_url": spec.callback_url,
-        "callback_method": spec.callback_method,
-        "callback_headers": dict(spec.callback_headers),
+        "callback_url": callback.url,
+        "callback_method": callback.method,
+        "callback_headers": dict(callback.headers),
         "metadata": None if spec.metadata is None else dict(spec.metadata),
-        "timeout_seconds": spec.timeout_s,
-        "delivery": spec.delivery,
+        "timeout_seconds": callback.timeout_s,
+        "delivery": callback.delivery,
         "misfire_grace_seconds": spec.misfire_grace_s,
         "status": timer.status,
         "executed_at": _instant_or_none(timer.executed_at),

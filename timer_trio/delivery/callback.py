@@ -65,24 +65,24 @@ def request_of(timer: ClaimedTimer) -> Request:
     Raises:
         RequestError: its URL or headers make none.
     """
-    spec = timer.spec
+    callback = timer.spec.callback
     body, content_type = b"", None
-    if spec.callback_payload is not None:
-        body, content_type = spec.callback_payload.encode(), "application/json"
-    own_headers = tuple(spec.callback_headers.items())
-    target = target_of(spec.callback_url)
-    common = _common_head(spec.callback_method, spec.callback_url, content_type, own_headers)
+    if callback.payload is not None:
+        body, content_type = callback.payload.encode(), "application/json"
+    own_headers = tuple(callback.headers.items())
+    target = target_of(callback.url)
+    common = _common_head(callback.method, callback.url, content_type, own_headers)
     length = ""
-    if body or spec.callback_method in _METHODS_WITH_BODY:
+    if body or callback.method in _METHODS_WITH_BODY:
         length = f"Content-Length: {len(body)}\r\n"
     head = (
         f"X-Timer-Id: {timer.id}\r\n"
         f"X-Timer-Attempt: {timer.attempt}\r\n"
-        f"X-Timer-Scheduled-At: {rfc3339(spec.execute_at)}\r\n"
+        f"X-Timer-Scheduled-At: {rfc3339(timer.spec.execute_at)}\r\n"
         f"webhook-id: {timer.id}\r\n"
         f"{length}\r\n"
     )
-    is_once = spec.delivery is Delivery.AT_MOST_ONCE
+    is_once = callback.delivery is Delivery.AT_MOST_ONCE
     return Request(target.endpoint, common + head.encode("ascii"), body, is_once)
 
 

@@ -119,7 +119,8 @@ class Firer:
         sent_at = self._clock.now()
         self._slots.begin(firing.due.destination, sent_at.timestamp())
         outcome: CallbackOutcome = Withheld()
-        scope = trio.CancelScope(deadline=trio.current_time() + firing.timer.spec.timeout_s)
+        timeout_s = firing.timer.spec.callback.timeout_s
+        scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
         self._unsent[scope] = None
         try:
             if not self._stopping:

@@ -19,8 +19,9 @@ def create_cost_us(spec: TimerSpec, at_most: int) -> int:
 
     Looks no further once `at_most` is reached, so that it takes a millisecond at most itself.
     """
-    characters = len(spec.callback_payload or "") + len(spec.callback_url)
-    characters += sum(len(name) + len(value) for name, value in spec.callback_headers.items())
+    callback = spec.callback
+    characters = len(callback.payload or "") + len(callback.url)
+    characters += sum(len(name) + len(value) for name, value in callback.headers.items())
     cost_us = _ROW_US + characters * _CHARACTER_US
     waiting: list[object] = [spec.metadata] if spec.metadata else []
     while waiting and cost_us < at_most:

@@ -112,7 +112,7 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
         case Unreachable(reason):
             return _failed(timer, sent_at, reason)
         case TimedOut(phase):
-            return _failed(timer, sent_at, _timed_out(phase, timer.spec.timeout_s))
+            return _failed(timer, sent_at, _timed_out(phase, timer.spec.callback.timeout_s))
         case Broken(reason):
             return _failed(timer, sent_at, f"internal error: {reason}")
         case Interrupted():
@@ -126,7 +126,7 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
 def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Failed | None:
     """Decide whether a timer just claimed must not be fired any more; None: fire it."""
     unknown = timer.unknown_attempts
-    if unknown and timer.spec.delivery is Delivery.AT_MOST_ONCE:
+    if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
         reason = "outcome unknown: the service died after it had claimed this timer"
         return _not_begun(timer.id, timer.claim, reason)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
@@ -180,7 +180,7 @@ def stands(settlement: Settlement, claim: int | None) -> bool:
 
 def origin_of(timer: ClaimedTimer) -> str:
     """Name a destination as people do, without the port that its scheme implies."""
-    destination = destination_of(timer.spec.callback_url)
+    destination = destination_of(timer.spec.callback.url)
     implied = ":443" if destination.startswith("https") else ":80"
     return destination.removesuffix(implied)
 
@@ -191,7 +191,7 @@ def _timed_out(phase: Phase | None, timeout_s: float) -> str:
 
 
 def _interrupted(timer: ClaimedTimer, sent_at: datetime) -> Failed | None:
-    if timer.spec.delivery is Delivery.AT_LEAST_ONCE:
+    if timer.spec.callback.delivery is Delivery.AT_LEAST_ONCE:
         return None
     reason = "outcome unknown: the service stopped before the answer came"
     return _failed(timer, sent_at, reason)

@@ -59,23 +59,31 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackSpec:
+    """What is sent, and how; not when."""
+
+    url: str
+    method: Method
+    headers: Mapping[str, str]
+    payload: JsonText | None
+    """None: no body."""
+    timeout_s: float
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerSpec:
     """What the consumer asked for: the writable part of a timer."""
 
     execute_at: datetime
-    callback_url: str
-    callback_method: Method
-    callback_headers: Mapping[str, str]
-    callback_payload: JsonText | None
+    callback: CallbackSpec
     metadata: Mapping[str, object] | None
-    timeout_s: float
-    delivery: Delivery
     misfire_grace_s: float | None
     """How late it may still fire; None: however late."""
 
 
 class SpecChange(TypedDict, total=False):
-    """Some fields of a TimerSpec; what is absent stays as it is."""
+    """Some values of a TimerSpec by the names of their columns; what is absent stays as it is."""
 
     execute_at: datetime
     callback_url: str

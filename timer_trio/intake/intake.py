@@ -143,7 +143,8 @@ class Intake:
             ContentionError: it was not changed.
         """
         summary = await self._storage.update(timer_id, change, self._clock.now())
-        self._offer([_due(summary.id, summary)])
+        destination = destination_of(summary.callback_url)
+        self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
     async def cancel(self, timer_id: TimerId) -> TimerSummary:
@@ -159,17 +160,18 @@ class Intake:
     async def _offer_all(self, timers: Sequence[NewTimer]) -> None:
         for start in range(0, len(timers), OFFER_SLICE):
             some = timers[start : start + OFFER_SLICE]
-            self._offer(_due(timer.id, timer.spec) for timer in some)
+            self._offer(map(_due, some))
             await trio.lowlevel.checkpoint()
 
     async def _commit(self, timers: Sequence[NewTimer]) -> Sequence[None]:
         await self._storage.create(timers, self._clock.now())
-        self._offer(_due(timer.id, timer.spec) for timer in timers)
+        self._offer(map(_due, timers))
         return [None] * len(timers)
 
 
-def _due(timer_id: TimerId, timer: TimerSpec | TimerSummary) -> DueTimer:
-    return DueTimer(timer.execute_at, timer_id, destination_of(timer.callback_url))
+def _due(timer: NewTimer) -> DueTimer:
+    spec = timer.spec
+    return DueTimer(spec.execute_at, timer.id, destination_of(spec.callback.url))
 
 
 def new_summary(timer: NewTimer) -> TimerSummary:
@@ -177,7 +179,7 @@ def new_summary(timer: NewTimer) -> TimerSummary:
         id=timer.id,
         created_at=timer.created_at,
         execute_at=timer.spec.execute_at,
-        callback_url=timer.spec.callback_url,
+        callback_url=timer.spec.callback.url,
         status=Status.PENDING,
         executed_at=None,
     )

@@ -22,10 +22,10 @@ def spec_refusal(spec: TimerSpec) -> str | None:
     """Return why the database would refuse to store this, if it would."""
     if any(_unstorable(text) for text in _texts_of(spec)):
         return UNSTORABLE_TEXT
-    grace_s = spec.misfire_grace_s
+    timeout_s, grace_s = spec.callback.timeout_s, spec.misfire_grace_s
     if (
         spec.execute_at < _EARLIEST
-        or not (spec.timeout_s > 0 and isfinite(spec.timeout_s))
+        or not (timeout_s > 0 and isfinite(timeout_s))
         or not (grace_s is None or (grace_s >= 0 and isfinite(grace_s)))
     ):
         return OUT_OF_RANGE
@@ -43,8 +43,8 @@ def _unstorable(text: str) -> bool:
 
 
 def _texts_of(spec: TimerSpec) -> Iterator[str]:
-    yield spec.callback_url
-    yield spec.callback_payload or ""
+    yield spec.callback.url
+    yield spec.callback.payload or ""
     # `json` keeps a text as it came, so that a header may hold what metadata in `jsonb` may not.
     yield from _texts_in(spec.metadata)
 

@@ -78,7 +78,7 @@ class Database:
         self._rows[timer_id] = row
 
     def _destination(self, timer_id: TimerId) -> Destination:
-        return destination_of(self._rows[timer_id].timer.spec.callback_url)
+        return destination_of(self._rows[timer_id].timer.spec.callback.url)
 
 
 def refuse(reason: str | None) -> None:

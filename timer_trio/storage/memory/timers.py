@@ -23,6 +23,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
+from timer_trio.storage.columns import changed
 from timer_trio.storage.memory.database import Database, Row, refuse
 from timer_trio.storage.memory.matching import cut, select
 from timer_trio.storage.pages import page_of
@@ -64,7 +65,7 @@ class MemoryTimers(Database):
         row = self._row(timer_id)
         if row.timer.status is not Status.PENDING:
             raise NotPendingError(row.timer.status)
-        spec = replace(row.timer.spec, **change)
+        spec = changed(row.timer.spec, change)
         refuse(spec_refusal(spec))
         timer = replace(row.timer, spec=spec, updated_at=now)
         self._put(replace(row, timer=timer, requested_at=now, due_at=spec.execute_at))
@@ -112,7 +113,7 @@ def summary_of(timer: Timer) -> TimerSummary:
         id=timer.id,
         created_at=timer.created_at,
         execute_at=timer.spec.execute_at,
-        callback_url=timer.spec.callback_url,
+        callback_url=timer.spec.callback.url,
         status=timer.status,
         executed_at=timer.executed_at,
     )

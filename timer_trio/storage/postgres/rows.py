@@ -66,7 +66,7 @@ def _object_of_new(timer: NewTimer) -> str:
     columns = json_of(timer.spec)
     columns["id"] = timer.id.hex
     columns["created_at"] = timer.created_at.isoformat()
-    columns["destination"] = destination_of(timer.spec.callback_url)
+    columns["destination"] = destination_of(timer.spec.callback.url)
     return ENCODE(columns)
 
 
@@ -81,7 +81,7 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{values[EXECUTE_AT]}"
         f"\t{timer.created_at.isoformat()}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback_url)}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url)}\t{spec}\n"
     )
 
 
