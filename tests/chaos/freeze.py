@@ -23,7 +23,8 @@ from tests.chaos.stage import Ground, staged
 from tests.chaos.stream import LEAD_S
 
 FROZEN_S: Final = 10.0
-LOCK_MS: Final = 2_000.0
+LOCK_MS: Final = 3_000.0
+"""Until a session whose answer nobody reads is ended: two seconds, and the next sweeper's beat."""
 LATE_SETTLES_S: Final = 2.0
 """After which a replica that goes on has written what it still had to."""
 UNDER_WAY_S: Final = 0.3
