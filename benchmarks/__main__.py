@@ -10,18 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import (
-    backlog,
-    burst,
-    idle,
-    intake,
-    memory,
-    scaling,
-    slow,
-    soak,
-    steady,
-    wake,
-)
+from benchmarks import backlog, burst, idle, intake, memory, scaling, slow, soak, steady, wake
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json

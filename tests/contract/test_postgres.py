@@ -11,14 +11,7 @@ import pytest
 import trio
 from psycopg.conninfo import make_conninfo
 
-from tests.contract.timers import (
-    ALICE,
-    NOW,
-    SOON,
-    ask,
-    created,
-    failed,
-)
+from tests.contract.timers import ALICE, NOW, SOON, ask, created, failed
 from timer_trio.domain.errors import StorageError, StorageUnavailableError
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import unreadable

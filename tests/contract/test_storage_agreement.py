@@ -16,15 +16,7 @@ from timer_trio.domain.errors import NotPendingError, TimerNotFoundError, TimerT
 from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Completed, Failed, Release, Settlement
-from timer_trio.domain.timer import (
-    Claim,
-    JsonText,
-    SpecChange,
-    Status,
-    Timer,
-    TimerId,
-    shard_of,
-)
+from timer_trio.domain.timer import Claim, JsonText, SpecChange, Status, Timer, TimerId, shard_of
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage

@@ -8,13 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.api_under_test import (
-    MAX_METADATA_KEYS,
-    START,
-    WANTED,
-    ApiUnderTest,
-    running_api,
-)
+from tests.api_under_test import MAX_METADATA_KEYS, START, WANTED, ApiUnderTest, running_api
 from timer_trio.domain.timer import Status
 
 JSON = {"Content-Type": "application/json"}

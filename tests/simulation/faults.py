@@ -15,11 +15,7 @@ import trio
 from tests.simulation.forwarding import ForwardingStorage
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.settlement import Settlement
-from timer_trio.storage import (
-    Hint,
-    HintsLostError,
-    Storage,
-)
+from timer_trio.storage import Hint, HintsLostError, Storage
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from timer_trio.domain.outcome import (
 )
 from timer_trio.domain.timer import ClaimedTimer, Delivery, Method, rfc3339
 from timer_trio.transport import (
+    Endpoint,
     Permit,
     Request,
     RequestError,
@@ -70,8 +71,7 @@ def request_of(timer: ClaimedTimer) -> Request:
     if callback.payload is not None:
         body, content_type = callback.payload.encode(), "application/json"
     own_headers = tuple(callback.headers.items())
-    target = target_of(callback.url)
-    common = _common_head(callback.method, callback.url, content_type, own_headers)
+    endpoint, common = _common(callback.method, callback.url, content_type, own_headers)
     length = ""
     if body or callback.method in _METHODS_WITH_BODY:
         length = f"Content-Length: {len(body)}\r\n"
@@ -83,14 +83,17 @@ def request_of(timer: ClaimedTimer) -> Request:
         f"{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE
-    return Request(target.endpoint, common + head.encode("ascii"), body, is_once)
+    return Request(endpoint, common + head.encode("ascii"), body, is_once)
 
 
 @lru_cache(maxsize=512)  # most callbacks have few heads in common; of the longest 8 MB in all
-def _common_head(
+def _common(
     method: Method, url: str, content_type: str | None, own_headers: tuple[tuple[str, str], ...]
-) -> bytes:
-    """Write what the requests of many timers begin with; a timer's own headers win."""
+) -> tuple[Endpoint, bytes]:
+    """Return where the requests of many timers go, and what they begin with.
+
+    A timer's own headers win.
+    """
     target = target_of(url)
     headers = {"user-agent": ("User-Agent", USER_AGENT)}
     if content_type:
@@ -101,6 +104,7 @@ def _common_head(
     if any("\r" in line or "\n" in line for line in lines):
         raise RequestError("a line of the request holds a line break")
     try:
-        return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+        head = "".join(f"{line}\r\n" for line in lines).encode("ascii")
     except UnicodeEncodeError:
         raise RequestError("a header holds something else than ASCII") from None
+    return target.endpoint, head

@@ -27,11 +27,7 @@ from timer_trio.domain.outcome import (
     tells_pace,
 )
 from timer_trio.domain.settlement import Failed, Release, Settlement, settlement_of
-from timer_trio.domain.timer import (
-    ClaimedTimer,
-    DueTimer,
-    ReplicaId,
-)
+from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
 from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import Permit, Request, RequestError, Transport
 

@@ -16,12 +16,7 @@ from timer_trio.embedded.account import Account, choose_account
 from timer_trio.embedded.binaries import installed_programs, reachable_programs
 from timer_trio.embedded.errors import EmbeddedUnavailableError
 from timer_trio.embedded.folders import SYSTEM_DATA_DIR, cluster_dir, make_data_dir, make_socket_dir
-from timer_trio.embedded.initdb import (
-    DATABASE,
-    SUPERUSER,
-    check_cluster,
-    make_cluster,
-)
+from timer_trio.embedded.initdb import DATABASE, SUPERUSER, check_cluster, make_cluster
 from timer_trio.embedded.lock import DataDirLock
 from timer_trio.embedded.postmaster import live_postmaster, names_stranger, read_postmaster
 from timer_trio.embedded.subprocesses import POLL_S, end, exit_code, log_tail

@@ -151,7 +151,7 @@ class Intake:
         """Cancel a pending timer; a canceled one stays as it is.
 
         Raises:
-            TimerNotFoundError, NotPendingError: as Storage.cancel.
+            TimerNotFoundError, NotPendingError: as TimerStorage.cancel.
             StorageUnavailableError: it may have been canceled or not.
             ContentionError: it was not canceled.
         """

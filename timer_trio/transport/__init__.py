@@ -18,17 +18,13 @@
 """
 
 from timer_trio.transport.client import CallbackTransport
-from timer_trio.transport.errors import (
-    RequestError,
-    ShortageError,
-    TransportError,
-    WithheldError,
-)
-from timer_trio.transport.request import Answer, Permit, Request, Transport, target_of
+from timer_trio.transport.errors import RequestError, ShortageError, TransportError, WithheldError
+from timer_trio.transport.request import Answer, Endpoint, Permit, Request, Transport, target_of
 
 __all__ = [
     "Answer",
     "CallbackTransport",
+    "Endpoint",
     "Permit",
     "Request",
     "RequestError",

@@ -16,12 +16,7 @@ from timer_trio.threads import start_in_thread
 from timer_trio.transport.errors import ConnectError, ShortageError
 from timer_trio.transport.look_up_queue import LookUpQueue
 from timer_trio.transport.name_memory import QUICK_S, Failure, Hosts, NameMemory
-from timer_trio.transport.shortage import (
-    LOOK_UP_FAILED,
-    NO_THREAD,
-    lacking,
-    lacking_to_open,
-)
+from timer_trio.transport.shortage import LOOK_UP_FAILED, NO_THREAD, lacking, lacking_to_open
 
 LOOKUP_THREADS: Final = 64
 """A name server that is down holds a thread for 10 s and more: enough for many such names."""

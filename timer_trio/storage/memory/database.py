@@ -9,11 +9,7 @@ from datetime import datetime
 
 import trio
 
-from timer_trio.domain.errors import (
-    ContentionError,
-    RowRefusedError,
-    TimerNotFoundError,
-)
+from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.timer import (
     SHARDS,

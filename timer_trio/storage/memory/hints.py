@@ -8,9 +8,7 @@ from typing import NoReturn
 
 import trio
 
-from timer_trio.domain.timer import (
-    DueTimer,
-)
+from timer_trio.domain.timer import DueTimer
 from timer_trio.storage.hints import hint_of, payload_of
 from timer_trio.storage.memory.database import Database
 from timer_trio.storage.protocols import Hint

@@ -9,9 +9,7 @@ from datetime import datetime
 import trio
 
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
-from timer_trio.domain.timer import (
-    ReplicaId,
-)
+from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage.memory.database import Database
 from timer_trio.storage.protocols import Beat, Swept
 

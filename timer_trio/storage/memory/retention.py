@@ -9,10 +9,7 @@ from datetime import datetime
 import trio
 
 from timer_trio.domain.query import Position
-from timer_trio.domain.timer import (
-    ENDED,
-    Timer,
-)
+from timer_trio.domain.timer import ENDED, Timer
 from timer_trio.storage.memory.database import Database
 from timer_trio.storage.protocols import Pruned
 

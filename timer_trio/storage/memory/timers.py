@@ -10,19 +10,9 @@ from typing import Final
 
 import trio
 
-from timer_trio.domain.errors import (
-    NotPendingError,
-    RowRefusedError,
-)
+from timer_trio.domain.errors import NotPendingError, RowRefusedError
 from timer_trio.domain.query import TimerPage, TimerQuery
-from timer_trio.domain.timer import (
-    NewTimer,
-    SpecChange,
-    Status,
-    Timer,
-    TimerId,
-    TimerSummary,
-)
+from timer_trio.domain.timer import NewTimer, SpecChange, Status, Timer, TimerId, TimerSummary
 from timer_trio.storage.columns import changed
 from timer_trio.storage.memory.database import Database, Row, refuse
 from timer_trio.storage.memory.matching import cut, select

@@ -11,9 +11,7 @@ from typing import Final
 
 import trio
 
-from timer_trio.domain.errors import (
-    ReplicaGoneError,
-)
+from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
     Claim,

@@ -6,15 +6,11 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NoReturn
 
-from timer_trio.domain.timer import (
-    DueTimer,
-)
+from timer_trio.domain.timer import DueTimer
 from timer_trio.storage.hints import payload_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.listener import Listener
-from timer_trio.storage.protocols import (
-    Hint,
-)
+from timer_trio.storage.protocols import Hint
 
 
 class PostgresHints(Database):

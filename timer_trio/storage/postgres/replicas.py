@@ -10,20 +10,13 @@ from typing import Final
 import psycopg
 
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
-from timer_trio.domain.timer import (
-    ReplicaId,
-)
+from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
-from timer_trio.storage.postgres.rows import (
-    record_of,
-)
-from timer_trio.storage.protocols import (
-    Beat,
-    Swept,
-)
+from timer_trio.storage.postgres.rows import record_of
+from timer_trio.storage.protocols import Beat, Swept
 
 UNREAD_S: Final = 2.0
 """An answer that a living replica has not read by then it will hardly read within the fence."""

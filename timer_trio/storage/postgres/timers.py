@@ -15,14 +15,7 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.query import TimerPage, TimerQuery
-from timer_trio.domain.timer import (
-    NewTimer,
-    SpecChange,
-    Status,
-    Timer,
-    TimerId,
-    TimerSummary,
-)
+from timer_trio.domain.timer import NewTimer, SpecChange, Status, Timer, TimerId, TimerSummary
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database

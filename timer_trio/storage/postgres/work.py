@@ -8,32 +8,15 @@ from typing import Any
 
 from psycopg.rows import DictRow, args_row
 
-from timer_trio.domain.errors import (
-    ReplicaGoneError,
-    RowRefusedError,
-)
+from timer_trio.domain.errors import ReplicaGoneError, RowRefusedError
 from timer_trio.domain.settlement import Settlement, stands
-from timer_trio.domain.timer import (
-    Claim,
-    ClaimedTimer,
-    Destination,
-    DueTimer,
-    ReplicaId,
-    TimerId,
-)
+from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
-from timer_trio.storage.postgres.rows import (
-    claimed_of,
-    json_of_settlements,
-)
-from timer_trio.storage.protocols import (
-    ClaimReply,
-    Looked,
-    ShardCursor,
-)
+from timer_trio.storage.postgres.rows import claimed_of, json_of_settlements
+from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
 
 
 class PostgresWork(Database):
