@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_network
@@ -43,8 +43,15 @@ class Service:
         )
         self.client = api_client(self.replica)
 
-    async def create(self, delay: float) -> httpx.Response:
-        timer = {"delay": delay, "callback_url": "http://192.0.2.1/", "timeout_seconds": 30}
+    async def create(
+        self, delay: float, metadata: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        timer = {
+            "delay": delay,
+            "callback_url": "http://192.0.2.1/",
+            "timeout_seconds": 30,
+            "metadata": metadata,
+        }
         return await self.client.post("/timers", json=timer)
 
     async def created(self, delay: float) -> str:
@@ -194,6 +201,54 @@ async def test_state_of_the_database_is_waited_out(
     assert {line["log_level"] for line in failed} == {"error"}
     told = Counter((line["verb"], line["kind"]) for line in failed)
     assert set(told.values()) == {1}
+
+
+BAD: Final = "the row that a trigger objects to"
+
+
+def objecting(verb: str, state: str) -> str:
+    """Let writes of one row fail with this SQLSTATE, in what `verb` does to it."""
+    event, condition = {
+        "create": ("INSERT", "true"),
+        "claim": ("UPDATE", "NEW.status = 'executing'"),
+        "settle": ("UPDATE", "OLD.status = 'executing'"),
+    }[verb]
+    return (
+        "CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE 'never' USING ERRCODE = '{state}'; END $$;"
+        f"CREATE TRIGGER objecting BEFORE {event} ON timers FOR EACH ROW"
+        f" WHEN (NEW.metadata->>'is' = '{BAD}' AND {condition}) EXECUTE FUNCTION object()"
+    )
+
+
+@pytest.mark.parametrize("verb", ["create", "claim", "settle"])
+@pytest.mark.parametrize("state", ["P0001", "XX001", "42883", "0A000", "23514"])
+async def test_row_that_fails_alone_costs_no_other(
+    url: str, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, verb: str, state: str
+) -> None:
+    owner.execute(objecting(verb, state).encode())
+    monkeypatch.setattr(intake, "CREATE_DEADLINE_S", 0.5)
+    async with serving(url) as service:
+        service.may_answer.set()
+        answers: list[httpx.Response] = []
+
+        async def create(metadata: dict[str, str]) -> None:
+            answers.append(await service.create(0.5, metadata))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(create, {"is": BAD if number in {0, 1, 9} else "good"})
+        created = [answer.json()["data"]["id"] for answer in answers if answer.status_code == 201]
+        assert len(created) == (17 if verb == "create" else 20)
+        completed = 0
+        with trio.fail_after(3):
+            while completed < 17:
+                await trio.sleep(0.05)
+                page = await service.client.get("/timers?status=completed")
+                completed = page.json()["data"]["total"]
+        await service.wait_health(200)
+        owner.execute("DROP FUNCTION object CASCADE")
+        assert max(service.times_fired.values()) == 1
 
 
 async def wait_reason(service: Service) -> str:

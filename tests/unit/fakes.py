@@ -13,7 +13,7 @@ from uuid import UUID
 import trio
 
 from tests.contract.timers import NOW
-from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.errors import RowsFailedError, StorageUnavailableError
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, Hint, ShardCursor
@@ -50,7 +50,8 @@ class Database(MemoryStorage):
     """Storage in memory that notes what it is asked for, and fails or delays it when told to.
 
     A call of a verb raises the next of its `errors` and has not happened; or it has, and its reply
-    is among the `lost_replies`. `unreadable` rows are claimed like others, and make no timer.
+    is among the `lost_replies`. `unreadable` rows are claimed like others, and make no timer; a
+    claim of `failing` ones fails, and so does a page of one of the `damaged` shards.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,8 @@ class Database(MemoryStorage):
         self.lost_replies: Counter[str] = Counter()
         self.delay_s: defaultdict[str, float] = defaultdict(float)
         self.unreadable: dict[TimerId, str] = {}
+        self.failing: set[TimerId] = set()
+        self.damaged: set[int] = set()
         self.under_way: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
@@ -81,6 +84,8 @@ class Database(MemoryStorage):
         reach_s = (until - self.tell()).total_seconds()
         self.read.append(Read(trio.current_time(), shards, round(reach_s, 1)))
         async with self._call("load"):
+            if self.damaged & shards:
+                raise RowsFailedError("invalid page")
             return await super().load(cursors, until, per_shard, cut_off)
 
     async def claim(
@@ -95,6 +100,8 @@ class Database(MemoryStorage):
     ) -> ClaimReply:
         self.asked.append(Asked(trio.current_time(), claim, timer_ids, skip_locked))
         async with self._call("claim"):
+            if self.failing.intersection(timer_ids):
+                raise RowsFailedError("a trigger objects")
             reply = await super().claim(
                 replica, claim, timer_ids, until, now, skip_locked=skip_locked
             )

@@ -6,9 +6,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import PROMPT, REACH_S, Parts, open_cache
-from timer_trio.delivery.claims import CLAIMS_AT_ONCE
+from timer_trio.delivery.claims import CLAIMS_AT_ONCE, FAILED_PAUSE
 from timer_trio.domain.arming import Armed
-from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.errors import ContentionError, RowsFailedError, StorageUnavailableError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 
@@ -81,6 +81,33 @@ async def test_unreadable_row_ends_its_timer_alone(parts: Parts) -> None:
     assert await sent(parts) == [good.id]
     assert await parts.outcome(bad.id) == (Status.FAILED, "the row makes no timer")
     assert parts.agenda.slots.in_use == 0
+
+
+async def test_timer_that_the_database_cannot_claim_costs_no_other(parts: Parts) -> None:
+    bad, *good = [await parts.create(1) for _ in range(7)]
+    parts.database.failing = {bad.id}
+    await claim(parts, *good[:3], bad, *good[3:])
+    assert parts.agenda.slots.in_use == len(good)
+    (later,) = parts.on_agenda()
+    assert later == bad._replace(due_at=parts.clock.now() + FAILED_PAUSE)
+    assert await parts.status(bad.id) is Status.PENDING
+    assert sorted(await sent(parts)) == sorted(timer.id for timer in good)
+
+
+async def test_one_timer_alone_that_the_database_cannot_claim_is_put_off(parts: Parts) -> None:
+    bad = await parts.create(1)
+    parts.database.failing = {bad.id}
+    await claim(parts, bad)
+    assert [len(asked.timer_ids) for asked in parts.database.asked] == [1, 0]
+    assert parts.on_agenda() == [bad._replace(due_at=parts.clock.now() + FAILED_PAUSE)]
+
+
+async def test_claim_that_fails_with_no_timer_as_well_is_repeated(parts: Parts) -> None:
+    timers = [await parts.create(1) for _ in range(8)]
+    parts.database.errors["claim"] = [RowsFailedError("no table") for _ in range(6)]
+    await claim(parts, *timers)
+    assert [len(asked.timer_ids) for asked in parts.database.asked] == [8, 0] * 3 + [8]
+    assert parts.agenda.slots.in_use == len(timers)
 
 
 async def test_timer_beyond_its_grace_is_not_sent(parts: Parts) -> None:

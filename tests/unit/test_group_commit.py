@@ -8,9 +8,19 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.errors import (
+    ContentionError,
+    RowRefusedError,
+    RowsFailedError,
+    StorageUnavailableError,
+)
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.storage.group_commit import GroupCommit, PutOff, repeat_until_answered
+from timer_trio.storage.group_commit import (
+    RETRY_PAUSE_S,
+    GroupCommit,
+    PutOff,
+    repeat_until_answered,
+)
 from timer_trio.telemetry.metrics import Metrics
 
 BAD = 13
@@ -28,6 +38,8 @@ class Database:
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.put_off: set[int] = set()
+        self.failing: set[int] = set()
+        self.fails_always = False
         self.may_answer = trio.Event()
         self.may_answer.set()
 
@@ -36,6 +48,8 @@ class Database:
         await self.may_answer.wait()
         if self.before:
             raise self.before.pop()
+        if self.fails_always or self.failing.intersection(rows):
+            raise RowsFailedError("a trigger objects")
         if BAD in rows:
             raise RowRefusedError("out of range")
         if self.after:
@@ -171,6 +185,69 @@ async def test_bad_row_fails_alone() -> None:
     refused = answers.pop(BAD)
     assert isinstance(refused, RowRefusedError)
     assert answers == {row: 2 * row for row in range(9)}
+
+
+async def test_row_on_which_the_database_fails_waits_by_itself(autojump_clock: MockClock) -> None:
+    database = Database()
+    database.failing = {2, 3}
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        for row in range(6):
+            group.submit_nowait(row, answers.append)
+        await trio.sleep(0.01)
+        assert answers == [0, 2, 8, 10]
+        tried = len(database.statements)
+        await trio.sleep(10)
+        for row in (7, 8):
+            group.submit_nowait(row, answers.append)
+        await trio.sleep(0.01)
+        assert answers[4:] == [14, 16]
+        later = [rows for rows in database.statements[tried:] if rows]
+        assert {tuple(rows) for rows in later} == {(2,), (3,), (7, 8)}
+        database.failing = set()
+        await trio.sleep(LONGEST_PAUSE_S + 0.1)
+        assert answers[6:] == [4, 6]
+        assert len(group) == 0
+
+
+async def test_database_that_fails_without_a_row_as_well_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    database = Database()
+    database.fails_always = True
+    answers: list[int | RowRefusedError] = []
+    async with group_over(database) as (group, _):
+        for row in range(10):
+            group.submit_nowait(row, answers.append)
+        await trio.sleep(10)
+        # With its rows and without, each time: no row is looked for.
+        assert len(database.statements) == pytest.approx(2 * 10 / RETRY_PAUSE_S, abs=2)
+        database.fails_always = False
+        await trio.sleep(RETRY_PAUSE_S)
+    assert answers == [2 * row for row in range(10)]
+
+
+async def test_rows_that_were_put_off_before_an_outage_keep_their_pause(
+    autojump_clock: MockClock,
+) -> None:
+    database = Database()
+    database.put_off, database.failing = {0}, {1}
+    outages = [StorageUnavailableError("away")]
+
+    async def write(rows: Sequence[int]) -> Sequence[int | PutOff]:
+        if outages and list(rows) == [2, 3]:
+            raise outages.pop()
+        return await database.write(rows)
+
+    group: GroupCommit[int, int] = GroupCommit("test", write, Metrics(), max_rows=100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(group.run)
+        for row in range(4):
+            group.submit_nowait(row, lambda _: None)
+        await trio.sleep(2 * LONGEST_PAUSE_S)
+        nursery.cancel_scope.cancel()
+    # Those that follow the outage: what was put off is there once, and what failed by itself.
+    assert database.statements[5:7] == [[2, 3, 0], [1]]
 
 
 async def test_refusal_is_raised_to_its_caller() -> None:

@@ -49,6 +49,16 @@ async def test_it_has_started_once_a_pass_is_through(parts: Parts) -> None:
     assert reaches_s(parts) == [WINDOW_S] * 3
 
 
+async def test_shard_that_cannot_be_read_costs_no_other(parts: Parts) -> None:
+    damaged, near = await parts.create(1, shard=17), await parts.create(1, shard=18)
+    parts.database.damaged = {17}
+    await parts.nursery.start(parts.loader.run)
+    assert parts.on_agenda() == [near]
+    parts.database.damaged = set()
+    await trio.sleep(INTERVAL_S + SOON_S)
+    assert damaged in parts.on_agenda()
+
+
 async def test_shards_of_others_are_left_to_them(parts: Parts) -> None:
     parts.share_shards()
     await parts.create(1, shard=parts.foreign_shard)

@@ -26,7 +26,7 @@ from tests.contract.timers import (
 )
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
-from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import Status, TimerId
@@ -42,6 +42,7 @@ class Database(MemoryStorage):
     def __init__(self) -> None:
         super().__init__(lambda: SOON)
         self.failures: list[Exception] = []
+        self.refused: set[TimerId] = set()
         self.lost_replies = 0
         self.away_until_s = 0.0
         self.sizes: list[int] = []
@@ -53,6 +54,8 @@ class Database(MemoryStorage):
         self.skipped.append(skip_locked)
         if self.failures:
             raise self.failures.pop()
+        if self.refused.intersection(settlement.timer_id for settlement in settlements):
+            raise RowRefusedError("out of range")
         if trio.current_time() < self.away_until_s:
             raise StorageUnavailableError("away")
         reply = await super().settle(settlements, now, skip_locked=skip_locked)
@@ -185,6 +188,24 @@ async def test_outcome_that_the_database_refuses_fails_alone_in_plain_words(
         assert str(timer.last_error).startswith("internal error: the outcome could not be stored: ")
         assert [await bench.status(timer_id) for timer_id in good] == [Status.COMPLETED] * 4
         assert sorted(bench.settled) == sorted([bad, *good])
+
+
+async def test_outcome_that_is_refused_in_plain_words_as_well_waits_by_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bad, good = await bench.claimed(), await bench.claimed()
+        bench.database.refused = {bad}
+        bench.settle(completed(bad))
+        await trio.sleep(10)
+        tried = len(bench.database.skipped)
+        bench.settle(completed(good))
+        await trio.sleep(10)
+        assert bench.settled == [good]
+        assert len(bench.database.skipped) - tried <= 2 * 10 / LONGEST_PAUSE_S + 2
+        bench.database.refused = set()
+        await bench.settler.wait_empty()
+        assert await bench.status(bad) is Status.FAILED
 
 
 async def test_superseded_outcome_changes_nothing_and_is_told_all_the_same(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
 import trio
 
 from timer_trio.clock import Clock
@@ -16,17 +17,27 @@ from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.domain.arming import Armed
-from timer_trio.domain.errors import ContentionError, ReplicaGoneError
+from timer_trio.domain.errors import (
+    ContentionError,
+    ReplicaGoneError,
+    RowRefusedError,
+    RowsFailedError,
+)
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
 
 CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
 TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
+FAILED_PAUSE: Final = timedelta(seconds=30)
+"""Before a timer is claimed again that the database could not claim: somebody must mend its row."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +124,30 @@ class Claims:
     async def _ask(self, batch: _Batch) -> ClaimReply:
         try:
             # As long as some rows are known to be locked, none is waited for.
-            return await self._ask_once(batch, skip_locked=len(self._locked) > 0)
+            return await self._ask_apart(batch, skip_locked=len(self._locked) > 0)
         except ContentionError:
-            return await self._ask_once(batch, skip_locked=True)
+            return await self._ask_apart(batch, skip_locked=True)
 
-    async def _ask_once(self, batch: _Batch, *, skip_locked: bool) -> ClaimReply:
+    async def _ask_apart(self, batch: _Batch, *, skip_locked: bool) -> ClaimReply:
+        """Claim without those for which alone a claim fails: they are due again later."""
+        replies: list[ClaimReply] = []
+        later: list[DueTimer] = []
+
+        async def ask(armed: Sequence[Armed]) -> None:
+            replies.append(await self._ask_once(batch, armed, skip_locked=skip_locked))
+
+        def on_failed(armed: Armed, error: RowRefusedError | RowsFailedError) -> None:
+            log.error("claim_failed", timer_id=str(armed.timer.id), reason=str(error))
+            later.append(armed.timer._replace(due_at=self._clock.now() + FAILED_PAUSE))
+
+        await by_halves(batch.armed, ask, on_failed)
+        return _joined(*replies, ClaimReply(moved=later))
+
+    async def _ask_once(
+        self, batch: _Batch, armed: Sequence[Armed], *, skip_locked: bool
+    ) -> ClaimReply:
         began = trio.current_time()
-        ids = [armed.timer.id for armed in batch.armed]
+        ids = [each.timer.id for each in armed]
         reply = await self._storage.claim(
             batch.replica,
             batch.claim,
@@ -174,3 +202,12 @@ class Claims:
     def _release(self, destination: Destination) -> None:
         self._agenda.slots.release(destination, self._clock.now().timestamp())
         self._agenda.note_slot_freed(destination)
+
+
+def _joined(*replies: ClaimReply) -> ClaimReply:
+    return ClaimReply(
+        claimed=[timer for reply in replies for timer in reply.claimed],
+        moved=[timer for reply in replies for timer in reply.moved],
+        unreadable={key: words for reply in replies for key, words in reply.unreadable.items()},
+        locked=[timer_id for reply in replies for timer_id in reply.locked],
+    )

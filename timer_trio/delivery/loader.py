@@ -19,6 +19,7 @@ from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.domain.timer import DueTimer, TimerId, shard_of
 from timer_trio.storage import ShardCursor, WorkStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
+from timer_trio.storage.halving import by_halves
 
 PAGE_ROWS: Final = 4_096
 """In one page: what the event loop takes in within 15 ms."""
@@ -130,14 +131,27 @@ class Loader:
         per_shard = PAGE_ROWS // max(1, len(cursors))
         rows = 0
         while cursors:
-            # What was cut off by the pages before need not be read by those that follow.
-            page = await self._storage.load(cursors, until, per_shard, self._cache.cut_off)
-            self._agenda.add_readings(page)
+            page = await self._read_page(cursors, until, per_shard)
             rows += len(page)
             # A full cache has drawn its horizon in: what lies beyond is not worth reading now.
             until = min(until, self._cache.horizon)
             cursors = next_cursors(page, per_shard)
         return rows
+
+    async def _read_page(
+        self, cursors: Sequence[ShardCursor], until: datetime, per_shard: int
+    ) -> Sequence[DueTimer]:
+        """Read the next rows of each shard but those that the database cannot read."""
+        page: list[DueTimer] = []
+
+        async def read(some: Sequence[ShardCursor]) -> None:
+            # What was cut off by the pages before need not be read by those that follow.
+            found = await self._storage.load(some, until, per_shard, self._cache.cut_off)
+            self._agenda.add_readings(found)
+            page.extend(found)
+
+        await by_halves(cursors, read, _note_unreadable)
+        return page
 
     def _begin(self, now: datetime, *, anew: bool) -> datetime:
         near_edge = now + timedelta(seconds=NEAR_EDGE_INTERVALS * self._interval_s)
@@ -145,6 +159,10 @@ class Loader:
             self._cache.open_until(now + self._window)
             return now + self._window
         return near_edge
+
+
+def _note_unreadable(cursor: ShardCursor, error: Exception) -> None:
+    log.error("shard_unreadable", shard=cursor.shard, reason=str(error))
 
 
 def next_cursors(page: Sequence[DueTimer], per_shard: int) -> list[ShardCursor]:

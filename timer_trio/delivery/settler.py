@@ -9,9 +9,10 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
-from timer_trio.domain.errors import ContentionError, RowRefusedError
+from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Settlement, unstorable
+from timer_trio.domain.timer import TimerId
 from timer_trio.storage import WorkStorage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
 from timer_trio.telemetry.metrics import Metrics
@@ -29,13 +30,14 @@ log = structlog.get_logger()
 class Settler:
     """Writes settlements in groups, each guarded by its claim, until the database takes them.
 
-    One whose row somebody locks waits by itself.
+    One whose row somebody locks, or cannot be written, waits by itself.
     """
 
     def __init__(self, *, storage: WorkStorage, clock: Clock, metrics: Metrics) -> None:
         self._storage = storage
         self._clock = clock
         self._locked_until_s = float("-inf")
+        self._refused: set[TimerId] = set()
         self._group: GroupCommit[Settlement, bool] = GroupCommit(
             "settle", self._commit, metrics, max_rows=MAX_SETTLEMENTS, linger_s=LINGER_S
         )
@@ -58,16 +60,24 @@ class Settler:
 
         def on_reply(reply: bool | RowRefusedError) -> None:  # noqa: FBT001 - a reply, no switch
             if isinstance(reply, RowRefusedError):
+                self._refused.add(settlement.timer_id)
                 self.settle_nowait(unstorable(settlement, str(reply)), on_settled)
                 return
             if not reply:
                 log.info("settlement_superseded", timer_id=str(settlement.timer_id))
+            self._refused.discard(settlement.timer_id)
             on_settled()
 
         self._group.submit_nowait(settlement, on_reply)
 
     async def _commit(self, settlements: Sequence[Settlement]) -> Sequence[bool | PutOff]:
-        answers = await self._settle(settlements)
+        try:
+            answers = await self._settle(settlements)
+        except RowRefusedError as refusal:
+            if len(settlements) == 1 and settlements[0].timer_id in self._refused:
+                # In plain words as well: its row takes nothing, until somebody mends it.
+                raise RowsFailedError(str(refusal)) from None
+            raise
         if None in answers:
             self._locked_until_s = trio.current_time() + LOCKED_S
         return [PutOff.PUT_OFF if answer is None else answer for answer in answers]

@@ -37,6 +37,10 @@ class StorageUnavailableError(StorageError):
     """The database cannot be reached, or the answer was lost: the statement may have committed."""
 
 
+class RowsFailedError(StorageUnavailableError):
+    """The database did nothing: for one of the rows, or for a state that is to be waited out."""
+
+
 class ContentionError(StorageError):
     """A lock, a deadlock or a serialization conflict: nothing was done, so ask again."""
 

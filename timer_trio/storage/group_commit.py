@@ -11,8 +11,14 @@ from typing import Final, Generic, NoReturn, TypeVar
 import structlog
 import trio
 
-from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.errors import (
+    ContentionError,
+    RowRefusedError,
+    RowsFailedError,
+    StorageUnavailableError,
+)
 from timer_trio.domain.retries import Retries, Retry
+from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
 
 Row = TypeVar("Row")
@@ -50,8 +56,17 @@ class _Entry(Generic[Row, Reply]):
     on_reply: Callable[[Reply | RowRefusedError], None]
     retry: Retry[_Entry[Row, Reply]] | None = None
     """How long it was put off last."""
+    is_put_off: bool = False
+    """It waits for that time."""
+    failed: bool = False
+    """The database has failed on this row alone."""
     closed: bool = False
     """Answered, or nobody waits for it any more."""
+
+    @property
+    def is_queued_next(self) -> bool:
+        """Whether it is written with the next ones if it is not written now."""
+        return not (self.closed or self.is_put_off)
 
     def answer(self, reply: Reply | RowRefusedError) -> None:
         if not self.closed:
@@ -67,9 +82,10 @@ class GroupCommit(Generic[Row, Reply]):
     been answered, other tasks have their turn.
 
     A row for which `commit` replies PUT_OFF is written again later, after a pause that grows.
-    `commit` must be repeatable with the same rows, since after a lost reply it is called again. A
-    row that it refuses is found by halving and answered with the RowRefusedError alone. While the
-    database is away the rows wait.
+    `commit` must be repeatable with the same rows, since after a lost reply it is called again, and
+    work with none. A row that it refuses is found by halving and answered with the RowRefusedError
+    alone; so is one on which the database fails, which is put off and then written by itself. While
+    the database is away the rows wait.
     """
 
     def __init__(
@@ -173,7 +189,7 @@ class GroupCommit(Generic[Row, Reply]):
             with trio.move_on_at(self._put_off.next_s):
                 await self._was_put_off.wait()
             for retry in self._put_off.take(trio.current_time(), self._max_rows):
-                retry.item.retry = retry
+                retry.item.retry, retry.item.is_put_off = retry, False
                 self._queue.append(retry.item)
             self._note_filling()
 
@@ -182,11 +198,13 @@ class GroupCommit(Generic[Row, Reply]):
         weight = 0
         while self._queue and len(batch) < self._max_rows:
             weight += self._queue[0].weight
-            if batch and weight > self._max_weight:
+            if batch and (weight > self._max_weight or self._queue[0].failed):
                 break
             entry = self._queue.popleft()
             if not entry.closed:
                 batch.append(entry)
+            if entry.failed:
+                break
         self._filled = trio.Event()
         self._full = trio.Event()
         self._note_filling()
@@ -200,8 +218,10 @@ class GroupCommit(Generic[Row, Reply]):
 
     async def _write_some(self) -> None:
         batch = self._take()
+        if not batch:
+            return
         try:
-            await self._write(batch)
+            await by_halves(batch, self._write, self._on_failed)
         except ContentionError:
             self._put_back(batch)
             await trio.sleep(CONTENTION_PAUSE_S)
@@ -218,28 +238,30 @@ class GroupCommit(Generic[Row, Reply]):
         self._is_waiting = True
 
     def _put_back(self, batch: list[_Entry[Row, Reply]]) -> None:
-        self._queue.extendleft(entry for entry in reversed(batch) if not entry.closed)
+        self._queue.extendleft(entry for entry in reversed(batch) if entry.is_queued_next)
         self._note_filling()
 
     async def _write(self, batch: Sequence[_Entry[Row, Reply]]) -> None:
         # Who has left while its row was found to share a statement with a bad one stays out of it.
-        batch = [entry for entry in batch if not entry.closed]
-        if not batch:
+        entries = [entry for entry in batch if not entry.closed]
+        if batch and not entries:
             return
-        replies: Sequence[Reply | PutOff | RowRefusedError]
-        try:
-            replies = await self._timed_commit([entry.row for entry in batch])
-        except RowRefusedError as refusal:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                await self._write(batch[:middle])
-                await self._write(batch[middle:])
-                return
-            replies = [refusal]
-        for count, (entry, reply) in enumerate(zip(batch, replies, strict=True), 1):
+        replies = await self._timed_commit([entry.row for entry in entries])
+        for count, (entry, reply) in enumerate(zip(entries, replies, strict=True), 1):
             self._answer(entry, reply)
             if count % self._answers_at_once == 0:
                 await trio.lowlevel.checkpoint()
+
+    def _on_failed(
+        self, entry: _Entry[Row, Reply], error: RowRefusedError | RowsFailedError
+    ) -> None:
+        if isinstance(error, RowRefusedError):
+            self._answer(entry, error)
+            return
+        if not entry.failed:
+            log.error("row_failed", verb=self._verb, reason=str(error))
+        entry.failed = True
+        self._answer(entry, PutOff.PUT_OFF)
 
     def _answer(self, entry: _Entry[Row, Reply], reply: Reply | PutOff | RowRefusedError) -> None:
         if entry.closed:
@@ -252,6 +274,7 @@ class GroupCommit(Generic[Row, Reply]):
 
     def _put_off_entry(self, entry: _Entry[Row, Reply]) -> None:
         now_s = trio.current_time()
+        entry.is_put_off = True
         if entry.retry is None:
             self._put_off.add(entry, now_s)
         else:

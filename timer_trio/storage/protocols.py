@@ -44,8 +44,7 @@ class ClaimReply:
     """What became of the timers that a claim asked for.
 
     `moved` ones are due after `until` now, and are named with their new time. `unreadable` ones
-    were claimed, but their rows make no timer, or the database refuses to have just them claimed:
-    the words say why. `locked` ones wait for somebody's
+    were claimed, but their rows make no timer: the words say why. `locked` ones wait for somebody's
     transaction, of which nobody knows how it ends: `look_again` tells. A timer in none of the four
     has ended or is held by somebody else.
     """
@@ -196,6 +195,7 @@ class WorkStorage(Protocol):
         Raises:
             ReplicaGoneError: the replica's row is gone; nothing was claimed.
             ContentionError: somebody locks one of the rows; nothing was claimed.
+            RowRefusedError: the database refuses one of them; nothing was claimed.
         """
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:

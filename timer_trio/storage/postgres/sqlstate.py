@@ -7,7 +7,12 @@ from typing import Final
 
 import psycopg
 
-from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.errors import (
+    ContentionError,
+    RowRefusedError,
+    RowsFailedError,
+    StorageUnavailableError,
+)
 from timer_trio.storage.refusal import OUT_OF_RANGE, UNSTORABLE_TEXT
 
 _CONTENTION: Final = {
@@ -15,9 +20,11 @@ _CONTENTION: Final = {
     "40P01": "a deadlock",
     "55P03": "somebody else holds the row",
 }
-# A value that cannot be, and a constraint. All else is a state of the database, whatever row is
-# written in it: it is waited out.
+# A value that cannot be, and a constraint.
 _VALUE_CLASSES: Final = frozenset({"22", "23"})
+# Resources, limits, the system below: states of the database, whatever row is written in them. What
+# else fails may do so for one row alone, as where a page is damaged or a trigger objects.
+_STATE_CLASSES: Final = frozenset({"53", "54", "58"})
 _REFUSED: Final = {
     "22021": UNSTORABLE_TEXT,
     "22P02": UNSTORABLE_TEXT,  # half of a surrogate pair
@@ -64,7 +71,9 @@ def translated(
         return ContentionError(_CONTENTION[state])
     if refuses and state[:2] in _VALUE_CLASSES:
         return RowRefusedError(_REFUSED.get(state, f"the database refuses a value ({state})"))
-    return StorageUnavailableError(words_of(error))
+    if is_gone(error) or state[:2] in _STATE_CLASSES:
+        return StorageUnavailableError(words_of(error))
+    return RowsFailedError(words_of(error))
 
 
 def leaves_session_sound(error: psycopg.Error) -> bool:

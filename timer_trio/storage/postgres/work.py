@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.rows import DictRow, args_row
 
-from timer_trio.domain.errors import ReplicaGoneError, RowRefusedError
+from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
@@ -50,27 +50,13 @@ class PostgresWork(Database):
         *,
         skip_locked: bool = False,
     ) -> ClaimReply:
-        ids = list(set(timer_ids))
         parameters = {
             "replica": replica,
             "claim": claim,
-            "ids": ids,
+            "ids": list(set(timer_ids)),
             "until": until,
             "now": now,
         }
-        try:
-            return await self._claim(parameters, skip_locked=skip_locked)
-        except RowRefusedError as refusal:
-            if len(ids) == 1:
-                return ClaimReply(unreadable={ids[0]: f"its row cannot be claimed: {refusal}"})
-        middle = len(ids) // 2
-        halves = [
-            await self.claim(replica, claim, half, until, now, skip_locked=skip_locked)
-            for half in (ids[:middle], ids[middle:])
-        ]
-        return _joined(*halves)
-
-    async def _claim(self, parameters: Mapping[str, Any], *, skip_locked: bool) -> ClaimReply:
         locked: Collection[TimerId] = ()
         if skip_locked:
             rows, locked = await self._stages.run(
@@ -82,7 +68,7 @@ class PostgresWork(Database):
             rows = await self._stages.fetch("claim", parameters, tells=False, refuses=True)
         if not rows:
             raise ReplicaGoneError
-        return _claim_reply([row for row in rows if row["id"]], parameters["claim"], locked)
+        return _claim_reply([row for row in rows if row["id"]], claim, locked)
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
@@ -185,12 +171,3 @@ def _claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[Timer
         except ValueError as error:
             unreadable[row["id"]] = f"its row makes no timer: {error}"
     return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)
-
-
-def _joined(one: ClaimReply, other: ClaimReply) -> ClaimReply:
-    return ClaimReply(
-        claimed=[*one.claimed, *other.claimed],
-        moved=[*one.moved, *other.moved],
-        unreadable={**one.unreadable, **other.unreadable},
-        locked=[*one.locked, *other.locked],
-    )
