@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from benchmarks.machine import time
+from timer_trio.callback_url import read_url
 from timer_trio.domain.timer import (
     SHARDS,
     CallbackSpec,
@@ -53,7 +54,7 @@ def _spec(execute_at: datetime, callback_url: str) -> TimerSpec:
     return TimerSpec(
         execute_at=execute_at,
         callback=CallbackSpec(
-            url=callback_url,
+            url=read_url(callback_url),
             method=Method.POST,
             headers={},
             payload=JsonText(PAYLOAD),

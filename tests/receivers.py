@@ -24,8 +24,9 @@ import pytest
 import trio
 import trustme
 
+from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
-from timer_trio.transport import Answer, CallbackTransport, Permit, Request, target_of
+from timer_trio.transport import Answer, CallbackTransport, Endpoint, Permit, Request
 
 HERE: Final = AddressGuard(LOOPBACK)
 """Lets the transport under test reach these receivers."""
@@ -122,12 +123,13 @@ async def send(
 
 def request_to(url: str, *, is_once: bool = False, content: bytes = b"{}") -> Request:
     """Make a callback as the transport gets it."""
-    target = target_of(url)
+    read = read_url(url)
     head = (
-        f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n"
+        f"POST {read.target} HTTP/1.1\r\nHost: {read.authority}\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )
-    return Request(target.endpoint, head.encode(), content, is_once)
+    endpoint = Endpoint(read.scheme, read.host, read.port)
+    return Request(endpoint, head.encode(), content, is_once)
 
 
 def open_files() -> int:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.timers import ALICE, BOB, EPOCH, NOW, TRANSITIONS, new_timer, seconds
+from timer_trio.callback_url import read_url
 from timer_trio.domain.errors import NotPendingError, TimerNotFoundError, TimerTrioError
 from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
@@ -38,7 +39,7 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
     {},
     optional={
         "execute_at": instants,
-        "callback_url": st.sampled_from(["http://a.example/x", "http://b.example"]),
+        "callback_url": st.sampled_from(["http://a.example/x", "http://b.example"]).map(read_url),
         "callback_payload": st.sampled_from([None, JsonText("[1]"), JsonText('"\0"')]),
         "metadata": st.sampled_from([None, {"a": 1}, {"a": [1]}]),
         "misfire_grace_s": st.sampled_from([None, 5.0, -5.0]),

@@ -20,6 +20,7 @@ from tests.contract.timers import (
     new_timer,
     spec,
 )
+from timer_trio.callback_url import read_url
 from timer_trio.domain.errors import NotPendingError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, Status, TimerId
 from timer_trio.storage import Storage
@@ -27,7 +28,7 @@ from timer_trio.storage.columns import changed
 
 CHANGES: list[SpecChange] = [
     {"execute_at": LATER},
-    {"callback_url": "http://example.org:81/other"},
+    {"callback_url": read_url("http://example.org:81/other")},
     {"callback_method": Method.PUT},
     {"callback_headers": {"X-A": "1"}},
     {"callback_payload": JsonText("[1]")},
@@ -53,7 +54,7 @@ async def test_update_changes_what_it_names_and_nothing_else(
     assert after.created_at == before.created_at
     assert after.status is summary.status is Status.PENDING
     assert summary.execute_at == after.spec.execute_at
-    assert summary.callback_url == after.spec.callback.url
+    assert summary.callback_url == after.spec.callback.url.text
 
 
 async def test_updated_time_is_when_it_is_due(storage: Storage) -> None:
@@ -65,7 +66,7 @@ async def test_updated_time_is_when_it_is_due(storage: Storage) -> None:
 
 async def test_updated_url_changes_the_destination_too(storage: Storage) -> None:
     timer_id = await created(storage)
-    await storage.update(timer_id, {"callback_url": "http://example.org/x"}, SOON)
+    await storage.update(timer_id, {"callback_url": read_url("http://example.org/x")}, SOON)
     (timer,) = await storage.load([from_the_start()], LATER, 10, {})
     assert timer.destination == "http://example.org:80"
 

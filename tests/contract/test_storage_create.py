@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.contract.timers import EPOCH, NOW, SOON, created, due, new_timer
+from timer_trio.callback_url import read_url
 from timer_trio.domain.errors import RowRefusedError, TimerNotFoundError
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, Status, Timer
 from timer_trio.storage import Storage
@@ -19,7 +20,7 @@ ODD: list[SpecChange] = [
     {"metadata": {"a": [1, 2.5, None, True, {"b": "ü"}], "": "empty", "n": 2**70}},
     {"misfire_grace_s": None, "timeout_s": 0.1, "delivery": Delivery.AT_MOST_ONCE},
     {"callback_method": Method.DELETE},
-    {"callback_url": "http://[::1]:8080/a?b=%20c#d"},
+    {"callback_url": read_url("http://[::1]:8080/a?b=%20c#d")},
     {"execute_at": EPOCH},
     {"execute_at": datetime.max.replace(tzinfo=UTC)},
     {"execute_at": NOW.replace(microsecond=1)},
@@ -70,7 +71,7 @@ async def test_creating_nothing_does_nothing(storage: Storage) -> None:
 REFUSED: list[SpecChange] = [
     {"callback_payload": JsonText('"\0"')},
     {"callback_payload": JsonText('"\ud800"')},
-    {"callback_url": "https://example.com/\0"},
+    {"callback_url": read_url("https://example.com/")._replace(text="https://example.com/\0")},
     {"metadata": {"a": ["\0"]}},
     {"metadata": {"\0": 1}},
     {"metadata": {"a": "\ud800"}},

@@ -6,6 +6,7 @@ import trio
 
 from tests.contract.test_storage_create import ODD, REFUSED
 from tests.contract.timers import NOW, SOON, due, new_timer
+from timer_trio.callback_url import read_url
 from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.timer import JsonText, SpecChange
 from timer_trio.storage import Storage
@@ -15,7 +16,7 @@ from timer_trio.storage.postgres.rows import ROW_CHARACTERS, SLICE_CHARACTERS
 ODDER: list[SpecChange] = [
     {"callback_payload": JsonText('{\n\t"a": "\\\\N\\t",\r\n"b": "\\\\."}')},
     {"callback_payload": JsonText("")},
-    {"callback_url": "https://example.com/\\N?a=\\.&b=\\t"},
+    {"callback_url": read_url("https://example.com/\\N?a=\\.&b=\\t")},
     {"metadata": {"\\N\t": "\n\\"}},
     {"callback_headers": {"X-A": "\\N\t\\\\"}},
 ]

@@ -45,7 +45,7 @@ async def test_a_list_holds_summaries(storage: Storage) -> None:
             id=timer.id,
             created_at=NOW,
             execute_at=SOON,
-            callback_url=timer.spec.callback.url,
+            callback_url=timer.spec.callback.url.text,
             status=Status.PENDING,
             executed_at=None,
         )

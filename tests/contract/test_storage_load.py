@@ -13,8 +13,11 @@ from tests.contract.timers import (
     new_timer,
     seconds,
 )
+from timer_trio.callback_url import read_url
 from timer_trio.domain.timer import Destination, DueTimer, TimerId, shard_of
 from timer_trio.storage import ShardCursor, Storage
+
+BUSY = read_url("https://busy.example/x")
 
 
 async def test_a_shard_is_read_in_the_order_of_due_times(storage: Storage) -> None:
@@ -26,7 +29,7 @@ async def test_a_shard_is_read_in_the_order_of_due_times(storage: Storage) -> No
 
 
 async def test_a_due_timer_names_its_destination(storage: Storage) -> None:
-    timer = new_timer(callback_url="http://EXAMPLE.com:8080/a?b", execute_at=SOON)
+    timer = new_timer(callback_url=read_url("http://EXAMPLE.com:8080/a?b"), execute_at=SOON)
     await storage.create([timer], NOW)
     found = await storage.load([from_the_start()], LATER, 10, {})
     assert list(found) == [DueTimer(SOON, timer.id, Destination("http://example.com:8080"))]
@@ -64,7 +67,7 @@ async def test_each_shard_has_a_page_and_a_cursor_of_its_own(storage: Storage) -
 
 
 async def test_a_full_destination_does_not_hide_the_others(storage: Storage) -> None:
-    crowd = [new_timer(callback_url="https://busy.example/x") for _ in range(10)]
+    crowd = [new_timer(callback_url=BUSY) for _ in range(10)]
     other = new_timer(execute_at=SOON)
     await storage.create([*crowd, other], NOW)
     cut_off = {Destination("https://busy.example:443"): EPOCH}
@@ -74,10 +77,7 @@ async def test_a_full_destination_does_not_hide_the_others(storage: Storage) -> 
 
 
 async def test_what_is_due_before_the_cut_off_of_a_destination_is_read(storage: Storage) -> None:
-    crowd = [
-        new_timer(callback_url="https://busy.example/x", execute_at=SOON + seconds(offset))
-        for offset in range(4)
-    ]
+    crowd = [new_timer(callback_url=BUSY, execute_at=SOON + seconds(offset)) for offset in range(4)]
     other = new_timer(execute_at=SOON + seconds(3))
     await storage.create([*crowd, other], NOW)
     cut_off = {

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Unpack
 from uuid import UUID
 
+from timer_trio.callback_url import read_url
 from timer_trio.domain.settlement import Completed, Failed, Release
 from timer_trio.domain.timer import (
     ENDED,
@@ -59,7 +60,7 @@ def spec(**changes: Unpack[SpecChange]) -> TimerSpec:
     usual = TimerSpec(
         execute_at=NOW,
         callback=CallbackSpec(
-            url="https://example.com/hook",
+            url=read_url("https://example.com/hook"),
             method=Method.POST,
             headers={},
             payload=JsonText('{"n": 1}'),

@@ -34,6 +34,7 @@ from tests.receivers import (
     trickles,
     yes,
 )
+from timer_trio.callback_url import read_url
 from timer_trio.delivery.callback import call_back, request_of
 from timer_trio.domain.settlement import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
@@ -55,7 +56,7 @@ async def ending(
 ) -> str | None:
     """Fire a timer once, and tell its last_error; None: it is completed."""
     new = new_timer(
-        callback_url=url,
+        callback_url=read_url(url),
         timeout_s=TIMEOUT_S,
         callback_payload=JsonText(payload),
         delivery=delivery,

@@ -31,7 +31,7 @@ from tests.receivers import (
     send,
     tls_contexts,
 )
-from timer_trio.transport import CallbackTransport, RequestError, WithheldError, target_of
+from timer_trio.transport import CallbackTransport, WithheldError
 from timer_trio.transport.errors import ReceiveError, SendError
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
@@ -48,12 +48,6 @@ async def test_request_arrives_as_written() -> None:
     host = f"127.0.0.1:{served.port}"
     head = f"POST /a%20b?q=%C3%BC HTTP/1.1\r\nHost: {host}\r\nContent-Length: 7"
     assert received == Received(head.encode(), b"payload")
-
-
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http:///path", "http://[::1", "/path"])
-def test_url_to_which_nothing_can_be_sent_is_refused(url: str) -> None:
-    with pytest.raises(RequestError):
-        target_of(url)
 
 
 async def test_connection_carries_one_request_after_another() -> None:

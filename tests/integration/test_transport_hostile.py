@@ -31,7 +31,7 @@ from tests.receivers import (
 )
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.connect import _Race
-from timer_trio.transport.errors import ConnectError, RequestError, SendError, TransportError
+from timer_trio.transport.errors import ConnectError, SendError, TransportError
 from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Address, Resolver
@@ -182,21 +182,10 @@ async def test_address_that_does_not_answer_costs_a_head_start(autojump_clock: M
     assert open_files() == before
 
 
-@pytest.mark.parametrize(
-    ("url", "error"),
-    [
-        ("ftp://127.0.0.1/", RequestError),
-        ("http:///path", RequestError),
-        ("http://127.0.0.1:99999/", RequestError),
-        ("http://.127.0.0.1/", ConnectError),
-        ("https://./", ConnectError),
-    ],
-)
-async def test_url_that_leads_nowhere_is_a_transport_error(
-    url: str, error: type[TransportError]
-) -> None:
+@pytest.mark.parametrize("url", ["http://.127.0.0.1/", "https://./"])
+async def test_host_that_is_none_is_a_transport_error(url: str) -> None:
     async with CallbackTransport(guard=HERE) as transport:
-        with pytest.raises(error):
+        with pytest.raises(ConnectError):
             await send(transport, request_to(url))
 
 

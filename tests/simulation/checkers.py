@@ -13,7 +13,7 @@ from typing import Final
 
 from tests import promises
 from tests.promises import Ending, Sent
-from tests.simulation.far_end import BRIEF, Behaviour
+from tests.simulation.far_end import BRIEF, Behaviour, behaviour_at
 from tests.simulation.history import Asked, History, Life, Request, Send, TimerLog, Trouble, Verdict
 from tests.simulation.world import TAKEOVER_S, second
 from timer_trio.domain.timer import ENDED, Delivery, Status, Timer, TimerSpec, shard_of
@@ -270,7 +270,7 @@ def is_brief(timer_log: TimerLog) -> bool:
 
 
 def behaviour_of(spec: TimerSpec) -> Behaviour:
-    return Behaviour(spec.callback.url.removeprefix("http://").split(".")[0])
+    return behaviour_at(spec.callback.url.host)
 
 
 def request_of(timer_log: TimerLog, row: Timer) -> Request:

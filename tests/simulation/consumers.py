@@ -12,6 +12,7 @@ import trio
 from tests.simulation.far_end import Behaviour, url_of
 from tests.simulation.history import Asked, Request, Sight, TimerLog, Verdict
 from tests.simulation.world import ConnectionLostError, World
+from timer_trio.callback_url import read_url
 from timer_trio.domain.errors import (
     ContentionError,
     NotPendingError,
@@ -52,7 +53,7 @@ def spec_of(
     return TimerSpec(
         execute_at=world.now() + timedelta(seconds=in_s),
         callback=CallbackSpec(
-            url=url_of(behaviour, place),
+            url=read_url(url_of(behaviour, place)),
             method=Method.POST,
             headers={},
             payload=payload_of(number, version),
@@ -123,7 +124,7 @@ class Consumer:
             "callback_payload": payload_of(number, version),
         }
         if behaviour is not None:
-            change["callback_url"] = url_of(behaviour)
+            change["callback_url"] = read_url(url_of(behaviour))
 
         async def update(replica: Replica) -> None:
             await replica._intake.update(self._id(), change)

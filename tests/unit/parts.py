@@ -44,7 +44,6 @@ from timer_trio.domain.timer import (
     SpecChange,
     Status,
     TimerId,
-    destination_of,
 )
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
@@ -177,7 +176,7 @@ class Parts:
         changes["execute_at"] = now + timedelta(seconds=in_s)
         timer = new_timer(shard=shard, **changes)
         await self.database.create([timer], now)
-        destination = destination_of(timer.spec.callback.url)
+        destination = timer.spec.callback.url.destination
         return DueTimer(timer.spec.execute_at, timer.id, destination)
 
     async def claim(self, due: DueTimer) -> ClaimedTimer:

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from timer_trio.api.fields.callback import MAX_HEADERS, check_headers, check_url
 from timer_trio.api.fields.timer import CREATE, UPDATE
+from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
-from timer_trio.domain.timer import destination_of
-
-
-def in_letters(label: str) -> str:
-    """Decode a label that encodes a name; httpx looks at the first of a host alone."""
-    try:
-        return httpx.URL(f"http://{label}").host if label.startswith("xn--") else label
-    except ValueError:
-        return label
+from timer_trio.domain.host_names import is_host
 
 
 @given(
@@ -34,15 +26,19 @@ def test_every_accepted_url_can_be_sent_and_names_one_host(url: str) -> None:
     except ValueError as error:
         assert str(error).startswith(("must", "is not"))  # noqa: PT017 - or it is accepted
         return
-    sent = httpx.URL(url)
-    assert sent.scheme in {"http", "https"}
-    assert not sent.userinfo
-    assert httpx.Request("POST", sent).headers["host"]
-    labels = sent.raw_host.decode().rstrip(".").split(".")
-    assert ".".join(map(in_letters, labels)) in destination_of(url)
-    assert check_url(str(sent), AddressGuard()) == str(sent)
-    assert destination_of(str(sent)) == destination_of(url)
-    sent.raw_host.decode().encode("idna")
+    read = read_url(url)
+    assert is_host(read.host.removesuffix(".")) or ":" in read.host
+    assert read.host in read.authority
+    assert f"{read.authority}{read.target}".isascii()
+    assert 0 < read.port <= 65_535
+    # What the request says of it is read as the URL was.
+    again = f"{read.scheme}://{read.authority}{read.target}"
+    assert check_url(again, AddressGuard()) == again
+    assert read_url(again) == read._replace(text=again)
+    # Whoever reads the text sees where it leads.
+    shown = read.destination.removeprefix(f"{read.scheme}://").rpartition(":")[0].strip("[]")
+    for labels in zip(read.host.rstrip(".").split("."), shown.split("."), strict=True):
+        assert any(label in url.lower() for label in labels)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
@@ -115,10 +111,20 @@ def test_case_of_a_host_does_not_matter(host: str) -> None:
 def test_both_spellings_of_a_name_lead_to_one_destination(letters: str, ascii_form: str) -> None:
     urls = [check_url(f"https://{host}/", AddressGuard()) for host in (letters, ascii_form)]
     assert urls == [f"https://{letters}/", f"https://{ascii_form}/"]
-    assert len({destination_of(url) for url in urls}) == 1
+    read = [read_url(url) for url in urls]
+    assert len({each.destination for each in read}) == 1
     # Connections are shared as well.
-    sent = {(url.raw_host.rstrip(b"."), url.port) for url in map(httpx.URL, urls)}
-    assert len(sent) == 1
+    assert len({(each.scheme, each.host.rstrip("."), each.port) for each in read}) == 1
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["b\u00fccher\u3002example", "b\u00fccher.example\uff0e", "\u0915\u094d\u200d\u0937.example"],
+)
+def test_host_that_people_see_otherwise_than_it_is_sent_to_is_refused(host: str) -> None:
+    read_url(f"http://{host}/")
+    with pytest.raises(ValueError, match="must name a valid host"):
+        check_url(f"http://{host}/", AddressGuard())
 
 
 @pytest.mark.parametrize("host", ["xn--n3h.net", "xn--a", "xn--localhost-"])

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from tests.unit.parts import AHEAD_S, REACH_S, SOON_S, Parts, Sizes, open_cache
+from timer_trio.callback_url import read_url
 from timer_trio.delivery import claimer
 from timer_trio.delivery.claimer import LAST_CLAIMS_S
 from timer_trio.domain.timer import DueTimer, Status, TimerId
@@ -27,7 +28,7 @@ async def run(parts: Parts) -> trio.Event:
 
 async def add(parts: Parts, in_s: float, url: str = "https://example.com/hook") -> DueTimer:
     """Create a timer and put it on the agenda."""
-    timer = await parts.create(in_s, callback_url=url)
+    timer = await parts.create(in_s, callback_url=read_url(url))
     open_cache(parts.agenda)
     parts.agenda.add([timer])
     return timer

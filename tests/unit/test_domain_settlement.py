@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.contract.timers import FIRST, LATER, NOW, SECOND, SOON, spec
+from timer_trio.callback_url import read_url
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -55,7 +56,10 @@ def claimed_timer(
         unknown_attempts=unknown_attempts,
         requested_at=NOW + timedelta(seconds=requested_late_s),
         spec=spec(
-            callback_url=url, delivery=delivery, timeout_s=timeout_s, misfire_grace_s=grace_s
+            callback_url=read_url(url),
+            delivery=delivery,
+            timeout_s=timeout_s,
+            misfire_grace_s=grace_s,
         ),
     )
 

@@ -33,7 +33,6 @@ from timer_trio.domain.timer import (
     ClaimedTimer,
     Status,
     TimerId,
-    destination_of,
     new_timer_id,
     rfc3339,
     shard_of,
@@ -173,58 +172,6 @@ def test_every_other_bit_of_an_id_is_random() -> None:
     none = new_timer_id(NOW, 0, lambda _: 0)
     every = new_timer_id(NOW, 0, lambda bits: (1 << bits) - 1)
     assert (none.int ^ every.int).bit_count() == 12 + 54
-
-
-# Destinations.
-
-
-ODD_LABELS = ("xn--", "xn--a-", "xn--ü", "xn--a", "a-xn--bcher-kva", "xn--99999999")
-
-
-@pytest.mark.parametrize(
-    ("url", "destination"),
-    [
-        ("https://example.com/hook?a=b#c", "https://example.com:443"),
-        ("http://example.com", "http://example.com:80"),
-        ("https://example.com:8443/", "https://example.com:8443"),
-        ("http://example.com:443/", "http://example.com:443"),
-        ("https://example.com:/", "https://example.com:443"),
-        ("HTTPS://Example.COM/Path", "https://example.com:443"),
-        ("https://example.com./", "https://example.com:443"),
-        ("http://10.0.0.7:80/", "http://10.0.0.7:80"),
-        ("http://[::1]/", "http://[::1]:80"),
-        ("https://[2001:DB8::1]:8443/", "https://[2001:db8::1]:8443"),
-        ("https://user:word@example.com/", "https://example.com:443"),
-        ("https://bücher.example/", "https://bücher.example:443"),
-        ("https://BÜCHER.example/", "https://bücher.example:443"),
-        ("https://XN--bcher-KVA.example/", "https://bücher.example:443"),
-        ("https://a.xn--bcher-kva.example:8443/", "https://a.bücher.example:8443"),
-        # What only looks encoded is itself.
-        *((f"https://{odd}.example/", f"https://{odd}.example:443") for odd in ODD_LABELS),
-    ],
-)
-def test_destination_is_scheme_host_and_port(url: str, destination: str) -> None:
-    assert destination_of(url) == destination
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "example.com",
-        "//example.com/",
-        "ftp://example.com/",
-        "javascript:alert(1)",
-        "https//example.com",
-        "https://example.com:port/",
-        "https://example.com:65536/",
-        "https://example.com:-1/",
-        "https://[::1/",
-    ],
-)
-def test_junk_has_no_destination(url: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        destination_of(url)
 
 
 # Instants.

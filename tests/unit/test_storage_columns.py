@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from tests.contract.timers import LATER, spec
+from timer_trio.callback_url import read_url
 from timer_trio.domain.timer import CallbackSpec, SpecChange, TimerSpec
 from timer_trio.storage.columns import SPEC, changed, with_columns
 
@@ -19,7 +20,7 @@ def test_every_column_of_a_spec_can_be_changed() -> None:
 
 def test_change_replaces_what_it_names_and_nothing_else() -> None:
     before = spec(metadata={"a": 1})
-    callback = replace(before.callback, url="http://example.org/", timeout_s=1.0)
+    callback = replace(before.callback, url=read_url("http://example.org/"), timeout_s=1.0)
     after = changed(before, {"callback_url": callback.url, "timeout_s": 1.0, "execute_at": LATER})
     assert after == replace(before, callback=callback, execute_at=LATER)
     assert changed(before, {}) == before

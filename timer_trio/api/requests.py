@@ -24,6 +24,7 @@ from timer_trio.api.fields.timer import (
     OptionalFields,
     UpdateRequest,
 )
+from timer_trio.callback_url import read_url
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
@@ -65,7 +66,7 @@ def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> Tim
 
 def _callback_of(wanted: CreateRequest, rules: Rules) -> CallbackSpec:
     return CallbackSpec(
-        url=wanted["callback_url"],
+        url=read_url(wanted["callback_url"]),
         method=wanted.get("callback_method", Method.POST),
         headers=wanted.get("callback_headers") or {},
         payload=wanted.get("callback_payload"),
@@ -90,6 +91,8 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     if wanted.keys() & {"execute_at", "delay"}:
         change["execute_at"] = _due_at(wanted, now)
         change.pop("delay", None)
+    if "callback_url" in wanted:
+        change["callback_url"] = read_url(wanted["callback_url"])
     return cast("SpecChange", change)
 
 

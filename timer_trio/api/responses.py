@@ -136,7 +136,7 @@ def timer_data(timer: Timer) -> TimerData:
         "created_at": rfc3339(timer.created_at),
         "updated_at": rfc3339(timer.updated_at),
         "execute_at": rfc3339(spec.execute_at),
-        "callback_url": callback.url,
+        "callback_url": callback.url.text,
         "callback_method": callback.method,
         "callback_headers": dict(callback.headers),
         "metadata": None if spec.metadata is None else dict(spec.metadata),

@@ -17,7 +17,7 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
-from timer_trio.domain.timer import ClaimedTimer, Delivery, Method, rfc3339
+from timer_trio.domain.timer import CallbackUrl, ClaimedTimer, Delivery, Method, rfc3339
 from timer_trio.transport import (
     Endpoint,
     Permit,
@@ -27,7 +27,6 @@ from timer_trio.transport import (
     Transport,
     TransportError,
     WithheldError,
-    target_of,
 )
 
 USER_AGENT: Final = f"timer-trio/{__version__}"
@@ -64,7 +63,7 @@ def request_of(timer: ClaimedTimer) -> Request:
     """Make the request of a timer.
 
     Raises:
-        RequestError: its URL or headers make none.
+        RequestError: its headers make none.
     """
     callback = timer.spec.callback
     body, content_type = b"", None
@@ -88,18 +87,20 @@ def request_of(timer: ClaimedTimer) -> Request:
 
 @lru_cache(maxsize=512)  # most callbacks have few heads in common; of the longest 8 MB in all
 def _common(
-    method: Method, url: str, content_type: str | None, own_headers: tuple[tuple[str, str], ...]
+    method: Method,
+    url: CallbackUrl,
+    content_type: str | None,
+    own_headers: tuple[tuple[str, str], ...],
 ) -> tuple[Endpoint, bytes]:
     """Return where the requests of many timers go, and what they begin with.
 
     A timer's own headers win.
     """
-    target = target_of(url)
     headers = {"user-agent": ("User-Agent", USER_AGENT)}
     if content_type:
         headers["content-type"] = ("Content-Type", content_type)
     headers |= {name.lower(): (name, value) for name, value in own_headers}
-    lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.authority}"]
+    lines = [f"{method} {url.target} HTTP/1.1", f"Host: {url.authority}"]
     lines += [f"{name}: {value}" for name, value in headers.values()]
     if any("\r" in line or "\n" in line for line in lines):
         raise RequestError("a line of the request holds a line break")
@@ -107,4 +108,4 @@ def _common(
         head = "".join(f"{line}\r\n" for line in lines).encode("ascii")
     except UnicodeEncodeError:
         raise RequestError("a header holds something else than ASCII") from None
-    return target.endpoint, head
+    return Endpoint(url.scheme, url.host, url.port), head

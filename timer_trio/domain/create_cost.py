@@ -20,7 +20,7 @@ def create_cost_us(spec: TimerSpec, at_most: int) -> int:
     Looks no further once `at_most` is reached, so that it takes a millisecond at most itself.
     """
     callback = spec.callback
-    characters = len(callback.payload or "") + len(callback.url)
+    characters = len(callback.payload or "") + len(callback.url.text)
     characters += sum(len(name) + len(value) for name, value in callback.headers.items())
     cost_us = _ROW_US + characters * _CHARACTER_US
     waiting: list[object] = [spec.metadata] if spec.metadata else []

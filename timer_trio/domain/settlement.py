@@ -22,7 +22,7 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
-from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId, destination_of
+from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId
 from timer_trio.domain.words import clean, in_words
 
 MAX_UNKNOWN_ATTEMPTS: Final = 3
@@ -180,7 +180,7 @@ def stands(settlement: Settlement, claim: int | None) -> bool:
 
 def origin_of(timer: ClaimedTimer) -> str:
     """Name a destination as people do, without the port that its scheme implies."""
-    destination = destination_of(timer.spec.callback.url)
+    destination = timer.spec.callback.url.destination
     implied = ":443" if destination.startswith("https") else ":80"
     return destination.removesuffix(implied)
 

@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, NamedTuple, NewType, TypedDict
-from urllib.parse import urlsplit
 from uuid import UUID
 
 TimerId = NewType("TimerId", UUID)
@@ -58,11 +56,27 @@ class Method(StrEnum):
     DELETE = "DELETE"
 
 
+class CallbackUrl(NamedTuple):
+    """A URL as its consumer wrote it, and what the reader of URLs has read in it."""
+
+    text: str
+    scheme: str
+    host: str
+    """A name in ASCII or an IP, without brackets."""
+    port: int
+    authority: str
+    """The host, and the port where it is named, as a request's Host says them."""
+    target: str
+    """The path with its query, as a request's first line says them."""
+    destination: Destination
+    """A name in ASCII is here that which it encodes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSpec:
     """What is sent, and how; not when."""
 
-    url: str
+    url: CallbackUrl
     method: Method
     headers: Mapping[str, str]
     payload: JsonText | None
@@ -86,7 +100,7 @@ class SpecChange(TypedDict, total=False):
     """Some values of a TimerSpec by the names of their columns; what is absent stays as it is."""
 
     execute_at: datetime
-    callback_url: str
+    callback_url: CallbackUrl
     callback_method: Method
     callback_headers: Mapping[str, str]
     callback_payload: JsonText | None
@@ -158,41 +172,6 @@ class DueTimer(NamedTuple):
     due_at: datetime
     id: TimerId
     destination: Destination
-
-
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs, and each is asked for many times
-def destination_of(url: str) -> Destination:
-    """Name the destination of a valid callback URL; a name in ASCII is that which it encodes.
-
-    Raises:
-        ValueError: the URL has no scheme of ours or no readable port.
-    """
-    parts = urlsplit(url)
-    scheme = parts.scheme
-    if scheme not in _DEFAULT_PORTS:
-        raise ValueError(f"not an http or https URL: {url!r}")
-    host = (parts.hostname or "").rstrip(".")
-    name = f"[{host}]" if ":" in host else _in_letters(host)
-    return Destination(f"{scheme}://{name}:{parts.port or _DEFAULT_PORTS[scheme]}")
-
-
-def _in_letters(host: str) -> str:
-    if "xn--" not in host:
-        return host
-    return ".".join(map(_decoded, host.split(".")))
-
-
-def _decoded(label: str) -> str:
-    """Decode what RFC 3492 has encoded; a label that only looks like it stays as it is."""
-    prefix, _, encoded = label.partition("xn--")
-    try:
-        letters = "" if prefix else encoded.encode("ascii").decode("punycode")
-    except UnicodeError:
-        return label
-    return letters if letters.isprintable() and not letters.isascii() else label
 
 
 def shard_of(timer_id: TimerId) -> int:

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from timer_trio.callback_url import read_url
 from timer_trio.clock import Clock
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
@@ -21,7 +22,6 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSpec,
     TimerSummary,
-    destination_of,
     new_timer_id,
 )
 from timer_trio.storage import TimerStorage
@@ -143,7 +143,7 @@ class Intake:
             ContentionError: it was not changed.
         """
         summary = await self._storage.update(timer_id, change, self._clock.now())
-        destination = destination_of(summary.callback_url)
+        destination = read_url(summary.callback_url).destination
         self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
@@ -171,7 +171,7 @@ class Intake:
 
 def _due(timer: NewTimer) -> DueTimer:
     spec = timer.spec
-    return DueTimer(spec.execute_at, timer.id, destination_of(spec.callback.url))
+    return DueTimer(spec.execute_at, timer.id, spec.callback.url.destination)
 
 
 def new_summary(timer: NewTimer) -> TimerSummary:
@@ -179,7 +179,7 @@ def new_summary(timer: NewTimer) -> TimerSummary:
         id=timer.id,
         created_at=timer.created_at,
         execute_at=timer.spec.execute_at,
-        callback_url=timer.spec.callback.url,
+        callback_url=timer.spec.callback.url.text,
         status=Status.PENDING,
         executed_at=None,
     )

@@ -15,13 +15,14 @@ from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
+from timer_trio.callback_url import read_url
 from timer_trio.domain.timer import (
     CallbackSpec,
+    CallbackUrl,
     Delivery,
     Method,
     SpecChange,
     TimerSpec,
-    destination_of,
 )
 
 Row = Mapping[str, Any]
@@ -64,12 +65,16 @@ def _copied_object(value: Mapping[str, object]) -> str:
     return copied(ENCODE(dict(value))) if value else "{}"
 
 
-def _checked_url(url: str) -> str:
+def _url_of(text: str) -> CallbackUrl:
     try:
-        destination_of(url)
+        return read_url(text)
     except ValueError:
         raise ValueError("its callback_url is no URL that can be called") from None
-    return url
+
+
+@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs
+def _copied_url(url: CallbackUrl) -> str:
+    return copied(url.text)
 
 
 def _member_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
@@ -108,8 +113,9 @@ SPEC: Final = (
     Column(
         name="callback_url",
         field="callback.url",
-        in_copy=lru_cache(maxsize=1_024)(copied),  # most callbacks go to a few URLs
-        of_row=_checked_url,
+        in_json=attrgetter("text"),
+        in_copy=_copied_url,
+        of_row=_url_of,
     ),
     Column(
         name="callback_method",

@@ -43,7 +43,7 @@ def _unstorable(text: str) -> bool:
 
 
 def _texts_of(spec: TimerSpec) -> Iterator[str]:
-    yield spec.callback.url
+    yield spec.callback.url.text
     yield spec.callback.payload or ""
     # `json` keeps a text as it came, so that a header may hold what metadata in `jsonb` may not.
     yield from _texts_in(spec.metadata)

@@ -19,7 +19,7 @@
 
 from timer_trio.transport.client import CallbackTransport
 from timer_trio.transport.errors import RequestError, ShortageError, TransportError, WithheldError
-from timer_trio.transport.request import Answer, Endpoint, Permit, Request, Transport, target_of
+from timer_trio.transport.request import Answer, Endpoint, Permit, Request, Transport
 
 __all__ = [
     "Answer",
@@ -32,5 +32,4 @@ __all__ = [
     "Transport",
     "TransportError",
     "WithheldError",
-    "target_of",
 ]

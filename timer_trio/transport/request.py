@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
-
-import httpx
+from typing import NamedTuple, Protocol
 
 from timer_trio.domain.outcome import Phase
-from timer_trio.transport.errors import RequestError
 from timer_trio.transport.framing import Header
-
-_PORTS: Final = {"http": 80, "https": 443}
-_MAX_PORT: Final = 65_535
 
 
 class Endpoint(NamedTuple):
@@ -23,14 +16,6 @@ class Endpoint(NamedTuple):
     scheme: str
     host: str
     port: int
-
-
-class Target(NamedTuple):
-    """A URL as a request names it: `authority` as Host, `path` with its query."""
-
-    endpoint: Endpoint
-    authority: str
-    path: str
 
 
 class Request(NamedTuple):
@@ -78,23 +63,3 @@ class Transport(Protocol):
 
         Cancellation: the receiver may have got the request.
         """
-
-
-@lru_cache(maxsize=1_024)  # most callbacks go to a few URLs, and parsing one costs 10 µs
-def target_of(url: str) -> Target:
-    """Read a URL.
-
-    Raises:
-        RequestError: nothing can be sent there.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise RequestError(f"not a URL: {error}") from None
-    if parsed.scheme not in _PORTS or not parsed.host:
-        raise RequestError("not an http or https URL with a host")
-    port = _PORTS[parsed.scheme] if parsed.port is None else parsed.port
-    if port > _MAX_PORT:
-        raise RequestError(f"no port: {port}")
-    endpoint = Endpoint(parsed.scheme, parsed.raw_host.decode("ascii"), port)
-    return Target(endpoint, parsed.netloc.decode("ascii"), parsed.raw_path.decode("ascii"))

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-import httpx
-
 from timer_trio.api.errors import shown
+from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
-from timer_trio.domain.timer import destination_of
+from timer_trio.domain.timer import CallbackUrl
 from timer_trio.transport.resolver import numeric
 
 MAX_URL_LENGTH: Final = 2_048
@@ -23,6 +22,8 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _AUTHORITY: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
+_OTHER_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")
+"""IDNA takes them for dots, which no reader of the URL can see."""
 
 # The transport frames the message and picks the receiver: a header that says otherwise would lie.
 # An expectation would have the callback wait for an answer before its own body.
@@ -73,16 +74,9 @@ def _host_of(url: str) -> str:
     authority = _AUTHORITY.match(url)
     if authority is None:
         raise ValueError("must begin with http:// or https://")
-    try:
-        sent = httpx.URL(url)
-        is_one = destination_of(url) == destination_of(str(sent))
-    except (ValueError, httpx.InvalidURL):
-        raise ValueError("is not a valid URL") from None
-    _check_authority(authority[1], sent)
-    # It is stored under the destination of its text: that must be where it is sent.
-    if not is_one:
-        raise ValueError("must name a valid host")
-    return sent.raw_host.decode()
+    read = read_url(url)
+    _check_authority(authority[1], read)
+    return read.host
 
 
 @lru_cache(maxsize=1_024)  # likewise, and of fewer hosts
@@ -91,28 +85,25 @@ def _addresses_in(host: str) -> tuple[str, ...]:
     return tuple(ip for ip, _ in numeric(host.removesuffix(".")) or ())
 
 
-def _check_authority(authority: str, sent: httpx.URL) -> None:
+def _check_authority(authority: str, read: CallbackUrl) -> None:
     if "@" in authority:
         raise ValueError("must not hold credentials: send them in callback_headers")
-    if not sent.raw_host:
-        raise ValueError("must name a host")
     if "%" in authority:
         raise ValueError("must name its host plainly, without zone or escapes")
-    if not _is_host(sent):
+    if not _is_plain(authority) or not _is_host(read.host):
         raise ValueError("must name a valid host")
-    if sent.port == 0:
+    if read.port == 0:
         raise ValueError("must not name port 0")
 
 
-def _is_host(sent: httpx.URL) -> bool:
-    raw = sent.raw_host.decode()
-    if ":" in raw:  # httpx has let only an address through
-        return True
-    try:
-        is_decoded = bool(sent.host)
-    except ValueError:  # what begins with xn-- and is no encoded name
-        return False
-    return is_decoded and is_host(raw.removesuffix("."))
+def _is_plain(authority: str) -> bool:
+    """Whether people see the host that the callback is sent to."""
+    return authority.isprintable() and not _OTHER_DOTS.search(authority)
+
+
+def _is_host(host: str) -> bool:
+    # With a colon it is an address, which the reader has checked.
+    return ":" in host or is_host(host.removesuffix("."))
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -17,7 +17,6 @@ from timer_trio.domain.timer import (
     ReplicaId,
     Timer,
     TimerId,
-    destination_of,
     shard_of,
 )
 from timer_trio.storage.protocols import Hint
@@ -74,7 +73,7 @@ class Database:
         self._rows[timer_id] = row
 
     def _destination(self, timer_id: TimerId) -> Destination:
-        return destination_of(self._rows[timer_id].timer.spec.callback.url)
+        return self._rows[timer_id].timer.spec.callback.url.destination
 
 
 def refuse(reason: str | None) -> None:

@@ -103,7 +103,7 @@ def summary_of(timer: Timer) -> TimerSummary:
         id=timer.id,
         created_at=timer.created_at,
         execute_at=timer.spec.execute_at,
-        callback_url=timer.spec.callback.url,
+        callback_url=timer.spec.callback.url.text,
         status=timer.status,
         executed_at=timer.executed_at,
     )

@@ -15,6 +15,7 @@ from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
+    Destination,
     NewTimer,
     ReplicaId,
     SpecChange,
@@ -22,7 +23,6 @@ from timer_trio.domain.timer import (
     Timer,
     TimerId,
     TimerSummary,
-    destination_of,
     shard_of,
 )
 from timer_trio.storage.columns import (
@@ -66,7 +66,7 @@ def _object_of_new(timer: NewTimer) -> str:
     columns = json_of(timer.spec)
     columns["id"] = timer.id.hex
     columns["created_at"] = timer.created_at.isoformat()
-    columns["destination"] = destination_of(timer.spec.callback.url)
+    columns["destination"] = timer.spec.callback.url.destination
     return ENCODE(columns)
 
 
@@ -81,19 +81,19 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{values[EXECUTE_AT]}"
         f"\t{timer.created_at.isoformat()}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url)}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{spec}\n"
     )
 
 
 @lru_cache(maxsize=1_024)  # most callbacks go to a few URLs
-def _copied_destination(url: str) -> str:
-    return copied(destination_of(url))
+def _copied_destination(destination: Destination) -> str:
+    return copied(destination)
 
 
 def json_of_change(change: SpecChange) -> str:
     columns = json_of_some({**change})
     if "callback_url" in change:
-        columns["destination"] = destination_of(change["callback_url"])
+        columns["destination"] = change["callback_url"].destination
     return json.dumps(columns)
 
 
