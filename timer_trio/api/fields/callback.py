@@ -65,7 +65,7 @@ def check_url(url: str, guard: AddressGuard) -> str:
     return url
 
 
-@lru_cache(maxsize=1_024)  # a consumer has few callback URLs, and parsing one costs 40 µs
+@lru_cache(maxsize=1_024)  # a consumer has few callback URLs
 def _host_of(url: str) -> str:
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"must be at most {MAX_URL_LENGTH:,} characters long")
