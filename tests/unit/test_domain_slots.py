@@ -177,7 +177,8 @@ def test_slots_never_exceed_a_limit_nor_leak(
         slots.release(destination, 1e6)
     slots.keep_waiting(())
     assert (slots.in_use, slots.waiting) == (0, {})
-    assert not any(slots.held_by(pace) for pace in Pace)
+    unused = Slots(total, per_destination)
+    assert [slots.let_in(pace, 1e6) for pace in Pace] == [unused.let_in(pace, 0.0) for pace in Pace]
 
 
 # New, prompt and slow destinations.
@@ -211,7 +212,7 @@ def test_destination_is_slow_that_has_not_answered_for_a_second() -> None:
     assert slots.let_in(Pace.NEW, 5.999) == 217
     assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + PROMPT_S
     assert slots.let_in(Pace.NEW, 6.0) == 874 // 4
-    assert slots.held_by(Pace.SLOW) == 1
+    assert slots.let_in(Pace.SLOW, 6.0) == 500 - 1
 
 
 def test_new_destination_holds_a_few_until_it_has_answered() -> None:
@@ -232,7 +233,7 @@ def test_a_dozen_silent_destinations_leave_room_for_new_ones() -> None:
             before = filled(slots, destination, second)
             for _ in range(before):
                 slots.begin(destination, second)
-    assert slots.held_by(Pace.SLOW) <= 500
+    assert slots.in_use <= 500
     assert slots.let_in(Pace.NEW, 300.0) >= 90
 
 
@@ -250,23 +251,19 @@ def test_destination_that_answers_some_of_many_is_not_silent() -> None:
     for second in range(1, 9):
         slots.end(A, second * 0.9, 0.1)
         slots.let_in(Pace.NEW, second * 0.9)
-    assert slots.held_by(Pace.PROMPT) == 1
-    slots.let_in(Pace.NEW, 8.3)
-    assert slots.held_by(Pace.SLOW) == 1
+    assert not slots.is_unproven(A)
+    assert slots.let_in(Pace.SLOW, 8.1) == 500
+    assert slots.let_in(Pace.SLOW, 8.3) == 500 - 1
 
 
 def test_destination_that_answers_again_is_soon_prompt() -> None:
     slots = Slots(1000, 100)
     answer(slots, A, in_s=30.0)
-    answers = 0
-    while slots.wait_if_full(A, 0.0) is None and not slots.held_by(Pace.PROMPT):
-        slots.hold(A)
-        if slots.held_by(Pace.PROMPT):
-            break
-        slots.release(A, 0.0)
+    for _ in range(5):
+        assert slots.is_unproven(A)
+        assert slots.wait_if_full(A, 0.0) is None
         answer(slots, A)
-        answers += 1
-    assert answers == 5
+    assert not slots.is_unproven(A)
 
 
 def test_ending_that_tells_nothing_leaves_a_destination_as_it_was() -> None:
@@ -327,7 +324,7 @@ def test_what_is_remembered_of_destinations_has_an_end() -> None:
     answer(slots, A)
     answer(slots, *many("other", MAX_KNOWN + 100))
     assert len(slots._loads) <= MAX_KNOWN + 1
-    assert slots.held_by(Pace.PROMPT) == 1
+    assert (slots.in_use, slots.is_unproven(A)) == (1, False)
 
 
 def test_nothing_is_remembered_of_who_was_sent_nothing() -> None:

@@ -74,9 +74,6 @@ class Slots:
         load = self._loads.get(destination)
         return load is None or load.pace is not Pace.PROMPT
 
-    def held_by(self, pace: Pace) -> int:
-        return self._held[pace]
-
     def wait_if_full(self, destination: Destination, now_s: float) -> Queue | None:
         """Have a destination wait if it may hold no more, and name what is full; None: it may."""
         load = self._loads.get(destination)
