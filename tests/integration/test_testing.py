@@ -22,7 +22,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from timer_trio.config import Settings
-from timer_trio.delivery import claimer
+from timer_trio.delivery import loader
 from timer_trio.testing import API_KEY, START, Answer, Callback, TimerService, start_timer_service
 from timer_trio.testing.clock import ThreadHoldsClockError, hold_clock_for_threads
 from timer_trio.testing.log import quiet_log
@@ -284,7 +284,7 @@ def test_log_is_quiet_unless_it_is_wanted(
     assert bool(lines) is is_wanted
     # Other services of the process are as they were.
     assert structlog.get_config() == CONFIGURATION
-    assert type(claimer.log) is type(structlog.get_logger())
+    assert type(loader.log) is type(structlog.get_logger())
 
 
 def test_fault_of_the_answer_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,13 +301,13 @@ def test_fault_of_the_answer_is_logged_all_the_same(capsys: pytest.CaptureFixtur
 
 
 def test_loggers_are_back_once_the_last_of_two_services_has_ended() -> None:
-    before = claimer.log
+    before = loader.log
     with quiet_log():
         second = quiet_log()
         second.__enter__()
-    assert claimer.log is not before
+    assert loader.log is not before
     second.__exit__(None, None, None)
-    assert claimer.log is before
+    assert loader.log is before
 
 
 def test_clock_stands_still_while_a_thread_runs() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-import structlog
 import trio
 
 from timer_trio.clock import Clock
@@ -22,8 +21,6 @@ MAX_CLAIMS: Final = 500
 """Timers in one claim: 14-20 ms, after which the first of many can be sent."""
 LAST_CLAIMS_S: Final = 3.0
 """How long a stop waits for claims to be answered: after it nothing of them might be sent."""
-
-log = structlog.get_logger()
 
 
 class Claimer:
