@@ -120,6 +120,7 @@ class Parts:
             agenda=agenda,
             heartbeat=self.heartbeat,
             launcher=self.launcher,
+            firer=self.firer,
             metrics=metrics,
             reach_s=REACH_S,
             random_bits=self._random_bits,

@@ -142,10 +142,3 @@ async def test_what_comes_before_it_runs_is_given_back_by_a_stop(parts: Parts) -
     await parts.launcher.run(parts.nursery)
     assert await parts.outcome(early.id) == (Status.PENDING, None)
     assert parts.receivers.sent == []
-
-
-async def test_timer_that_cannot_be_fired_is_settled_at_once(parts: Parts) -> None:
-    settlement, due = await parts.failure()
-    parts.launcher.refuse(settlement, due)
-    assert await parts.outcome(due.id) == (Status.FAILED, "no timer")
-    assert parts.agenda.slots.in_use == 0

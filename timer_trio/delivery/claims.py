@@ -14,6 +14,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.domain.arming import Armed
@@ -65,6 +66,7 @@ class Claims:
         agenda: Agenda,
         heartbeat: Heartbeat,
         launcher: Launcher,
+        firer: Firer,
         metrics: Metrics,
         reach_s: float,
         random_bits: Callable[[int], int] = secrets.randbits,
@@ -74,6 +76,7 @@ class Claims:
         self._agenda = agenda
         self._heartbeat = heartbeat
         self._launcher = launcher
+        self._firer = firer
         self._metrics = metrics
         self._reach = timedelta(seconds=reach_s)
         self._random_bits = random_bits
@@ -177,7 +180,7 @@ class Claims:
                 now = self._clock.now()
         for timer_id, reason in reply.unreadable.items():
             refused = unreadable(timer_id, batch.claim, reason)
-            self._launcher.refuse(refused, waiting.pop(timer_id).timer)
+            self._firer.refuse(refused, waiting.pop(timer_id).timer)
         for armed in waiting.values():
             self._release(armed.timer.destination)
         for timer_id in reply.locked:
@@ -191,7 +194,7 @@ class Claims:
             self._agenda.cache.done(timer.id)
             self._launcher.add(timer, armed.timer, replica)
         else:
-            self._launcher.refuse(missed, armed.timer)
+            self._firer.refuse(missed, armed.timer)
 
     def _put_back(self, timer_ids: Iterable[TimerId], moved: Iterable[DueTimer]) -> None:
         """Put what was heard of timers that were not claimed on the agenda."""

@@ -11,7 +11,6 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.delivery.firer import Firer, Firing
-from timer_trio.domain.settlement import Failed
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
 
 MAX_STARTS: Final = 32
@@ -42,10 +41,6 @@ class Launcher:
         heappush(self._waiting, (timer.spec.execute_at, self._order, firing))
         if self._waiting[0][2] is firing:
             self._nap.cancel()
-
-    def refuse(self, settlement: Failed, due: DueTimer) -> None:
-        """Settle a claimed timer that must not or cannot be fired."""
-        self._firer.refuse(settlement, due)
 
     async def run(self, callbacks: trio.Nursery) -> None:
         """Start a task in `callbacks` for each timer at its instant, until `stop`.

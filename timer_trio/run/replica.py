@@ -124,6 +124,7 @@ class Replica:
             agenda=agenda,
             heartbeat=self._heartbeat,
             launcher=launcher,
+            firer=firer,
             metrics=metrics,
             reach_s=settings.claim_reach_s,
             random_bits=chance.bits,
