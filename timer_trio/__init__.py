@@ -18,7 +18,8 @@ The rooms of the house, in the order of the flow:
 - ``testing``      a service on a virtual clock for anybody's tests
 
 ``config`` and ``env_file`` are the settings, ``clock`` knows what time it is, ``threads`` is the
-one door to worker threads, ``backoff`` says how long to wait before something is tried again.
+one door to worker threads, ``backoff`` says how long to wait before something is tried again,
+``lifecycle`` tells all parts how far their process is between its start and its end.
 """
 
 __version__ = "0.2.0.dev0"

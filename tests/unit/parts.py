@@ -45,6 +45,7 @@ from timer_trio.domain.timer import (
     Status,
     TimerId,
 )
+from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
 
@@ -79,6 +80,7 @@ class Parts:
         self.nursery = nursery
         self.database = Database()
         self.receivers = Receivers(self.database.tell)
+        self.lifecycle = lifecycle = Lifecycle()
         self.clock = clock = Clock(elapsed=trio.current_time)
         self.metrics = metrics = Metrics()
         slots = Slots(sizes.slots, sizes.slots_per_destination)
@@ -104,6 +106,7 @@ class Parts:
         )
         self.settler = Settler(storage=self.database, clock=clock, metrics=metrics)
         self.firer = Firer(
+            lifecycle=lifecycle,
             clock=clock,
             heartbeat=self.heartbeat,
             agenda=agenda,
@@ -112,9 +115,10 @@ class Parts:
             recorder=Recorder(metrics),
             offer=self.offered.extend,
         )
-        self.launcher = Launcher(clock=clock, firer=self.firer)
+        self.launcher = Launcher(lifecycle=lifecycle, clock=clock, firer=self.firer)
         self._random_bits = random.Random(7).getrandbits
         self.claims = Claims(
+            lifecycle=lifecycle,
             storage=self.database,
             clock=clock,
             agenda=agenda,
@@ -126,12 +130,12 @@ class Parts:
             random_bits=self._random_bits,
         )
         self.claimer = Claimer(
+            lifecycle=lifecycle,
             clock=clock,
             agenda=agenda,
             heartbeat=self.heartbeat,
             settler=self.settler,
             claims=self.claims,
-            launcher=self.launcher,
             ahead_s=AHEAD_S,
             reach_s=REACH_S,
         )

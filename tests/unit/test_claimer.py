@@ -4,25 +4,28 @@ from typing import Final
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import AHEAD_S, REACH_S, SOON_S, Parts, Sizes, open_cache
 from timer_trio.callback_url import read_url
 from timer_trio.delivery import claimer
 from timer_trio.delivery.claimer import LAST_CLAIMS_S
 from timer_trio.domain.timer import DueTimer, Status, TimerId
+from timer_trio.run.supervisor import deliver
 
 ELSEWHERE: Final = "https://elsewhere.example/hook"
 
 
 async def run(parts: Parts) -> trio.Event:
-    """Run the claimer; the event is set when it has ended."""
+    """Run the claimer, and those who fire what it gets; the event is set when all have ended."""
     ended = trio.Event()
 
-    async def run_until_ended(task_status: trio.TaskStatus[None]) -> None:
-        await parts.claimer.run(task_status=task_status)
+    async def run_until_ended() -> None:
+        await deliver(parts.claimer, parts.launcher, parts.firer, parts.lifecycle)
         ended.set()
 
-    await parts.nursery.start(run_until_ended)
+    parts.nursery.start_soon(run_until_ended)
+    await wait_all_tasks_blocked()
     return ended
 
 
@@ -146,7 +149,7 @@ async def test_stop_gives_back_what_is_not_sent_and_waits_for_answers(parts: Par
     sent, claimed, later = [await add(parts, in_s) for in_s in (0, 1, 60)]
     ended = await run(parts)
     await trio.sleep(0.5)
-    parts.claimer.stop()
+    parts.lifecycle.drain()
     await trio.sleep(4)
     assert not ended.is_set()
     assert await parts.status(claimed.id) is Status.PENDING
@@ -159,7 +162,7 @@ async def test_stop_gives_back_what_is_not_sent_and_waits_for_answers(parts: Par
 
 async def test_nothing_is_claimed_after_a_stop(parts: Parts) -> None:
     ended = await run(parts)
-    parts.claimer.stop()
+    parts.lifecycle.drain()
     timer = await add(parts, 0)
     await trio.sleep(60)
     assert (ended.is_set(), asked(parts)) == (True, [])
@@ -173,7 +176,7 @@ async def test_stop_waits_for_the_answer_to_a_claim_and_gives_its_timers_back(
     timer = await add(parts, 0)
     ended = await run(parts)
     await trio.sleep(0.5)
-    parts.claimer.stop()
+    parts.lifecycle.drain()
     await ended.wait()
     assert await parts.outcome(timer.id) == (Status.PENDING, None)
     assert (parts.receivers.called, parts.agenda.slots.in_use) == ([], 0)
@@ -184,7 +187,7 @@ async def test_stop_does_not_wait_for_a_database_that_is_away(parts: Parts) -> N
     parts.database.is_away = True
     ended = await run(parts)
     await trio.sleep(1)
-    parts.claimer.stop()
+    parts.lifecycle.drain()
     stopped_s = trio.current_time()
     await ended.wait()
     assert trio.current_time() - stopped_s == pytest.approx(LAST_CLAIMS_S)
@@ -195,10 +198,22 @@ async def test_interrupted_it_waits_for_no_answer(parts: Parts) -> None:
     timer = await add(parts, 0)
     ended = await run(parts)
     await trio.sleep(1)
-    parts.claimer.stop()
-    parts.claimer.interrupt()
+    parts.lifecycle.drain()
+    parts.lifecycle.close()
     interrupted_s = trio.current_time()
     await ended.wait()
     assert trio.current_time() == interrupted_s
     assert await parts.status(timer.id) is Status.EXECUTING
     assert parts.agenda.slots.in_use == 0
+
+
+async def test_interrupted_it_gives_back_what_is_not_sent_and_fences_nothing(parts: Parts) -> None:
+    parts.receivers.connect_s = 60
+    connecting, asleep = await add(parts, 0), await add(parts, 1.5)
+    ended = await run(parts)
+    await trio.sleep(1)
+    parts.lifecycle.close()
+    await ended.wait()
+    for timer in (connecting, asleep):
+        assert await parts.outcome(timer.id) == (Status.PENDING, None)
+    assert (parts.agenda.slots.in_use, parts.sample("fenced_total")) == (0, 0)

@@ -178,7 +178,7 @@ async def test_replica_that_was_swept_loses_its_lease_and_frees_all_slots(parts:
 async def test_after_a_stop_nothing_is_asked_for_and_all_slots_are_freed(parts: Parts) -> None:
     timer = await parts.create(1)
     armed = arm(parts, timer)
-    parts.claims.stop()
+    parts.lifecycle.drain()
     await parts.claims.claim(armed)
     assert parts.database.asked == []
     assert (parts.agenda.slots.in_use, parts.on_agenda()) == (0, [timer])
@@ -189,7 +189,7 @@ async def test_what_was_asked_for_before_a_stop_is_taken(parts: Parts) -> None:
     parts.database.delay_s["claim"] = 1
     parts.nursery.start_soon(parts.claims.claim, arm(parts, timer))
     await trio.sleep(0.5)
-    parts.claims.stop()
+    parts.lifecycle.drain()
     assert await sent(parts) == [timer.id]
 
 
@@ -307,6 +307,6 @@ async def test_watch_over_locked_rows_ends_with_a_stop(parts: Parts) -> None:
     locked = await parts.create(1)
     parts.database.locked = {locked.id}
     await claim(parts, locked)
-    parts.claims.stop_watching()
+    parts.lifecycle.drain()
     await parts.claims.watch_locked()
     assert parts.on_agenda() == []

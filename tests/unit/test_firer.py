@@ -180,9 +180,10 @@ async def test_second_try_that_is_not_allowed_does_not_undo_the_first(parts: Par
 async def test_stop_gives_back_what_has_not_been_sent(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.connect_s = 5
+    parts.nursery.start_soon(parts.firer.give_back_unsent)
     parts.nursery.start_soon(parts.firer.fire, firing)
     await trio.sleep(1)
-    parts.firer.stop()
+    parts.lifecycle.give_back()
     await wait_all_tasks_blocked()
     assert parts.agenda.slots.in_use == 0
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
@@ -193,9 +194,10 @@ async def test_stop_gives_back_what_has_not_been_sent(parts: Parts) -> None:
 async def test_connection_that_opens_as_a_stop_begins_carries_nothing(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.connect_s, parts.receivers.opens_regardless = 5, True
+    parts.nursery.start_soon(parts.firer.give_back_unsent)
     parts.nursery.start_soon(parts.firer.fire, firing)
     await trio.sleep(1)
-    parts.firer.stop()
+    parts.lifecycle.give_back()
     await trio.sleep(5)
     assert parts.receivers.sent == []
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
@@ -204,16 +206,17 @@ async def test_connection_that_opens_as_a_stop_begins_carries_nothing(parts: Par
 async def test_stop_waits_for_the_answer_to_what_has_been_sent(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.answer_s = 5
+    parts.nursery.start_soon(parts.firer.give_back_unsent)
     parts.nursery.start_soon(parts.firer.fire, firing)
     await trio.sleep(1)
-    parts.firer.stop()
+    parts.lifecycle.give_back()
     await trio.sleep(5)
     assert await parts.outcome(firing.timer.id) == (Status.COMPLETED, None)
 
 
 async def test_nothing_is_sent_after_a_stop(parts: Parts) -> None:
     firing = await parts.prepare()
-    parts.firer.stop()
+    parts.lifecycle.give_back()
     await parts.firer.fire(firing)
     assert parts.receivers.sent == []
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)

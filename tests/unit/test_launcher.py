@@ -105,7 +105,7 @@ async def test_answers_have_a_turn_in_the_middle_of_a_burst(parts: Parts) -> Non
 async def test_stop_gives_back_what_has_not_been_started(parts: Parts) -> None:
     run(parts)
     waiting = [await launch(parts, in_s) for in_s in (60, 61, 62)]
-    parts.launcher.stop()
+    parts.lifecycle.give_back()
     await wait_all_tasks_blocked()
     assert parts.agenda.slots.in_use == 0
     await parts.settler.wait_empty()
@@ -120,7 +120,7 @@ async def test_stop_takes_back_no_callback_that_is_under_way(parts: Parts) -> No
     parts.receivers.answer_s = 5
     sent = await launch(parts, 0)
     await trio.sleep(1)
-    parts.launcher.stop()
+    parts.lifecycle.give_back()
     await trio.sleep(5)
     assert await parts.outcome(sent.id) == (Status.COMPLETED, None)
     assert parts.agenda.slots.in_use == 0
@@ -138,7 +138,17 @@ async def test_cancelled_it_gives_back_what_has_not_been_started(parts: Parts) -
 
 async def test_what_comes_before_it_runs_is_given_back_by_a_stop(parts: Parts) -> None:
     early = await launch(parts, 0)
-    parts.launcher.stop()
+    parts.lifecycle.give_back()
     await parts.launcher.run(parts.nursery)
     assert await parts.outcome(early.id) == (Status.PENDING, None)
     assert parts.receivers.sent == []
+
+
+async def test_what_comes_after_a_stop_is_given_back_at_once(parts: Parts) -> None:
+    run(parts)
+    parts.lifecycle.give_back()
+    await wait_all_tasks_blocked()
+    late = await launch(parts, 1)
+    assert parts.agenda.slots.in_use == 0
+    assert await parts.outcome(late.id) == (Status.PENDING, None)
+    assert parts.offered == [late]

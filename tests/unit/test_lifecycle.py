@@ -6,30 +6,31 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from timer_trio.run.lifecycle import Lifecycle, ended_by
+from timer_trio.lifecycle import Lifecycle, ended_by
 
-STATES = ("handing_over", "draining", "closed")
+PHASES = ("handing_over", "draining", "giving_back", "closed")
 ORDERS: list[Callable[[Lifecycle], None]] = [
     lambda _: None,
     Lifecycle.hand_over,
     Lifecycle.drain,
+    Lifecycle.give_back,
     Lifecycle.close,
 ]
 
 
 def reached(lifecycle: Lifecycle) -> list[bool]:
-    return [getattr(lifecycle, state).is_set() for state in STATES]
+    return [getattr(lifecycle, phase).is_set() for phase in PHASES]
 
 
-@pytest.mark.parametrize("steps", range(4))
-def test_each_state_comes_with_those_before_it(steps: int) -> None:
+@pytest.mark.parametrize("steps", range(5))
+def test_each_phase_comes_with_those_before_it(steps: int) -> None:
     lifecycle = Lifecycle()
     ORDERS[steps](lifecycle)
-    assert reached(lifecycle) == [index < steps for index in range(3)]
+    assert reached(lifecycle) == [index < steps for index in range(4)]
 
 
-@pytest.mark.parametrize("steps", range(4))
-def test_state_never_goes_back(steps: int) -> None:
+@pytest.mark.parametrize("steps", range(5))
+def test_phase_never_goes_back(steps: int) -> None:
     lifecycle = Lifecycle()
     lifecycle.close()
     ORDERS[steps](lifecycle)
@@ -39,7 +40,7 @@ def test_state_never_goes_back(steps: int) -> None:
 def test_first_stop_goes_in_order_and_the_second_hurries() -> None:
     lifecycle = Lifecycle()
     lifecycle.stop()
-    assert reached(lifecycle) == [True, False, False]
+    assert reached(lifecycle) == [True, False, False, False]
     lifecycle.stop()
     assert all(reached(lifecycle))
 

@@ -11,9 +11,9 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claims import Claims
-from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.arming import Plan, take_due
+from timer_trio.lifecycle import Lifecycle, ended_by
 
 MAX_OPEN: Final = 10_000
 """Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
@@ -24,56 +24,39 @@ LAST_CLAIMS_S: Final = 3.0
 
 
 class Claimer:
-    """Claims what is due on the agenda, and starts a task for each timer to be fired."""
+    """Claims what is due on the agenda, in time for it to be fired at its instant."""
 
     def __init__(
         self,
         *,
+        lifecycle: Lifecycle,
         clock: Clock,
         agenda: Agenda,
         heartbeat: Heartbeat,
         settler: Settler,
         claims: Claims,
-        launcher: Launcher,
         ahead_s: float,
         reach_s: float,
     ) -> None:
+        self._lifecycle = lifecycle
         self._clock = clock
         self._agenda = agenda
         self._heartbeat = heartbeat
         self._settler = settler
         self._claims = claims
-        self._launcher = launcher
         self._ahead_s = ahead_s
         self._reach_s = reach_s
-        self._stopping = False
-        self._callbacks = trio.CancelScope()
 
-    def stop(self) -> None:
-        """Claim nothing more, and give back what has been claimed and not sent."""
-        self._stopping = True
-        self._claims.stop()
-        self._agenda.wake()
-
-    def interrupt(self) -> None:
-        """Wait no longer for answers."""
-        self._callbacks.cancel()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Fire timers until `stop`; returns when the last callback has ended."""
-        with self._callbacks:
-            async with trio.open_nursery() as callbacks:
-                callbacks.start_soon(self._launcher.run, callbacks)
-                async with trio.open_nursery() as claims:
-                    claims.start_soon(self._claims.watch_locked)
-                    task_status.started()
-                    await self._claim_due(claims)
-                    self._claims.stop_watching()
-                    claims.cancel_scope.deadline = trio.current_time() + LAST_CLAIMS_S
-                self._launcher.stop()
+    async def run(self) -> None:
+        """Claim until `draining`; returns once the last claim is answered or given up."""
+        async with trio.open_nursery() as claims:
+            claims.start_soon(self._claims.watch_locked)
+            async with ended_by(self._lifecycle.draining):
+                await self._claim_due(claims)
+            claims.cancel_scope.deadline = trio.current_time() + LAST_CLAIMS_S
 
     async def _claim_due(self, claims: trio.Nursery) -> None:
-        while not self._stopping:
+        while not self._lifecycle.draining.is_set():
             self._agenda.begin_look()
             plan = self._plan()
             for start in range(0, len(plan.armed), MAX_CLAIMS):

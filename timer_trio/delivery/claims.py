@@ -26,6 +26,7 @@ from timer_trio.domain.errors import (
 )
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.storage import ClaimReply, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.halving import by_halves
@@ -61,6 +62,7 @@ class Claims:
     def __init__(
         self,
         *,
+        lifecycle: Lifecycle,
         storage: WorkStorage,
         clock: Clock,
         agenda: Agenda,
@@ -71,6 +73,7 @@ class Claims:
         reach_s: float,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
+        self._lifecycle = lifecycle
         self._storage = storage
         self._clock = clock
         self._agenda = agenda
@@ -81,7 +84,6 @@ class Claims:
         self._reach = timedelta(seconds=reach_s)
         self._random_bits = random_bits
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
-        self._stopping = False
         self._locked = LockedTimers(
             storage=storage,
             replica=lambda: heartbeat.replica,
@@ -90,19 +92,12 @@ class Claims:
         )
 
     async def watch_locked(self) -> None:
-        """Look again at what is locked, until `stop`."""
-        await self._locked.run()
-
-    def stop(self) -> None:
-        """Ask for nothing more; what has been asked for is answered still."""
-        self._stopping = True
-
-    def stop_watching(self) -> None:
-        """Look at locked rows no more: what still waits there has not been claimed."""
-        self._locked.stop()
+        """Look again at what is locked, until `draining`: what waits then is not claimed."""
+        async with ended_by(self._lifecycle.draining):
+            await self._locked.run()
 
     async def claim(self, armed: Sequence[Armed]) -> None:
-        """Claim timers, each of which holds a slot."""
+        """Claim timers, each of which holds a slot; from `draining` on, just free the slots."""
         await self._claim(self._batch(armed))
 
     def _batch(self, armed: Sequence[Armed]) -> _Batch:
@@ -118,7 +113,7 @@ class Claims:
         reply = ClaimReply(moved=[armed.timer for armed in batch.armed])
         try:
             async with self._at_once:
-                if not self._stopping:
+                if not self._lifecycle.draining.is_set():
                     reply = await repeat_until_answered(lambda: self._ask(batch))
         except ReplicaGoneError:
             self._heartbeat.lose(batch.replica)

@@ -28,6 +28,7 @@ from timer_trio.domain.outcome import (
 )
 from timer_trio.domain.settlement import Failed, Release, Settlement, settlement_of
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
+from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import Permit, Request, RequestError, Transport
 
@@ -57,6 +58,7 @@ class Firer:
     def __init__(
         self,
         *,
+        lifecycle: Lifecycle,
         clock: Clock,
         heartbeat: Heartbeat,
         agenda: Agenda,
@@ -65,6 +67,7 @@ class Firer:
         recorder: Recorder,
         offer: Callable[[Iterable[DueTimer]], None],
     ) -> None:
+        self._lifecycle = lifecycle
         self._clock = clock
         self._heartbeat = heartbeat
         self._agenda = agenda
@@ -73,13 +76,12 @@ class Firer:
         self._transport = transport
         self._recorder = recorder
         self._offer = offer
-        self._stopping = False
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[trio.CancelScope, None] = {}
 
-    def stop(self) -> None:
-        """Begin no send any more: what has not been sent is given back."""
-        self._stopping = True
+    async def give_back_unsent(self) -> None:
+        """Wait for `giving_back`, and break off what has not been sent by then."""
+        await self._lifecycle.giving_back.wait()
         for unsent in self._unsent:
             unsent.cancel()
 
@@ -108,7 +110,7 @@ class Firer:
         )
 
     async def fire(self, firing: Firing) -> None:
-        """Call back, and hand on how that ended.
+        """Call back, unless it is `giving_back`, and hand on how that ended.
 
         Cancellation: gives the timer back unless the send has begun; then the outcome is unknown.
         """
@@ -119,7 +121,7 @@ class Firer:
         scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
         self._unsent[scope] = None
         try:
-            if not self._stopping:
+            if not self._lifecycle.giving_back.is_set():
                 permit = Permit(partial(self._may_send, firing.replica, scope))
                 request = firing.request or request_of(firing.timer)
                 outcome = await call_back(self._transport, request, permit, scope)
@@ -138,7 +140,7 @@ class Firer:
             self._end(firing, outcome, sent_at)
 
     def _corrected(self, outcome: CallbackOutcome, *, is_unsent: bool) -> CallbackOutcome:
-        if isinstance(outcome, TimedOut) and is_unsent and self._stopping:
+        if isinstance(outcome, TimedOut) and is_unsent and self._lifecycle.giving_back.is_set():
             return Withheld()
         if isinstance(outcome, Withheld) and not is_unsent:
             # The first try may have arrived, and the second was not allowed.
@@ -146,7 +148,7 @@ class Firer:
         return outcome
 
     def _may_send(self, replica: ReplicaId, unsent: trio.CancelScope) -> bool:
-        may_send = not self._stopping and self._heartbeat.holds(replica)
+        may_send = not self._lifecycle.giving_back.is_set() and self._heartbeat.holds(replica)
         if may_send:
             self._unsent.pop(unsent, None)
         return may_send
@@ -183,6 +185,6 @@ class Firer:
         self._agenda.note_slot_freed(due.destination)
 
     def _note_withheld(self, timer: ClaimedTimer) -> None:
-        if not self._stopping:
+        if not self._lifecycle.giving_back.is_set():
             self._recorder.count_fenced()
         log.info("withheld", timer_id=str(timer.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
@@ -51,7 +51,6 @@ class LockedTimers:
         self._waiting: Retries[LockedTimer] = Retries()
         self._looked_at = 0
         self._added = trio.Event()
-        self._scope = trio.CancelScope()
 
     def __len__(self) -> int:
         return len(self._waiting) + self._looked_at
@@ -64,18 +63,13 @@ class LockedTimers:
         self._added.set()
         return True
 
-    def stop(self) -> None:
-        """Look no more: what still waits here has not been claimed."""
-        self._scope.cancel()
-
-    async def run(self) -> None:
-        """Look, until `stop`."""
-        with self._scope:
-            while True:
-                await self._wait_for_the_next()
-                await self._look(self._waiting.take(trio.current_time(), MAX_LOOKS))
-                # What comes meanwhile shares the next look.
-                await trio.sleep(FIRST_PAUSE_S)
+    async def run(self) -> NoReturn:
+        """Look for ever; what waits here when it is cancelled has not been claimed."""
+        while True:
+            await self._wait_for_the_next()
+            await self._look(self._waiting.take(trio.current_time(), MAX_LOOKS))
+            # What comes meanwhile shares the next look.
+            await trio.sleep(FIRST_PAUSE_S)
 
     async def _wait_for_the_next(self) -> None:
         while self._waiting.next_s > trio.current_time():

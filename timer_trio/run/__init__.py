@@ -4,7 +4,6 @@
 - ``process``     what one process takes of the system, and the signals that it handles
 - ``replica``     one replica: its parts wired together
 - ``supervisor``  the root nursery of a replica: what runs, and in which order it ends
-- ``lifecycle``   how far a process is between its start and its end
 - ``presence``    a replica's place among the others: taken, handed over, given up
 - ``parent``      the process that starts workers and keeps them running
 - ``worker``      one of them

@@ -22,7 +22,7 @@ from timer_trio.config import Settings, StartRefusedError, environment_of
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.embedded import exit_code
-from timer_trio.run.lifecycle import Lifecycle
+from timer_trio.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, STOP, Lifeline
 from timer_trio.server import Listening
 from timer_trio.storage.migrations.migrate import migrate_database

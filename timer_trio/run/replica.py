@@ -32,8 +32,8 @@ from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.intake import Intake
+from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.retention import Retention
-from timer_trio.run.lifecycle import Lifecycle
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.storage import Storage
@@ -85,7 +85,7 @@ class Replica:
         self._settings = settings
         self._database = database
         storage, clock = database.storage, database.clock
-        self._lifecycle = Lifecycle()
+        self._lifecycle = lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
         cache = Cache(settings.cache_max_timers, slots.is_unproven)
@@ -108,7 +108,8 @@ class Replica:
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
-        firer = Firer(
+        self._firer = firer = Firer(
+            lifecycle=lifecycle,
             clock=clock,
             heartbeat=self._heartbeat,
             agenda=agenda,
@@ -117,8 +118,9 @@ class Replica:
             recorder=self._recorder,
             offer=self._hints.offer,
         )
-        launcher = Launcher(clock=clock, firer=firer)
+        self._launcher = launcher = Launcher(lifecycle=lifecycle, clock=clock, firer=firer)
         claims = Claims(
+            lifecycle=lifecycle,
             storage=storage,
             clock=clock,
             agenda=agenda,
@@ -130,12 +132,12 @@ class Replica:
             random_bits=chance.bits,
         )
         self._claimer = Claimer(
+            lifecycle=lifecycle,
             clock=clock,
             agenda=agenda,
             heartbeat=self._heartbeat,
             settler=self._settler,
             claims=claims,
-            launcher=launcher,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
         )
@@ -238,6 +240,8 @@ class Replica:
             presence=self._presence(),
             loader=self._loader,
             claimer=self._claimer,
+            launcher=self._launcher,
+            firer=self._firer,
             retention=self._retention,
         )
         grace_s = self._settings.shutdown_grace_s

@@ -4,7 +4,13 @@ Nesting order is stop order: what is needed longest is outermost. ::
 
     writers      outcomes, log lines, creates, hints: until all that they are told is written
       server     the API: until the last request is answered
-        stages   heartbeat, loader, claimer and what they fire: until the last outcome is written
+        stages   heartbeat, loader, and what is fired: until the last outcome is written
+          callbacks  launcher, firer, a task for each callback: until the last answer
+            claims     claimer: until the last claim is answered
+
+`timer_trio.lifecycle` tells what each part does in which phase of a stop. Whoever stops the process
+begins `handing_over`; then come `draining` in `Supervisor._hand_over`, `giving_back` in `deliver`,
+and `closed` if the grace is over before all has ended.
 """
 
 from __future__ import annotations
@@ -19,12 +25,14 @@ import trio
 
 from timer_trio.cluster.hints import Hints
 from timer_trio.delivery.claimer import Claimer
+from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.intake.intake import Intake
+from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.retention import Retention
-from timer_trio.run.lifecycle import Lifecycle, ended_by
 from timer_trio.run.presence import Presence
 from timer_trio.telemetry.record import Recorder
 
@@ -56,7 +64,18 @@ class Parts:
     presence: Presence
     loader: Loader
     claimer: Claimer
+    launcher: Launcher
+    firer: Firer
     retention: Retention | None
+
+
+async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
+    """Fire timers until a stop: returns when its last callback has ended, or is cut."""
+    async with ended_by(lifecycle.closed), trio.open_nursery() as callbacks:
+        callbacks.start_soon(firer.give_back_unsent)
+        callbacks.start_soon(launcher.run, callbacks)
+        await claimer.run()
+        lifecycle.give_back()
 
 
 class Supervisor:
@@ -80,7 +99,7 @@ class Supervisor:
             writers.start_soon(parts.recorder.run)
             writers.start_soon(parts.intake.run)
             writers.start_soon(parts.hints.tell_forever)
-            writers.start_soon(self._limit_grace)
+            writers.start_soon(self._lifecycle.close_after, self._grace_s)
             async with trio.open_nursery() as server:
                 if serve is not None:
                     await server.start(self._serve, serve)
@@ -102,7 +121,7 @@ class Supervisor:
             if parts.retention is not None:
                 stages.start_soon(parts.retention.run)
             stages.start_soon(self._hand_over)
-            await parts.claimer.run()
+            await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()
             # No beat may find the row gone after the end: it would write a new one.
             stages.cancel_scope.cancel()
@@ -128,11 +147,6 @@ class Supervisor:
             async with ended_by(self._lifecycle.draining):
                 await self._parts.presence.hand_over()
         self._lifecycle.drain()
-        self._parts.claimer.stop()
-
-    async def _limit_grace(self) -> None:
-        await self._lifecycle.close_after(self._grace_s)
-        self._parts.claimer.interrupt()
 
     async def _write_last_outcomes(self) -> None:
         self._give_up_s = trio.current_time() + LAST_WRITES_S

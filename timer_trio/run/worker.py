@@ -10,7 +10,7 @@ import trio
 
 from timer_trio.config import Settings
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.run.lifecycle import Lifecycle
+from timer_trio.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, Lifeline
 from timer_trio.run.process import handled_signals, replica_on, run_replica, use_system
 from timer_trio.server import Listening, Server
