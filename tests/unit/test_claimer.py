@@ -182,6 +182,22 @@ async def test_stop_waits_for_the_answer_to_a_claim_and_gives_its_timers_back(
     assert (parts.receivers.called, parts.agenda.slots.in_use) == ([], 0)
 
 
+async def test_what_is_claimed_is_sent_in_time_while_a_stop_waits_for_the_last_claim(
+    parts: Parts,
+) -> None:
+    claimed = await add(parts, 1)
+    ended = await run(parts)
+    await trio.sleep(0.6)
+    parts.database.delay_s["claim"] = 2
+    asked_for = await add(parts, 0.1)
+    await trio.sleep(SOON_S)
+    parts.lifecycle.drain()
+    await ended.wait()
+    assert await parts.outcome(claimed.id) == (Status.COMPLETED, None)
+    assert await parts.outcome(asked_for.id) == (Status.PENDING, None)
+    assert parts.receivers.called == [claimed.id]
+
+
 async def test_stop_does_not_wait_for_a_database_that_is_away(parts: Parts) -> None:
     await add(parts, 0)
     parts.database.is_away = True
