@@ -13,11 +13,12 @@ from psycopg.sql import SQL, Identifier
 from structlog.testing import capture_logs
 
 from timer_trio import __version__
+from timer_trio.domain.releases import is_older
 from timer_trio.storage.migrations.checks import excluded_replicas
 from timer_trio.storage.migrations.create import create_database
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.migrate import migrate, migrate_database, revert, status
-from timer_trio.storage.migrations.steps import Migration, is_older, load_migrations
+from timer_trio.storage.migrations.steps import Migration, load_migrations
 
 Connection = psycopg.Connection[Any]
 

@@ -14,6 +14,7 @@ from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
+    OlderReplicasError,
     RowRefusedError,
     StorageUnavailableError,
     TimerNotFoundError,
@@ -118,7 +119,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return f
             return Refusal(
                 HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, str(error), headers=challenge
             )
-        case StorageUnavailableError() | ContentionError() | BusyError():
+        case StorageUnavailableError() | ContentionError() | OlderReplicasError() | BusyError():
             return _unavailable(error)
         case HTTPException():
             return _framework(error)
@@ -139,7 +140,9 @@ def _invalid(errors: Sequence[FieldError]) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(errors[0]), {"errors": listed})
 
 
-def _unavailable(error: StorageUnavailableError | ContentionError | BusyError) -> Refusal:
+def _unavailable(
+    error: StorageUnavailableError | ContentionError | OlderReplicasError | BusyError,
+) -> Refusal:
     message = "the database cannot be reached; try again"
     data: Mapping[str, object] | None = None
     if isinstance(error, CreatesUnknownError):
@@ -148,7 +151,7 @@ def _unavailable(error: StorageUnavailableError | ContentionError | BusyError) -
     elif isinstance(error, CreateUnknownError):
         data = {"id": str(error.timer_id)}
         message = "it is not known whether the timer was created; get its id before posting again"
-    elif isinstance(error, BusyError):
+    elif isinstance(error, OlderReplicasError | BusyError):
         message = str(error)
     elif isinstance(error, ContentionError):
         message = "the timer is being changed by somebody else; try again"

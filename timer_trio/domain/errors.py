@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from timer_trio.domain.releases import listed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,6 +53,16 @@ class RowRefusedError(StorageError):
 
 class ReplicaGoneError(StorageError):
     """This replica's row is gone: another one swept it, and it holds no claim any more."""
+
+
+class OlderReplicasError(StorageError):
+    """Replicas of older releases live, which could not live with this: nothing was done."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            "this release can do that, but not until replicas of older releases"
+            f" ({listed(names)}) have stopped: stop or upgrade them, then try again"
+        )
 
 
 class CreateUnknownError(StorageUnavailableError):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from timer_trio.domain.releases import is_older, listed
 from timer_trio.storage.migrations.errors import GrantsMissingError, MigrationError
-from timer_trio.storage.migrations.steps import Migration, is_older
+from timer_trio.storage.migrations.steps import Migration
 from timer_trio.storage.migrations.taken import BOOKKEEPING, Connection, has_table
 from timer_trio.storage.postgres.grants import missing_grants
 
 OLDEST_POSTGRESQL: Final = 15
-
-_NAMED: Final = 3
-"""Tables or replicas that are named: enough to recognise them by."""
 
 # Where a table without a schema would be made. What an extension has brought is nobody's own.
 _TABLES: Final = """
@@ -55,7 +53,7 @@ def check_is_ours(connection: Connection) -> None:
     tables = [f"`{name}`" for (name,) in connection.execute(_TABLES)]
     if tables:
         raise MigrationError(
-            f"the database {connection.info.dbname} holds tables of others ({_listed(tables)}): let"
+            f"the database {connection.info.dbname} holds tables of others ({listed(tables)}): let"
             " DATABASE_URL name a database of the service's own, and make it with `timer-trio db"
             " create`; or, if the timers shall live beside them, run `timer-trio db migrate"
             " --into-existing` once"
@@ -71,9 +69,9 @@ def excluded_replicas(connection: Connection, migration: Migration) -> str | Non
         return None
     # At first without a lock, for which each heartbeat would have to wait.
     if older := _older_replicas(connection, migration.oldest_release):
-        return _listed(older)
+        return listed(older)
     connection.execute("LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE")
-    return _listed(_older_replicas(connection, migration.oldest_release)) or None
+    return listed(_older_replicas(connection, migration.oldest_release)) or None
 
 
 def _older_replicas(connection: Connection, release: str) -> Sequence[str]:
@@ -83,8 +81,3 @@ def _older_replicas(connection: Connection, release: str) -> Sequence[str]:
         for host, pid, version in rows
         if is_older(version, release)
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -17,7 +17,6 @@ from typing import Final
 
 _UP_FILE: Final = re.compile(r"(\d{4})_(\w+)\.up\.sql")
 _AFTER: Final = re.compile(r"-- after (\d+\.\d+\.\d+)\b")
-_RELEASE: Final = re.compile(r"\d+(?:\.\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,6 @@ class Migration:
 
 def step_name(version: int, name: str) -> str:
     return f"{version:04} {name}"
-
-
-def is_older(version: str, release: str) -> bool:
-    """Whether code of this version is older than a release.
-
-    A development version counts as the release that it becomes; one that nobody has told as older
-    than all.
-    """
-    return _numbers(version) < _numbers(release)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = _RELEASE.match(version)
-    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def load_migrations(folder: Traversable | None = None) -> Sequence[Migration]:

@@ -10,8 +10,9 @@ from typing import Any, Final
 import psycopg
 
 from timer_trio import __version__
+from timer_trio.domain.releases import is_older
 from timer_trio.storage.migrations.errors import MigrationError
-from timer_trio.storage.migrations.steps import Migration, is_older, step_name
+from timer_trio.storage.migrations.steps import Migration, step_name
 
 Connection = psycopg.Connection[Any]
 
