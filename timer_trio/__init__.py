@@ -9,7 +9,7 @@ The rooms of the house, in the order of the flow:
 - ``intake``       what a consumer changes: create, update, cancel, import
 - ``cluster``      this replica among the others: its lease and its shards
 - ``delivery``     from the table to the receiver: load, claim, launch, fire, settle
-- ``maintenance``  what keeps the tables small
+- ``maintenance``  what may wait: old timers are deleted, indexes built
 - ``transport``    callbacks over HTTP/1.1
 - ``storage``      protocols by consumer, PostgreSQL and in memory
 - ``embedded``     a PostgreSQL of its own

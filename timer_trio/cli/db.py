@@ -48,7 +48,7 @@ def create() -> None:
 @version
 def migrate_command(*, into_existing: bool) -> None:
     """Bring the database to the schema of this version."""
-    taken = with_connection(partial(migrate.migrate, into_existing=into_existing))
+    taken = with_connection(partial(migrate.migrate, into_existing=into_existing, tell=click.echo))
     _print_steps("applied", taken, "nothing to apply: the database is up to date")
 
 
@@ -68,7 +68,8 @@ def status() -> None:
     """Tell which steps of the schema the database has.
 
     `before` only adds to it; `after 0.3.0` is taken once no older replica runs, and none can start
-    from then on.
+    from then on; `concurrent` builds or drops an index beside the work, and nothing but speed
+    depends on it.
     """
     for state in with_connection(migrate.status):
         when = f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}" if state.applied_at else "missing"

@@ -22,6 +22,7 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.membership import Identity
+from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares, Wanted, divide
 from timer_trio.run.replica import Database, Replica
 from timer_trio.server import Server
@@ -131,11 +132,10 @@ async def replica_on(
 
     `alone`: no other replica can be alive on this database. `prepare` brings that to the schema.
     """
+    listen_url = settings.listen_url.get_secret_value() if settings.listen_url else None
     async with (
         PostgresStorage(
-            database_url,
-            pool_size=settings.database_pool_size,
-            listen_url=settings.listen_url.get_secret_value() if settings.listen_url else None,
+            database_url, pool_size=settings.database_pool_size, listen_url=listen_url
         ) as storage,
         CallbackTransport(
             guard=AddressGuard(settings.callback_allow),
@@ -145,6 +145,7 @@ async def replica_on(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
+        nursery.start_soon(build_indexes, listen_url or database_url)
         yield Replica(
             fit(settings, shares),
             Database(

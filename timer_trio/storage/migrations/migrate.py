@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +14,14 @@ import psycopg
 import structlog
 import trio
 
+from timer_trio.storage.migrations.builds import build_next, stop_builds, take_back
 from timer_trio.storage.migrations.checks import (
     check_grants,
     check_is_ours,
     check_server,
     excluded_replicas,
 )
-from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.migrations.errors import BuildBusyError, MigrationError, explained
 from timer_trio.storage.migrations.steps import Migration, load_migrations
 from timer_trio.storage.migrations.taken import Connection, forget, record, taken_steps
 from timer_trio.storage.postgres.connections import connect
@@ -28,7 +30,14 @@ from timer_trio.threads import run_in_thread
 
 _LOCK: Final = 0x54494D4552  # any number that all replicas agree upon and nobody else is likely to
 
+BUSY_POLL_S: Final = 0.5
+"""How often it is looked whether another process still builds an index."""
+
 log = structlog.get_logger()
+
+
+def _tell_nobody(_words: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +48,25 @@ class StepState:
     oldest_release: str | None
     applied_at: datetime | None
     is_known: bool
+    is_concurrent: bool = False
 
     @property
     def kind(self) -> str:
+        if self.is_concurrent:
+            return "concurrent"
         return f"after {self.oldest_release}" if self.oldest_release else "before"
 
     @property
     def is_lacking(self) -> bool:
         """Whether this version cannot work before it is taken."""
-        return self.applied_at is None and self.oldest_release is None
+        is_needed = self.oldest_release is None and not self.is_concurrent
+        return is_needed and self.applied_at is None
 
 
 async def migrate_database(database_url: str) -> None:
     """Connect and migrate, in a worker thread, as far as older replicas can go on.
+
+    Concurrent steps are left to `build_indexes`: a start waits for none.
 
     Raises:
         MigrationError: it cannot be done, and why.
@@ -66,7 +81,7 @@ def _migrate_database(database_url: str) -> None:
         with connect(database_url) as connection:
             # A thread cannot be cut short while it waits for others.
             connection.execute("SET lock_timeout = '1s'")
-            for migration in migrate(connection, spare_older=True):
+            for migration in migrate(connection, spare_older=True, builds=False):
                 log.info("migrated", step=str(migration))
     except psycopg.Error as error:
         raise translated(error) from error
@@ -78,12 +93,15 @@ def migrate(
     *,
     into_existing: bool = False,
     spare_older: bool = False,
+    builds: bool = True,
+    tell: Callable[[str], object] = _tell_nobody,
 ) -> Sequence[Migration]:
     """Take the steps that the database lacks, each in a transaction, and answer which.
 
     The connection must be in autocommit mode. Any number of processes may do this at once. Beside
     tables of others the first step is taken only if `into_existing`. What replicas that live are
-    too old for is left for later if `spare_older`, and an error otherwise.
+    too old for is left for later if `spare_older`, and an error otherwise. Concurrent steps come
+    last, if `builds`; `tell` gets words before one begins that may take long.
 
     Raises:
         MigrationError: it cannot be done, and why. All steps that could be taken stay taken.
@@ -94,7 +112,8 @@ def migrate(
     take_next = partial(
         _take_next, connection, known, into_existing=into_existing, spare_older=spare_older
     )
-    return list(iter(take_next, None))
+    taken = list(iter(take_next, None))
+    return [*taken, *_build_all(connection, known, tell)] if builds else taken
 
 
 def revert(
@@ -127,6 +146,7 @@ def status(
             oldest_release=step.oldest_release,
             applied_at=taken[version].applied_at if version in taken else None,
             is_known=version in by_version,
+            is_concurrent=version in by_version and by_version[version].is_concurrent,
         )
         for version in sorted(by_version.keys() | taken.keys())
     ]
@@ -139,7 +159,11 @@ def _take_next(
         taken = taken_steps(connection, known)
         if not into_existing:
             check_is_ours(connection)
-        missing = [migration for migration in known if migration.version not in taken]
+        missing = [
+            migration
+            for migration in known
+            if migration.version not in taken and not migration.is_concurrent
+        ]
         if migration := _choose(connection, missing, spare_older=spare_older):
             _take(connection, migration)
         return migration
@@ -168,7 +192,36 @@ def _choose(
     return None
 
 
+def _build_all(
+    connection: Connection, known: Sequence[Migration], tell: Callable[[str], object]
+) -> Iterator[Migration]:
+    """Take all concurrent steps; while another process builds an index, wait for it."""
+    is_told = False
+    while True:
+        try:
+            step = build_next(
+                connection, known, lambda step: tell(f"taking {step}, which may take minutes")
+            )
+        except BuildBusyError:
+            if not is_told:
+                tell("waiting for another process, which builds an index or changes tables")
+            is_told = True
+            time.sleep(BUSY_POLL_S)  # noqa: TID251 - nobody waits for a command
+            continue
+        if step is None:
+            return
+        yield step
+
+
 def _take_last_back(connection: Connection, known: Sequence[Migration]) -> Migration | None:
+    step = _take_last_back_at_once(connection, known)
+    if step is not None and step.is_concurrent:
+        take_back(connection, step)
+    return step
+
+
+def _take_last_back_at_once(connection: Connection, known: Sequence[Migration]) -> Migration | None:
+    """Take the last step back and answer which; a concurrent one is answered and stays."""
     with _locked(connection):
         taken = taken_steps(connection, known)
         by_version = {migration.version: migration for migration in known}
@@ -180,7 +233,8 @@ def _take_last_back(connection: Connection, known: Sequence[Migration]) -> Migra
                 "the database is newer than this version of timer-trio: it has step"
                 f" {taken[version]}. Run that newer version, or revert the step with it"
             )
-        _take_back(connection, by_version[version])
+        if not by_version[version].is_concurrent:
+            _take_back(connection, by_version[version])
         return by_version[version]
 
 
@@ -193,30 +247,15 @@ def _locked(connection: Connection) -> Iterator[None]:
 
 
 def _take(connection: Connection, migration: Migration) -> None:
-    with _explained(migration):
+    stop_builds(connection)
+    with explained(migration):
         connection.execute(migration.up.encode(), prepare=False)
         record(connection, migration)
 
 
 def _take_back(connection: Connection, migration: Migration) -> None:
-    with _explained(migration):
+    stop_builds(connection)
+    with explained(migration):
         # Before its SQL: that of the first step drops this very table.
         forget(connection, migration)
         connection.execute(migration.down.encode(), prepare=False)
-
-
-@contextmanager
-def _explained(migration: Migration) -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError):
-        raise  # a state of the database: it may go by
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as error:
-        raise MigrationError(
-            f"step {migration} was not taken: {error.diag.message_primary}. Let a role that may"
-            " make tables run `timer-trio db migrate`, or grant this one what it lacks: README,"
-            " Database operations, lists it"
-        ) from error
-    except psycopg.Error as error:
-        reason = error.diag.message_primary or "no reason given"
-        raise MigrationError(f"step {migration} failed and was rolled back: {reason}") from error

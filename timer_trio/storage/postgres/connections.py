@@ -249,7 +249,7 @@ class Connections:
         return connection
 
     def _settle_in(self, connection: Connection) -> DictRow:
-        own = _is_own(connection)
+        own = is_own(connection)
         if not own:
             connection.prepare_threshold = None
         settings = {**_SESSION, **(self._settings if own else {})}
@@ -275,9 +275,10 @@ def _set(
         return cursor.execute(QUERIES["session"], named, prepare=False).fetchone() or {}
 
 
-def _is_own(connection: Connection) -> bool:
+def is_own(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server itself is at the other end: a pooler greets in its own name."""
-    row = connection.execute(QUERIES["backend"], prepare=False).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(QUERIES["backend"], prepare=False).fetchone()
     return row is not None and row["pid"] == connection.info.backend_pid
 
 
