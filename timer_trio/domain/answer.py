@@ -1,0 +1,45 @@
+"""What is kept of a receiver's answer, so that its consumer can see what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+MAX_KEPT_HEADERS: Final = 32
+"""More than servers send; an attempt's row must not grow by what a stranger makes up."""
+KEPT_BODY_BYTES: Final = 4_096
+"""Enough for the words of an error."""
+
+
+class StoreResponse(StrEnum):
+    """Of which attempts the answers are kept."""
+
+    FAILURES = "failures"
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """The beginning of an answer; `is_truncated`: headers or a part of the body are left out."""
+
+    headers: tuple[tuple[str, str], ...]
+    """In the order in which they came, their bytes as Latin-1."""
+    body: bytes
+    is_truncated: bool
+
+
+def kept_answer(
+    headers: Sequence[tuple[bytes, bytes]], body: bytes, at_most: int = KEPT_BODY_BYTES
+) -> KeptAnswer:
+    """Cut an answer to its first headers and the first `at_most` bytes of its body."""
+    return KeptAnswer(
+        headers=tuple(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in headers[:MAX_KEPT_HEADERS]
+        ),
+        body=body[:at_most],
+        is_truncated=len(headers) > MAX_KEPT_HEADERS or len(body) > at_most,
+    )
