@@ -15,6 +15,7 @@ from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import MAX_HEADERS
 from timer_trio.api.fields.instants import due_at
+from timer_trio.api.fields.retry import RETRY_FIELDS
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import (
     CREATE,
@@ -141,11 +142,15 @@ _WORDS: Final[Mapping[str, str]] = {
     "missing": "is required",
     "string_type": "must be a string",
     "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "too_short": "must have {min_length} or more elements",
+    "too_long": "must have at most {max_length} elements",
+    "int_type": "must be a whole number, written without a decimal point",
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "enum": "must be {expected}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "greater_than_equal": "must be at least {ge:,.12g}",
+    "less_than_equal": "must be at most {le:,.12g}",
 }
 
 
@@ -154,7 +159,8 @@ def _field_error(details: ErrorDetails) -> FieldError:
     context = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return FieldError(field, "is not a field of a timer")
+            parent = ".".join(map(str, details["loc"][:-1]))
+            return FieldError(field, f"is not a field of {parent or 'a timer'}")
         case "value_error":
             return FieldError(field, str(context["error"]))
         case kind if kind in _WORDS:
@@ -165,7 +171,8 @@ def _field_error(details: ErrorDetails) -> FieldError:
 
 def _with_guess(unknown: FieldError) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an error.
-    near = get_close_matches(unknown.field, FIELDS, n=1)
+    parent, _, name = unknown.field.rpartition(".")
+    near = get_close_matches(name, RETRY_FIELDS if parent == "retry" else FIELDS, n=1)
     if not near:
         return unknown
     return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")
