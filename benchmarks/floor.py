@@ -129,7 +129,7 @@ class Floor:
             callbacks.start_soon(self._fire, claim, row)
 
     async def _fire(self, claim: int, row: tuple[Any, ...]) -> None:
-        timer_id, attempt, _, _, execute_at, url, _, _, payload, *_ = row
+        timer_id, attempt, _, _, _, _, _, execute_at, url, _, _, payload, *_ = row
         await trio.sleep_until(execute_at.timestamp() - self._offset_s)
         sent_at = self._instant(trio.current_time())
         destination = self._destinations.get(url)
@@ -155,7 +155,7 @@ class Floor:
                 batch = waiting[start : start + MAX_ROWS]
                 rows = ",".join([f'{{"place":{n},{row}' for n, row in enumerate(batch)])
                 now = self._instant(trio.current_time())
-                parameters = {"settlements": f"[{rows}]", "now": now}
+                parameters = {"settlements": f"[{rows}]", "attempts": "[]", "now": now}
                 await self._execute("settle", parameters)
                 self._written += len(batch)
 

@@ -6,7 +6,9 @@ CREATE TABLE timers (
     shard smallint NOT NULL CHECK (shard = get_byte(uuid_send(id), 15)),
     id uuid NOT NULL,
     status text NOT NULL
-        CHECK (status IN ('pending', 'executing', 'completed', 'failed', 'canceled')),
+        CHECK (
+            status IN ('pending', 'executing', 'retrying', 'completed', 'failed', 'canceled')
+        ),
     -- When somebody must pick this row up; NULL while it is claimed and once it has ended.
     due_at timestamptz,
     execute_at timestamptz NOT NULL,
@@ -38,6 +40,19 @@ CREATE TABLE timers (
     -- Attempts up to the last one that was settled: of those after it, `attempt - settled_attempts`,
     -- nobody knows the outcome.
     settled_attempts integer NOT NULL DEFAULT 0,
+    -- The policy of further attempts; NULL: one attempt.
+    retry json CHECK (json_typeof(retry) = 'object'),
+    -- Which answers are kept; NULL: those of failures.
+    store_response text CHECK (store_response IN ('all', 'none')),
+    -- Failed attempts since the create or the redrive: the budget, and the exponent of the delay.
+    failures smallint NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    -- When the attempt after a failure is due. A claim leaves it, since lateness counts from it.
+    next_attempt_at timestamptz,
+    -- When the first attempt of this budget was due, only where the policy gives up some time after it.
+    first_due_at timestamptz,
+    -- Of the last attempt whose outcome is known.
+    http_status smallint,
+    duration_ms integer,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -48,14 +63,21 @@ CREATE TABLE timers (
         claimed_by IS NULL OR (status = 'executing' AND claim > 0 AND attempt > 0)
     ),
     CONSTRAINT timers_pending_is_not_claimed CHECK (status <> 'pending' OR coalesce(claim, -1) < 0),
+    CONSTRAINT timers_retrying_is_not_claimed CHECK (
+        status <> 'retrying' OR (claim < 0 AND next_attempt_at IS NOT NULL)
+    ),
     CONSTRAINT timers_executing_was_claimed CHECK (status <> 'executing' OR claim IS NOT NULL),
     CONSTRAINT timers_completed_was_sent CHECK (status <> 'completed' OR executed_at IS NOT NULL),
     -- What Python's datetime can hold: one row beyond it would make a whole batch unreadable.
     CONSTRAINT timers_instants_in_range CHECK (
-        least(due_at, execute_at, created_at, updated_at, requested_at, executed_at)
-        >= '1970-01-01 00:00:00+00'
-        AND greatest(due_at, execute_at, created_at, updated_at, requested_at, executed_at)
-        < '10000-01-01 00:00:00+00'
+        least(
+            due_at, execute_at, created_at, updated_at, requested_at, executed_at, next_attempt_at,
+            first_due_at
+        ) >= '1970-01-01 00:00:00+00'
+        AND greatest(
+            due_at, execute_at, created_at, updated_at, requested_at, executed_at, next_attempt_at,
+            first_due_at
+        ) < '10000-01-01 00:00:00+00'
     )
 ) WITH (
     -- Both updates change an indexed column, so none is HOT, and room left on a page buys nothing.
@@ -82,6 +104,27 @@ CREATE INDEX timers_execute ON timers (execute_at, id);
 -- Equality on a key of the metadata. Without fastupdate no insert has to tidy up after many others.
 CREATE INDEX timers_metadata ON timers USING gin (metadata jsonb_path_ops)
     WITH (fastupdate = off) WHERE metadata IS NOT NULL;
+
+-- One row an attempt that tells more than its timer's own row: not for a first attempt that was
+-- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
+-- and not deleted; the default one takes what no other does.
+CREATE TABLE attempts (
+    shard smallint NOT NULL,
+    timer_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    -- NULL: nobody knows, as the replica that began it has died.
+    started_at timestamptz,
+    ended_at timestamptz NOT NULL,
+    outcome text NOT NULL,
+    http_status smallint,
+    error text,
+    -- Pairs of name and value; NULL: no answer is kept.
+    response_headers json,
+    response_body bytea,
+    is_truncated boolean NOT NULL DEFAULT false
+) PARTITION BY RANGE (ended_at);
+CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
+CREATE INDEX attempts_timer ON attempts (timer_id, attempt);
 
 -- One row a living replica; the counter is its heartbeat. A claim locks the row FOR KEY SHARE, which
 -- a heartbeat does not wait for, and a sweep does.

@@ -16,6 +16,7 @@ import trustme
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.settlement import Completed, Failed, Settlement
@@ -84,6 +85,7 @@ class ApiUnderTest:
             clock=self.clock,
             offer=lambda _: None,
             metrics=metrics,
+            releases=Releases(self.storage),
             shards=Shards(),
             window_s=300,
         )
@@ -133,7 +135,9 @@ class ApiUnderTest:
     async def end(self, timer_id: str, status: Status, last_error: str | None = None) -> None:
         """Settle a timer that was begun."""
         ended_id, now = TimerId(UUID(timer_id)), self.clock.now()
-        settlement: Settlement = Completed(timer_id=ended_id, claim=_CLAIM, executed_at=now)
+        settlement: Settlement = Completed(
+            timer_id=ended_id, claim=_CLAIM, executed_at=now, http_status=200, duration_ms=1
+        )
         if status is Status.FAILED:
             settlement = Failed(
                 timer_id=ended_id,

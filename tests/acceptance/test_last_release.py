@@ -50,6 +50,10 @@ async def test_replicas_of_the_last_release_go_on_beside_one_that_migrates(
             assert new.logged("migrated")
             for served in (old, new):
                 timer_ids |= await create(served, receiver)
+            retried = {"delay": 0, "callback_url": receiver.url(), "retry": {}}
+            refused = await new.consumer.ask("POST", "/timers", retried)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert f"({last_release.VERSION} on " in refused.body["message"]
             await receiver.wait_fired(timer_ids)
             for served in (old, new):
                 await served.consumer.wait_ended()
@@ -57,6 +61,8 @@ async def test_replicas_of_the_last_release_go_on_beside_one_that_migrates(
                 assert served.logged("fired")
             left_behind = await create(old, receiver)
             await old.stop()
+            await receiver.wait_fired(left_behind)
+            left_behind.add(await new.consumer.create(**retried))
             await receiver.wait_fired(left_behind)
             await new.consumer.wait_ended()
             await new.stop()

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from tests.contract.timers import ALICE, BOB, EPOCH, NOW, TRANSITIONS, new_timer, seconds
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import KeptAnswer, StoreResponse
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import NotPendingError, TimerNotFoundError, TimerTrioError
 from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
-from timer_trio.domain.settlement import Completed, Failed, Release, Settlement
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Settlement
 from timer_trio.domain.timer import Claim, JsonText, SpecChange, Status, Timer, TimerId, shard_of
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
 from timer_trio.storage.memory import MemoryStorage
@@ -28,6 +31,8 @@ TIMERS: Final = [
 ]
 IDS: Final = [timer.id for timer in TIMERS]
 SHARDS: Final = sorted({shard_of(timer_id) for timer_id in IDS})
+
+LATIN_1: Final = st.characters(min_codepoint=1, max_codepoint=0xFF)
 
 instants = st.integers(0, 4).map(lambda count: NOW + seconds(count))
 ids = st.sampled_from(IDS)
@@ -43,12 +48,44 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
         "callback_payload": st.sampled_from([None, JsonText("[1]"), JsonText('"\0"')]),
         "metadata": st.sampled_from([None, {"a": 1}, {"a": [1]}]),
         "misfire_grace_s": st.sampled_from([None, 5.0, -5.0]),
+        "retry": st.sampled_from([None, RetryPolicy(), RetryPolicy(delays=(0.5, 2.0))]),
+        "store_response": st.sampled_from(StoreResponse),
     },
 ).filter(bool)
 
 
+statuses = st.integers(100, 999)
+durations = st.integers(0, 300_000)
+answers = st.builds(
+    KeptAnswer,
+    headers=st.lists(st.tuples(st.text(LATIN_1), st.text(LATIN_1)), max_size=2).map(tuple),
+    body=st.binary(max_size=9),
+    is_truncated=st.booleans(),
+)
+attempts = st.lists(
+    st.builds(
+        AttemptRecord,
+        attempt=st.integers(1, 9),
+        started_at=st.none() | instants,
+        ended_at=instants,
+        outcome=st.sampled_from(["delivered", "rejected", "unknown"]),
+        http_status=st.none() | statuses,
+        error=st.none() | st.just("why"),
+        answer=st.none() | answers,
+    ),
+    max_size=2,
+    unique_by=lambda record: record.attempt,
+)
 settlements: st.SearchStrategy[Settlement] = st.one_of(
-    st.builds(Completed, timer_id=ids, claim=claims, executed_at=instants),
+    st.builds(
+        Completed,
+        timer_id=ids,
+        claim=claims,
+        executed_at=instants,
+        http_status=statuses,
+        duration_ms=durations,
+        attempts=attempts,
+    ),
     st.builds(
         Failed,
         timer_id=ids,
@@ -56,12 +93,29 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
         is_begun=st.booleans(),
         executed_at=st.none() | instants,
         last_error=st.just("why"),
+        http_status=st.none() | statuses,
+        duration_ms=st.none() | durations,
+        failures=st.none() | st.integers(1, 3),
+        attempts=attempts,
+    ),
+    st.builds(
+        Retry,
+        timer_id=ids,
+        claim=claims,
+        due_at=instants,
+        executed_at=instants,
+        last_error=st.just("why"),
+        http_status=st.none() | statuses,
+        duration_ms=durations,
+        failures=st.integers(1, 3),
+        first_due_at=st.none() | instants,
+        attempts=attempts,
     ),
     st.builds(
         Release,
         timer_id=ids,
         claim=claims,
-        status=st.sampled_from([Status.PENDING, Status.EXECUTING]),
+        status=st.sampled_from([Status.PENDING, Status.EXECUTING, Status.RETRYING]),
         due_at=instants,
     ),
 )
@@ -154,6 +208,7 @@ steps = st.one_of(
     asked("sweep", replicas, st.none() | st.integers(0, 2), instants),
     asked("prune", instants, st.none() | positions, st.integers(1, 5)),
     asked("list", queries),
+    asked("attempts", ids),
     asked(
         "load",
         st.lists(cursors, max_size=2),
@@ -174,7 +229,7 @@ BEGINNING: Final = [
 def test_any_history_has_the_same_answers_from_both(
     history: list[Step], postgres: PostgresStorage, sql: psycopg.Connection
 ) -> None:
-    sql.execute("DELETE FROM timers; DELETE FROM replicas")
+    sql.execute("DELETE FROM timers; DELETE FROM replicas; DELETE FROM attempts")
     trio.run(compare, [*BEGINNING, *history], MemoryStorage(lambda: NOW), postgres)
 
 

@@ -10,7 +10,7 @@ from typing import Final, Unpack
 from uuid import UUID
 
 from timer_trio.callback_url import read_url
-from timer_trio.domain.settlement import Completed, Failed, Release
+from timer_trio.domain.settlement import Completed, Failed, Release, Retry
 from timer_trio.domain.timer import (
     ENDED,
     CallbackSpec,
@@ -44,7 +44,14 @@ TRANSITIONS: Final[Mapping[Status, AbstractSet[Status]]] = {
     # pending again: an update; executing: a claim.
     Status.PENDING: {Status.PENDING, Status.EXECUTING, Status.CANCELED},
     # pending: given back unsent; executing again: re-claimed after its replica died.
-    Status.EXECUTING: {Status.PENDING, Status.EXECUTING, Status.COMPLETED, Status.FAILED},
+    Status.EXECUTING: {
+        Status.PENDING,
+        Status.EXECUTING,
+        Status.RETRYING,
+        Status.COMPLETED,
+        Status.FAILED,
+    },
+    Status.RETRYING: {Status.RETRYING, Status.EXECUTING, Status.CANCELED},
     **dict.fromkeys(ENDED, frozenset[Status]()),
 }
 """The ways that a timer may go, whatever is asked of a storage."""
@@ -111,7 +118,24 @@ async def ask(
 
 
 def completed(timer_id: TimerId, claim: Claim = FIRST, sent_at: datetime = SOON) -> Completed:
-    return Completed(timer_id=timer_id, claim=claim, executed_at=sent_at)
+    return Completed(
+        timer_id=timer_id, claim=claim, executed_at=sent_at, http_status=200, duration_ms=1
+    )
+
+
+def retrying(timer_id: TimerId, claim: Claim = FIRST, due_at: datetime = SOON) -> Retry:
+    return Retry(
+        timer_id=timer_id,
+        claim=claim,
+        due_at=due_at,
+        executed_at=NOW,
+        last_error="HTTP 503",
+        http_status=503,
+        duration_ms=1,
+        failures=1,
+        first_due_at=None,
+        attempts=(),
+    )
 
 
 def failed(timer_id: TimerId, claim: Claim = FIRST, *, is_begun: bool = True) -> Failed:

@@ -70,7 +70,7 @@ async def test_timer_is_created_no_later_than_it_is_due(
 
 
 async def test_get_shows_every_field(api: ApiUnderTest) -> None:
-    wanted = {
+    wanted: dict[str, Any] = {
         "callback_url": "http://example.com:8080/x?y=%20#z",
         "callback_method": "PATCH",
         "callback_headers": {"Authorization": "Bearer x", "X-Empty": "", "content-type": "text/x"},
@@ -79,6 +79,8 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "timeout_seconds": 2.5,
         "delivery": "at_most_once",
         "misfire_grace_seconds": None,
+        "retry": {"max_attempts": 3, "delays": [1.5, 60], "jitter": 0},
+        "store_response": "all",
     }
     created = await api.create(**wanted)
     data = await api.get(created["id"])
@@ -86,7 +88,11 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         **created,
         **wanted,
         "updated_at": data["updated_at"],
+        "retry": {**wanted["retry"], "give_up_after_seconds": None},
         "last_error": None,
+        "http_status": None,
+        "duration_ms": None,
+        "next_attempt_at": None,
         "attempt": 0,
     }
 

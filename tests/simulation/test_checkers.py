@@ -182,7 +182,13 @@ class OptimisticSettle(MemoryStorage):
         self, settlements: Sequence[Settlement], now: datetime, **how: Any
     ) -> Sequence[bool | None]:
         better = [
-            Completed(timer_id=each.timer_id, claim=each.claim, executed_at=now)
+            Completed(
+                timer_id=each.timer_id,
+                claim=each.claim,
+                executed_at=now,
+                http_status=200,
+                duration_ms=1,
+            )
             if isinstance(each, Failed)
             else each
             for each in settlements

@@ -23,6 +23,7 @@ from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.cluster.hints import Hints
 from timer_trio.cluster.membership import Membership
 from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.callback import Caller
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer, Firing
@@ -111,7 +112,7 @@ class Parts:
             heartbeat=self.heartbeat,
             agenda=agenda,
             settler=self.settler,
-            transport=self.receivers,
+            caller=Caller(self.receivers),
             recorder=Recorder(metrics),
             offer=self.offered.extend,
         )

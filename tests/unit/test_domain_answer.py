@@ -9,20 +9,22 @@ PAIRS = st.lists(st.tuples(st.binary(max_size=5), st.binary(max_size=5)), max_si
 
 
 @given(PAIRS, st.binary(max_size=20), st.integers(0, 20))
-def test_an_answer_is_kept_from_its_beginning_with_every_byte(
+def test_an_answer_is_kept_from_its_beginning(
     headers: list[tuple[bytes, bytes]], body: bytes, at_most: int
 ) -> None:
     kept = kept_answer(headers, body, at_most)
     sent_again = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers]
-    assert sent_again == headers[:32]
+    assert sent_again == [
+        (name.replace(b"\0", b""), value.replace(b"\0", b"")) for name, value in headers[:32]
+    ]
     assert kept.body == body[:at_most]
     assert kept.is_truncated == (len(headers) > 32 or len(body) > at_most)
 
 
-def test_repeated_headers_nul_and_high_bytes_are_kept_in_order() -> None:
+def test_repeated_headers_and_high_bytes_are_kept_in_order_and_nul_is_not() -> None:
     headers = [(b"Set-Cookie", b"a\0"), (b"X-Name", b"caf\xe9"), (b"set-cookie", b"\xff")]
     assert kept_answer(headers, b"\0\xff") == KeptAnswer(
-        headers=(("Set-Cookie", "a\0"), ("X-Name", "caf\xe9"), ("set-cookie", "\xff")),
+        headers=(("Set-Cookie", "a"), ("X-Name", "caf\xe9"), ("set-cookie", "\xff")),
         body=b"\0\xff",
         is_truncated=False,
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -8,6 +9,8 @@ import pytest
 
 from tests.contract.timers import FIRST, LATER, NOW, SECOND, SOON, spec
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -21,11 +24,13 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import (
     MAX_UNKNOWN_ATTEMPTS,
     Completed,
     Failed,
     Release,
+    Retry,
     Settlement,
     given_back,
     judge,
@@ -34,9 +39,14 @@ from timer_trio.domain.settlement import (
     stands,
     unreadable,
     unstorable,
+    without_answers,
 )
 from timer_trio.domain.timer import ClaimedTimer, Delivery, Status, TimerId
 
+DURATION_MS: Final = 3_599_000
+"""From SOON to LATER."""
+ANSWER: Final = KeptAnswer(headers=(("A", "b"),), body=b"sorry", is_truncated=False)
+POLICY: Final = RetryPolicy(max_attempts=3, initial_delay_s=10, jitter=0)
 BOTH: Final = pytest.mark.parametrize("delivery", list(Delivery))
 
 
@@ -47,31 +57,54 @@ def claimed_timer(
     timeout_s: float = 30.0,
     grace_s: float | None = 300.0,
     unknown_attempts: int = 0,
+    failures: int = 0,
+    retry: RetryPolicy | None = None,
+    next_attempt_at: datetime | None = None,
+    first_due_at: datetime | None = None,
     requested_late_s: float = -60.0,
 ) -> ClaimedTimer:
     return ClaimedTimer(
         id=TimerId(UUID(int=7)),
         claim=FIRST,
-        attempt=unknown_attempts + 1,
+        attempt=failures + unknown_attempts + 1,
         unknown_attempts=unknown_attempts,
+        failures=failures,
+        next_attempt_at=next_attempt_at,
+        first_due_at=first_due_at,
         requested_at=NOW + timedelta(seconds=requested_late_s),
         spec=spec(
             callback_url=read_url(url),
             delivery=delivery,
             timeout_s=timeout_s,
             misfire_grace_s=grace_s,
+            retry=retry,
         ),
     )
 
 
-def failed(words: str, *, is_begun: bool = True, timer: ClaimedTimer | None = None) -> Failed:
-    timer = timer or claimed_timer()
+def ended(timer: ClaimedTimer, outcome: CallbackOutcome) -> Settlement:
+    """What becomes of a timer that was fired at SOON and ended so at LATER."""
+    settlement = settlement_of(timer, outcome, SOON, LATER)
+    assert settlement is not None
+    return settlement
+
+
+def not_begun(timer: ClaimedTimer, words: str) -> Failed:
     return Failed(
         timer_id=timer.id,
         claim=timer.claim,
-        is_begun=is_begun,
-        executed_at=SOON if is_begun else None,
+        is_begun=False,
+        executed_at=None,
         last_error=words,
+        attempts=unknown_ones(timer),
+    )
+
+
+def unknown_ones(timer: ClaimedTimer, ended_at: datetime = LATER) -> tuple[AttemptRecord, ...]:
+    """The attempts just before this one, of which nobody knows."""
+    return tuple(
+        AttemptRecord(attempt=attempt, started_at=None, ended_at=ended_at, outcome="unknown")
+        for attempt in range(timer.attempt - timer.unknown_attempts, timer.attempt)
     )
 
 
@@ -80,7 +113,10 @@ def refusal_words(timer: ClaimedTimer, late_s: float, *, waited: bool = False) -
     settlement = judge(timer, NOW + timedelta(seconds=late_s), waited_for_slot=waited)
     if settlement is None:
         return None
-    assert settlement == failed(settlement.last_error, is_begun=False, timer=timer)
+    now = NOW + timedelta(seconds=late_s)
+    assert settlement == replace(
+        not_begun(timer, settlement.last_error), attempts=unknown_ones(timer, now)
+    )
     return settlement.last_error
 
 
@@ -103,13 +139,38 @@ def test_what_did_not_succeed_has_failed_and_says_why(
     delivery: Delivery, outcome: CallbackOutcome, words: str
 ) -> None:
     timer = claimed_timer(delivery=delivery)
-    assert settlement_of(timer, outcome, SOON, LATER) == failed(words)
+    http_status = outcome.http_status if isinstance(outcome, Rejected) else None
+    record = AttemptRecord(
+        attempt=1,
+        started_at=SOON,
+        ended_at=LATER,
+        outcome=outcome.name,
+        http_status=http_status,
+        error=words,
+    )
+    assert ended(timer, outcome) == Failed(
+        timer_id=timer.id,
+        claim=timer.claim,
+        is_begun=True,
+        executed_at=SOON,
+        last_error=words,
+        http_status=http_status,
+        duration_ms=DURATION_MS,
+        failures=1,
+        attempts=(record,),
+    )
 
 
 @BOTH
 def test_what_was_delivered_is_completed(delivery: Delivery) -> None:
     timer = claimed_timer(delivery=delivery)
-    completed = Completed(timer_id=timer.id, claim=timer.claim, executed_at=SOON)
+    completed = Completed(
+        timer_id=timer.id,
+        claim=timer.claim,
+        executed_at=SOON,
+        http_status=204,
+        duration_ms=DURATION_MS,
+    )
     assert settlement_of(timer, Delivered(204), SOON, LATER) == completed
 
 
@@ -117,8 +178,8 @@ def test_what_was_delivered_is_completed(delivery: Delivery) -> None:
     ("timeout_s", "words"), [(0.1, "0.1s"), (2.0, "2s"), (2.5, "2.5s"), (300.0, "300s")]
 )
 def test_timeout_is_told_as_it_was_asked_for(timeout_s: float, words: str) -> None:
-    settlement = settlement_of(claimed_timer(timeout_s=timeout_s), TimedOut(), SOON, LATER)
-    assert settlement == failed(f"timed out after {words}")
+    settlement = ended(claimed_timer(timeout_s=timeout_s), TimedOut())
+    assert settlement.last_error == f"timed out after {words}"
 
 
 @pytest.mark.parametrize(
@@ -130,8 +191,7 @@ def test_timeout_is_told_as_it_was_asked_for(timeout_s: float, words: str) -> No
     ],
 )
 def test_timeout_tells_what_was_waited_for(phase: Phase, words: str) -> None:
-    settlement = settlement_of(claimed_timer(), TimedOut(phase), SOON, LATER)
-    assert settlement == failed(words)
+    assert ended(claimed_timer(), TimedOut(phase)).last_error == words
 
 
 @BOTH
@@ -160,15 +220,17 @@ def test_interrupted_callback_keeps_its_claim_so_that_it_is_sent_again() -> None
 
 
 def test_interrupted_callback_that_must_not_be_sent_again_has_failed() -> None:
-    timer = claimed_timer(delivery=Delivery.AT_MOST_ONCE)
+    timer = claimed_timer(delivery=Delivery.AT_MOST_ONCE, retry=POLICY)
+    settlement = ended(timer, Interrupted())
     words = "outcome unknown: the service stopped before the answer came"
-    assert settlement_of(timer, Interrupted(), SOON, LATER) == failed(words)
+    assert (settlement.status, settlement.last_error) == (Status.FAILED, words)
+    assert [record.outcome for record in settlement.attempts] == ["interrupted"]
 
 
 def test_row_that_nobody_can_read_fails_in_plain_words() -> None:
     timer = claimed_timer()
     settlement = unreadable(timer.id, timer.claim, "callback_headers:\n\0no object")
-    assert settlement == failed("callback_headers: no object", is_begun=False)
+    assert settlement == not_begun(timer, "callback_headers: no object")
 
 
 # Whether a claimed timer may still be fired.
@@ -254,8 +316,14 @@ def test_origin_shows_no_port_that_its_scheme_implies(url: str, origin: str) -> 
 ENDS: Final = pytest.mark.parametrize(
     "settlement",
     [
-        Completed(timer_id=claimed_timer().id, claim=FIRST, executed_at=SOON),
-        failed("HTTP 503"),
+        Completed(
+            timer_id=claimed_timer().id,
+            claim=FIRST,
+            executed_at=SOON,
+            http_status=204,
+            duration_ms=DURATION_MS,
+        ),
+        ended(claimed_timer(), Rejected(503)),
     ],
 )
 
@@ -278,5 +346,123 @@ def test_a_release_stands_against_its_claim_and_what_it_has_left_of_it() -> None
 def test_what_the_database_refuses_has_failed_and_keeps_when_it_was_sent(
     settlement: Settlement,
 ) -> None:
+    refused = unstorable(settlement, "a value is out of range")
     words = "internal error: the outcome could not be stored: a value is out of range"
-    assert unstorable(settlement, "a value is out of range") == failed(words)
+    assert (refused.status, refused.last_error) == (Status.FAILED, words)
+    assert (refused.claim, refused.executed_at, refused.is_begun) == (FIRST, SOON, True)
+    assert refused.http_status == settlement.http_status
+    assert refused.duration_ms == DURATION_MS
+    assert not refused.attempts
+
+
+def test_what_is_refused_is_written_without_its_answers_first() -> None:
+    settlement = ended(claimed_timer(unknown_attempts=1), Rejected(503, (), ANSWER))
+    plainer = without_answers(settlement)
+    assert plainer is not None
+    assert [record.answer for record in plainer.attempts] == [None, None]
+    assert without_answers(plainer) is None
+    assert without_answers(given_back(claimed_timer(), SOON)) is None
+
+
+# What follows a failure.
+
+
+RETRIED: Final = pytest.mark.parametrize(
+    "outcome",
+    [
+        Rejected(503, (), ANSWER),
+        Rejected(302),
+        Unreachable("connection refused", is_unsent=True),
+        Unreachable("connection closed"),
+        TimedOut(),
+        Broken("KeyError"),
+    ],
+)
+
+
+@RETRIED
+def test_a_failed_attempt_is_followed_by_another(outcome: CallbackOutcome) -> None:
+    settlement = ended(claimed_timer(retry=POLICY), outcome)
+    assert isinstance(settlement, Retry)
+    assert settlement.status is Status.RETRYING
+    assert settlement.due_at == LATER + timedelta(seconds=10)
+    assert (settlement.failures, settlement.claim_after) == (1, -FIRST)
+    assert (settlement.executed_at, settlement.duration_ms) == (SOON, DURATION_MS)
+    assert settlement.first_due_at is None
+    (record,) = settlement.attempts
+    assert record.error == settlement.last_error
+    assert (record.attempt, record.outcome) == (1, outcome.name)
+
+
+@RETRIED
+def test_the_last_attempt_of_the_budget_fails(outcome: CallbackOutcome) -> None:
+    second = ended(claimed_timer(retry=POLICY, failures=1), outcome)
+    assert second.due_at == LATER + timedelta(seconds=20)
+    third = ended(claimed_timer(retry=POLICY, failures=2), outcome)
+    assert (third.status, third.due_at, third.failures) == (Status.FAILED, None, 3)
+
+
+@pytest.mark.parametrize("outcome", [Rejected(410), Rejected(503, ((b"X-Timer-Retry", b"no"),))])
+def test_a_receiver_may_refuse_further_attempts(outcome: CallbackOutcome) -> None:
+    assert ended(claimed_timer(retry=POLICY), outcome).status is Status.FAILED
+
+
+def test_a_receiver_may_ask_for_a_pause() -> None:
+    settlement = ended(claimed_timer(retry=POLICY), Rejected(503, ((b"Retry-After", b"60"),)))
+    assert settlement.due_at == LATER + timedelta(minutes=1)
+
+
+@RETRIED
+def test_at_most_once_is_tried_again_only_if_nothing_was_sent(outcome: CallbackOutcome) -> None:
+    timer = claimed_timer(retry=POLICY, delivery=Delivery.AT_MOST_ONCE)
+    is_unsent = isinstance(outcome, Unreachable) and outcome.is_unsent
+    assert ended(timer, outcome).status is (Status.RETRYING if is_unsent else Status.FAILED)
+
+
+def test_no_attempt_begins_after_the_time_to_give_up() -> None:
+    policy = replace(POLICY, give_up_after_s=3_615.0)
+    first = ended(claimed_timer(retry=policy), Rejected(503))
+    assert first.due_at == LATER + timedelta(seconds=10)
+    assert first.first_due_at == NOW
+    later = claimed_timer(retry=policy, failures=1, first_due_at=NOW)
+    assert ended(later, Rejected(503)).status is Status.FAILED
+    postponed = claimed_timer(retry=policy, failures=1, first_due_at=NOW + timedelta(seconds=5))
+    assert ended(postponed, Rejected(503)).status is Status.RETRYING
+
+
+def test_attempts_of_which_nobody_knows_cost_nothing_of_the_budget() -> None:
+    settlement = ended(claimed_timer(retry=POLICY, unknown_attempts=2), Rejected(503))
+    assert (settlement.status, settlement.failures) == (Status.RETRYING, 1)
+    assert [(each.attempt, each.outcome) for each in settlement.attempts] == [
+        (1, "unknown"),
+        (2, "unknown"),
+        (3, "rejected"),
+    ]
+
+
+def test_a_retry_that_was_not_sent_waits_as_it_did() -> None:
+    timer = claimed_timer(retry=POLICY, failures=1, next_attempt_at=SOON)
+    assert given_back(timer, LATER) == Release(
+        timer_id=timer.id, claim=timer.claim, status=Status.RETRYING, due_at=SOON
+    )
+
+
+def test_lateness_of_a_retry_counts_from_its_own_instant() -> None:
+    timer = claimed_timer(retry=POLICY, failures=1, next_attempt_at=NOW + timedelta(hours=1))
+    assert refusal_words(timer, 3_600 + 300) is None
+    assert refusal_words(timer, 3_600 + 301) == "missed: 5m 1s overdue, grace 5m"
+
+
+@pytest.mark.parametrize(
+    ("timer", "outcome", "told"),
+    [
+        (claimed_timer(), Delivered(200), []),
+        (claimed_timer(), Delivered(200, ANSWER), [1]),
+        (claimed_timer(failures=1), Delivered(200), [2]),
+        (claimed_timer(unknown_attempts=1), Delivered(200), [1, 2]),
+    ],
+)
+def test_a_first_attempt_that_was_delivered_is_told_by_its_timer_alone(
+    timer: ClaimedTimer, outcome: CallbackOutcome, told: list[int]
+) -> None:
+    assert [record.attempt for record in ended(timer, outcome).attempts] == told

@@ -24,6 +24,7 @@ from tests.contract.timers import (
     created,
     failed,
     given_back,
+    retrying,
     spec,
 )
 from timer_trio.domain.errors import NotPendingError
@@ -84,6 +85,11 @@ async def _make_failed(storage: MemoryStorage, timer_id: TimerId) -> None:
     await storage.settle([failed(timer_id)], SOON)
 
 
+async def _make_retrying(storage: MemoryStorage, timer_id: TimerId) -> None:
+    await claimed(storage, timer_id)
+    await storage.settle([retrying(timer_id)], SOON)
+
+
 async def _make_canceled(storage: MemoryStorage, timer_id: TimerId) -> None:
     await storage.cancel(timer_id, NOW)
 
@@ -109,6 +115,10 @@ async def _settle_failed(storage: MemoryStorage, timer_id: TimerId) -> None:
     await storage.settle([failed(timer_id)], SOON)
 
 
+async def _settle_retrying(storage: MemoryStorage, timer_id: TimerId) -> None:
+    await storage.settle([retrying(timer_id)], SOON)
+
+
 async def _give_back(storage: MemoryStorage, timer_id: TimerId) -> None:
     await storage.settle([given_back(timer_id)], SOON)
 
@@ -120,9 +130,18 @@ BEGINNINGS: Final[tuple[Step, ...]] = (
     _make_unknown,
     _make_completed,
     _make_failed,
+    _make_retrying,
     _make_canceled,
 )
-VERBS: Final[tuple[Step, ...]] = (_update, _cancel, _claim, _settle, _settle_failed, _give_back)
+VERBS: Final[tuple[Step, ...]] = (
+    _update,
+    _cancel,
+    _claim,
+    _settle,
+    _settle_failed,
+    _settle_retrying,
+    _give_back,
+)
 
 
 async def _steps_seen(begin: Step, verb: Step) -> tuple[Status, Status]:

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from tests.contract.timers import NOW, spec
 from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import NewTimer
@@ -44,6 +45,7 @@ def intake_over(storage: MemoryStorage) -> Intake:
         clock=clock,
         offer=lambda _: None,
         metrics=Metrics(),
+        releases=Releases(storage),
         shards=Shards(),
         window_s=300,
     )

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tests.contract.timers import NOW, due, new_timer
 from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
 from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
@@ -52,6 +53,7 @@ class IntakeUnderTest:
             clock=clock,
             offer=self._offer,
             metrics=Metrics(),
+            releases=Releases(storage),
             shards=Shards(),
             window_s=300,
         )

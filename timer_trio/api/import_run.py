@@ -14,6 +14,7 @@ from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
 from timer_trio.api.requests import read_spec, reading_members
+from timer_trio.domain.errors import OlderReplicasError
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer
 
 MAX_LINES: Final = 1_000_000
@@ -91,10 +92,17 @@ class ImportRun:
             nursery.start_soon(self._read_all, send)
             async with receive:
                 async for chunk in receive:
-                    await self.writer.write(chunk)
-                    if self.writer.unknown:
-                        self.ending = _AWAY
+                    if cause := await self._write(chunk):
+                        self.ending = cause
                         nursery.cancel_scope.cancel()
+
+    async def _write(self, chunk: Chunk) -> Ending | None:
+        """Write a chunk; answer with why nothing more can be written, if that is so."""
+        try:
+            await self.writer.write(chunk)
+        except OlderReplicasError as error:
+            return Ending(Code.INTERNAL, f"{error}; send what follows through_line again")
+        return _AWAY if self.writer.unknown else None
 
     async def _read_all(self, chunks: trio.MemorySendChannel[Chunk]) -> None:
         async with chunks:

@@ -15,7 +15,7 @@ from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import MAX_HEADERS
 from timer_trio.api.fields.instants import due_at
-from timer_trio.api.fields.retry import RETRY_FIELDS
+from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import (
     CREATE,
@@ -26,6 +26,7 @@ from timer_trio.api.fields.timer import (
     UpdateRequest,
 )
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
@@ -45,7 +46,7 @@ def reading_members(
         raw,
         verbatim=_VERBATIM,
         known=FIELDS,
-        most_values=max(rules.max_metadata_keys, MAX_HEADERS),
+        most_values=max(rules.max_metadata_keys, MAX_HEADERS, MAX_RETRY_VALUES),
         called=called,
     )
 
@@ -62,6 +63,8 @@ def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> Tim
         callback=_callback_of(wanted, rules),
         metadata=wanted.get("metadata"),
         misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
+        retry=policy_of(wanted.get("retry")),
+        store_response=wanted.get("store_response", StoreResponse.FAILURES),
     )
 
 
@@ -92,6 +95,8 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     if wanted.keys() & {"execute_at", "delay"}:
         change["execute_at"] = _due_at(wanted, now)
         change.pop("delay", None)
+    if "retry" in wanted:
+        change["retry"] = policy_of(wanted["retry"])
     if "callback_url" in wanted:
         change["callback_url"] = read_url(wanted["callback_url"])
     return cast("SpecChange", change)

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code, Refusal
+from timer_trio.api.fields.retry import RetryRequest, retry_data
+from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import TimerPage, TimerQuery
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary, rfc3339
 
@@ -34,7 +36,13 @@ class SummaryData(TypedDict):
     created_at: Instant
     execute_at: Instant
     callback_url: str
-    status: Annotated[Status, Field(description="pending: certainly not sent.")]
+    status: Annotated[
+        Status,
+        Field(
+            description="pending: certainly not sent. retrying: it waits for another attempt after "
+            "a failed one."
+        ),
+    ]
     executed_at: Annotated[Instant | None, Field(description="When its callback was last sent.")]
 
 
@@ -48,6 +56,15 @@ class TimerData(SummaryData):
     misfire_grace_seconds: float | None
     attempt: Annotated[int, Field(description="How many callbacks were begun.", ge=0)]
     last_error: Annotated[str | None, Field(description="Why it failed, in words.")]
+    http_status: Annotated[
+        int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
+    ]
+    duration_ms: Annotated[int | None, Field(description="How long that attempt took.", ge=0)]
+    next_attempt_at: Annotated[
+        Instant | None, Field(description="When it is tried again; null unless it is retrying.")
+    ]
+    retry: RetryRequest | None
+    store_response: StoreResponse
 
 
 @with_config(_EXACT)
@@ -125,7 +142,7 @@ def summary_data(timer: TimerSummary) -> SummaryData:
         "execute_at": rfc3339(timer.execute_at),
         "callback_url": timer.callback_url,
         "status": timer.status,
-        "executed_at": _instant_or_none(timer.executed_at),
+        "executed_at": instant_or_none(timer.executed_at),
     }
 
 
@@ -144,9 +161,14 @@ def timer_data(timer: Timer) -> TimerData:
         "delivery": callback.delivery,
         "misfire_grace_seconds": spec.misfire_grace_s,
         "status": timer.status,
-        "executed_at": _instant_or_none(timer.executed_at),
+        "executed_at": instant_or_none(timer.executed_at),
         "attempt": timer.attempt,
         "last_error": timer.last_error,
+        "http_status": timer.http_status,
+        "duration_ms": timer.duration_ms,
+        "next_attempt_at": instant_or_none(timer.next_attempt_at),
+        "retry": retry_data(spec.retry),
+        "store_response": spec.store_response,
     }
 
 
@@ -161,5 +183,5 @@ def page_data(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> PageData
     return data
 
 
-def _instant_or_none(instant: datetime | None) -> str | None:
+def instant_or_none(instant: datetime | None) -> str | None:
     return None if instant is None else rfc3339(instant)

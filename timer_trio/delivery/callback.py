@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import trio
 
 from timer_trio import __version__
+from timer_trio.domain.answer import KEPT_BODY_BYTES, KeptAnswer, StoreResponse, kept_answer
 from timer_trio.domain.outcome import (
     CallbackOutcome,
     Delivered,
@@ -19,6 +21,7 @@ from timer_trio.domain.outcome import (
 )
 from timer_trio.domain.timer import CallbackUrl, ClaimedTimer, Delivery, Method, rfc3339
 from timer_trio.transport import (
+    Answer,
     Endpoint,
     Permit,
     Request,
@@ -34,29 +37,46 @@ USER_AGENT: Final = f"timer-trio/{__version__}"
 _METHODS_WITH_BODY: Final = frozenset({Method.POST, Method.PUT, Method.PATCH})
 
 
-async def call_back(
-    transport: Transport, request: Request, permit: Permit, scope: trio.CancelScope
-) -> CallbackOutcome:
-    """Send the request of a claimed timer and wait for the answer, until the deadline of `scope`.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes callbacks; of a body that is to be kept its first `kept_body_bytes` are."""
 
-    Every ending that a receiver or the network can cause is a value. `scope`, which carries the
-    timeout, is entered here: whoever cancels it gets the answer of a timeout.
+    transport: Transport
+    kept_body_bytes: int = KEPT_BODY_BYTES
 
-    Cancellation: whether something was sent is then unknown.
-    """
-    with scope:
-        try:
-            answer = await transport.send(request, permit)
-        except WithheldError:
-            return Withheld()
-        except ShortageError as error:
-            return Short(str(error))
-        except TransportError as error:
-            return Unreachable(str(error))
-        if 200 <= answer.status < 300:
-            return Delivered(answer.status)
-        return Rejected(answer.status)
-    return TimedOut(permit.phase)
+    async def call_back(
+        self,
+        request: Request,
+        permit: Permit,
+        scope: trio.CancelScope,
+        kept: StoreResponse = StoreResponse.FAILURES,
+    ) -> CallbackOutcome:
+        """Send the request of a claimed timer and wait for the answer, until `scope` ends.
+
+        Every ending that a receiver or the network can cause is a value. `scope`, whose deadline is
+        the timeout, is entered here: whoever cancels it gets the answer of a timeout. `kept` says
+        which answers the outcome is to have.
+
+        Cancellation: whether something was sent is then unknown.
+        """
+        with scope:
+            try:
+                answer = await self.transport.send(request, permit)
+            except WithheldError:
+                return Withheld()
+            except ShortageError as error:
+                return Short(str(error))
+            except TransportError as error:
+                return Unreachable(str(error))
+            if 200 <= answer.status < 300:
+                is_kept = kept is StoreResponse.ALL
+                return Delivered(answer.status, self._keep(answer) if is_kept else None)
+            is_kept = kept is not StoreResponse.NONE
+            return Rejected(answer.status, answer.headers, self._keep(answer) if is_kept else None)
+        return TimedOut(permit.phase)
+
+    def _keep(self, answer: Answer) -> KeptAnswer:
+        return kept_answer(answer.headers, answer.body, self.kept_body_bytes)
 
 
 def request_of(timer: ClaimedTimer) -> Request:

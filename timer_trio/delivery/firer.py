@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
-from timer_trio.delivery.callback import call_back, request_of
+from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
     Broken,
@@ -26,11 +27,11 @@ from timer_trio.domain.outcome import (
     Withheld,
     tells_pace,
 )
-from timer_trio.domain.settlement import Failed, Release, Settlement, settlement_of
+from timer_trio.domain.settlement import Failed, Release, Retry, Settlement, settlement_of
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
-from timer_trio.transport import Permit, Request, RequestError, Transport
+from timer_trio.transport import Permit, Request, RequestError
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
 """Until a callback that this machine had nothing left for is tried again: what others hold comes
@@ -52,7 +53,7 @@ class Firing(NamedTuple):
 class Firer:
     """Fires claimed timers whose instant has come, and hands each outcome to the settler.
 
-    `offer` gets every timer that was given back to pending, for whoever is to fire it.
+    `offer` gets every timer that is to be fired again, for whoever is to do it.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Firer:
         heartbeat: Heartbeat,
         agenda: Agenda,
         settler: Settler,
-        transport: Transport,
+        caller: Caller,
         recorder: Recorder,
         offer: Callable[[Iterable[DueTimer]], None],
     ) -> None:
@@ -73,7 +74,7 @@ class Firer:
         self._agenda = agenda
         self._slots = agenda.slots
         self._settler = settler
-        self._transport = transport
+        self._caller = caller
         self._recorder = recorder
         self._offer = offer
         # What has not sent yet; in order, so that a seed replays a stop.
@@ -124,14 +125,15 @@ class Firer:
             if not self._lifecycle.giving_back.is_set():
                 permit = Permit(partial(self._may_send, firing.replica, scope))
                 request = firing.request or request_of(firing.timer)
-                outcome = await call_back(self._transport, request, permit, scope)
+                kept = firing.timer.spec.store_response
+                outcome = await self._caller.call_back(request, permit, scope, kept)
             outcome = self._corrected(outcome, is_unsent=scope in self._unsent)
         except trio.Cancelled:
             if scope not in self._unsent:
                 outcome = Interrupted()
             raise
         except RequestError as error:
-            outcome = Unreachable(str(error))
+            outcome = Unreachable(str(error), is_unsent=True)
         except Exception as error:
             log.exception("callback_broke", timer_id=str(firing.timer.id))
             outcome = Broken(type(error).__name__)
@@ -142,6 +144,8 @@ class Firer:
     def _corrected(self, outcome: CallbackOutcome, *, is_unsent: bool) -> CallbackOutcome:
         if isinstance(outcome, TimedOut) and is_unsent and self._lifecycle.giving_back.is_set():
             return Withheld()
+        if isinstance(outcome, Unreachable | TimedOut) and is_unsent:
+            return replace(outcome, is_unsent=True)
         if isinstance(outcome, Withheld) and not is_unsent:
             # The first try may have arrived, and the second was not allowed.
             return Unreachable("connection closed before an answer came")
@@ -182,6 +186,8 @@ class Firer:
         self._agenda.let_go(settlement.timer_id)
         if isinstance(settlement, Release):
             self._offer([due])
+        elif isinstance(settlement, Retry):
+            self._offer([due._replace(due_at=settlement.due_at)])
         self._agenda.note_slot_freed(due.destination)
 
     def _note_withheld(self, timer: ClaimedTimer) -> None:

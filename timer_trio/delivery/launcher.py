@@ -39,7 +39,7 @@ class Launcher:
             self._firer.give_back(firing)
             return
         self._order += 1
-        heappush(self._waiting, (timer.spec.execute_at, self._order, firing))
+        heappush(self._waiting, (timer.due_at, self._order, firing))
         if self._waiting[0][2] is firing:
             self._nap.cancel()
 

@@ -11,7 +11,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.domain.settlement import Settlement, unstorable
+from timer_trio.domain.settlement import Settlement, unstorable, without_answers
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import WorkStorage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
@@ -60,8 +60,11 @@ class Settler:
 
         def on_reply(reply: bool | RowRefusedError) -> None:  # noqa: FBT001 - a reply, no switch
             if isinstance(reply, RowRefusedError):
-                self._refused.add(settlement.timer_id)
-                self.settle_nowait(unstorable(settlement, str(reply)), on_settled)
+                plainer = without_answers(settlement)
+                if plainer is None:
+                    plainer = unstorable(settlement, str(reply))
+                    self._refused.add(settlement.timer_id)
+                self.settle_nowait(plainer, on_settled)
                 return
             if not reply:
                 log.info("settlement_superseded", timer_id=str(settlement.timer_id))

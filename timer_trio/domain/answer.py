@@ -26,7 +26,7 @@ class KeptAnswer:
     """The beginning of an answer; `is_truncated`: headers or a part of the body are left out."""
 
     headers: tuple[tuple[str, str], ...]
-    """In the order in which they came, their bytes as Latin-1."""
+    """In the order in which they came, their bytes as Latin-1, without NUL."""
     body: bytes
     is_truncated: bool
 
@@ -36,10 +36,12 @@ def kept_answer(
 ) -> KeptAnswer:
     """Cut an answer to its first headers and the first `at_most` bytes of its body."""
     return KeptAnswer(
-        headers=tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in headers[:MAX_KEPT_HEADERS]
-        ),
+        headers=tuple((_text(name), _text(value)) for name, value in headers[:MAX_KEPT_HEADERS]),
         body=body[:at_most],
         is_truncated=len(headers) > MAX_KEPT_HEADERS or len(body) > at_most,
     )
+
+
+def _text(raw: bytes) -> str:
+    # No client may pass a NUL on (RFC 9110, section 5.5), and no database takes it in a text.
+    return raw.replace(b"\0", b"").decode("latin-1")

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from timer_trio.domain.answer import KeptAnswer
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver answered 2xx."""
+    """The receiver answered 2xx; `answer` is what is to be kept of that."""
 
     name: ClassVar[str] = "delivered"
 
     http_status: int
+    answer: KeptAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The receiver answered something else, a redirect included."""
+    """The receiver answered something else, a redirect included; `answer` as when delivered."""
 
     name: ClassVar[str] = "rejected"
 
     http_status: int
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """As they came: they may say whether and when to try again."""
+    answer: KeptAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No answer came, for this reason."""
+    """No answer came, for this reason; `is_unsent`: no byte of the request went out."""
 
     name: ClassVar[str] = "unreachable"
 
     reason: str
+    is_unsent: bool = False
 
 
 class Step(StrEnum):
@@ -52,11 +60,15 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """No answer came within the timer's own timeout; `phase`: the request was not even sent."""
+    """No answer came within the timer's own timeout; `phase`: what it was still at before it sent.
+
+    `is_unsent`: no byte of the request went out.
+    """
 
     name: ClassVar[str] = "timed_out"
 
     phase: Phase | None = None
+    is_unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

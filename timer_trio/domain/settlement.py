@@ -6,10 +6,12 @@ all that a settlement needs to be decided from, and the claim all that guards it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar, Final, assert_never
+from typing import ClassVar, Final, NamedTuple, assert_never
 
+from timer_trio.domain.attempt import UNKNOWN, AttemptRecord, duration_ms
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -22,6 +24,7 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
+from timer_trio.domain.retry import Advice, RetryPolicy, advice_of, next_attempt_at
 from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId
 from timer_trio.domain.words import clean, in_words
 
@@ -35,12 +38,17 @@ class Completed:
 
     status: ClassVar[Status] = Status.COMPLETED
     due_at: ClassVar[datetime | None] = None
+    failures: ClassVar[int | None] = None
+    first_due_at: ClassVar[datetime | None] = None
     last_error: ClassVar[str | None] = None
     is_begun: ClassVar[bool] = True
 
     timer_id: TimerId
     claim: Claim
     executed_at: datetime
+    http_status: int
+    duration_ms: int
+    attempts: Sequence[AttemptRecord] = ()
 
     @property
     def claim_after(self) -> int:
@@ -53,6 +61,7 @@ class Failed:
 
     status: ClassVar[Status] = Status.FAILED
     due_at: ClassVar[datetime | None] = None
+    first_due_at: ClassVar[datetime | None] = None
 
     timer_id: TimerId
     claim: Claim
@@ -60,6 +69,10 @@ class Failed:
     executed_at: datetime | None
     """None: as it was."""
     last_error: str
+    http_status: int | None = None
+    duration_ms: int | None = None
+    failures: int | None = None
+    attempts: Sequence[AttemptRecord] = ()
 
     @property
     def claim_after(self) -> int:
@@ -67,15 +80,45 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The attempt has failed, and the next one is due at `due_at`."""
+
+    status: ClassVar[Status] = Status.RETRYING
+    is_begun: ClassVar[bool] = True
+
+    timer_id: TimerId
+    claim: Claim
+    due_at: datetime
+    executed_at: datetime
+    last_error: str
+    http_status: int | None
+    duration_ms: int
+    failures: int
+    first_due_at: datetime | None
+    attempts: Sequence[AttemptRecord]
+
+    @property
+    def claim_after(self) -> int:
+        """Negated, as that of a Release."""
+        return -self.claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """The timer is given back, as this attempt has sent nothing, and is due again at `due_at`.
 
-    `status` is pending, or executing if an earlier attempt may have been sent.
+    `status` is what it was: pending or retrying, or executing if an earlier attempt may have been
+    sent.
     """
 
     last_error: ClassVar[str | None] = None
     executed_at: ClassVar[datetime | None] = None
     is_begun: ClassVar[bool] = False
+    http_status: ClassVar[int | None] = None
+    duration_ms: ClassVar[int | None] = None
+    failures: ClassVar[int | None] = None
+    first_due_at: ClassVar[datetime | None] = None
+    attempts: ClassVar[Sequence[AttemptRecord]] = ()
 
     timer_id: TimerId
     claim: Claim
@@ -88,16 +131,17 @@ class Release:
         return -self.claim
 
 
-Settlement = Completed | Failed | Release
+Settlement = Completed | Failed | Retry | Release
 """What is to be written of a claimed timer.
 
-All have `status`, `due_at` (None once it has ended), `executed_at` (None: as it was), `last_error`,
-`is_begun` (an attempt that is not begun does not count), and `claim_after`, the claim that the row
-carries from then on.
+All have `status`, `due_at` (None once it has ended), `last_error`, `is_begun` (an attempt that is
+not begun does not count), and `claim_after`, the claim that the row carries from then on. Of
+`executed_at`, `http_status` and `duration_ms`, `failures` and `first_due_at` None leaves what is
+there. `attempts` are those that tell more than the timer's own row will.
 """
 
 
-def settlement_of(  # noqa: PLR0911 - one return for each outcome
+def settlement_of(
     timer: ClaimedTimer, outcome: CallbackOutcome, sent_at: datetime, now: datetime
 ) -> Settlement | None:
     """Decide what becomes of a timer that was fired at `sent_at`.
@@ -106,21 +150,137 @@ def settlement_of(  # noqa: PLR0911 - one return for each outcome
     """
     match outcome:
         case Delivered():
-            return Completed(timer_id=timer.id, claim=timer.claim, executed_at=sent_at)
-        case Rejected(http_status):
-            return _failed(timer, sent_at, f"HTTP {http_status} from {origin_of(timer)}")
-        case Unreachable(reason):
-            return _failed(timer, sent_at, reason)
-        case TimedOut(phase):
-            return _failed(timer, sent_at, _timed_out(phase, timer.spec.callback.timeout_s))
-        case Broken(reason):
-            return _failed(timer, sent_at, f"internal error: {reason}")
+            return _completed(timer, outcome, sent_at, now)
+        case Rejected() | Unreachable() | TimedOut() | Broken():
+            return _after_failure(_Failure(timer, outcome, sent_at, now))
         case Interrupted():
-            return _interrupted(timer, sent_at)
+            return _interrupted(timer, outcome, sent_at, now)
         case Withheld() | Short():
             return given_back(timer, now)
         case _:
             assert_never(outcome)
+
+
+class _Failure(NamedTuple):
+    """An attempt that has failed at `now`."""
+
+    timer: ClaimedTimer
+    outcome: Rejected | Unreachable | TimedOut | Broken | Interrupted
+    sent_at: datetime
+    now: datetime
+
+    @property
+    def error(self) -> str:
+        """What the consumer reads in `last_error`."""
+        return clean(self._reason)
+
+    @property
+    def _reason(self) -> str:
+        match self.outcome:
+            case Rejected(http_status):
+                return f"HTTP {http_status} from {origin_of(self.timer)}"
+            case Unreachable(reason):
+                return reason
+            case TimedOut(phase):
+                return _timed_out(phase, self.timer.spec.callback.timeout_s)
+            case Broken(reason):
+                return f"internal error: {reason}"
+            case Interrupted():
+                return "outcome unknown: the service stopped before the answer came"
+            case _:
+                assert_never(self.outcome)
+
+    @property
+    def http_status(self) -> int | None:
+        return self.outcome.http_status if isinstance(self.outcome, Rejected) else None
+
+    @property
+    def duration_ms(self) -> int:
+        return duration_ms(self.sent_at, self.now)
+
+    @property
+    def attempts(self) -> Sequence[AttemptRecord]:
+        record = AttemptRecord(
+            attempt=self.timer.attempt,
+            started_at=self.sent_at,
+            ended_at=self.now,
+            outcome=self.outcome.name,
+            http_status=self.http_status,
+            error=self.error,
+            answer=self.outcome.answer if isinstance(self.outcome, Rejected) else None,
+        )
+        return (*_unknown_ones(self.timer, self.now), record)
+
+
+def _completed(
+    timer: ClaimedTimer, outcome: Delivered, sent_at: datetime, now: datetime
+) -> Completed:
+    attempts: Sequence[AttemptRecord] = ()
+    if timer.attempt > 1 or outcome.answer is not None:
+        record = AttemptRecord(
+            attempt=timer.attempt,
+            started_at=sent_at,
+            ended_at=now,
+            outcome=outcome.name,
+            http_status=outcome.http_status,
+            answer=outcome.answer,
+        )
+        attempts = (*_unknown_ones(timer, now), record)
+    return Completed(
+        timer_id=timer.id,
+        claim=timer.claim,
+        executed_at=sent_at,
+        http_status=outcome.http_status,
+        duration_ms=duration_ms(sent_at, now),
+        attempts=attempts,
+    )
+
+
+def _after_failure(failure: _Failure) -> Retry | Failed:
+    """Decide between another attempt and the end."""
+    timer, policy = failure.timer, failure.timer.spec.retry
+    due_at = None if policy is None else _next_attempt_at(failure, policy)
+    if policy is None or due_at is None:
+        return _failed(failure)
+    gives_up = policy.give_up_after_s is not None
+    return Retry(
+        timer_id=timer.id,
+        claim=timer.claim,
+        due_at=due_at,
+        executed_at=failure.sent_at,
+        last_error=failure.error,
+        http_status=failure.http_status,
+        duration_ms=failure.duration_ms,
+        failures=timer.failures + 1,
+        first_due_at=_first_due_at(timer) if gives_up else None,
+        attempts=failure.attempts,
+    )
+
+
+def _next_attempt_at(failure: _Failure, policy: RetryPolicy) -> datetime | None:
+    timer, outcome, _, now = failure
+    may_be_sent = not (isinstance(outcome, Unreachable | TimedOut) and outcome.is_unsent)
+    if may_be_sent and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
+        return None
+    advice = Advice()
+    if isinstance(outcome, Rejected):
+        advice = advice_of(outcome.http_status, outcome.headers, now)
+    failures = timer.failures + 1
+    return next_attempt_at(policy, timer.id, failures, now, _first_due_at(timer), advice)
+
+
+def _first_due_at(timer: ClaimedTimer) -> datetime:
+    """Return when the first attempt of this budget was due."""
+    return timer.first_due_at or timer.expected_at
+
+
+def _unknown_ones(timer: ClaimedTimer, now: datetime) -> Sequence[AttemptRecord]:
+    """Tell of the attempts before this one whose outcome nobody knows."""
+    first = timer.attempt - timer.unknown_attempts
+    return tuple(
+        AttemptRecord(attempt=attempt, started_at=None, ended_at=now, outcome=UNKNOWN)
+        for attempt in range(first, timer.attempt)
+    )
 
 
 def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Failed | None:
@@ -128,38 +288,49 @@ def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Faile
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
         reason = "outcome unknown: the service died after it had claimed this timer"
-        return _not_begun(timer.id, timer.claim, reason)
+        return _not_fired(timer, now, reason)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
         reason = f"outcome unknown: {unknown} attempts in a row never ended"
-        return _not_begun(timer.id, timer.claim, reason)
+        return _not_fired(timer, now, reason)
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
         words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
-        return _not_begun(timer.id, timer.claim, words + cause + doubt)
+        return _not_fired(timer, now, words + cause + doubt)
     return None
+
+
+def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
+    refused = _not_begun(timer.id, timer.claim, reason)
+    return replace(refused, attempts=_unknown_ones(timer, now))
 
 
 def given_back(timer: ClaimedTimer, now: datetime) -> Release:
     """Decide what a claimed timer goes back to that has not been sent.
 
-    Where an earlier attempt may have been sent it is not pending, so that nobody changes it, and
-    due at once.
+    Where an attempt may have been sent of which nobody knows it stays executing, so that nobody
+    changes it, and is due at once.
     """
-    may_be_sent = timer.unknown_attempts > 0
-    return Release(
-        timer_id=timer.id,
-        claim=timer.claim,
-        status=Status.EXECUTING if may_be_sent else Status.PENDING,
-        due_at=now if may_be_sent else timer.spec.execute_at,
-    )
+    if timer.unknown_attempts > 0:
+        return Release(timer_id=timer.id, claim=timer.claim, status=Status.EXECUTING, due_at=now)
+    status = Status.RETRYING if timer.next_attempt_at else Status.PENDING
+    return Release(timer_id=timer.id, claim=timer.claim, status=status, due_at=timer.due_at)
 
 
 def unreadable(timer_id: TimerId, claim: Claim, reason: str) -> Failed:
     """Fail a timer whose row no code can read, in plain words."""
     return _not_begun(timer_id, claim, reason)
+
+
+def without_answers(settlement: Settlement) -> Settlement | None:
+    """Leave out what receivers answered, which is likeliest to be refused; None: there is none."""
+    if isinstance(settlement, Release) or not any(each.answer for each in settlement.attempts):
+        return None
+    return replace(
+        settlement, attempts=[replace(each, answer=None) for each in settlement.attempts]
+    )
 
 
 def unstorable(settlement: Settlement, reason: str) -> Failed:
@@ -169,6 +340,8 @@ def unstorable(settlement: Settlement, reason: str) -> Failed:
         claim=settlement.claim,
         is_begun=settlement.is_begun,
         executed_at=settlement.executed_at,
+        http_status=settlement.http_status,
+        duration_ms=settlement.duration_ms,
         last_error=clean(f"internal error: the outcome could not be stored: {reason}"),
     )
 
@@ -190,20 +363,26 @@ def _timed_out(phase: Phase | None, timeout_s: float) -> str:
     return f"{phase.step.format(peer=phase.peer)} {words}" if phase else words
 
 
-def _interrupted(timer: ClaimedTimer, sent_at: datetime) -> Failed | None:
+def _interrupted(
+    timer: ClaimedTimer, outcome: Interrupted, sent_at: datetime, now: datetime
+) -> Failed | None:
     if timer.spec.callback.delivery is Delivery.AT_LEAST_ONCE:
         return None
-    reason = "outcome unknown: the service stopped before the answer came"
-    return _failed(timer, sent_at, reason)
+    return _failed(_Failure(timer, outcome, sent_at, now))
 
 
-def _failed(timer: ClaimedTimer, sent_at: datetime, reason: str) -> Failed:
+def _failed(failure: _Failure) -> Failed:
+    timer = failure.timer
     return Failed(
         timer_id=timer.id,
         claim=timer.claim,
         is_begun=True,
-        executed_at=sent_at,
-        last_error=clean(reason),
+        executed_at=failure.sent_at,
+        last_error=failure.error,
+        http_status=failure.http_status,
+        duration_ms=failure.duration_ms,
+        failures=timer.failures + 1,
+        attempts=failure.attempts,
     )
 
 

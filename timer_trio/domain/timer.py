@@ -2,8 +2,9 @@
 
 Theory of operation. A timer is *pending* until a replica claims it: so pending means *certainly not
 sent*, and a consumer may still change or cancel it. A claim makes it *executing* and gives one
-replica the right to send; what the receiver answers ends it as *completed* or *failed*. Only the
-owner of the claim, who knows that nothing was sent, gives a timer back to pending. A replica that
+replica the right to send. What the receiver answers ends it as *completed* or *failed*, or makes it
+*retrying*: it waits for its next attempt, and may be changed and canceled meanwhile. Only the owner
+of the claim, who knows that nothing was sent, gives a timer back to what it was. A replica that
 dies leaves its timers executing with nobody's claim: whether they were sent is unknown, so they
 cannot be changed, only claimed again.
 
@@ -18,6 +19,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType, TypedDict
 from uuid import UUID
+
+from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.retry import RetryPolicy
 
 TimerId = NewType("TimerId", UUID)
 ReplicaId = NewType("ReplicaId", UUID)
@@ -34,6 +38,7 @@ SHARDS: Final = 256
 class Status(StrEnum):
     PENDING = "pending"
     EXECUTING = "executing"
+    RETRYING = "retrying"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -41,6 +46,10 @@ class Status(StrEnum):
 
 ENDED: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 """What a timer stays for good."""
+
+
+WAITING: Final = frozenset({Status.PENDING, Status.RETRYING})
+"""What may be changed and canceled: nothing of its next attempt has been sent."""
 
 
 class Delivery(StrEnum):
@@ -94,6 +103,18 @@ class TimerSpec:
     metadata: Mapping[str, object] | None
     misfire_grace_s: float | None
     """How late it may still fire; None: however late."""
+    retry: RetryPolicy | None = None
+    """None: one attempt."""
+    store_response: StoreResponse = StoreResponse.FAILURES
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing that replicas of the first release do not know."""
+        return self.retry is None and self.store_response is StoreResponse.FAILURES
+
+
+NEW_COLUMNS: Final = frozenset({"retry", "store_response"})
+"""Those of a SpecChange that replicas of the first release do not know."""
 
 
 class SpecChange(TypedDict, total=False):
@@ -108,6 +129,8 @@ class SpecChange(TypedDict, total=False):
     timeout_s: float
     delivery: Delivery
     misfire_grace_s: float | None
+    retry: RetryPolicy | None
+    store_response: StoreResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +155,8 @@ class Timer:
     """A whole timer as its consumer sees it.
 
     `executed_at` is when its last callback was sent; `attempt` counts the attempts that were begun.
+    `http_status` and `duration_ms` are of the last attempt whose outcome is known.
+    `next_attempt_at` is when the next attempt after a failure is due, while it is retrying.
     """
 
     id: TimerId
@@ -142,6 +167,9 @@ class Timer:
     executed_at: datetime | None
     attempt: int
     last_error: str | None
+    http_status: int | None = None
+    duration_ms: int | None = None
+    next_attempt_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +177,10 @@ class ClaimedTimer:
     """A timer that this replica may fire, and what to send.
 
     `requested_at` is when the last create or update was written: lateness counts from the later of
-    it and `spec.execute_at`. `attempt` counts the attempts that were begun, this one included;
-    `unknown_attempts` those just before it, in a row, whose outcome nobody knows.
+    it and `due_at`. `attempt` counts the attempts that were begun, this one included;
+    `unknown_attempts` those just before it, in a row, whose outcome nobody knows; `failures` those
+    that failed since the timer was created or redriven. `first_due_at` is when the first of them
+    was due, where the policy asks for it.
     """
 
     id: TimerId
@@ -159,11 +189,20 @@ class ClaimedTimer:
     unknown_attempts: int = 0
     requested_at: datetime
     spec: TimerSpec
+    failures: int = 0
+    next_attempt_at: datetime | None = None
+    """None: this attempt follows no failure."""
+    first_due_at: datetime | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """The instant of this attempt."""
+        return self.next_attempt_at or self.spec.execute_at
 
     @property
     def expected_at(self) -> datetime:
         """The instant from which lateness counts."""
-        return max(self.spec.execute_at, self.requested_at)
+        return max(self.due_at, self.requested_at)
 
 
 class DueTimer(NamedTuple):

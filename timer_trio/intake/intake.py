@@ -11,10 +11,12 @@ import trio
 
 from timer_trio.callback_url import read_url
 from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
+    NEW_COLUMNS,
     DueTimer,
     NewTimer,
     SpecChange,
@@ -52,6 +54,7 @@ class Intake:
         clock: Clock,
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
+        releases: Releases,
         shards: Shards,
         window_s: float,
         random_bits: Callable[[int], int] = secrets.randbits,
@@ -60,6 +63,7 @@ class Intake:
         self._clock = clock
         self._offer = offer
         self._metrics = metrics
+        self._releases = releases
         self._shards = shards
         self._window = timedelta(seconds=window_s)
         self._random_bits = random_bits
@@ -88,8 +92,11 @@ class Intake:
 
         Raises:
             RowRefusedError: the database refuses a value.
+            OlderReplicasError: replicas are alive that do not know what it asks for.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
+        if not spec.is_plain:
+            await self._releases.require_all_new()
         timer = self.new_timer(spec, arrived_at)
         cost_us = create_cost_us(spec, at_most=MAX_CREATES_US)
         queue = self._light if cost_us <= LIGHT_US else self._heavy
@@ -111,10 +118,13 @@ class Intake:
 
         Raises:
             RowRefusedError: the database refuses a value of one of them.
+            OlderReplicasError: replicas are alive that do not know what one of them asks for.
             CreatesUnknownError: it was not answered in time, and all may be there or none.
 
         Cancellation: what is being written is written to its end, and offered.
         """
+        if not all(timer.spec.is_plain for timer in timers):
+            await self._releases.require_all_new()
         now, began = self._clock.now(), trio.current_time()
         answered = refused = False
         try:
@@ -135,20 +145,23 @@ class Intake:
         self._metrics.flushed("create_many", len(timers), trio.current_time() - began)
 
     async def update(self, timer_id: TimerId, change: SpecChange) -> TimerSummary:
-        """Change a pending timer.
+        """Change a timer that waits.
 
         Raises:
             TimerNotFoundError, NotPendingError, RowRefusedError: as TimerStorage.update.
+            OlderReplicasError: replicas are alive that do not know what it asks for.
             StorageUnavailableError: it may have been changed or not.
             ContentionError: it was not changed.
         """
+        if change.keys() & NEW_COLUMNS:
+            await self._releases.require_all_new()
         summary = await self._storage.update(timer_id, change, self._clock.now())
         destination = read_url(summary.callback_url).destination
         self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
     async def cancel(self, timer_id: TimerId) -> TimerSummary:
-        """Cancel a pending timer; a canceled one stays as it is.
+        """Cancel a timer that waits; a canceled one stays as it is.
 
         Raises:
             TimerNotFoundError, NotPendingError: as TimerStorage.cancel.

@@ -12,13 +12,16 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
+from timer_trio import __version__
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.cluster.hints import HINTS_LOST_WARNING, Hints
 from timer_trio.cluster.membership import Membership
+from timer_trio.cluster.releases import Releases
 from timer_trio.config import Settings
 from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.callback import Caller
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
@@ -33,6 +36,7 @@ from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle
+from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
@@ -79,7 +83,7 @@ class Replica:
         *,
         transport: Transport,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
-        identity: Identity = Identity(),  # noqa: B008 - frozen
+        identity: Identity = Identity(version=__version__),  # noqa: B008 - frozen
         chance: Chance = Chance(),
     ) -> None:
         self._settings = settings
@@ -114,7 +118,7 @@ class Replica:
             heartbeat=self._heartbeat,
             agenda=agenda,
             settler=self._settler,
-            transport=transport,
+            caller=Caller(transport, settings.response_body_bytes),
             recorder=self._recorder,
             offer=self._hints.offer,
         )
@@ -153,9 +157,15 @@ class Replica:
             clock=clock,
             offer=self._hints.offer,
             metrics=metrics,
+            releases=Releases(storage),
             shards=agenda.shards,
             window_s=settings.cache_window_s,
             random_bits=chance.bits,
+        )
+        self._rotation = AttemptRotation(
+            storage=storage,
+            clock=clock,
+            keep=timedelta(days=settings.attempt_retention_days),
         )
         self._retention = _retention(settings.retention_days, storage, clock, metrics)
 
@@ -242,6 +252,7 @@ class Replica:
             claimer=self._claimer,
             launcher=self._launcher,
             firer=self._firer,
+            rotation=self._rotation,
             retention=self._retention,
         )
         grace_s = self._settings.shutdown_grace_s

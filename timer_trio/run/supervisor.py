@@ -32,6 +32,7 @@ from timer_trio.delivery.settler import Settler
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle, ended_by
+from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.telemetry.record import Recorder
@@ -55,7 +56,7 @@ class OutcomesLostError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a replica consists of; without `retention` it deletes nothing."""
+    """What a replica consists of; without `retention` it deletes no timer."""
 
     settler: Settler
     recorder: Recorder
@@ -66,6 +67,7 @@ class Parts:
     claimer: Claimer
     launcher: Launcher
     firer: Firer
+    rotation: AttemptRotation
     retention: Retention | None
 
 
@@ -114,6 +116,7 @@ class Supervisor:
         async with trio.open_nursery() as stages:
             stages.start_soon(parts.presence.keep)
             stages.start_soon(parts.hints.listen_forever)
+            stages.start_soon(parts.rotation.run)
             async with ended_by(self._lifecycle.handing_over):
                 await stages.start(parts.loader.run)
                 self._lifecycle.running.set()

@@ -1,6 +1,7 @@
 """Where timers are kept: in PostgreSQL, or in memory with the same meaning."""
 
 from timer_trio.storage.protocols import (
+    AttemptStorage,
     Beat,
     ClaimReply,
     Hint,
@@ -10,6 +11,7 @@ from timer_trio.storage.protocols import (
     Pruned,
     ReplicaStorage,
     RetentionStorage,
+    Rotated,
     ShardCursor,
     Storage,
     Swept,
@@ -18,6 +20,7 @@ from timer_trio.storage.protocols import (
 )
 
 __all__ = [
+    "AttemptStorage",
     "Beat",
     "ClaimReply",
     "Hint",
@@ -27,6 +30,7 @@ __all__ = [
     "Pruned",
     "ReplicaStorage",
     "RetentionStorage",
+    "Rotated",
     "ShardCursor",
     "Storage",
     "Swept",

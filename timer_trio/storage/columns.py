@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -16,6 +16,8 @@ from operator import attrgetter
 from typing import Any, Final
 
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     CallbackSpec,
     CallbackUrl,
@@ -103,6 +105,27 @@ def _object_of(text: str, column: str) -> dict[str, Any]:
     return value
 
 
+def _retry_in_json(policy: RetryPolicy) -> Mapping[str, object]:
+    return asdict(policy)
+
+
+def _copied_retry(policy: RetryPolicy) -> str:
+    return copied(ENCODE(asdict(policy)))
+
+
+def _retry_of(text: str) -> RetryPolicy:
+    values = _object_of(text, "retry")
+    delays = values.pop("delays", None)
+    try:
+        return RetryPolicy(**values, delays=None if delays is None else tuple(delays))
+    except TypeError:
+        raise ValueError("its retry is no policy that can be followed") from None
+
+
+def _unusual_response(kept: StoreResponse) -> str | None:
+    return None if kept is StoreResponse.FAILURES else kept.value
+
+
 SPEC: Final = (
     Column(
         name="execute_at",
@@ -148,6 +171,21 @@ SPEC: Final = (
         of_row=_member_of(Delivery),
     ),
     Column(name="misfire_grace_s", field="misfire_grace_s"),
+    Column(
+        name="retry",
+        field="retry",
+        in_json=_retry_in_json,
+        in_copy=_copied_retry,
+        of_row=_retry_of,
+        is_json=True,
+    ),
+    Column(
+        name="store_response",
+        field="store_response",
+        in_json=_unusual_response,
+        in_copy=lambda kept: _unusual_response(kept) or NULL,
+        of_row=_member_of(StoreResponse),
+    ),
 )
 """In the order in which statements name them."""
 
@@ -214,6 +252,8 @@ def _spec_with(values: Row) -> TimerSpec:
         ),
         metadata=values["metadata"],
         misfire_grace_s=values["misfire_grace_s"],
+        retry=values["retry"],
+        store_response=values["store_response"] or StoreResponse.FAILURES,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, NoReturn, Protocol
 
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
@@ -161,6 +162,35 @@ class TimerStorage(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """How many days of attempts were made and dropped, and why the rest was not."""
+
+    made: int
+    dropped: int
+    put_off: str | None
+
+
+class AttemptStorage(Protocol):
+    """What attempts of timers are read for."""
+
+    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
+        """Read what is kept of a timer's attempts, the newest first.
+
+        A first attempt that was delivered is told by the timer's own row alone, unless its answer
+        is kept.
+        """
+
+    async def rotate_attempts(self, now: datetime, cutoff: datetime) -> Rotated:
+        """Make room for the attempts of the next days, and drop days that end before `cutoff`.
+
+        Nobody waits for it: what cannot be done now is put off.
+        """
+
+    async def prune_attempts(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` attempts that ended before `cutoff` and that no rotation drops."""
+
+
 class WorkStorage(Protocol):
     """What the stages do with timers, from the table to the receiver and back."""
 
@@ -285,5 +315,13 @@ class RetentionStorage(Protocol):
         """
 
 
-class Storage(TimerStorage, WorkStorage, ReplicaStorage, HintStorage, RetentionStorage, Protocol):
+class Storage(
+    TimerStorage,
+    AttemptStorage,
+    WorkStorage,
+    ReplicaStorage,
+    HintStorage,
+    RetentionStorage,
+    Protocol,
+):
     """All of it, for whoever wires the consumers together."""

@@ -127,6 +127,8 @@ class RetryRequest(TypedDict, total=False):
 
 
 RETRY_FIELDS: Final = tuple(RetryRequest.__annotations__)
+MAX_RETRY_VALUES: Final = len(RETRY_FIELDS) + MAX_ATTEMPTS
+"""Members and elements of the greatest policy."""
 
 RetryField = Annotated[
     Annotated[RetryRequest, AfterValidator(_check_delays)] | None,

@@ -25,6 +25,7 @@ from timer_trio.api.fields.instants import (
     parse_delay,
     parse_instant,
 )
+from timer_trio.api.fields.retry import RetryField, StoreResponseField
 from timer_trio.api.fields.rules import Rules
 from timer_trio.domain.timer import Delivery, JsonText, Method
 
@@ -156,6 +157,8 @@ class OptionalFields(TypedDict, total=False):
     timeout_seconds: TimeoutSeconds
     delivery: DeliveryGuarantee
     misfire_grace_seconds: MisfireGraceSeconds
+    retry: RetryField
+    store_response: StoreResponseField
 
 
 @with_config(_STRICT)

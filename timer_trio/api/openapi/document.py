@@ -16,6 +16,7 @@ from timer_trio.api.errors import MAX_ERRORS, Code
 from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
 from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.route import Body, Json, Operation, Route, Success
+from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.timer import Delivery, Method
 
 _Mode = Literal["validation", "serialization"]
@@ -95,6 +96,8 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
         "timeout_seconds": context.default_timeout_s,
         "delivery": Delivery.AT_LEAST_ONCE.value,
         "misfire_grace_seconds": context.default_misfire_grace_s,
+        "retry": None,
+        "store_response": StoreResponse.FAILURES.value,
     }.items():
         create["properties"][field]["default"] = default
 

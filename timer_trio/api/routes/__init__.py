@@ -10,9 +10,19 @@ from typing import Final
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.route import Route
-from timer_trio.api.routes import batch, docs, health, home, imports, metrics, replicas, timers
+from timer_trio.api.routes import (
+    attempts,
+    batch,
+    docs,
+    health,
+    home,
+    imports,
+    metrics,
+    replicas,
+    timers,
+)
 
-_RESOURCES: Final = (timers, batch, imports, replicas, home, health, metrics)
+_RESOURCES: Final = (timers, attempts, batch, imports, replicas, home, health, metrics)
 
 
 def all_routes(context: ApiContext) -> Sequence[Route]:

@@ -37,7 +37,7 @@ from timer_trio.domain.timer import TimerId
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
-_ID: Final[Json] = {
+ID_PARAMETER: Final[Json] = {
     "name": "timer_id",
     "in": "path",
     "required": True,
@@ -99,11 +99,11 @@ class _Timers:
 
     async def get(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_timer(await self._storage.get(_timer_id(timer_id)))
+        return whole_timer(await self._storage.get(timer_id_of(timer_id)))
 
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
-        known_id = _timer_id(timer_id)
+        known_id = timer_id_of(timer_id)
         change = read_change(await self._members(), arrived_at, self._rules)
         try:
             summary = await self._intake.update(known_id, change)
@@ -114,7 +114,7 @@ class _Timers:
     async def cancel(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
         try:
-            summary = await self._intake.cancel(_timer_id(timer_id))
+            summary = await self._intake.cancel(timer_id_of(timer_id))
         except NotPendingError as error:
             raise StatusForbidsError("cancel", error.status) from error
         return success({"id": str(summary.id), "status": summary.status})
@@ -123,7 +123,12 @@ class _Timers:
         return await self._slices.finish(reading_members(await json_body(), self._rules))
 
 
-def _timer_id(text: str) -> TimerId:
+def timer_id_of(text: str) -> TimerId:
+    """Read an id from a path.
+
+    Raises:
+        UnreadableIdError: it is none, so that no timer has it.
+    """
     if not _UUID.fullmatch(text):
         raise UnreadableIdError
     return TimerId(UUID(text))
@@ -156,27 +161,28 @@ _GET: Final = Operation(
     description="All that is known of it.",
     success=Success(words="The timer.", data=TypeAdapter(WholeTimerData)),
     refusals=ON_ONE,
-    parameters=(_ID,),
+    parameters=(ID_PARAMETER,),
 )
 _UPDATE: Final = Operation(
     name="updateTimer",
     tag="timers",
-    summary="Change a pending timer",
+    summary="Change a timer that waits",
     description="Any of the fields, at least one; what is left out stays as it is. null takes "
     "`callback_headers` and `metadata` away, makes `misfire_grace_seconds` endless, and is the "
-    "JSON null as `callback_payload`. An update answered with 200 is what fires. A timer that "
-    "is not pending any more answers 400.",
+    "JSON null as `callback_payload`. An update answered with 200 is what fires. Of a retrying "
+    "timer the next attempt sends the new values, and `execute_at` or `delay` moves it. A timer "
+    "that is neither pending nor retrying answers 400.",
     success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData)),
     refusals=(*ON_ONE, *ON_BODY),
-    parameters=(_ID,),
+    parameters=(ID_PARAMETER,),
 )
 _CANCEL: Final = Operation(
     name="cancelTimer",
     tag="timers",
     summary="Cancel a timer",
-    description="A cancel answered with 200 never fires. Again on a canceled timer: the same "
-    "answer. An executing, completed or failed one answers 400.",
+    description="A cancel answered with 200 never fires, or never again if it was retrying. Again "
+    "on a canceled timer: the same answer. An executing, completed or failed one answers 400.",
     success=Success(words="The timer is canceled.", data=TypeAdapter(CanceledData)),
     refusals=ON_ONE,
-    parameters=(_ID,),
+    parameters=(ID_PARAMETER,),
 )

@@ -6,6 +6,7 @@ anything: canceled there, it has not happened.
 
 from __future__ import annotations
 
+from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
@@ -13,5 +14,7 @@ from timer_trio.storage.memory.timers import MemoryTimers
 from timer_trio.storage.memory.work import MemoryWork
 
 
-class MemoryStorage(MemoryTimers, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention):
+class MemoryStorage(
+    MemoryTimers, MemoryAttempts, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention
+):
     """A Storage whose database is this object, and whose database's clock is `now`."""

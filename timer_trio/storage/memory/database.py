@@ -9,6 +9,7 @@ from datetime import datetime
 
 import trio
 
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.timer import (
@@ -30,6 +31,9 @@ class Row:
     requested_at: datetime
     due_at: datetime | None
     settled_attempts: int = 0
+    failures: int = 0
+    next_attempt_at: datetime | None = None
+    first_due_at: datetime | None = None
     claim: int | None = None
     claimed_by: ReplicaId | None = None
 
@@ -44,6 +48,7 @@ class Database:
         self._now = now
         self.locked: set[TimerId] = set()
         self._rows: dict[TimerId, Row] = {}
+        self._attempts: dict[TimerId, list[AttemptRecord]] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}

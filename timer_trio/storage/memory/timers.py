@@ -12,7 +12,15 @@ import trio
 
 from timer_trio.domain.errors import NotPendingError, RowRefusedError
 from timer_trio.domain.query import TimerPage, TimerQuery
-from timer_trio.domain.timer import NewTimer, SpecChange, Status, Timer, TimerId, TimerSummary
+from timer_trio.domain.timer import (
+    WAITING,
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
 from timer_trio.storage.columns import changed
 from timer_trio.storage.memory.database import Database, Row, refuse
 from timer_trio.storage.memory.matching import cut, select
@@ -53,12 +61,16 @@ class MemoryTimers(Database):
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
         row = self._row(timer_id)
-        if row.timer.status is not Status.PENDING:
+        if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
         spec = changed(row.timer.spec, change)
         refuse(spec_refusal(spec))
-        timer = replace(row.timer, spec=spec, updated_at=now)
-        self._put(replace(row, timer=timer, requested_at=now, due_at=spec.execute_at))
+        due_at = change.get("execute_at", row.due_at)
+        retries_at = due_at if row.timer.status is Status.RETRYING else None
+        timer = replace(row.timer, spec=spec, updated_at=now, next_attempt_at=retries_at)
+        self._put(
+            replace(row, timer=timer, requested_at=now, due_at=due_at, next_attempt_at=retries_at)
+        )
         return summary_of(timer)
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
@@ -67,9 +79,9 @@ class MemoryTimers(Database):
         row = self._row(timer_id)
         if row.timer.status is Status.CANCELED:
             return summary_of(row.timer)
-        if row.timer.status is not Status.PENDING:
+        if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
-        timer = replace(row.timer, status=Status.CANCELED, updated_at=now)
+        timer = replace(row.timer, status=Status.CANCELED, updated_at=now, next_attempt_at=None)
         self._put(replace(row, timer=timer, due_at=None))
         return summary_of(timer)
 

@@ -127,18 +127,26 @@ class MemoryWork(Database):
             return None
         if row.claim == settlement.claim and row.timer.status is Status.EXECUTING:
             self._put(_settled(row, settlement, now))
+            if settlement.attempts:
+                self._attempts.setdefault(row.timer.id, []).extend(settlement.attempts)
         return True
 
 
 def _taken(row: Row, replica: ReplicaId, claim: Claim, now: datetime) -> Row:
     timer = replace(
-        row.timer, status=Status.EXECUTING, attempt=row.timer.attempt + 1, updated_at=now
+        row.timer,
+        status=Status.EXECUTING,
+        attempt=row.timer.attempt + 1,
+        updated_at=now,
+        next_attempt_at=None,
     )
     return replace(row, timer=timer, due_at=None, claim=claim, claimed_by=replica)
 
 
 def _settled(row: Row, settlement: Settlement, now: datetime) -> Row:
     attempt = row.timer.attempt
+    is_retrying = settlement.status is Status.RETRYING
+    is_known = settlement.duration_ms is not None
     timer = replace(
         row.timer,
         status=settlement.status,
@@ -146,11 +154,17 @@ def _settled(row: Row, settlement: Settlement, now: datetime) -> Row:
         updated_at=now,
         executed_at=settlement.executed_at or row.timer.executed_at,
         last_error=settlement.last_error,
+        http_status=settlement.http_status if is_known else row.timer.http_status,
+        duration_ms=settlement.duration_ms if is_known else row.timer.duration_ms,
+        next_attempt_at=settlement.due_at if is_retrying else None,
     )
     return replace(
         row,
         timer=timer,
         settled_attempts=attempt if settlement.is_begun else row.settled_attempts,
+        failures=row.failures if settlement.failures is None else settlement.failures,
+        next_attempt_at=settlement.due_at if is_retrying else row.next_attempt_at,
+        first_due_at=settlement.first_due_at or row.first_due_at,
         claim=settlement.claim_after,
         claimed_by=None,
         due_at=settlement.due_at,
@@ -164,5 +178,8 @@ def _claimed(row: Row, claim: Claim) -> ClaimedTimer:
         attempt=row.timer.attempt,
         unknown_attempts=row.timer.attempt - 1 - row.settled_attempts,
         requested_at=row.requested_at,
+        failures=row.failures,
+        next_attempt_at=row.next_attempt_at,
+        first_due_at=row.first_due_at,
         spec=row.timer.spec,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
@@ -10,6 +11,11 @@ from timer_trio.storage.postgres.work import PostgresWork
 
 
 class PostgresStorage(
-    PostgresTimers, PostgresWork, PostgresReplicas, PostgresHints, PostgresRetention
+    PostgresTimers,
+    PostgresAttempts,
+    PostgresWork,
+    PostgresReplicas,
+    PostgresHints,
+    PostgresRetention,
 ):
     """A Storage in one PostgreSQL database, reached when it is first asked for something."""

@@ -10,7 +10,12 @@ from psycopg.sql import SQL, Identifier
 from timer_trio.storage.postgres.queries import QUERIES
 
 _ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_NEEDED: Final = {"timers": _ROWS, "replicas": _ROWS, "timer_trio_migrations": ("SELECT",)}
+_NEEDED: Final = {
+    "timers": _ROWS,
+    "attempts": _ROWS,
+    "replicas": _ROWS,
+    "timer_trio_migrations": ("SELECT",),
+}
 
 
 def missing_grants(connection: psycopg.Connection[Any]) -> str | None:

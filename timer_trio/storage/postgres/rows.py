@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
@@ -101,17 +103,54 @@ async def json_of_settlements(settlements: Sequence[Settlement]) -> str:
     return _array(await written(enumerate(settlements), _object_of_settlement))
 
 
+async def json_of_attempts(settlements: Sequence[Settlement]) -> str:
+    """Write down what is to be kept of attempts, each with the place of its settlement."""
+    placed = [
+        (place, attempt)
+        for place, settlement in enumerate(settlements)
+        for attempt in settlement.attempts
+    ]
+    return _array(await written(placed, _object_of_attempt)) if placed else "[]"
+
+
+def _object_of_attempt(placed: tuple[int, AttemptRecord]) -> str:
+    place, attempt = placed
+    columns: dict[str, object] = {
+        "place": place,
+        "attempt": attempt.attempt,
+        "started_at": attempt.started_at and attempt.started_at.isoformat(),
+        "ended_at": attempt.ended_at.isoformat(),
+        "outcome": attempt.outcome,
+        "http_status": attempt.http_status,
+        "error": attempt.error,
+        "is_truncated": False,
+    }
+    if answer := attempt.answer:
+        columns["response_headers"] = answer.headers
+        columns["response_body"] = b64encode(answer.body).decode("ascii")
+        columns["is_truncated"] = answer.is_truncated
+    return ENCODE(columns)
+
+
 def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     place, settlement = placed
     error = settlement.last_error
     is_begun = "true" if settlement.is_begun else "false"
     last_error = "null" if error is None else json.dumps(error)
+    more = ""
+    if settlement.duration_ms is not None:
+        http_status = settlement.http_status or "null"
+        more = f',"http_status":{http_status},"duration_ms":{settlement.duration_ms}'
+    if settlement.failures is not None:
+        more += (
+            f',"failures":{settlement.failures},"first_due_at":{_quoted(settlement.first_due_at)}'
+        )
     # Every timer pays for this, and the encoder would take twice as long.
     return (
         f'{{"place":{place},"id":"{settlement.timer_id.hex}","claim":{settlement.claim},'
         f'"claim_after":{settlement.claim_after},"status":"{settlement.status}",'
         f'"due_at":{_quoted(settlement.due_at)},"is_begun":{is_begun},'
-        f'"executed_at":{_quoted(settlement.executed_at)},"last_error":{last_error}}}'
+        f'"executed_at":{_quoted(settlement.executed_at)},"last_error":{last_error}{more}}}'
     )
 
 
@@ -134,6 +173,9 @@ def timer_of(row: Row) -> Timer:
         executed_at=row["executed_at"],
         attempt=row["attempt"],
         last_error=row["last_error"],
+        http_status=row["http_status"],
+        duration_ms=row["duration_ms"],
+        next_attempt_at=row["next_attempt_at"] if row["status"] == Status.RETRYING else None,
     )
 
 
@@ -149,6 +191,9 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
         attempt=row["attempt"],
         unknown_attempts=row["unknown_attempts"],
         requested_at=row["requested_at"],
+        failures=row["failures"],
+        next_attempt_at=row["next_attempt_at"],
+        first_due_at=row["first_due_at"],
         spec=spec_of(row),
     )
 

@@ -15,7 +15,15 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.query import TimerPage, TimerQuery
-from timer_trio.domain.timer import NewTimer, SpecChange, Status, Timer, TimerId, TimerSummary
+from timer_trio.domain.timer import (
+    WAITING,
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSummary,
+)
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
@@ -70,13 +78,13 @@ class PostgresTimers(Database):
         parameters = {"id": timer_id, "change": json_of_change(change), "now": now}
         rows = await self._api.fetch("update", parameters, refuses=True)
         row = _only(rows, timer_id)
-        if row["status_before"] != Status.PENDING:
+        if row["status_before"] not in WAITING:
             raise NotPendingError(Status(row["status_before"]))
         return summary_of(row)
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         row = _only(await self._api.fetch("cancel", {"id": timer_id, "now": now}), timer_id)
-        if row["status_before"] not in {Status.PENDING, Status.CANCELED}:
+        if row["status_before"] not in {*WAITING, Status.CANCELED}:
             raise NotPendingError(Status(row["status_before"]))
         return summary_of(row)
 

@@ -22,15 +22,17 @@ COPY timers (
 SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
 -- name: get
-SELECT id, status, created_at, updated_at, executed_at, attempt, last_error, {spec:text}
+SELECT
+    id, status, created_at, updated_at, executed_at, attempt, last_error, http_status, duration_ms,
+    next_attempt_at, {spec:text}
 FROM timers
 WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
 -- name: update
--- Changes a pending timer, and says what its status was when we had it locked. What `change` does
+-- Changes a timer that waits, and says what its status was when we had it locked. What `change` does
 -- not name stays as it is.
 WITH asked AS (
-    SELECT shard, id, status
+    SELECT shard, id, status, (%(change)s::json ->> 'execute_at')::timestamptz AS moved_to
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
     FOR NO KEY UPDATE
@@ -38,21 +40,24 @@ WITH asked AS (
 changed AS (
     UPDATE timers AS t
     SET
-        (due_at, destination, {spec}) = (
-            SELECT execute_at, destination, {spec}
+        (due_at, next_attempt_at, destination, {spec}) = (
+            SELECT
+                coalesce(asked.moved_to, t.due_at),
+                CASE WHEN t.status = 'retrying' THEN coalesce(asked.moved_to, t.due_at) END,
+                destination, {spec}
             FROM json_populate_record(t, %(change)s::json)
         ),
         updated_at = %(now)s,
         requested_at = %(now)s
     FROM asked
-    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status = 'pending'
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status IN ('pending', 'retrying')
     RETURNING t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at
 )
 SELECT asked.status AS status_before, changed.*
 FROM asked LEFT JOIN changed ON true;
 
 -- name: cancel
--- Cancels a pending timer, and says what its status was when we had it locked.
+-- Cancels a timer that waits, and says what its status was when we had it locked.
 WITH asked AS (
     SELECT shard, id, status, created_at, execute_at, callback_url, executed_at
     FROM timers
@@ -63,7 +68,7 @@ canceled AS (
     UPDATE timers AS t
     SET status = 'canceled', due_at = NULL, updated_at = %(now)s
     FROM asked
-    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status = 'pending'
+    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status IN ('pending', 'retrying')
 )
 SELECT
     status AS status_before, id, 'canceled' AS status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Final
 
@@ -20,15 +21,17 @@ class Troubles:
     """Remembers which verbs fail; may be told from several threads at once."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._seen_s: dict[tuple[str, str], float] = {}
         self._standing: dict[str, tuple[float, str]] = {}
 
     def note(self, verb: str, error: psycopg.Error, words: str) -> None:
         """Log it, once for each spell of a verb and its SQLSTATE."""
         now_s, kind = time.monotonic(), error.sqlstate or type(error).__name__
-        last_s = self._seen_s.get((verb, kind), float("-inf"))
-        self._seen_s[verb, kind] = now_s
-        self._standing[verb] = now_s, words
+        with self._lock:
+            last_s = self._seen_s.get((verb, kind), float("-inf"))
+            self._seen_s[verb, kind] = now_s
+            self._standing[verb] = now_s, words
         if now_s - last_s > SPELL_S:
             log.error("statement_failed", verb=verb, kind=kind, reason=words)
 

@@ -15,7 +15,7 @@ from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
-from timer_trio.storage.postgres.rows import claimed_of, json_of_settlements
+from timer_trio.storage.postgres.rows import claimed_of, json_of_attempts, json_of_settlements
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
 
 
@@ -79,7 +79,11 @@ class PostgresWork(Database):
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
     ) -> Sequence[bool | None]:
-        parameters = {"settlements": await json_of_settlements(settlements), "now": now}
+        parameters = {
+            "settlements": await json_of_settlements(settlements),
+            "attempts": await json_of_attempts(settlements),
+            "now": now,
+        }
         if skip_locked:
             return await self._stages.run(
                 lambda connection: _settle_unlocked(

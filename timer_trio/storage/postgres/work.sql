@@ -67,14 +67,15 @@ taken AS (
         )
     RETURNING
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
-        t.requested_at, {t.spec:text}
+        t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text}
 ),
 moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
 )
 SELECT
     coalesce(taken.id, moved.id) AS id,
-    taken.attempt, taken.unknown_attempts, taken.requested_at, {taken.spec},
+    taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
+    taken.first_due_at, taken.requested_at, {taken.spec},
     moved.due_at, moved.destination
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
@@ -110,12 +111,14 @@ FROM asked LEFT JOIN free ON free.id = asked.id;
 -- name: settle
 -- Writes what has been decided of claimed timers, and answers with the places in the batch whose
 -- claim stood. Whoever gives a timer back changes its claim, so that the same statement, should it
--- come again, finds its work done and lowers nothing twice.
+-- come again, finds its work done and lowers nothing twice. What a settlement leaves out stays.
+-- `attempts` are those of them that tell more than their timers' rows.
 WITH given AS (
     SELECT *
     FROM json_to_recordset(%(settlements)s::json) AS s (
         place integer, id uuid, claim bigint, claim_after bigint, status text,
-        due_at timestamptz, is_begun boolean, executed_at timestamptz, last_error text
+        due_at timestamptz, is_begun boolean, executed_at timestamptz, last_error text,
+        http_status smallint, duration_ms integer, failures smallint, first_due_at timestamptz
     )
 ),
 asked AS (
@@ -139,9 +142,34 @@ written AS (
         settled_attempts = CASE WHEN asked.is_begun THEN t.attempt ELSE t.settled_attempts END,
         executed_at = coalesce(asked.executed_at, t.executed_at),
         last_error = asked.last_error,
+        http_status = CASE
+            WHEN asked.duration_ms IS NULL THEN t.http_status ELSE asked.http_status
+        END,
+        duration_ms = coalesce(asked.duration_ms, t.duration_ms),
+        failures = coalesce(asked.failures, t.failures),
+        next_attempt_at = CASE
+            WHEN asked.status = 'retrying' THEN asked.due_at ELSE t.next_attempt_at
+        END,
+        first_due_at = coalesce(asked.first_due_at, t.first_due_at),
         updated_at = %(now)s
     FROM asked
     WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_open
+),
+recorded AS (
+    INSERT INTO attempts (
+        shard, timer_id, attempt, started_at, ended_at, outcome, http_status, error,
+        response_headers, response_body, is_truncated
+    )
+    SELECT
+        asked.shard, asked.id, a.attempt, a.started_at, a.ended_at, a.outcome, a.http_status,
+        a.error, a.response_headers, decode(a.response_body, 'base64'), a.is_truncated
+    FROM json_to_recordset(%(attempts)s::json) AS a (
+        place integer, attempt integer, started_at timestamptz, ended_at timestamptz, outcome text,
+        http_status smallint, error text, response_headers json, response_body text,
+        is_truncated boolean
+    )
+    JOIN asked ON asked.place = a.place
+    WHERE asked.is_open
 )
 SELECT place FROM asked WHERE stands;
 

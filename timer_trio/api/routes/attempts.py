@@ -1,0 +1,108 @@
+"""The attempts of one timer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from quart import Response, request
+from typing_extensions import TypedDict
+
+from timer_trio.api.context import ApiContext
+from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.responses import Instant, instant_or_none, success
+from timer_trio.api.route import ON_ONE, Operation, Route, Success
+from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord, all_attempts
+
+_EXACT: Final = ConfigDict(extra="forbid")
+
+
+@with_config(_EXACT)
+class AnswerData(TypedDict):
+    headers: Annotated[
+        list[tuple[str, str]], Field(description="Pairs of name and value, as they came.")
+    ]
+    body: Annotated[str, Field(description="The beginning of the body.")]
+    body_encoding: Annotated[
+        Literal["utf-8", "base64"], Field(description="base64 where the body is no UTF-8.")
+    ]
+    truncated: Annotated[bool, Field(description="Whether something of the answer is left out.")]
+
+
+@with_config(_EXACT)
+class AttemptData(TypedDict):
+    attempt: Annotated[int, Field(ge=1)]
+    started_at: Annotated[Instant | None, Field(description="null if nobody knows.")]
+    duration_ms: Annotated[int | None, Field(ge=0)]
+    outcome: Annotated[
+        str,
+        Field(
+            description="delivered, rejected, unreachable, timed_out, interrupted, broken; unknown "
+            "if the service died before it could tell."
+        ),
+    ]
+    http_status: int | None
+    error: Annotated[str | None, Field(description="Why it failed, in words.")]
+    response: Annotated[AnswerData | None, Field(description="What is kept of the answer.")]
+
+
+@with_config(_EXACT)
+class AttemptsData(TypedDict):
+    attempts: Annotated[list[AttemptData], Field(description="The newest first.")]
+
+
+def routes(context: ApiContext) -> Sequence[Route]:
+    async def list_attempts(timer_id: str) -> Response:
+        refuse_parameters(request.query_string)
+        known_id = timer_id_of(timer_id)
+        timer = await context.storage.get(known_id)
+        records = await context.storage.attempts(known_id)
+        return success({"attempts": [_data_of(each) for each in all_attempts(timer, records)]})
+
+    path = "/timers/{timer_id}/attempts"
+    return (Route(method="GET", path=path, handler=list_attempts, operation=_LIST),)
+
+
+def _data_of(record: AttemptRecord) -> AttemptData:
+    return {
+        "attempt": record.attempt,
+        "started_at": instant_or_none(record.started_at),
+        "duration_ms": record.duration_ms,
+        "outcome": record.outcome,
+        "http_status": record.http_status,
+        "error": record.error,
+        "response": None if record.answer is None else _answer_of(record.answer),
+    }
+
+
+def _answer_of(answer: KeptAnswer) -> AnswerData:
+    body, encoding = _readable(answer.body)
+    return {
+        "headers": [*answer.headers],
+        "body": body,
+        "body_encoding": encoding,
+        "truncated": answer.is_truncated,
+    }
+
+
+def _readable(body: bytes) -> tuple[str, Literal["utf-8", "base64"]]:
+    try:
+        return body.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode("ascii"), "base64"
+
+
+_LIST: Final = Operation(
+    name="listAttempts",
+    tag="timers",
+    summary="List the attempts of a timer",
+    description="Those that have ended, the newest first, as long as they are kept. Which answers "
+    "of the receiver they carry `store_response` says.",
+    success=Success(words="The attempts.", data=TypeAdapter(AttemptsData)),
+    refusals=ON_ONE,
+    parameters=(ID_PARAMETER,),
+)
