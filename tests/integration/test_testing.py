@@ -29,6 +29,7 @@ from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
+SOON = timedelta(seconds=1)
 CONFIGURATION = structlog.get_config()
 
 
@@ -59,9 +60,22 @@ async def end_of(service: TimerService, timer_id: str) -> Any:
     """Wait until a timer has ended; answers with its data."""
     while True:
         data = (await service.client.get(f"/timers/{timer_id}")).json()["data"]
-        if data["status"] not in {"pending", "executing"}:
+        if data["status"] not in {"pending", "executing", "retrying"}:
             return data
         await trio.sleep(1)
+
+
+def test_failed_callback_is_tried_again() -> None:
+    async def script(service: TimerService) -> None:
+        timer_id = await create(service, retry={"delays": [60, 3_600], "jitter": 0})
+        assert (await end_of(service, timer_id))["status"] == "completed"
+        first, second = service.callbacks
+        assert timedelta(0) <= second.sent_at - first.sent_at - timedelta(seconds=60) < SOON
+
+    def answer(callback: Callback) -> int:
+        return 503 if callback.headers["X-Timer-Attempt"] == "1" else 200
+
+    on_virtual_time(script, answer)
 
 
 async def test_timer_for_next_week_fires_at_once(autojump_clock: MockClock) -> None:
