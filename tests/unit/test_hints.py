@@ -44,6 +44,22 @@ async def test_own_timer_goes_on_the_agenda_and_is_told_to_nobody(pair: Parts) -
     assert (pair.on_agenda(), pair.database.told) == ([timer], [])
 
 
+@pytest.mark.parametrize("shares", [False, True])
+async def test_timer_that_was_moved_before_it_is_offered_again_keeps_the_earlier_time(
+    parts: Parts,
+    shares: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    if shares:
+        parts.share_shards()
+    open_cache(parts.agenda)
+    moved, later = own(parts, NEAR_S), own(parts, NEAR_S + 1)
+    parts.hints.offer([moved])
+    parts.hints.offer_again([moved._replace(due_at=later.due_at)])
+    parts.hints.offer([later])
+    parts.hints.offer_again([later._replace(due_at=moved.due_at)])
+    assert parts.on_agenda() == [moved, later._replace(due_at=moved.due_at)]
+
+
 async def test_near_timer_of_another_is_told_and_left_to_it(pair: Parts) -> None:
     timer = foreign(pair, NEAR_S)
     pair.hints.offer([timer])

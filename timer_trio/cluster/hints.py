@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final, NoReturn
 
@@ -74,9 +74,20 @@ class Hints:
         return self._were_lost and not self._is_listening
 
     def offer(self, timers: Iterable[DueTimer]) -> None:
-        """Hand on timers that were created, moved or given back."""
+        """Hand on timers that were created or moved."""
+        self._offer(timers, self._agenda.add)
+
+    def offer_again(self, timers: Iterable[DueTimer]) -> None:
+        """Hand on timers that were given back, or are to be retried.
+
+        Each may have been moved between that and the reply which told of it: an earlier time that
+        is known stays.
+        """
+        self._offer(timers, self._agenda.add_again)
+
+    def _offer(self, timers: Iterable[DueTimer], add: Callable[[Iterable[DueTimer]], None]) -> None:
         if len(self._shards.own) == SHARDS:
-            self._agenda.add(timers)
+            add(timers)
             return
         now = self._clock.now()
         soon, window_end = now + _HANDOVER, now + self._window
@@ -88,7 +99,7 @@ class Hints:
                 ours.append(timer)
             if not is_ours and timer.due_at < window_end:
                 self._waiting.append(timer)
-        self._agenda.add(ours)
+        add(ours)
         if self._waiting:
             self._queued.set()
 

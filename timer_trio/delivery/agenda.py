@@ -36,6 +36,10 @@ class Agenda:
         """Take note of timers, and have the claimer look if one of them comes first now."""
         self._put(timers, self.cache.put)
 
+    def add_again(self, timers: Iterable[DueTimer]) -> None:
+        """Add timers that have a settlement behind them: a change since may be known already."""
+        self._put(timers, self.cache.put_reading)
+
     def add_readings(self, timers: Iterable[DueTimer]) -> None:
         """Add what a statement has read: what was added since it was sent may be newer.
 

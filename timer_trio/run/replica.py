@@ -120,7 +120,7 @@ class Replica:
             settler=self._settler,
             caller=Caller(transport, settings.response_body_bytes),
             recorder=self._recorder,
-            offer=self._hints.offer,
+            offer=self._hints.offer_again,
         )
         self._launcher = launcher = Launcher(lifecycle=lifecycle, clock=clock, firer=firer)
         claims = Claims(
