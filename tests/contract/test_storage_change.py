@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.contract.timers import (
     ALICE,
     LATER,
     NOW,
+    SECOND,
     SOON,
     ask,
     claimed,
@@ -18,14 +20,19 @@ from tests.contract.timers import (
     from_the_start,
     given_back,
     new_timer,
+    retried,
+    seconds,
     spec,
 )
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.errors import NotPendingError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, Status, TimerId
 from timer_trio.storage import Storage
 from timer_trio.storage.columns import changed
 
+THEN = SOON + seconds(1)
 CHANGES: list[SpecChange] = [
     {"execute_at": LATER},
     {"callback_url": read_url("http://example.org:81/other")},
@@ -38,6 +45,9 @@ CHANGES: list[SpecChange] = [
     {"timeout_s": 1.5},
     {"delivery": Delivery.AT_MOST_ONCE},
     {"misfire_grace_s": None},
+    {"retry": RetryPolicy(delays=(0.5, 2.0), give_up_after_s=9.0)},
+    {"retry": None},
+    {"store_response": StoreResponse.ALL},
 ]
 
 
@@ -119,6 +129,71 @@ async def test_a_timer_that_is_not_there_cannot_be_changed(storage: Storage) -> 
         await storage.update(nobody, {"timeout_s": 1.0}, NOW)
     with pytest.raises(TimerNotFoundError):
         await storage.cancel(nobody, NOW)
+
+
+async def retrying(storage: Storage) -> TimerId:
+    timer_id = await executing(storage)
+    await storage.settle([retried(timer_id, due_at=THEN)], SOON)
+    return timer_id
+
+
+async def test_updated_time_of_a_retrying_timer_is_that_of_its_next_attempt(
+    storage: Storage,
+) -> None:
+    timer_id = await retrying(storage)
+    summary = await storage.update(timer_id, {"execute_at": LATER}, THEN)
+    assert (summary.status, summary.execute_at) == (Status.RETRYING, LATER)
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.next_attempt_at) == (Status.RETRYING, LATER)
+    assert await due(storage, LATER - seconds(0.1)) == []
+    (again,) = (await ask(storage, [timer_id], claim=SECOND, now=LATER)).claimed
+    assert (again.due_at, again.expected_at) == (LATER, LATER)
+    assert (again.attempt, again.failures, again.first_due_at) == (2, 1, NOW)
+
+
+@pytest.mark.parametrize("change", CHANGES[1:], ids=",".join)
+async def test_other_changes_of_a_retrying_timer_leave_its_next_attempt_when_it_was(
+    storage: Storage, change: SpecChange
+) -> None:
+    timer_id = await retrying(storage)
+    before = await storage.get(timer_id)
+    await storage.update(timer_id, change, LATER)
+    after = await storage.get(timer_id)
+    assert after == replace(before, spec=changed(before.spec, change), updated_at=LATER)
+    assert await due(storage, THEN) == [timer_id]
+    (again,) = (await ask(storage, [timer_id], claim=SECOND, now=THEN)).claimed
+    assert (again.due_at, again.requested_at, again.spec) == (THEN, LATER, after.spec)
+
+
+async def test_canceled_retrying_timer_is_not_tried_again(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    before = await storage.get(timer_id)
+    assert (await storage.cancel(timer_id, THEN)).status is Status.CANCELED
+    after = await storage.get(timer_id)
+    assert after == replace(before, status=Status.CANCELED, updated_at=THEN, next_attempt_at=None)
+    assert await due(storage) == []
+    reply = await ask(storage, [timer_id], claim=SECOND, now=LATER)
+    assert not reply.claimed
+    assert not reply.moved
+    assert await storage.settle([retried(timer_id, due_at=THEN)], LATER) == [True]
+    assert await storage.get(timer_id) == after
+    assert (await storage.cancel(timer_id, LATER)).status is Status.CANCELED
+
+
+async def test_retry_that_comes_again_does_not_undo_an_update(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    await storage.update(timer_id, {"execute_at": LATER}, THEN)
+    before = await storage.get(timer_id)
+    assert await storage.settle([retried(timer_id, due_at=THEN)], LATER) == [True]
+    assert await storage.get(timer_id) == before
+
+
+async def test_time_of_a_timer_that_was_given_back_is_no_further_attempt(storage: Storage) -> None:
+    timer_id = await executing(storage)
+    await storage.settle([given_back(timer_id)], SOON)
+    await storage.update(timer_id, {"execute_at": LATER}, SOON)
+    (again,) = (await ask(storage, [timer_id], claim=SECOND, now=LATER)).claimed
+    assert (again.next_attempt_at, again.due_at) == (None, LATER)
 
 
 async def executing(storage: Storage) -> TimerId:

@@ -17,6 +17,7 @@ from tests.contract.timers import (
     due,
     given_back,
     new_timer,
+    retried,
     seconds,
 )
 from timer_trio.domain.errors import ReplicaGoneError
@@ -57,6 +58,25 @@ async def test_a_repeated_claim_has_the_same_answer(storage: Storage) -> None:
     }
     assert again.moved == first.moved
     assert [await storage.get(timer_id) for timer_id in ids] == before
+
+
+async def test_a_repeated_claim_of_a_further_attempt_has_the_same_answer(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([retried(timer_id, due_at=SOON)], SOON)
+    first = await ask(storage, [timer_id], claim=SECOND)
+    (timer,) = first.claimed
+    assert (timer.attempt, timer.failures, timer.next_attempt_at) == (2, 1, SOON)
+    assert await ask(storage, [timer_id], claim=SECOND) == first
+
+
+async def test_a_further_attempt_that_is_due_later_is_named_with_its_time(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([retried(timer_id, due_at=LATER)], SOON)
+    (moved,) = (await ask(storage, [timer_id], claim=SECOND)).moved
+    assert (moved.id, moved.due_at) == (timer_id, LATER)
+    assert (await storage.get(timer_id)).status is Status.RETRYING
 
 
 async def test_a_repeated_claim_does_not_bring_back_what_has_ended(storage: Storage) -> None:

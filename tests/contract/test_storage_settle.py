@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -21,10 +22,14 @@ from tests.contract.timers import (
     given_back,
     given_back_unknown,
     new_timer,
+    record,
+    retried,
     seconds,
 )
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import RowRefusedError
-from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.settlement import Release, Settlement
 from timer_trio.domain.timer import Claim, Status, TimerId
 from timer_trio.storage import Storage
 
@@ -67,7 +72,7 @@ async def test_what_was_not_begun_does_not_count(storage: Storage) -> None:
     assert (timer.status, timer.executed_at, timer.attempt) == (Status.FAILED, None, 0)
 
 
-@pytest.mark.parametrize("settlement", [completed, failed, given_back])
+@pytest.mark.parametrize("settlement", [completed, failed, given_back, retried])
 async def test_a_repeated_settle_changes_nothing_more(
     storage: Storage, settlement: Callable[[TimerId], Settlement]
 ) -> None:
@@ -208,3 +213,135 @@ async def test_what_an_unknown_attempt_ended_as_is_counted_right(storage: Storag
     await storage.settle([failed(timer_id, SECOND, is_begun=False)], THEN)
     timer = await storage.get(timer_id)
     assert (timer.status, timer.attempt, timer.executed_at) == (Status.FAILED, 1, None)
+
+
+# Further attempts.
+
+
+async def retrying(storage: Storage, due_at: datetime = THEN) -> TimerId:
+    """Make a timer whose first attempt has failed, and whose second is due."""
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.settle([retried(timer_id, due_at=due_at, attempts=[record()])], SOON)
+    return timer_id
+
+
+async def test_a_retrying_timer_says_when_it_is_tried_again_and_why(storage: Storage) -> None:
+    timer = await storage.get(await retrying(storage))
+    assert (timer.status, timer.attempt, timer.next_attempt_at) == (Status.RETRYING, 1, THEN)
+    assert (timer.executed_at, timer.updated_at) == (SOON, SOON)
+    assert (timer.http_status, timer.duration_ms) == (503, 7)
+    assert timer.last_error == "HTTP 503 from https://example.com"
+    assert await due(storage, THEN - seconds(0.1)) == []
+    assert await due(storage, THEN) == [timer.id]
+
+
+async def test_a_further_attempt_is_claimed_with_what_its_end_is_decided_from(
+    storage: Storage,
+) -> None:
+    timer_id = await retrying(storage)
+    (again,) = (await ask(storage, [timer_id], claim=SECOND, now=THEN)).claimed
+    assert (again.attempt, again.unknown_attempts, again.failures) == (2, 0, 1)
+    assert (again.next_attempt_at, again.due_at, again.first_due_at) == (THEN, THEN, NOW)
+    timer = await storage.get(timer_id)
+    assert (timer.status, timer.next_attempt_at) == (Status.EXECUTING, None)
+
+
+async def test_a_retry_that_comes_again_takes_nothing_of_what_came_since(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    first = retried(timer_id, due_at=THEN, attempts=[record()])
+    assert await storage.settle([first], THEN) == [True]
+    assert await storage.attempts(timer_id) == [record()]
+    await ask(storage, [timer_id], claim=SECOND, now=THEN)
+    before = await storage.get(timer_id)
+    assert await storage.settle([first, failed(timer_id)], LATER) == [False, False]
+    assert await storage.get(timer_id) == before
+    assert await storage.attempts(timer_id) == [record()]
+
+
+async def test_a_claim_that_comes_late_does_not_take_the_retry_of_its_attempt(
+    storage: Storage,
+) -> None:
+    timer_id = await retrying(storage)
+    reply = await ask(storage, [timer_id], now=LATER)
+    assert not reply.claimed
+    assert (await storage.get(timer_id)).status is Status.RETRYING
+    assert await due(storage, THEN) == [timer_id]
+
+
+async def test_a_retry_that_was_not_sent_is_retrying_again(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    before = await storage.get(timer_id)
+    await ask(storage, [timer_id], claim=SECOND, now=THEN)
+    back = Release(timer_id=timer_id, claim=SECOND, status=Status.RETRYING, due_at=THEN)
+    assert await storage.settle([back], THEN) == [True]
+    after = await storage.get(timer_id)
+    assert after == replace(before, updated_at=THEN)
+    assert await due(storage, THEN) == [timer_id]
+    assert await storage.settle([back], LATER) == [True]
+    assert await storage.get(timer_id) == after
+    (again,) = (await ask(storage, [timer_id], claim=Claim(3), now=THEN)).claimed
+    assert (again.attempt, again.failures, again.next_attempt_at) == (2, 1, THEN)
+
+
+async def test_a_retry_whose_replica_died_is_of_unknown_outcome(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    await ask(storage, [timer_id], claim=SECOND, now=THEN)
+    await storage.sweep(ALICE, None, LATER)
+    assert (await storage.get(timer_id)).status is Status.EXECUTING
+    await storage.join(BOB, NOW)
+    (again,) = (await ask(storage, [timer_id], BOB, Claim(3), LATER)).claimed
+    assert (again.attempt, again.unknown_attempts, again.failures) == (3, 1, 1)
+    assert (again.next_attempt_at, again.first_due_at) == (THEN, NOW)
+
+
+async def test_a_late_retry_settles_what_nobody_has_reclaimed(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    await storage.sweep(ALICE, None, SOON)
+    assert await storage.settle([retried(timer_id, due_at=LATER)], THEN) == [True]
+    assert (await storage.get(timer_id)).status is Status.RETRYING
+    assert await due(storage, THEN) == []
+    assert await due(storage, LATER) == [timer_id]
+
+
+async def test_attempts_are_listed_newest_first(storage: Storage) -> None:
+    timer_id = await retrying(storage)
+    await ask(storage, [timer_id], claim=SECOND, now=THEN)
+    unknown = AttemptRecord(attempt=2, started_at=None, ended_at=LATER, outcome="unknown")
+    told = (unknown, replace(record(3), outcome="delivered", http_status=200, error=None))
+    assert await storage.settle([replace(completed(timer_id, SECOND), attempts=told)], LATER)
+    assert await storage.attempts(timer_id) == [*reversed(told), record()]
+    assert await storage.attempts(new_timer().id) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        KeptAnswer(headers=(), body=b"", is_truncated=False),
+        KeptAnswer(headers=(), body=b"\0", is_truncated=True),
+        KeptAnswer(headers=(), body=b"caf\xc3\xa9 \xff\xfe \xed\xa0\x80 \xc3", is_truncated=False),
+        KeptAnswer(headers=(), body=bytes(range(256)) * 16, is_truncated=True),
+        KeptAnswer(
+            headers=(("Server", "caf\xe9 \x80\xff"), ("X-Quote", '"\\\t'), ("X-Quote", "")),
+            body=b'{"a": "\\u0000"}',
+            is_truncated=False,
+        ),
+    ],
+)
+async def test_an_answer_is_kept_as_it_came(storage: Storage, answer: KeptAnswer) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    kept = record(answer=answer)
+    assert await storage.settle([retried(timer_id, attempts=[kept])], SOON) == [True]
+    assert await storage.attempts(timer_id) == [kept]
+
+
+async def test_what_was_refused_leaves_no_attempts_behind(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    refused = replace(retried(timer_id, attempts=[record()]), last_error="\0")
+    with pytest.raises(RowRefusedError):
+        await storage.settle([refused], SOON)
+    assert await storage.attempts(timer_id) == []
+    assert (await storage.get(timer_id)).status is Status.EXECUTING

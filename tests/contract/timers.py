@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Final, Unpack
 from uuid import UUID
 
 from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry
 from timer_trio.domain.timer import (
     ENDED,
@@ -39,6 +41,7 @@ ALICE: Final = ReplicaId(UUID(int=0xA11CE))
 BOB: Final = ReplicaId(UUID(int=0xB0B))
 FIRST: Final = Claim(2**62 + 1)
 SECOND: Final = Claim(2**62 + 2)
+ANSWER: Final = KeptAnswer(headers=(("Server", "x"),), body=b"sorry", is_truncated=False)
 
 TRANSITIONS: Final[Mapping[Status, AbstractSet[Status]]] = {
     # pending again: an update; executing: a claim.
@@ -145,6 +148,42 @@ def failed(timer_id: TimerId, claim: Claim = FIRST, *, is_begun: bool = True) ->
         is_begun=is_begun,
         executed_at=SOON if is_begun else None,
         last_error="HTTP 503 from https://example.com",
+    )
+
+
+def retried(
+    timer_id: TimerId,
+    claim: Claim = FIRST,
+    *,
+    due_at: datetime = LATER,
+    failures: int = 1,
+    attempts: Sequence[AttemptRecord] = (),
+) -> Retry:
+    """What becomes of a timer whose attempt has failed, and which is tried again."""
+    return Retry(
+        timer_id=timer_id,
+        claim=claim,
+        due_at=due_at,
+        executed_at=SOON,
+        last_error="HTTP 503 from https://example.com",
+        http_status=503,
+        duration_ms=7,
+        failures=failures,
+        first_due_at=NOW,
+        attempts=attempts,
+    )
+
+
+def record(attempt: int = 1, *, answer: KeptAnswer | None = None) -> AttemptRecord:
+    """What is kept of an attempt that was answered with 503."""
+    return AttemptRecord(
+        attempt=attempt,
+        started_at=NOW,
+        ended_at=SOON,
+        outcome="rejected",
+        http_status=503,
+        error="HTTP 503 from https://example.com",
+        answer=answer,
     )
 
 

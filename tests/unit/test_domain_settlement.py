@@ -430,6 +430,33 @@ def test_no_attempt_begins_after_the_time_to_give_up() -> None:
     assert ended(postponed, Rejected(503)).status is Status.RETRYING
 
 
+@pytest.mark.parametrize(
+    ("due_s", "late_s", "words"),
+    [
+        (50.0, 60.0, None),
+        (60.0, 60.000001, "gave up: 1m after the first attempt was due"),
+        (50.0, 90.0, "gave up: 1m 30s after the first attempt was due"),
+        # It was moved there.
+        (70.0, 90.0, None),
+    ],
+)
+def test_attempt_that_comes_after_the_time_to_give_up_is_not_fired(
+    due_s: float, late_s: float, words: str | None
+) -> None:
+    timer = claimed_timer(
+        retry=replace(POLICY, give_up_after_s=60.0),
+        failures=1,
+        first_due_at=NOW,
+        next_attempt_at=NOW + timedelta(seconds=due_s),
+    )
+    assert refusal_words(timer, late_s) == words
+
+
+def test_first_attempt_is_fired_however_late_its_policy_gives_up() -> None:
+    timer = claimed_timer(retry=replace(POLICY, give_up_after_s=60.0))
+    assert refusal_words(timer, 90.0) is None
+
+
 def test_attempts_of_which_nobody_knows_cost_nothing_of_the_budget() -> None:
     settlement = ended(claimed_timer(retry=POLICY, unknown_attempts=2), Rejected(503))
     assert (settlement.status, settlement.failures) == (Status.RETRYING, 1)

@@ -24,7 +24,7 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
-from timer_trio.domain.retry import Advice, RetryPolicy, advice_of, next_attempt_at
+from timer_trio.domain.retry import Advice, RetryPolicy, advice_of, last_begin_at, next_attempt_at
 from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId
 from timer_trio.domain.words import clean, in_words
 
@@ -137,7 +137,8 @@ Settlement = Completed | Failed | Retry | Release
 All have `status`, `due_at` (None once it has ended), `last_error`, `is_begun` (an attempt that is
 not begun does not count), and `claim_after`, the claim that the row carries from then on. Of
 `executed_at`, `http_status` and `duration_ms`, `failures` and `first_due_at` None leaves what is
-there. `attempts` are those that tell more than the timer's own row will.
+there, and so it does of `last_error` until the timer has ended. `attempts` are those that tell more
+than the timer's own row will.
 """
 
 
@@ -299,7 +300,21 @@ def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Faile
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
         return _not_fired(timer, now, words + cause + doubt)
-    return None
+    given_up = _given_up(timer, now)
+    return None if given_up is None else _not_fired(timer, now, given_up)
+
+
+def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
+    """Say why the time for further attempts is over, unless a change has moved this one there."""
+    policy, first_due_at = timer.spec.retry, timer.first_due_at
+    if policy is None or first_due_at is None:
+        return None
+    last = last_begin_at(policy, first_due_at)
+    if last is None or not timer.due_at <= last < now:
+        return None
+    return (
+        f"gave up: {in_words((now - first_due_at).total_seconds())} after the first attempt was due"
+    )
 
 
 def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:

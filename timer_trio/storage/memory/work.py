@@ -153,7 +153,7 @@ def _settled(row: Row, settlement: Settlement, now: datetime) -> Row:
         attempt=attempt if settlement.is_begun else attempt - 1,
         updated_at=now,
         executed_at=settlement.executed_at or row.timer.executed_at,
-        last_error=settlement.last_error,
+        last_error=settlement.last_error or (row.timer.last_error if settlement.due_at else None),
         http_status=settlement.http_status if is_known else row.timer.http_status,
         duration_ms=settlement.duration_ms if is_known else row.timer.duration_ms,
         next_attempt_at=settlement.due_at if is_retrying else None,

@@ -141,7 +141,10 @@ written AS (
         attempt = CASE WHEN asked.is_begun THEN t.attempt ELSE t.attempt - 1 END,
         settled_attempts = CASE WHEN asked.is_begun THEN t.attempt ELSE t.settled_attempts END,
         executed_at = coalesce(asked.executed_at, t.executed_at),
-        last_error = asked.last_error,
+        last_error = CASE
+            WHEN asked.due_at IS NULL THEN asked.last_error
+            ELSE coalesce(asked.last_error, t.last_error)
+        END,
         http_status = CASE
             WHEN asked.duration_ms IS NULL THEN t.http_status ELSE asked.http_status
         END,
