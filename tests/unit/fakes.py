@@ -179,8 +179,8 @@ class Receivers:
         self.answer_s = 0.01
         self.opens_regardless = False
         self.unable: TransportError | None = None
-        self.reply: int | Exception = 200
-        self.replies: dict[TimerId, int | Exception] = {}
+        self.reply: int | Answer | Exception = 200
+        self.replies: dict[TimerId, int | Answer | Exception] = {}
         self.sent: list[Sent] = []
 
     async def send(self, request: Request, permit: Permit) -> Answer:
@@ -198,7 +198,7 @@ class Receivers:
         reply = self.replies.get(timer_id, self.reply)
         if isinstance(reply, Exception):
             raise reply
-        return Answer(reply, (), b"")
+        return reply if isinstance(reply, Answer) else Answer(reply, (), b"")
 
     @property
     def called(self) -> list[TimerId]:

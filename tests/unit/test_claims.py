@@ -10,9 +10,12 @@ from timer_trio.delivery.claims import CLAIMS_AT_ONCE, FAILED_PAUSE
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, RowsFailedError, StorageUnavailableError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 
 FAR_S: Final = 60.0
+DELAY_S: Final = 20.0
+GIVES_UP_S: Final = 60.0
 
 
 def arm(parts: Parts, *timers: DueTimer, waited: bool = False) -> list[Armed]:
@@ -310,3 +313,44 @@ async def test_watch_over_locked_rows_ends_with_a_stop(parts: Parts) -> None:
     parts.lifecycle.drain()
     await parts.claims.watch_locked()
     assert parts.on_agenda() == []
+
+
+async def retrying(parts: Parts, grace_s: float | None = None) -> DueTimer:
+    """Have a timer fail, so that it is due again in DELAY_S."""
+    parts.receivers.reply = 503
+    policy = RetryPolicy(max_attempts=2, delays=(DELAY_S,), jitter=0.0, give_up_after_s=GIVES_UP_S)
+    await parts.firer.fire(await parts.prepare(retry=policy, misfire_grace_s=grace_s))
+    await parts.settler.wait_empty()
+    (again,) = parts.offered
+    parts.receivers.sent.clear()
+    return again
+
+
+async def test_retrying_timer_is_claimed_when_its_next_attempt_is_due(parts: Parts) -> None:
+    again = await retrying(parts)
+    await claim(parts, again._replace(due_at=parts.clock.now()))
+    assert await parts.status(again.id) is Status.RETRYING
+    assert (parts.agenda.slots.in_use, parts.on_agenda()) == (0, [again])
+    parts.agenda.cache.done(again.id)
+    await trio.sleep(DELAY_S)
+    await claim(parts, again)
+    assert await parts.status(again.id) is Status.EXECUTING
+
+
+async def test_grace_of_a_further_attempt_counts_from_its_own_instant(parts: Parts) -> None:
+    again = await retrying(parts, grace_s=5.0)
+    await trio.sleep(DELAY_S + 6)
+    await claim(parts, again)
+    status, words = await parts.outcome(again.id)
+    assert (status, str(words).startswith("missed: ")) == (Status.FAILED, True)
+    assert await sent(parts) == []
+
+
+async def test_further_attempt_that_comes_too_late_for_its_policy_is_not_made(parts: Parts) -> None:
+    again = await retrying(parts)
+    await trio.sleep(GIVES_UP_S + 1)
+    await claim(parts, again)
+    words = "gave up: 1m 1s after the first attempt was due"
+    assert await parts.outcome(again.id) == (Status.FAILED, words)
+    assert await sent(parts) == []
+    assert (await parts.database.get(again.id)).attempt == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from math import inf
 from typing import Final
 
@@ -9,8 +10,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import OTHER, PROMPT, Parts, open_cache
 from timer_trio.delivery.firer import SHORTAGE_PAUSE, Firing
+from timer_trio.domain.answer import KeptAnswer, StoreResponse
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery, Status
-from timer_trio.transport import RequestError, ShortageError, TransportError, WithheldError
+from timer_trio.transport import Answer, RequestError, ShortageError, TransportError, WithheldError
 
 ENDINGS: Final[dict[str, tuple[int | Exception, Status, str | None]]] = {
     "delivered": (200, Status.COMPLETED, None),
@@ -20,6 +23,9 @@ ENDINGS: Final[dict[str, tuple[int | Exception, Status, str | None]]] = {
     "no request": (RequestError("a bad header"), Status.FAILED, "a bad header"),
     "broken": (ValueError("a bug"), Status.FAILED, "internal error: ValueError"),
 }
+DELAY_S: Final = 7.5
+POLICY: Final = RetryPolicy(max_attempts=2, delays=(DELAY_S,), jitter=0.0)
+NEVER_AGAIN: Final = ((b"X-Timer-Retry", b"no"),)
 
 
 async def prepared_while_away(parts: Parts) -> Firing:
@@ -39,6 +45,108 @@ async def test_answer_ends_the_timer(
     assert await parts.outcome(firing.timer.id) == (status, error)
     assert parts.agenda.slots.in_use == 0
     assert parts.offered == []
+
+
+async def test_failed_callback_is_offered_again_at_its_next_instant(parts: Parts) -> None:
+    parts.receivers.reply = 503
+    firing = await parts.prepare(retry=POLICY)
+    await parts.firer.fire(firing)
+    next_at = parts.clock.now() + timedelta(seconds=DELAY_S)
+    words = "HTTP 503 from https://example.com"
+    assert await parts.outcome(firing.timer.id) == (Status.RETRYING, words)
+    assert parts.offered == [firing.due._replace(due_at=next_at)]
+    assert (await parts.database.get(firing.timer.id)).next_attempt_at == next_at
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_callback_is_offered_again_once_its_failure_is_written(parts: Parts) -> None:
+    parts.receivers.reply = 503
+    firing = await parts.prepare(retry=POLICY)
+    parts.database.is_away = True
+    await parts.firer.fire(firing)
+    await trio.sleep(2 * DELAY_S)
+    assert parts.offered == []
+    parts.database.is_away = False
+    await parts.settler.wait_empty()
+    assert len(parts.offered) == 1
+
+
+async def test_receiver_says_when_to_try_again(parts: Parts) -> None:
+    parts.receivers.reply = Answer(429, ((b"Retry-After", b"90"),), b"")
+    firing = await parts.prepare(retry=POLICY)
+    await parts.firer.fire(firing)
+    next_at = parts.clock.now() + timedelta(seconds=90)
+    await parts.settler.wait_empty()
+    assert parts.offered == [firing.due._replace(due_at=next_at)]
+
+
+@pytest.mark.parametrize("answer", [Answer(410, (), b""), Answer(500, NEVER_AGAIN, b"")])
+async def test_receiver_says_that_it_is_not_to_be_tried_again(parts: Parts, answer: Answer) -> None:
+    parts.receivers.reply = answer
+    firing = await parts.prepare(retry=POLICY)
+    await parts.firer.fire(firing)
+    assert (await parts.outcome(firing.timer.id))[0] is Status.FAILED
+    assert parts.offered == []
+
+
+async def end_at_most_once(parts: Parts) -> Status:
+    firing = await parts.prepare(retry=POLICY, delivery=Delivery.AT_MOST_ONCE, timeout_s=2.0)
+    await parts.firer.fire(firing)
+    return (await parts.outcome(firing.timer.id))[0]
+
+
+async def test_refused_connection_is_tried_again_also_at_most_once(parts: Parts) -> None:
+    parts.receivers.unable = TransportError("connection refused")
+    assert await end_at_most_once(parts) is Status.RETRYING
+
+
+async def test_connection_that_takes_too_long_is_tried_again_also_at_most_once(
+    parts: Parts,
+) -> None:
+    parts.receivers.connect_s = 5
+    assert await end_at_most_once(parts) is Status.RETRYING
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        503,
+        TransportError("connection reset"),
+        WithheldError("no second try"),
+        ValueError("a bug"),
+    ],
+)
+async def test_what_may_have_arrived_is_not_tried_again_at_most_once(
+    parts: Parts, reply: int | Exception
+) -> None:
+    parts.receivers.reply = reply
+    assert await end_at_most_once(parts) is Status.FAILED
+
+
+async def test_answer_that_takes_too_long_is_not_tried_again_at_most_once(parts: Parts) -> None:
+    parts.receivers.answer_s = 5
+    assert await end_at_most_once(parts) is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("stored", "statuses"),
+    [
+        (StoreResponse.FAILURES, {503}),
+        (StoreResponse.ALL, {200, 503}),
+        (StoreResponse.NONE, set[int]()),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 503])
+async def test_answers_are_kept_as_the_timer_asks(
+    parts: Parts, status: int, stored: StoreResponse, statuses: set[int]
+) -> None:
+    parts.receivers.reply = Answer(status, ((b"Server", b"\xe9"),), b"why")
+    firing = await parts.prepare(store_response=stored)
+    await parts.firer.fire(firing)
+    await parts.settler.wait_empty()
+    answers = [each.answer for each in await parts.database.attempts(firing.timer.id)]
+    kept = KeptAnswer(headers=(("Server", "\xe9"),), body=b"why", is_truncated=False)
+    assert [answer for answer in answers if answer] == ([kept] if status in statuses else [])
 
 
 async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from typing import Unpack
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import Parts
 from timer_trio.delivery.launcher import MAX_STARTS
-from timer_trio.domain.timer import DueTimer, Status
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.timer import DueTimer, SpecChange, Status
 
 
-async def launch(parts: Parts, in_s: float) -> DueTimer:
+async def launch(parts: Parts, in_s: float, **changes: Unpack[SpecChange]) -> DueTimer:
     """Hand the launcher a claimed timer."""
-    due = await parts.create(in_s)
+    due = await parts.create(in_s, **changes)
     parts.launcher.add(await parts.claim(due), due, parts.heartbeat.replica)
     return due
 
@@ -47,6 +50,18 @@ async def test_timer_is_sent_at_its_instant_and_never_early(parts: Parts) -> Non
     assert len(late_s) == 5
     assert min(late_s) >= 0
     assert max(late_s) < 0.01
+
+
+async def test_further_attempt_is_sent_at_an_instant_of_its_own(parts: Parts) -> None:
+    parts.receivers.reply = 503
+    run(parts)
+    due = await launch(parts, 0, retry=RetryPolicy(max_attempts=2, delays=(5.0,), jitter=0.0))
+    await trio.sleep(3)
+    (again,) = parts.offered
+    parts.launcher.add(await parts.claim(again), due, parts.heartbeat.replica)
+    await trio.sleep(3)
+    first_s, second_s = lateness_s(parts)
+    assert 5 <= second_s - first_s < 5.02
 
 
 async def test_launcher_that_is_woken_just_before_an_instant_waits_for_it(parts: Parts) -> None:

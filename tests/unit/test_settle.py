@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from tests.contract.timers import (
     ALICE,
+    ANSWER,
     BOB,
     FIRST,
     NOW,
@@ -23,12 +24,14 @@ from tests.contract.timers import (
     created,
     failed,
     given_back,
+    record,
+    retried,
 )
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -43,6 +46,7 @@ class Database(MemoryStorage):
         super().__init__(lambda: SOON)
         self.failures: list[Exception] = []
         self.refused: set[TimerId] = set()
+        self.refuses_answers = False
         self.lost_replies = 0
         self.away_until_s = 0.0
         self.sizes: list[int] = []
@@ -56,6 +60,9 @@ class Database(MemoryStorage):
             raise self.failures.pop()
         if self.refused.intersection(settlement.timer_id for settlement in settlements):
             raise RowRefusedError("out of range")
+        told = [attempt for settlement in settlements for attempt in settlement.attempts]
+        if self.refuses_answers and any(attempt.answer for attempt in told):
+            raise RowRefusedError("invalid header")
         if trio.current_time() < self.away_until_s:
             raise StorageUnavailableError("away")
         reply = await super().settle(settlements, now, skip_locked=skip_locked)
@@ -188,6 +195,29 @@ async def test_outcome_that_the_database_refuses_fails_alone_in_plain_words(
         assert str(timer.last_error).startswith("internal error: the outcome could not be stored: ")
         assert [await bench.status(timer_id) for timer_id in good] == [Status.COMPLETED] * 4
         assert sorted(bench.settled) == sorted([bad, *good])
+
+
+@pytest.mark.parametrize(
+    ("settle", "status"),
+    [(completed, Status.COMPLETED), (failed, Status.FAILED), (retried, Status.RETRYING)],
+)
+async def test_outcome_that_is_refused_with_its_answers_is_written_without_them(
+    autojump_clock: MockClock,
+    settle: Callable[[TimerId], Completed | Failed | Retry],
+    status: Status,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        bench.database.refuses_answers = True
+        bad, good = await bench.claimed(), await bench.claimed()
+        outcome = replace(settle(bad), attempts=[record(answer=ANSWER)])
+        bench.settle(outcome)
+        bench.settle(completed(good))
+        await bench.settler.wait_empty()
+        timer = await bench.database.get(bad)
+        assert (timer.status, timer.last_error) == (status, outcome.last_error)
+        assert await bench.database.attempts(bad) == [record()]
+        assert await bench.status(good) is Status.COMPLETED
+        assert sorted(bench.settled) == sorted([bad, good])
 
 
 async def test_outcome_that_is_refused_in_plain_words_as_well_waits_by_itself(
