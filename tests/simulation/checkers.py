@@ -13,19 +13,26 @@ from typing import Final
 
 from tests import promises
 from tests.promises import Ending, Sent
-from tests.simulation.far_end import BRIEF, Behaviour, behaviour_at
-from tests.simulation.history import Asked, History, Life, Request, Send, TimerLog, Trouble, Verdict
-from tests.simulation.world import TAKEOVER_S, second
-from timer_trio.domain.timer import ENDED, Delivery, Status, Timer, TimerSpec, shard_of
+from tests.simulation.far_end import OK, Behaviour
+from tests.simulation.history import Asked, History, Request, Send, TimerLog, Verdict
+from tests.simulation.lateness import behaviour_of, expected_s, is_brief, latest
+from tests.simulation.retry_checkers import (
+    attempts_are_told,
+    budget_holds,
+    fired,
+    gives_up_in_time,
+    has_failed,
+    is_excused,
+    next_due,
+    policy_of,
+    retried_in_time,
+    retrying_has_failed,
+)
+from tests.simulation.world import second
+from timer_trio.domain.timer import ENDED, Delivery, Status, Timer, TimerSpec
 
 ROUNDING_S: Final = 2e-6
 """An instant has microseconds, the world's clock more."""
-PUNCTUAL_S: Final = 0.15
-"""The modelled delays: a create, a claim and a connection, each there and back."""
-SETTLING_S: Final = 0.3
-"""An answer is written within the linger of a group and one call."""
-LOCK_MET_S: Final = 0.15
-"""Who is in one statement with a locked row waits for it once, and for the statement after that."""
 
 
 def never_early(history: History) -> Iterator[str]:
@@ -42,7 +49,7 @@ def hardly_late(history: History) -> Iterator[str]:
             or not is_brief(timer_log)
         ):
             continue
-        due_s = expected_s(history, timer_log, timer_log.row)
+        due_s = expected_s(history, timer_log.row.id, first_request(timer_log, timer_log.row))
         latest_s = latest(history, timer_log, due_s)
         fired_s = first_fired_s(timer_log, timer_log.row)
         if fired_s is None or fired_s > latest_s:
@@ -57,7 +64,7 @@ def acknowledged_holds(history: History) -> Iterator[str]:
             later = timer_log.requests[index:]
             match request.asked, request.verdict:
                 case Asked.CANCEL, Verdict.ACKNOWLEDGED:
-                    yield from _canceled_for_good(timer_log)
+                    yield from _canceled_for_good(timer_log, request)
                 case Asked.UPDATE, Verdict.ACKNOWLEDGED:
                     yield from _fires_as_updated(timer_log, request, later)
                 case ((Asked.UPDATE | Asked.CREATE), Verdict.REFUSED):
@@ -74,13 +81,17 @@ def acknowledged_holds(history: History) -> Iterator[str]:
 
 
 def pending_is_unsent(history: History) -> Iterator[str]:
-    """Who sees a timer pending or canceled may rely on it: nothing was sent."""
+    """Who sees a timer pending may rely on it: nothing was sent.
+
+    So he may who sees it canceled, if it has no policy: of one that has an attempt may have failed.
+    """
     for timer_log in history.timer_logs:
+        unsent = {Status.PENDING} if policy_of(timer_log) else {Status.PENDING, Status.CANCELED}
         for sight in timer_log.sights:
             sent = [send for send in timer_log.sends if send.sent_s < sight.asked_s]
-            if sent and sight.status in {Status.PENDING, Status.CANCELED}:
+            if sent and sight.status in unsent:
                 yield f"{timer_log.number} was seen {sight.status} after it had been sent"
-            answered = any(send.status == 200 for send in timer_log.sends)
+            answered = any(send.status == OK for send in timer_log.sends)
             if sight.status is Status.COMPLETED and not answered:
                 yield f"{timer_log.number} was seen completed without an answer"
 
@@ -102,23 +113,20 @@ def nothing_leaks(history: History) -> Iterator[str]:
 
 
 def sent_once(history: History) -> Iterator[str]:
-    """Nothing is sent again, unless whoever sent it was lost before the outcome was written.
+    """Nothing is sent again, unless it has failed and its policy says so, or who sent it was lost.
 
     That attempts go up is checked here alone: to receivers elsewhere two of them may come in
     another order than they were sent.
     """
-
-    def is_excused(before: Sent, after: Sent) -> bool:
-        return history.was_lost(before.process, before.sent_s, after.sent_s)
-
     sent = sent_of(history)
-    yield from promises.sent_again_with_excuse(sent, is_excused)
     yield from promises.at_most_once(sent)
     yield from promises.one_webhook_id(sent)
-    for name, sends in sent.items():
-        for before, after in pairwise(sends):
+    for timer_log in history.timer_logs:
+        for before, after in pairwise(fired(timer_log)):
+            if not is_excused(history, timer_log, before, after):
+                yield f"{timer_log.number} was sent again: {before}, {after}"
             if after.attempt <= before.attempt:
-                yield f"{name} was sent as attempt {before.attempt} and {after.attempt}"
+                yield f"{timer_log.number} was sent as attempt {before.attempt} and {after.attempt}"
 
 
 def outcome_is_true(history: History) -> Iterator[str]:
@@ -128,7 +136,7 @@ def outcome_is_true(history: History) -> Iterator[str]:
             continue
         row, sends = timer_log.row, timer_log.sends
         answers = [send for send in sends if send.status is not None]
-        delivered = [send for send in answers if send.status == 200]
+        delivered = [send for send in answers if send.status == OK]
         if row.status is Status.COMPLETED and not delivered:
             yield f"{timer_log.number} is completed, and no receiver said so"
         for send in delivered:
@@ -150,6 +158,11 @@ CHECKERS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     nothing_leaks,
     sent_once,
     outcome_is_true,
+    retried_in_time,
+    budget_holds,
+    gives_up_in_time,
+    attempts_are_told,
+    retrying_has_failed,
 )
 
 
@@ -158,82 +171,6 @@ def broken_promises(history: History) -> list[str]:
     return [
         f"{checker.__name__}: {violation}" for checker in CHECKERS for violation in checker(history)
     ]
-
-
-def latest(history: History, timer_log: TimerLog, due_s: float) -> float:
-    """Say when a timer due at `due_s` must have been sent, after the troubles it ran into.
-
-    Who is late because of one trouble may be so because of the next as well: an heir may die. Locks
-    of other timers are none of its own.
-    """
-    punctual_s = PUNCTUAL_S + (
-        LOCK_MET_S if any(each.locks for each in history.timer_logs) else 0.0
-    )
-    latest_s = in_time_s = due_s + punctual_s
-    troubles = [*history.troubles, *timer_log.locks]
-    for trouble in sorted(troubles, key=lambda trouble: trouble.began_s):
-        over_s = recovered_s(history, trouble, timer_log)
-        is_met = trouble.began_s <= latest_s and over_s >= due_s
-        if is_met and (latest_s > in_time_s or concerns(history, trouble, timer_log)):
-            latest_s = max(latest_s, over_s + punctual_s)
-    return latest_s
-
-
-def concerns(history: History, trouble: Trouble, timer_log: TimerLog) -> bool:
-    """Tell whether a timer was in the hands of who has a trouble."""
-    if trouble.process is None:
-        return True
-    took_part = {request.process for request in timer_log.requests} | {
-        send.process for send in timer_log.sends
-    }
-    if trouble.process in took_part:
-        return True
-    timer_id = timer_log.row.id if timer_log.row else None
-    was_held = any(
-        timer_id in loss.held for loss in history.losses if loss.process == trouble.process
-    )
-    return was_held or (timer_id is not None and shard_of(timer_id) in trouble.shards)
-
-
-def recovered_s(history: History, trouble: Trouble, timer_log: TimerLog) -> float:
-    """Say when a timer's trouble is over: who has it goes on, or another one has taken over.
-
-    What a process was still asked for after that it takes up when it goes on.
-    """
-    watchers = [life for life in history.lives.values() if life.process != trouble.process]
-    taken_over_s = min((_taken_over_s(history, trouble, life) for life in watchers), default=inf)
-    was_asked_late = any(
-        request.process == trouble.process and request.answered_s > taken_over_s
-        for request in timer_log.requests
-    )
-    gone_on_s = _gone_on_s(history, trouble)
-    if trouble.process is None or was_asked_late:
-        return gone_on_s
-    return min(gone_on_s, taken_over_s)
-
-
-def _gone_on_s(history: History, trouble: Trouble) -> float:
-    since_s = trouble.ended_s
-    for other in _of(history, trouble.process):
-        if other.began_s <= since_s + trouble.recovery_s and other.ended_s < inf:
-            since_s = max(since_s, other.ended_s)
-    return since_s + trouble.recovery_s
-
-
-def _taken_over_s(history: History, trouble: Trouble, watcher: Life) -> float:
-    """Say when that one has noticed that who has a trouble is dead, and the heirs have read."""
-    since_s = max(trouble.began_s, watcher.began_s)
-    for other in _of(history, watcher.process):
-        if other.blinds and other.began_s <= since_s + TAKEOVER_S:
-            since_s = max(since_s, other.ended_s)
-    return since_s + TAKEOVER_S if since_s + TAKEOVER_S < watcher.ended_s else inf
-
-
-def _of(history: History, process: str | None) -> list[Trouble]:
-    """List the troubles that a process has, alone or with everybody, or all; as they begin."""
-    every = process is None
-    troubles = [each for each in history.troubles if every or each.process in {None, process}]
-    return sorted(troubles, key=lambda trouble: trouble.began_s)
 
 
 def sent_of(history: History) -> dict[str, list[Sent]]:
@@ -265,14 +202,6 @@ def spec_sent(timer_log: TimerLog, send: Send) -> TimerSpec:
     return timer_log.requests[send.version].spec
 
 
-def is_brief(timer_log: TimerLog) -> bool:
-    return all(behaviour_of(request.spec) in BRIEF for request in timer_log.requests)
-
-
-def behaviour_of(spec: TimerSpec) -> Behaviour:
-    return behaviour_at(spec.callback.url.host)
-
-
 def request_of(timer_log: TimerLog, row: Timer) -> Request:
     """Find the request that the row has come to."""
     return next(
@@ -283,23 +212,16 @@ def request_of(timer_log: TimerLog, row: Timer) -> Request:
     )
 
 
-def expected_s(history: History, timer_log: TimerLog, row: Timer) -> float:
-    """Say when a timer is to fire: what a lost reply or hint has hidden a loader finds later."""
-    request = request_of(timer_log, row)
-    known_s, due_s = request.answered_s, second(row.spec.execute_at)
-    if request.verdict is Verdict.UNKNOWN:
-        known_s += history.interval_s
-    for unheard in history.unheard:
-        is_meant = row.id in unheard.timers or shard_of(row.id) in unheard.shards
-        if is_meant and unheard.at_s <= due_s:
-            known_s = max(known_s, unheard.at_s + history.interval_s)
-    return max(due_s, known_s)
+def first_request(timer_log: TimerLog, row: Timer) -> Request:
+    """Find the request as which a timer was first sent; that which the row has come to if never."""
+    tries = fired(timer_log)
+    return timer_log.requests[tries[0].version] if tries else request_of(timer_log, row)
 
 
 def first_fired_s(timer_log: TimerLog, row: Timer) -> float | None:
     """Say when a timer was first sent, or ended without that."""
-    if timer_log.sends:
-        return timer_log.sends[0].sent_s
+    if tries := fired(timer_log):
+        return tries[0].fired_s
     if row.status in ENDED:
         return second(row.executed_at or row.updated_at)
     return None
@@ -312,9 +234,14 @@ def not_asked_to_cancel(timer_log: TimerLog) -> bool:
     )
 
 
-def _canceled_for_good(timer_log: TimerLog) -> Iterator[str]:
-    versions = [send.version for send in timer_log.sends]
-    yield from promises.canceled_is_not_sent(str(timer_log.number), versions)
+def _canceled_for_good(timer_log: TimerLog, request: Request) -> Iterator[str]:
+    tries = fired(timer_log)
+    if policy_of(timer_log):
+        # What was sent before has failed, and the timer was retrying.
+        if any(not has_failed(timer_log, one) for one in tries):
+            yield f"{timer_log.number} was canceled, though it was sent and has not failed"
+        tries = [one for one in tries if one.fired_s > request.answered_s]
+    yield from promises.canceled_is_not_sent(str(timer_log.number), [one.version for one in tries])
     if timer_log.row is None or timer_log.row.status is not Status.CANCELED:
         yield f"{timer_log.number} is not canceled, though that was acknowledged"
 
@@ -325,23 +252,46 @@ def _fires_as_updated(timer_log: TimerLog, request: Request, later: list[Request
         for each in later
         if each.asked is Asked.UPDATE and each.verdict is not Verdict.REFUSED
     }
-    if any(send.sent_s < request.asked_s for send in timer_log.sends):
+    since_s = request.asked_s
+    if policy_of(timer_log):
+        # An attempt that was under way when it was asked for may have failed before it was written.
+        since_s = request.answered_s
+    elif any(send.sent_s < request.asked_s for send in timer_log.sends):
         yield f"{timer_log.number} was sent before version {request.version} was acknowledged"
-    later_versions = [send.version for send in timer_log.sends if send.sent_s >= request.asked_s]
+    later_versions = [send.version for send in timer_log.sends if send.sent_s >= since_s]
     yield from promises.sent_as_told(str(timer_log.number), later_versions, allowed)
+
+
+def _is_missed_without_need(history: History, timer_log: TimerLog, row: Timer) -> bool:
+    if row.spec.misfire_grace_s is None:
+        return True
+    request, tries = request_of(timer_log, row), fired(timer_log)
+    due_s, latest_due_s = second(row.spec.execute_at), expected_s(history, row.id, request)
+    if policy_of(timer_log) and tries and has_failed(timer_log, tries[-1]):
+        due = next_due(history, timer_log, tries[-1], request.version)
+        due_s, latest_due_s = due.earliest_s, due.latest_s
+    over_s = due_s + row.spec.misfire_grace_s
+    lost = any(history.was_lost(one.process, one.began_s) for one in tries)
+    in_time = latest(history, timer_log, latest_due_s) < over_s
+    return is_brief(timer_log) and in_time and not lost
+
+
+def _gives_up_s(timer_log: TimerLog, row: Timer) -> float:
+    """Say before which instant its policy does not give up."""
+    policy = policy_of(timer_log)
+    if policy is None or policy.give_up_after_s is None:
+        return inf
+    return second(first_request(timer_log, row).spec.execute_at) + policy.give_up_after_s
 
 
 def _failed_truly(history: History, timer_log: TimerLog, row: Timer) -> Iterator[str]:
     words = row.last_error or ""
     if words.startswith("missed"):
-        if row.spec.misfire_grace_s is None:
-            yield f"{timer_log.number} has no grace to miss: {words}"
-        else:
-            over_s = second(row.spec.execute_at) + row.spec.misfire_grace_s
-            lost = any(history.was_lost(send.process, send.sent_s) for send in timer_log.sends)
-            in_time = latest(history, timer_log, expected_s(history, timer_log, row)) < over_s
-            if is_brief(timer_log) and in_time and not lost:
-                yield f"{timer_log.number} was missed without need: {words}"
+        if _is_missed_without_need(history, timer_log, row):
+            yield f"{timer_log.number} was missed without need: {words}"
+    elif words.startswith("gave up"):
+        if second(row.updated_at) < _gives_up_s(timer_log, row):
+            yield f"{timer_log.number} was given up without need: {words}"
     elif words.startswith("outcome unknown"):
         if not history.losses:
             yield f"{timer_log.number} has an unknown outcome, and nobody died"

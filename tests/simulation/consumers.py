@@ -20,6 +20,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
     TimerNotFoundError,
 )
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     CallbackSpec,
     Delivery,
@@ -48,6 +49,7 @@ def spec_of(
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     timeout_s: float = 3.0,
     grace_s: float | None = 300.0,
+    retry: RetryPolicy | None = None,
 ) -> TimerSpec:
     """Say what a consumer wants; its payload tells the timer and the version."""
     return TimerSpec(
@@ -62,6 +64,7 @@ def spec_of(
         ),
         metadata=None,
         misfire_grace_s=grace_s,
+        retry=retry,
     )
 
 
@@ -87,6 +90,7 @@ class Consumer:
         delivery: Delivery = Delivery.AT_LEAST_ONCE,
         timeout_s: float = 3.0,
         grace_s: float | None = 300.0,
+        retry: RetryPolicy | None = None,
         under_way_s: float | None = None,
     ) -> None:
         """Ask for a timer; `under_way_s`: in an import, that long after it was given its id."""
@@ -100,6 +104,7 @@ class Consumer:
             delivery=delivery,
             timeout_s=timeout_s,
             grace_s=grace_s,
+            retry=retry,
         )
 
         async def create(replica: Replica) -> None:
@@ -115,21 +120,24 @@ class Consumer:
 
         await self._ask(Asked.CREATE, spec, create)
 
-    async def update(self, *, in_s: float, behaviour: Behaviour | None = None) -> None:
-        """Ask for another time, and another payload, and it may be another receiver."""
+    async def update(self, *, in_s: float | None, behaviour: Behaviour | None = None) -> None:
+        """Ask for another payload, and it may be another time and another receiver.
+
+        `in_s` None leaves the time: only for who `knows` what it is.
+        """
         number = self.timer_log.number
         version = len(self.timer_log.requests)
-        change: SpecChange = {
-            "execute_at": self._world.now() + timedelta(seconds=in_s),
-            "callback_payload": payload_of(number, version),
-        }
+        change: SpecChange = {"callback_payload": payload_of(number, version)}
+        if in_s is not None:
+            change["execute_at"] = self._world.now() + timedelta(seconds=in_s)
         if behaviour is not None:
             change["callback_url"] = read_url(url_of(behaviour))
 
         async def update(replica: Replica) -> None:
             await replica._intake.update(self._id(), change)
 
-        await self._ask(Asked.UPDATE, changed(self._wanted(), change), update)
+        spec = changed(self._wanted(), change)
+        await self._ask(Asked.UPDATE, spec, update, moves=in_s is not None)
 
     async def cancel(self) -> None:
         async def cancel(replica: Replica) -> None:
@@ -144,10 +152,23 @@ class Consumer:
             timer = await process.request(lambda replica: replica._database.storage.get(self._id()))
         except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
             return
-        self.timer_log.sights.append(Sight(status=timer.status, asked_s=asked_s))
+        answered_s = trio.current_time()
+        self.timer_log.sights.append(
+            Sight(status=timer.status, asked_s=asked_s, answered_s=answered_s)
+        )
+
+    @property
+    def knows(self) -> bool:
+        """Whether nothing is in doubt of all that was asked for."""
+        return all(request.verdict is not Verdict.UNKNOWN for request in self.timer_log.requests)
 
     async def _ask(
-        self, asked: Asked, spec: TimerSpec, call: Callable[[Replica], Awaitable[None]]
+        self,
+        asked: Asked,
+        spec: TimerSpec,
+        call: Callable[[Replica], Awaitable[None]],
+        *,
+        moves: bool = True,
     ) -> None:
         process = await self._world.any_process()
         version = len(self.timer_log.requests)
@@ -157,6 +178,7 @@ class Consumer:
             spec=spec,
             asked_s=trio.current_time(),
             process=process.name,
+            moves=moves,
         )
         self.timer_log.requests.append(request)
         try:

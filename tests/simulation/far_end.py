@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -11,9 +13,13 @@ from typing import Final
 import trio
 
 from tests.simulation.faults import POISON, Thread
-from tests.simulation.history import Send
+from tests.simulation.history import Ending, Send, Try
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
+
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+"""The begin of the world."""
+OK: Final = 200
 
 
 class Behaviour(StrEnum):
@@ -32,10 +38,26 @@ class Behaviour(StrEnum):
     CLOSING = "closing"
     SILENT = "silent"
     DEAD = "dead"
+    FAILING = "failing"
+    DOWN = "down"
+    BUSY = "busy"
+    GONE = "gone"
+    FINAL = "final"
 
 
+SICK: Final = frozenset({Behaviour.FAILING, Behaviour.DOWN, Behaviour.BUSY})
+"""They fail for SICK_S, recover for as long, and so on."""
+RETRIED: Final = (*sorted(SICK), Behaviour.ERROR, Behaviour.REFUSED)
+"""What further attempts are made of, of some for nothing."""
 BRIEF: Final = frozenset(
-    {Behaviour.FAST, Behaviour.ERROR, Behaviour.REFUSED, Behaviour.BROKEN, Behaviour.POISON}
+    {
+        *RETRIED,
+        Behaviour.FAST,
+        Behaviour.BROKEN,
+        Behaviour.POISON,
+        Behaviour.GONE,
+        Behaviour.FINAL,
+    }
 )
 """They hold a slot for a moment only, so their timers never wait for one."""
 
@@ -43,6 +65,11 @@ CONNECT_S: Final = 0.005
 FAST_S: Final = 0.02
 CLOSES_S: Final = 0.2
 SLOW_S: Final = 6.0
+SICK_S: Final = 3.0
+PUT_OFF_S: Final = (0, 1, 2, 4)
+"""What busy receivers ask for."""
+BODY: Final = b"no"
+"""What comes with an answer that is none of 2xx."""
 
 
 def url_of(behaviour: Behaviour, place: int = 0) -> str:
@@ -58,49 +85,80 @@ class FarEnd:
     """The receivers as one process reaches them."""
 
     def __init__(
-        self, *, process: str, thread: Thread, random: Random, on_send: Callable[[int, Send], None]
+        self,
+        *,
+        process: str,
+        thread: Thread,
+        random: Random,
+        on_try: Callable[[int, Try], None],
+        on_send: Callable[[int, Send], None],
     ) -> None:
         self._process = process
         self._thread = thread
         self._random = random
+        self._on_try = on_try
         self._on_send = on_send
 
     async def send(self, request: Request, permit: Permit) -> Answer:
+        _, _, headers = read_head(request)
+        payload = json.loads(request.body)
+        one = Try(
+            process=self._process,
+            timer_id=headers["X-Timer-Id"],
+            attempt=int(headers["X-Timer-Attempt"]),
+            version=payload["version"],
+            began_s=trio.current_time(),
+        )
+        self._on_try(payload["number"], one)
+        try:
+            answer = await self._send(request, permit, one)
+        except TransportError as error:
+            if one.sent_s is not None or not isinstance(error, WithheldError):
+                one.ending = Ending.UNREACHABLE
+            raise
+        except trio.Cancelled:
+            one.ending = Ending.BROKEN_OFF
+            raise
+        finally:
+            one.ended_s = trio.current_time()
+        one.ending = Ending.DELIVERED if answer.status == OK else Ending.REJECTED
+        return answer
+
+    async def _send(self, request: Request, permit: Permit, one: Try) -> Answer:
         behaviour = behaviour_at(request.endpoint.host)
         await self._connect(behaviour)
         if not permit.may_send():
             raise WithheldError("this replica may not send any more")
-        send = self._begin(request)
+        send = self._begin(request, one)
         if behaviour is Behaviour.CLOSING:
             await trio.sleep(CLOSES_S)
             if not permit.may_send():
                 raise WithheldError("this replica may not send any more")
             raise TransportError("connection refused by 192.0.2.3:80")
-        status = await self._answer(behaviour)
-        send.status = status
+        send.status = one.status = await self._answer(behaviour)
         await self._thread.pass_point("callback answered")
-        return Answer(status, (), b"")
+        return Answer(send.status, self._advice(behaviour, one), b"" if send.status == OK else BODY)
 
     async def _connect(self, behaviour: Behaviour) -> None:
         await trio.sleep(self._random.uniform(0.0, CONNECT_S))
         if behaviour is Behaviour.DEAD:
             await trio.sleep_forever()
-        if behaviour is Behaviour.REFUSED:
+        if behaviour is Behaviour.REFUSED or (behaviour is Behaviour.DOWN and is_sick()):
             raise TransportError("connection refused by 192.0.2.1:80")
         await self._thread.pass_point("callback connected")
 
-    def _begin(self, request: Request) -> Send:
+    def _begin(self, request: Request, one: Try) -> Send:
         _, _, headers = read_head(request)
-        payload = json.loads(request.body)
         send = Send(
             process=self._process,
-            timer_id=headers["X-Timer-Id"],
-            attempt=int(headers["X-Timer-Attempt"]),
-            version=payload["version"],
+            timer_id=one.timer_id,
+            attempt=one.attempt,
+            version=one.version,
             webhook_id=headers["webhook-id"],
             sent_s=trio.current_time(),
         )
-        self._on_send(payload["number"], send)
+        one.sent_s = send.sent_s
+        self._on_send(json.loads(request.body)["number"], send)
         return send
 
     async def _answer(self, behaviour: Behaviour) -> int:
@@ -109,8 +167,36 @@ class FarEnd:
         await trio.sleep(
             self._random.uniform(0.0, SLOW_S if behaviour is Behaviour.SLOW else FAST_S)
         )
-        if behaviour is Behaviour.BROKEN:
-            raise TransportError("connection reset by 192.0.2.2:80")
-        if behaviour is Behaviour.POISON:
-            raise TransportError(f"connection to {POISON} broke")
-        return 500 if behaviour is Behaviour.ERROR else 200
+        match behaviour:
+            case Behaviour.BROKEN:
+                raise TransportError("connection reset by 192.0.2.2:80")
+            case Behaviour.POISON:
+                raise TransportError(f"connection to {POISON} broke")
+            case Behaviour.ERROR | Behaviour.FINAL:
+                return 500
+            case Behaviour.GONE:
+                return 410
+            case Behaviour.FAILING | Behaviour.BUSY if is_sick():
+                return 503
+            case _:
+                return OK
+
+    def _advice(self, behaviour: Behaviour, one: Try) -> Sequence[tuple[bytes, bytes]]:
+        """Say whether and when to try again, and note it."""
+        one.is_final = behaviour in {Behaviour.GONE, Behaviour.FINAL}
+        if behaviour is Behaviour.FINAL:
+            return ((b"X-Timer-Retry", b"no"),)
+        if behaviour is not Behaviour.BUSY or one.status == OK:
+            return ()
+        put_off_s = self._random.choice(PUT_OFF_S)
+        one.not_before_s = trio.current_time() + put_off_s
+        if self._random.random() < 0.5:
+            return ((b"Retry-After", str(put_off_s).encode()),)
+        date = (START + timedelta(seconds=one.not_before_s)).replace(microsecond=0)
+        one.not_before_s = (date - START).total_seconds()
+        return ((b"retry-after", format_datetime(date, usegmt=True).encode()),)
+
+
+def is_sick() -> bool:
+    """Whether receivers that recover and fall ill again are ill now."""
+    return int(trio.current_time() // SICK_S) % 2 == 0

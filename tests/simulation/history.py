@@ -5,9 +5,11 @@ Instants are seconds of the world's clock, which is the database's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.timer import Status, Timer, TimerId, TimerSpec
 
 
@@ -29,7 +31,10 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """Something a consumer asked for; `version` marks the payload that would be sent from then."""
+    """Something a consumer asked for; `version` marks the payload that would be sent from then.
+
+    `moves`: it names an instant.
+    """
 
     asked: Asked
     version: int
@@ -39,6 +44,7 @@ class Request:
     """Which process was asked."""
     answered_s: float = float("inf")
     verdict: Verdict = Verdict.UNKNOWN
+    moves: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,25 +60,68 @@ class Send:
     status: int | None = None
 
 
+class Ending(StrEnum):
+    """How a try ended, as far as a receiver or the network can tell."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    UNREACHABLE = "unreachable"
+    BROKEN_OFF = "broken off"
+
+
+@dataclass(slots=True, kw_only=True)
+class Try:
+    """A callback that a process began; what went out of it is a Send, too.
+
+    `is_held`: the process held the timer then; one that was swept while it froze does not.
+    `ended_s` is when it heard how it ended. `not_before_s` and `is_final` are what the answer said
+    of another try.
+    """
+
+    process: str
+    timer_id: str
+    attempt: int
+    version: int
+    began_s: float
+    is_held: bool = True
+    sent_s: float | None = None
+    ended_s: float = float("inf")
+    ending: Ending | None = None
+    status: int | None = None
+    not_before_s: float | None = None
+    is_final: bool = False
+
+    @property
+    def fired_s(self) -> float:
+        """When its first byte went out; when it began if none did."""
+        return self.began_s if self.sent_s is None else self.sent_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """A consumer looked at its timer and saw this status."""
 
     status: Status
     asked_s: float
+    answered_s: float = float("inf")
 
 
 @dataclass(slots=True)
 class TimerLog:
-    """One timer from its creation to its end; `row` is what the database holds at the very end."""
+    """One timer from its creation to its end.
+
+    `row` and `attempts` are what the database holds at the very end.
+    """
 
     number: int
     requests: list[Request] = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     locks: list[Trouble] = field(default_factory=list)
     """When somebody locked its row."""
     row: Timer | None = None
+    attempts: Sequence[AttemptRecord] = ()
 
     @property
     def created(self) -> Request:

@@ -9,15 +9,18 @@ from typing import Final
 import trio
 
 from tests.simulation.consumers import Consumer
-from tests.simulation.far_end import Behaviour
+from tests.simulation.far_end import RETRIED, Behaviour
 from tests.simulation.faults import Away, Fault, Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, Process, World, run_world
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery
 
 SPAN_S: Final = 40.0
 """In which consumers act and things go wrong."""
 TIMERS: Final = 40
+RETRYING_SHARE: Final = 0.4
+"""Of the timers so many have a policy."""
 FLEET_SPAN_S: Final = 25.0
 """In a fleet things go wrong so often that less time tells as much."""
 FLEET: Final = 5
@@ -177,18 +180,35 @@ async def _consume(world: World, climax_s: float, span_s: float) -> None:
     if random.random() < 0.5:
         # What is in the middle of something when it goes wrong shows most.
         in_s = max(0.0, climax_s + random.uniform(-0.3, 0.3) - trio.current_time())
+    retry = _policy(random) if random.random() < RETRYING_SHARE else None
+    healthy = RETRIED if retry else (Behaviour.FAST,)
     await consumer.create(
         in_s=in_s,
-        behaviour=random.choice(list(Behaviour)) if random.random() < 0.5 else Behaviour.FAST,
-        delivery=random.choice(list(Delivery)),
+        behaviour=random.choice(list(Behaviour) if random.random() < 0.5 else healthy),
+        delivery=random.choice([*Delivery, Delivery.AT_LEAST_ONCE] if retry else list(Delivery)),
         timeout_s=random.choice([0.5, 3.0, 12.0, 30.0]),
         grace_s=random.choice([1.0, 300.0, None]),
+        retry=retry,
     )
     near_s = trio.current_time() + max(0.0, in_s - random.choice([0.0, 0.05, 0.15, 0.3, 2.0]))
+    if retry:
+        # Between two attempts there is more to be met than before the first.
+        near_s += random.choice([0.0, 0.3, 0.6, 1.0, 3.0])
     for _ in range(random.choice([0, 0, 1, 1, 2, 4])):
         await trio.sleep_until(near_s + random.uniform(-0.05, 0.15))
         if consumer.timer_id is not None:
             near_s = trio.current_time() + await _change(world, consumer)
+
+
+def _policy(random: Random) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=random.choice([2, 3, 4]),
+        delays=random.choice([(0.2,), (0.5, 1.0), (1.0, 3.0), (5.0,), None]),
+        initial_delay_s=random.choice([0.2, 0.7]),
+        max_delay_s=random.choice([1.0, 5.0]),
+        jitter=random.choice([0.0, 0.2, 1.0]),
+        give_up_after_s=random.choice([None, None, 2.0, 8.0]),
+    )
 
 
 async def _change(world: World, consumer: Consumer) -> float:
@@ -199,7 +219,8 @@ async def _change(world: World, consumer: Consumer) -> float:
             spans_s = [(0.0, 0.0), (0.2, 0.2), (0.0, 1.0), (3.0, 9.0), (0.0, 20.0)]
             in_s = random.uniform(*random.choice(spans_s))
             behaviour = random.choice(list(Behaviour)) if random.random() < 0.2 else None
-            await consumer.update(in_s=in_s, behaviour=behaviour)
+            stays = consumer.knows and random.random() < 0.2
+            await consumer.update(in_s=None if stays else in_s, behaviour=behaviour)
             return max(0.0, in_s - random.choice([0.0, 0.1, 0.3]))
         case "cancel":
             await consumer.cancel()

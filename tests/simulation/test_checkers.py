@@ -21,11 +21,23 @@ from tests.simulation.checkers import (
     sent_once,
 )
 from tests.simulation.history import History
+from tests.simulation.retry_checkers import (
+    attempts_are_told,
+    budget_holds,
+    gives_up_in_time,
+    retried_in_time,
+    retrying_has_failed,
+)
 from tests.simulation.scenarios import Scenario, random_history
 from tests.simulation.world import Build
 from timer_trio.delivery import loader
+from timer_trio.delivery.firer import Firer
+from timer_trio.domain import settlement
+from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.membership import LeaseTimes, ReplicaStats
-from timer_trio.domain.settlement import Completed, Failed, Settlement
+from timer_trio.domain.outcome import CallbackOutcome, TimedOut, Unreachable
+from timer_trio.domain.retry import Advice
+from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import (
     DueTimer,
@@ -33,6 +45,7 @@ from timer_trio.domain.timer import (
     ReplicaId,
     SpecChange,
     Status,
+    Timer,
     TimerId,
     TimerSummary,
 )
@@ -196,6 +209,121 @@ class OptimisticSettle(MemoryStorage):
         return await super().settle(better, now, **how)
 
 
+class Retries(MemoryStorage):
+    """Writes of each retry what `_instead` makes of it."""
+
+    async def settle(
+        self, settlements: Sequence[Settlement], now: datetime, **how: Any
+    ) -> Sequence[bool | None]:
+        written = [self._instead(each) if isinstance(each, Retry) else each for each in settlements]
+        return await super().settle(written, now, **how)
+
+    def _instead(self, retry: Retry) -> Settlement:
+        raise NotImplementedError
+
+
+class HastyRetry(Retries):
+    """Has it due at once."""
+
+    def _instead(self, retry: Retry) -> Settlement:
+        return replace(retry, due_at=retry.executed_at)
+
+
+class LazyRetry(Retries):
+    """Has it due some seconds later."""
+
+    def _instead(self, retry: Retry) -> Settlement:
+        return replace(retry, due_at=retry.due_at + timedelta(seconds=3))
+
+
+class EndlessRetry(Retries):
+    """Counts no failure but the first."""
+
+    def _instead(self, retry: Retry) -> Settlement:
+        return replace(
+            retry, failures=1, due_at=max(retry.due_at, retry.executed_at + timedelta(seconds=2))
+        )
+
+
+class MissingRetry(Retries):
+    """Ends it."""
+
+    def _instead(self, retry: Retry) -> Settlement:
+        return Failed(
+            timer_id=retry.timer_id,
+            claim=retry.claim,
+            is_begun=True,
+            executed_at=retry.executed_at,
+            last_error=retry.last_error,
+            attempts=retry.attempts,
+        )
+
+
+class UncountedRetry(MemoryStorage):
+    """Gives every attempt the number of the first."""
+
+    def _put(self, row: Row) -> None:
+        if row.timer.status is Status.EXECUTING and row.failures:
+            row = replace(row, timer=replace(row.timer, attempt=1), settled_attempts=0)
+        super()._put(row)
+
+
+class DeafCancel(MemoryStorage):
+    """Says of a retrying timer that it is canceled, and has it canceled after its next attempt."""
+
+    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+        if self._row(timer_id).timer.status is Status.RETRYING:
+            return summary_of(self._row(timer_id).timer)
+        return await super().cancel(timer_id, now)
+
+
+class ForgetfulUpdateOfRetrying(MemoryStorage):
+    """Sends what it was to send before."""
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        if self._row(timer_id).timer.status is Status.RETRYING:
+            payload = self._row(timer_id).timer.spec.callback.payload
+            change = {**change, "callback_payload": payload}
+        return await super().update(timer_id, change, now)
+
+
+class StubbornUpdateOfRetrying(MemoryStorage):
+    """Leaves the next attempt when it was."""
+
+    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+        due_at = self._row(timer_id).due_at
+        was_retrying = self._row(timer_id).timer.status is Status.RETRYING
+        summary = await super().update(timer_id, change, now)
+        if was_retrying:
+            self._put(replace(self._row(timer_id), due_at=due_at))
+        return summary
+
+
+class ForgetfulAttempts(MemoryStorage):
+    """Keeps of all attempts that a settlement tells of the last one."""
+
+    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
+        return (await super().attempts(timer_id))[:1]
+
+
+class DoubledAttempts(MemoryStorage):
+    """Writes them again when a settlement comes again."""
+
+    def _settle(self, settlement: Settlement, now: datetime) -> bool | None:
+        if self._row(settlement.timer_id).claim == settlement.claim_after:
+            self._attempts.setdefault(settlement.timer_id, []).extend(settlement.attempts)
+        return super()._settle(settlement, now)
+
+
+class RetryingTooSoon(MemoryStorage):
+    """Shows a timer that somebody has claimed for the first time as retrying."""
+
+    async def get(self, timer_id: TimerId) -> Timer:
+        timer = await super().get(timer_id)
+        is_first = timer.status is Status.EXECUTING and timer.attempt == 1
+        return replace(timer, status=Status.RETRYING) if is_first else timer
+
+
 class SilentClaim(MemoryStorage):
     """Does not say which rows it skipped."""
 
@@ -243,6 +371,18 @@ class SilentSweep(MemoryStorage):
         (GreedyClaim, sent_once, Scenario.FLEET),
         (CarelessSettle, sent_once, Scenario.FREEZE),
         (OptimisticSettle, outcome_is_true, Scenario.CALM),
+        (HastyRetry, retried_in_time, Scenario.CALM),
+        (LazyRetry, retried_in_time, Scenario.CALM),
+        (EndlessRetry, budget_holds, Scenario.CALM),
+        (EndlessRetry, gives_up_in_time, Scenario.CALM),
+        (MissingRetry, budget_holds, Scenario.CALM),
+        (UncountedRetry, sent_once, Scenario.CALM),
+        (DeafCancel, acknowledged_holds, Scenario.CALM),
+        (ForgetfulUpdateOfRetrying, acknowledged_holds, Scenario.CALM),
+        (StubbornUpdateOfRetrying, retried_in_time, Scenario.CALM),
+        (ForgetfulAttempts, attempts_are_told, Scenario.CALM),
+        (DoubledAttempts, attempts_are_told, Scenario.CALM),
+        (RetryingTooSoon, retrying_has_failed, Scenario.CALM),
         (SilentClaim, hardly_late, Scenario.LOCKS),
         (StubbornClaim, hardly_late, Scenario.LOCKS),
         (SilentSettle, nothing_lost, Scenario.LOCKS),
@@ -253,6 +393,30 @@ def test_broken_storage_is_found_out(
     storage: type[MemoryStorage], checker: Checker, scenario: Scenario
 ) -> None:
     assert_found_out(checker, scenario, Build(storage=storage))
+
+
+def test_answer_that_is_not_heeded_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settlement, "advice_of", lambda *_: Advice())
+    assert_found_out(retried_in_time, Scenario.CALM)
+    assert_found_out(sent_once, Scenario.CALM)
+
+
+def test_attempt_that_is_taken_for_unsent_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def corrected(_: Firer, outcome: CallbackOutcome, **__: bool) -> CallbackOutcome:
+        if isinstance(outcome, Unreachable | TimedOut):
+            return replace(outcome, is_unsent=True)
+        return outcome
+
+    monkeypatch.setattr(Firer, "_corrected", corrected)
+    assert_found_out(sent_once, Scenario.CALM)
+
+
+def test_retry_that_is_left_to_the_loader_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled(firer: Firer, settlement: Settlement, _: DueTimer) -> None:
+        firer._agenda.let_go(settlement.timer_id)
+
+    monkeypatch.setattr(Firer, "_settled", settled)
+    assert_found_out(retried_in_time, Scenario.CALM)
 
 
 def test_missing_fence_is_found_out() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 import trio
 
@@ -11,16 +13,19 @@ from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.history import History
 from tests.simulation.world import World, run_world
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery
 
 SEED = 7
+OFTEN: Final = RetryPolicy(max_attempts=6, delays=(0.6,))
+SELDOM: Final = RetryPolicy(max_attempts=2, delays=(5.0,))
 
 
 def history_with(nth: dict[int, Fault], calls: list[str]) -> History:
     async def script(world: World) -> None:
         process = await world.start_process()
         async with trio.open_nursery() as nursery:
-            for consume in (_fire, _fire_at_most_once, _fail, _move, _cancel):
+            for consume in STORIES:
                 nursery.start_soon(consume, world)
         await world.settled()
         calls[:] = process.storage.calls
@@ -71,6 +76,39 @@ async def _move(world: World) -> None:
         await consumer.update(in_s=2.0, behaviour=Behaviour.ERROR)
 
 
+async def _retry(world: World) -> None:
+    await trio.sleep(0.3)
+    await Consumer(world).create(in_s=0.1, behaviour=Behaviour.FAILING, retry=OFTEN)
+
+
+async def _retry_at_most_once(world: World) -> None:
+    """It is refused at first, so nothing is sent before the receiver recovers."""
+    await trio.sleep(0.35)
+    once = Delivery.AT_MOST_ONCE
+    await Consumer(world).create(in_s=0.1, behaviour=Behaviour.DOWN, retry=OFTEN, delivery=once)
+
+
+async def _move_between_two_attempts(world: World) -> None:
+    await trio.sleep(0.4)
+    consumer = Consumer(world)
+    await consumer.create(in_s=0.1, behaviour=Behaviour.ERROR, retry=SELDOM)
+    await trio.sleep(0.8)
+    if consumer.timer_id is not None:
+        await consumer.look()
+        await consumer.update(in_s=None if consumer.knows else 1.0)
+        await consumer.update(in_s=1.0, behaviour=Behaviour.FAST)
+
+
+async def _cancel_between_two_attempts(world: World) -> None:
+    await trio.sleep(0.45)
+    consumer = Consumer(world)
+    await consumer.create(in_s=0.1, behaviour=Behaviour.ERROR, retry=SELDOM)
+    await trio.sleep(0.8)
+    if consumer.timer_id is not None:
+        await consumer.cancel()
+        await consumer.look()
+
+
 async def _cancel(world: World) -> None:
     await trio.sleep(0.45)
     consumer = Consumer(world)
@@ -79,3 +117,16 @@ async def _cancel(world: World) -> None:
     if consumer.timer_id is not None:
         await consumer.cancel()
         await consumer.look()
+
+
+STORIES: Final = (
+    _fire,
+    _fire_at_most_once,
+    _fail,
+    _move,
+    _cancel,
+    _retry,
+    _retry_at_most_once,
+    _move_between_two_attempts,
+    _cancel_between_two_attempts,
+)

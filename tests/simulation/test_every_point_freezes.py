@@ -16,6 +16,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.world import Build, World, run_world
 from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery
 
 SEEDS = (11, 12, 13)
@@ -32,6 +33,8 @@ def history_with(seed: int, build: Build, points: list[str]) -> History:
             for delivery in Delivery:
                 for behaviour in (Behaviour.FAST, Behaviour.ERROR, Behaviour.SLOW):
                     nursery.start_soon(_fire, world, delivery, behaviour)
+                for behaviour in (Behaviour.FAILING, Behaviour.DOWN):
+                    nursery.start_soon(_retry, world, delivery, behaviour)
         await trio.sleep_until(ACTION_S)
         points[:] = world.processes[0].points
         await world.settled()
@@ -44,6 +47,12 @@ async def _fire(world: World, delivery: Delivery, behaviour: Behaviour) -> None:
     await consumer.create(in_s=0.4, delivery=delivery, behaviour=behaviour, timeout_s=30.0)
     if consumer.timer_id is not None:
         await consumer.update(in_s=0.3)
+
+
+async def _retry(world: World, delivery: Delivery, behaviour: Behaviour) -> None:
+    consumer = Consumer(world)
+    policy = RetryPolicy(max_attempts=3, delays=(0.4, 2.0), jitter=0.0)
+    await consumer.create(in_s=0.4, delivery=delivery, behaviour=behaviour, retry=policy)
 
 
 @pytest.mark.parametrize("frozen_s", [3.5, 10.0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.simulation.checkers import behaviour_of, broken_promises, hardly_late
+from tests.simulation.checkers import broken_promises, hardly_late
 from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Faults
 from tests.simulation.history import History
+from tests.simulation.lateness import behaviour_of
 from tests.simulation.world import Build, World, run_world, second
 from timer_trio.config import Settings
 from timer_trio.domain.slots import Slots

@@ -12,8 +12,9 @@ from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Faults
-from tests.simulation.history import History
+from tests.simulation.history import History, Verdict
 from tests.simulation.world import Build, World, run_world
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery, DueTimer
 from timer_trio.storage import ClaimReply
 from timer_trio.storage.memory import MemoryStorage
@@ -40,8 +41,17 @@ class SlowClaim(MemoryStorage):
         return reply
 
 
+class SlowSettle(MemoryStorage):
+    """Settles at once, and answers late."""
+
+    async def settle(self, *asked: Any, **how: Any) -> Sequence[bool | None]:
+        answers = await super().settle(*asked, **how)
+        await trio.sleep(HELD_BACK_S)
+        return answers
+
+
 def assert_harmless(
-    storage: type[MemoryStorage], race: Callable[[World], Awaitable[None]]
+    storage: type[MemoryStorage], race: Callable[[World], Awaitable[None]], *, times: int = 1
 ) -> History:
     async def script(world: World) -> None:
         process = await world.start_process()
@@ -51,7 +61,7 @@ def assert_harmless(
 
     history = run_world(1, Faults(delay_s=0.0), script, Build(storage=storage))
     assert not broken_promises(history)
-    assert all(len(timer_log.sends) == 1 for timer_log in history.timer_logs)
+    assert all(len(timer_log.sends) == times for timer_log in history.timer_logs)
     return history
 
 
@@ -98,6 +108,23 @@ def test_timer_moved_beyond_the_window_while_it_is_claimed_fires_then() -> None:
         await trio.sleep(990.0)
 
     assert_harmless(SlowClaim, race)
+
+
+@pytest.mark.parametrize("in_s", [1.0, 15.0])
+def test_update_outlives_the_settle_of_the_attempt_before_it(in_s: float) -> None:
+    """It comes when the timer is retrying, and before its replica has heard of that."""
+
+    async def race(world: World) -> None:
+        consumer = Consumer(world)
+        policy = RetryPolicy(max_attempts=2, delays=(10.0,))
+        await consumer.create(in_s=0.05, behaviour=Behaviour.ERROR, retry=policy)
+        while "settle" not in world.processes[0].storage.calls:  # noqa: ASYNC110 - as above
+            await trio.sleep(HELD_BACK_S / 4)
+        await trio.sleep(HELD_BACK_S / 4)
+        await consumer.update(in_s=in_s, behaviour=Behaviour.FAST)
+        assert consumer.timer_log.requests[-1].verdict is Verdict.ACKNOWLEDGED
+
+    assert_harmless(SlowSettle, race, times=2)
 
 
 @pytest.mark.parametrize("delivery", Delivery)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from json import loads
 from random import Random
 from typing import Any, Final, TypeVar
@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from tests.replicas import replica_on
-from tests.simulation.far_end import FarEnd
+from tests.simulation.far_end import START, FarEnd
 from tests.simulation.faults import (
     GIVEN_BACK_RECOVERY_S,
     HEARTBEAT_VERBS,
@@ -32,9 +32,10 @@ from tests.simulation.faults import (
     FaultyStorage,
     Thread,
 )
-from tests.simulation.history import History, Life, Loss, Send, Trouble, Unheard
+from tests.simulation.history import History, Life, Loss, Send, Trouble, Try, Unheard
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
+from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import ENDED, SHARDS, ReplicaId, TimerId, shard_of
@@ -44,13 +45,13 @@ from timer_trio.storage.memory import MemoryStorage
 
 T = TypeVar("T")
 
-START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 TAKEOVER_S: Final = 6.0
 """What a dead process held or should have fired fires elsewhere within this time."""
 ANSWERED_WITHIN_S: Final = 0.05
 FORESIGHT_S: Final = 60.0
-SETTLED_WITHIN_S: Final = 120.0
-"""From the last trouble to the last outcome: the longest timeout, and an idle loader's pass."""
+SETTLED_WITHIN_S: Final = 240.0
+"""From the last trouble to the last outcome: the longest timeout, four times for who is tried so
+often, and an idle loader's pass."""
 
 
 class ConnectionLostError(Exception):
@@ -94,7 +95,11 @@ class Process:
             on_unheard=self._note_unheard,
         )
         transport = FarEnd(
-            process=self.name, thread=self._thread, random=world.random, on_send=world.sent
+            process=self.name,
+            thread=self._thread,
+            random=world.random,
+            on_try=world.tried,
+            on_send=world.sent,
         )
         self.replica = replica_on(
             self.storage,
@@ -269,6 +274,11 @@ class World:
             await self._came.wait()
         return self.random.choice(self.alive)
 
+    def tried(self, number: int, one: Try) -> None:
+        holder = self.database._rows[TimerId(UUID(one.timer_id))].claimed_by
+        one.is_held = holder is not None and self.names[holder] == one.process
+        self.history.timer_logs[number].tries.append(one)
+
     def sent(self, number: int, send: Send) -> None:
         self.history.timer_logs[number].sends.append(send)
 
@@ -342,7 +352,7 @@ class World:
         patience_s = trio.current_time() + SETTLED_WITHIN_S
         while trio.current_time() < patience_s and not self._is_settled():  # noqa: ASYNC110 - as above
             await trio.sleep(1)
-        self._read_rows()
+        await self._read_rows()
         for process in self.alive:
             held = {name: count for name, count in process.held.items() if count}
             self.history.leaks += [f"{process.name} has {held}"] if held else []
@@ -356,10 +366,14 @@ class World:
             any(process.held.values()) for process in self.alive
         )
 
-    def _read_rows(self) -> None:
+    async def _read_rows(self) -> None:
         for row in self.database._rows.values():
-            number = loads(row.timer.spec.callback.payload or "")["number"]
-            self.history.timer_logs[number].row = row.timer
+            timer_log = self.history.timer_logs[
+                loads(row.timer.spec.callback.payload or "")["number"]
+            ]
+            timer_log.row = row.timer
+            records = await self.database.attempts(row.timer.id)
+            timer_log.attempts = all_attempts(row.timer, records)
 
     async def _note_outage(self, away: Away) -> None:
         await trio.sleep_until(away.began_s)
