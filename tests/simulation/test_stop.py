@@ -167,4 +167,4 @@ def test_claim_that_is_not_answered_holds_up_no_stop() -> None:
         assert row_of(world, consumer).status is Status.PENDING
         assert await stop_took_s(process) < GRACE_S
 
-    world_with(script, Faults(outages=[Away(began_s=0.06, ended_s=60.0)]))
+    world_with(script, Faults(outages=[Away(began_s=0.08, ended_s=60.0)]))
