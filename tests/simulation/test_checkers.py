@@ -401,6 +401,11 @@ def test_answer_that_is_not_heeded_is_found_out(monkeypatch: pytest.MonkeyPatch)
     assert_found_out(sent_once, Scenario.CALM)
 
 
+def test_attempt_beyond_the_time_to_give_up_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settlement, "_given_up", lambda *_: None)
+    assert_found_out(gives_up_in_time, Scenario.OUTAGE)
+
+
 def test_attempt_that_is_taken_for_unsent_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def corrected(_: Firer, outcome: CallbackOutcome, **__: bool) -> CallbackOutcome:
         if isinstance(outcome, Unreachable | TimedOut):

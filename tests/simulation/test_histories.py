@@ -5,13 +5,18 @@ A failure says how to run its history again; `make soak` looks for new ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
 from tests.simulation.checkers import broken_promises
+from tests.simulation.history import TimerLog, Verdict
+from tests.simulation.retry_checkers import fired, has_failed, policy_of
 from tests.simulation.scenarios import Scenario, random_history
 from tests.simulation.seeds import FIRST_SEED, seeds
+from timer_trio.domain.attempt import UNKNOWN
+from timer_trio.domain.timer import Delivery
 
 SHARES: Final = {Scenario.FLEET: 30, Scenario.CRASH: 2}
 """How many times as many histories these two have: in a fleet all meets all, and a crash and its
@@ -29,3 +34,31 @@ def test_promises_hold(seed: int, scenario: Scenario) -> None:
 
 def test_same_seed_gives_the_same_history() -> None:
     assert random_history(FIRST_SEED, Scenario.CRASH) == random_history(FIRST_SEED, Scenario.CRASH)
+
+
+def test_histories_meet_what_may_become_of_a_retrying_timer() -> None:
+    scenarios = (Scenario.CRASH, Scenario.OUTAGE)
+    histories = [random_history(seed, each) for each in scenarios for seed in range(1, 7)]
+    timer_logs = [timer_log for history in histories for timer_log in history.timer_logs]
+    met = {what for timer_log in timer_logs for what in _met(timer_log)}
+    assert met == {"update", "cancel", "unknown", "at most once", "put off", "final", "gave up"}
+
+
+def _met(timer_log: TimerLog) -> Iterator[str]:
+    """Tell what has happened to a timer after the first failure of a callback."""
+    tries = [one for one in fired(timer_log) if has_failed(timer_log, one)]
+    if not (tries and policy_of(timer_log)):
+        return
+    for request in timer_log.requests[1:]:
+        if request.verdict is Verdict.ACKNOWLEDGED and request.asked_s > tries[0].ended_s:
+            yield request.asked
+    if any(record.outcome == UNKNOWN for record in timer_log.attempts):
+        yield "unknown"
+    if timer_log.created.spec.callback.delivery is Delivery.AT_MOST_ONCE and len(tries) > 1:
+        yield "at most once"
+    if any(one.not_before_s is not None for one in tries[:-1]):
+        yield "put off"
+    if tries[-1].is_final:
+        yield "final"
+    if timer_log.row and (timer_log.row.last_error or "").startswith("gave up"):
+        yield "gave up"
