@@ -293,6 +293,9 @@ async def test_a_retry_whose_replica_died_is_of_unknown_outcome(storage: Storage
     (again,) = (await ask(storage, [timer_id], BOB, Claim(3), LATER)).claimed
     assert (again.attempt, again.unknown_attempts, again.failures) == (3, 1, 1)
     assert (again.next_attempt_at, again.first_due_at) == (THEN, NOW)
+    await storage.settle([given_back_unknown(timer_id, Claim(3), LATER)], LATER)
+    (again,) = (await ask(storage, [timer_id], BOB, Claim(4), LATER)).claimed
+    assert (again.attempt, again.unknown_attempts, again.next_attempt_at) == (3, 1, THEN)
 
 
 async def test_a_late_retry_settles_what_nobody_has_reclaimed(storage: Storage) -> None:

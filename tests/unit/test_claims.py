@@ -337,6 +337,13 @@ async def test_retrying_timer_is_claimed_when_its_next_attempt_is_due(parts: Par
     assert await parts.status(again.id) is Status.EXECUTING
 
 
+async def test_further_attempt_within_its_own_grace_is_made(parts: Parts) -> None:
+    again = await retrying(parts, grace_s=5.0)
+    await trio.sleep(DELAY_S + 4)
+    await claim(parts, again)
+    assert await sent(parts) == [again.id]
+
+
 async def test_grace_of_a_further_attempt_counts_from_its_own_instant(parts: Parts) -> None:
     again = await retrying(parts, grace_s=5.0)
     await trio.sleep(DELAY_S + 6)
