@@ -105,6 +105,10 @@ CREATE INDEX timers_execute ON timers (execute_at, id);
 CREATE INDEX timers_metadata ON timers USING gin (metadata jsonb_path_ops)
     WITH (fastupdate = off) WHERE metadata IS NOT NULL;
 
+-- What failed or was canceled, by when it ended. A timer that completes costs no entry.
+CREATE INDEX timers_failed ON timers (status, updated_at, id)
+    WHERE status IN ('failed', 'canceled');
+
 -- One row an attempt that tells more than its timer's own row: not for a first attempt that was
 -- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
 -- and not deleted; the default one takes what no other does.

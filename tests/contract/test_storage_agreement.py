@@ -29,6 +29,9 @@ TIMERS: Final = [
     new_timer(shard=shard, execute_at=NOW + seconds(offset), metadata=metadata)
     for shard, offset, metadata in ((0, 1, {"a": 1}), (0, 2, {"a": "1"}), (7, 1, None), (7, 3, {}))
 ]
+DESTINATIONS: Final = [
+    url.destination for url in (TIMERS[0].spec.callback.url, read_url("http://a.example/"))
+]
 IDS: Final = [timer.id for timer in TIMERS]
 SHARDS: Final = sorted({shard_of(timer_id) for timer_id in IDS})
 
@@ -124,8 +127,14 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
 queries = st.builds(
     TimerQuery,
     status=st.none() | st.sampled_from(Status),
+    destination=st.none() | st.sampled_from(DESTINATIONS),
+    last_error=st.none() | st.sampled_from(["e", "%"]),
+    created_after=st.none() | instants,
+    created_before=st.none() | instants,
     execute_after=st.none() | instants,
     execute_before=st.none() | instants,
+    ended_after=st.none() | instants,
+    ended_before=st.none() | instants,
     metadata=st.dictionaries(st.just("a"), st.lists(scalars, max_size=2)),
     sort=st.sampled_from(Sort),
     order=st.sampled_from(Order),

@@ -1,13 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from tests.contract.timers import LATER, NOW, SOON, claimed, completed, created, new_timer, seconds
-from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
-from timer_trio.domain.timer import Status, TimerId, TimerSummary
+from tests.contract.timers import (
+    LATER,
+    NOW,
+    SOON,
+    claimed,
+    completed,
+    created,
+    failed,
+    given_back,
+    new_timer,
+    seconds,
+)
+from timer_trio.domain.query import (
+    MAX_LISTED_METADATA,
+    JsonScalar,
+    ListedTimer,
+    Order,
+    Sort,
+    TimerQuery,
+)
+from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.timer import Destination, JsonText, Status, TimerId
 from timer_trio.storage import Storage
 
 ALL = TimerQuery(sort=Sort.EXECUTE_AT, order=Order.ASC)
@@ -31,25 +51,52 @@ async def filled(storage: Storage, count: int = 25) -> list[TimerId]:
     return [timer.id for timer in timers]
 
 
+async def settled(
+    storage: Storage, ending: Callable[[TimerId], Settlement], at: datetime, **changes: str
+) -> TimerId:
+    timer_id = await created(storage, **changes)  # type: ignore[arg-type]  # a URL is text
+    await claimed(storage, timer_id)
+    assert await storage.settle([ending(timer_id)], at) == [True]
+    return timer_id
+
+
 async def test_an_empty_list_has_no_timers_and_a_total(storage: Storage) -> None:
     page = await storage.list(TimerQuery())
     assert (list(page.timers), page.total, page.next) == ([], 0, None)
 
 
 async def test_a_list_holds_summaries(storage: Storage) -> None:
-    timer = new_timer(execute_at=SOON)
+    timer = new_timer(execute_at=SOON, metadata={"n": "é"})
     await storage.create([timer], NOW)
     page = await storage.list(TimerQuery())
     assert list(page.timers) == [
-        TimerSummary(
+        ListedTimer(
             id=timer.id,
             created_at=NOW,
             execute_at=SOON,
             callback_url=timer.spec.callback.url.text,
             status=Status.PENDING,
             executed_at=None,
+            destination=Destination("https://example.com:443"),
+            attempt=0,
+            last_error=None,
+            metadata=JsonText('{"n": "é"}'),
         )
     ]
+
+
+async def test_a_list_tells_why_a_timer_failed(storage: Storage) -> None:
+    await settled(storage, failed, NOW)
+    (timer,) = (await storage.list(TimerQuery())).timers
+    assert (timer.attempt, timer.last_error) == (1, "HTTP 503 from https://example.com")
+
+
+async def test_metadata_that_is_too_long_for_a_list_is_left_out(storage: Storage) -> None:
+    fits = "é" * ((MAX_LISTED_METADATA - len('{"n": ""}')) // 2)
+    for text in (fits, fits + "aa"):
+        await created(storage, metadata={"n": text})
+    timers = (await storage.list(replace(ALL, sort=Sort.CREATED_AT))).timers
+    assert {timer.metadata for timer in timers} == {f'{{"n": "{fits}"}}', None}
 
 
 @pytest.mark.parametrize("sort", Sort)
@@ -111,6 +158,104 @@ async def test_bounds_of_execute_at_are_exclusive(storage: Storage) -> None:
     both = replace(ALL, execute_after=after, execute_before=before)
     assert await listed(storage, both) == ids[1:3]
     assert (await storage.list(both)).total == 2
+
+
+async def test_bounds_of_created_at_are_exclusive(storage: Storage) -> None:
+    timers = [new_timer(created_at=NOW + seconds(index)) for index in range(4)]
+    await storage.create(timers, NOW)
+    ids = [timer.id for timer in timers]
+    oldest_first = replace(ALL, sort=Sort.CREATED_AT)
+    after, before = NOW, NOW + seconds(3)
+    assert await listed(storage, replace(oldest_first, created_after=after)) == ids[1:]
+    assert await listed(storage, replace(oldest_first, created_before=before)) == ids[:3]
+    both = replace(oldest_first, created_after=after, created_before=before)
+    assert await listed(storage, both) == ids[1:3]
+
+
+@pytest.mark.parametrize("sort", Sort)
+async def test_bounds_of_an_end_are_exclusive_and_leave_out_what_has_not_ended(
+    storage: Storage, sort: Sort
+) -> None:
+    done = await settled(storage, completed, NOW + seconds(1))
+    bad = await settled(storage, failed, NOW + seconds(2))
+    gone = await created(storage)
+    await storage.cancel(gone, NOW + seconds(3))
+    await settled(storage, given_back, NOW + seconds(2))
+    await created(storage)
+    query = TimerQuery(sort=sort, order=Order.ASC)
+    after, before = NOW + seconds(1), NOW + seconds(3)
+    assert set(await listed(storage, replace(query, ended_after=NOW))) == {done, bad, gone}
+    assert set(await listed(storage, replace(query, ended_after=after))) == {bad, gone}
+    assert set(await listed(storage, replace(query, ended_before=before))) == {done, bad}
+    both = replace(query, ended_after=after, ended_before=before, limit=1)
+    page = await storage.list(both)
+    assert ([timer.id for timer in page.timers], page.total, page.next) == ([bad], 1, None)
+    canceled = replace(query, status=Status.CANCELED, ended_after=NOW)
+    assert await listed(storage, canceled) == [gone]
+    assert await listed(storage, replace(query, status=Status.PENDING, ended_after=NOW)) == []
+
+
+async def test_pages_of_what_ended_hold_each_timer_once(storage: Storage) -> None:
+    ids = {await settled(storage, failed, SOON) for _ in range(5)}
+    query = TimerQuery(status=Status.FAILED, ended_after=NOW, limit=2)
+    page = await storage.list(query)
+    seen = list(page.timers)
+    while page.next:
+        page = await storage.list(replace(query, after=page.next))
+        seen += page.timers
+    assert len(seen) == 5
+    assert {timer.id for timer in seen} == ids
+
+
+async def test_destination_is_found_exactly(storage: Storage) -> None:
+    here = await created(storage, callback_url="https://EXAMPLE.com/a?b")
+    await created(storage, callback_url="https://example.com:444/")
+    await created(storage, callback_url="http://example.com/")
+    await created(storage, callback_url="https://example.com.au/")
+    wanted = replace(ALL, destination=Destination("https://example.com:443"))
+    page = await storage.list(wanted)
+    assert ([timer.id for timer in page.timers], page.total) == ([here], 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "is_found"),
+    [
+        ("100%_of", True),
+        (r"C:\tmp", True),
+        ("é", True),
+        ("'", True),
+        ("100% of it, it's", False),
+        ("100_", False),
+        ("HTTP", False),
+        (r"C:\\tmp", False),
+        ("{}", False),
+    ],
+)
+async def test_last_error_is_found_by_any_part_of_it_as_it_is(
+    storage: Storage, part: str, *, is_found: bool
+) -> None:
+    error = r"100%_of it, it's http é C:\tmp"
+    bad = await settled(storage, lambda i: replace(failed(i), last_error=error), SOON)
+    await settled(storage, completed, SOON)
+    await created(storage)
+    assert await listed(storage, replace(ALL, last_error=part)) == [bad] * is_found
+
+
+async def test_all_that_is_asked_for_must_hold(storage: Storage) -> None:
+    wanted = await settled(storage, failed, SOON)
+    await settled(storage, failed, LATER)
+    await settled(storage, completed, SOON)
+    query = replace(
+        ALL,
+        status=Status.FAILED,
+        destination=Destination("https://example.com:443"),
+        last_error="503",
+        created_after=NOW - seconds(1),
+        ended_after=NOW,
+        ended_before=LATER,
+    )
+    assert await listed(storage, query) == [wanted]
+    assert await listed(storage, replace(query, created_after=NOW)) == []
 
 
 STORED: list[Mapping[str, object] | None] = [

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from tests.api_under_test import ApiUnderTest, running_api
+from timer_trio.domain.query import MAX_LISTED_METADATA
+from timer_trio.domain.timer import Status
 
 
 @pytest.fixture
@@ -47,8 +49,136 @@ async def test_an_empty_list_is_a_list(api: ApiUnderTest) -> None:
 
 
 async def test_summaries_are_those_of_the_create(api: ApiUnderTest) -> None:
-    created = await api.create()
-    assert (await listed(api))["timers"] == [created]
+    created = await api.create(metadata={"customer": "c-17"})
+    beside = {
+        "destination": "https://example.com:443",
+        "attempt": 0,
+        "last_error": None,
+        "metadata": {"customer": "c-17"},
+    }
+    assert (await listed(api))["timers"] == [created | beside]
+
+
+async def test_metadata_that_is_too_long_for_a_list_is_left_out(api: ApiUnderTest) -> None:
+    await api.create(metadata={"text": "x" * MAX_LISTED_METADATA})
+    api.clock.advance(1)
+    await api.create()
+    without, with_too_long = (await listed(api))["timers"]
+    assert without["metadata"] is None
+    assert "metadata" not in with_too_long
+
+
+async def failed(api: ApiUnderTest, last_error: str, **fields: object) -> str:
+    timer_id: str = (await api.create(**fields))["id"]
+    await api.begin(timer_id)
+    await api.end(timer_id, Status.FAILED, last_error)
+    return timer_id
+
+
+async def test_failures_are_found_by_their_words_and_their_end(api: ApiUnderTest) -> None:
+    await failed(api, "timed out after 30s")
+    api.clock.advance(10)
+    second = await failed(api, "timed out after 30s", callback_url="https://example.org/")
+    await failed(api, "HTTP 503")
+    since = {"status": "failed", "ended_after": "2030-01-01T00:00:05Z"}
+    page = await listed(api, **since, last_error="timed out")
+    assert ids(page) == [second]
+    assert page["timers"][0]["last_error"] == "timed out after 30s"
+    assert page["timers"][0]["attempt"] == 1
+    assert page["total"] == 1
+    assert len(ids(await listed(api, **since))) == 2
+    assert len(ids(await listed(api, status="failed", ended_before="2030-01-01T00:00:05Z"))) == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "https://example.org",
+        "https://example.org:443",
+        "HTTPS://EXAMPLE.org/",
+        "https://example.org.",
+    ],
+)
+async def test_destination_is_found_as_people_write_it(api: ApiUnderTest, asked: str) -> None:
+    there = await api.create(callback_url="https://example.org/hook?a=b")
+    await api.create()
+    page = await listed(api, destination=asked, created_after="2029-12-31T00:00:00Z")
+    assert ids(page) == [there["id"]]
+
+
+ALL_TIME = "1970-01-01T00:00:00Z"
+LOWER_BOUNDS: list[dict[str, str]] = [
+    {"created_after": ALL_TIME},
+    {"execute_after": ALL_TIME},
+    {"status": "failed", "ended_after": ALL_TIME},
+    {"status": "canceled", "ended_after": ALL_TIME},
+]
+NO_BOUNDS: list[dict[str, str]] = [
+    {},
+    {"status": "failed"},
+    {"created_before": ALL_TIME, "execute_before": ALL_TIME},
+    {"status": "failed", "ended_before": ALL_TIME},
+    {"metadata.a": "1"},
+]
+
+
+@pytest.mark.parametrize(
+    "unindexed", [{"last_error": "timeout"}, {"destination": "https://example.com"}]
+)
+async def test_filter_without_an_index_needs_a_lower_bound_of_time(
+    api: ApiUnderTest, unindexed: dict[str, str]
+) -> None:
+    for bound in LOWER_BOUNDS:
+        assert ids(await listed(api, **unindexed, **bound)) == []
+    for bound in NO_BOUNDS:
+        (error,) = await errors(api, **unindexed, **bound)
+        assert error["field"] == next(iter(unindexed))
+        assert "needs a bound of time: add created_after or execute_after" in error["message"]
+
+
+async def test_end_of_a_completed_timer_needs_a_bound_that_has_an_index(api: ApiUnderTest) -> None:
+    for end in ("ended_after", "ended_before"):
+        for status in ({}, {"status": "completed"}):
+            (error,) = await errors(api, **{end: ALL_TIME}, **status)
+            assert error["field"] == end
+            await listed(api, **{end: ALL_TIME}, **status, created_after=ALL_TIME)
+
+
+async def test_what_has_not_ended_has_no_end(api: ApiUnderTest) -> None:
+    asked = {"status": "pending", "ended_after": ALL_TIME, "created_after": ALL_TIME}
+    (error,) = await errors(api, **asked)
+    assert error["field"] == "ended_after"
+    assert "what is pending has not ended" in error["message"]
+
+
+async def errors(api: ApiUnderTest, **query: str) -> Any:
+    answer = await api.client.get("/timers", params=query)
+    assert (answer.status_code, answer.json()["code"]) == (400, 2), query
+    return answer.json()["data"]["errors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("destination", "example.com", "must begin with http:// or https://"),
+        ("destination", "https://example.com/hook", "scheme, host and port alone"),
+        ("destination", "https://example.com?a", "scheme, host and port alone"),
+        ("destination", "https://u:p@example.com", "credentials"),
+        ("destination", "https://", "must name a host"),
+        ("destination", "https://exa mple.com", "spaces"),
+        ("destination", "https://example.com:99999", "is not a valid URL"),
+        ("destination", "", "must begin with"),
+        ("last_error", "", "must not be empty"),
+        ("ended_after", "yesterday", "RFC 3339"),
+        ("created_before", "2030-01-01", "RFC 3339"),
+    ],
+)
+async def test_filter_that_cannot_be_read_is_named(
+    api: ApiUnderTest, name: str, value: str, words: str
+) -> None:
+    (error,) = await errors(api, **{name: value})
+    assert error["field"] == name
+    assert words in error["message"]
 
 
 async def test_sort_and_order(api: ApiUnderTest) -> None:
@@ -92,6 +222,12 @@ async def test_a_cursor_fits_no_other_list(api: ApiUnderTest) -> None:
         {"status": "pending"},
         {"execute_after": "2030-01-01T00:00:00Z"},
         {"metadata.a": "1"},
+        {"created_after": "2029-01-01T00:00:00Z"},
+        {"created_before": "2031-01-01T00:00:00Z"},
+        {"created_after": "2029-01-01T00:00:00Z", "last_error": "x"},
+        {"created_after": "2029-01-01T00:00:00Z", "destination": "https://example.com"},
+        {"status": "failed", "ended_after": "2029-01-01T00:00:00Z"},
+        {"status": "failed", "ended_before": "2031-01-01T00:00:00Z"},
         {"offset": 0},
         *(
             {"cursor": cursor[:n] + ("A" if cursor[n] != "A" else "B") + cursor[n + 1 :]}

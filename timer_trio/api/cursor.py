@@ -5,16 +5,18 @@ from __future__ import annotations
 import hmac
 import struct
 from base64 import b64decode, urlsafe_b64encode
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from timer_trio.domain.query import Position, TimerQuery
+from timer_trio.domain.query import Position, TimerFilter, TimerQuery
 from timer_trio.domain.timer import TimerId
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = struct.Struct(">q16s")  # microseconds, id
+_SCALARS: Final = tuple(f.name for f in fields(TimerFilter) if f.name != "metadata")
 _SEAL_BYTES: Final = 8
 """It guards no secret, only against a cursor that somebody edited or took to another list."""
 
@@ -43,12 +45,7 @@ def position_of(cursor: str, query: TimerQuery, key: bytes) -> Position:
 
 
 def _seal(place: bytes, query: TimerQuery, key: bytes) -> bytes:
-    this_list = (
-        query.sort,
-        query.order,
-        query.status,
-        query.execute_after,
-        query.execute_before,
-        sorted((name, repr(scalars)) for name, scalars in query.metadata.items()),
-    )
+    filters = [getattr(query, name) for name in _SCALARS]
+    metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
+    this_list = (query.sort, query.order, filters, metadata)
     return hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]

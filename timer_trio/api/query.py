@@ -13,10 +13,11 @@ from typing import Any, Final, TypeVar
 
 from timer_trio.api.cursor import position_of
 from timer_trio.api.errors import FieldError, InvalidRequestError, shown
+from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
-from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
-from timer_trio.domain.timer import Status
+from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
+from timer_trio.domain.timer import ENDED, Status
 
 MAX_LIMIT: Final = 200
 MAX_OFFSET: Final = 1_000_000_000
@@ -26,6 +27,11 @@ _METADATA: Final = "metadata."
 _MAX_NUMBER: Final = 100  # characters: no number that somebody looks for is longer
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _WHOLE: Final = re.compile(r"\d{1,10}", re.ASCII)
+
+_UNBOUNDED: Final = (
+    "has no index, so it needs a bound of time: add created_after or execute_after, or ended_after "
+    "with status=failed or status=canceled"
+)
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -42,11 +48,28 @@ def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
     if unknown := [name for name in given if name not in _READERS]:
         raise InvalidRequestError(_with_guess(unknown[0]), *map(unknown_parameter, unknown[1:]))
     query = TimerQuery(**_read(given), metadata=_filters(metadata))
+    refuse_unserved(query)
     if cursor is None:
         return query
     if "offset" in given:
         raise invalid_parameter("offset", "cannot stand beside cursor: send one of them")
     return _behind(cursor, query, cursor_key)
+
+
+def refuse_unserved(wanted: TimerFilter) -> None:
+    """Check that no more timers have to be read than were created, are due or ended in some time.
+
+    Raises:
+        InvalidRequestError: naming the filters, and what to add.
+    """
+    ends = [name for name in ("ended_after", "ended_before") if getattr(wanted, name)]
+    if ends and wanted.status not in {None, *ENDED}:
+        words = (
+            f"finds nothing beside status={wanted.status}: what is {wanted.status} has not ended"
+        )
+        raise InvalidRequestError(*(FieldError(name, words) for name in ends))
+    if wanted.unindexed and not wanted.is_bounded:
+        raise InvalidRequestError(*(FieldError(name, _UNBOUNDED) for name in wanted.unindexed))
 
 
 def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
@@ -66,6 +89,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def read(value: str) -> _Choice:
         try:
@@ -78,12 +107,18 @@ def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
 
 _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(Status),
+    "destination": parse_destination,
+    "last_error": _text,
+    "created_after": parse_instant,
+    "created_before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
     "offset": _whole(0, MAX_OFFSET),
     "sort": _one_of(Sort),
     "order": _one_of(Order),
     "execute_after": parse_instant,
     "execute_before": parse_instant,
+    "ended_after": parse_instant,
+    "ended_before": parse_instant,
 }
 
 

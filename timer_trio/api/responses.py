@@ -17,7 +17,7 @@ from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code, Refusal
 from timer_trio.api.fields.retry import RetryRequest, retry_data
 from timer_trio.domain.answer import StoreResponse
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
@@ -46,6 +46,13 @@ class SummaryData(TypedDict):
     executed_at: Annotated[Instant | None, Field(description="When its callback was last sent.")]
 
 
+Attempt = Annotated[int, Field(description="How many callbacks were begun.", ge=0)]
+HttpStatus = Annotated[
+    int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
+]
+LastError = Annotated[str | None, Field(description="Why it failed, in words.")]
+
+
 class TimerData(SummaryData):
     updated_at: Instant
     callback_method: Method
@@ -54,11 +61,9 @@ class TimerData(SummaryData):
     timeout_seconds: float
     delivery: Delivery
     misfire_grace_seconds: float | None
-    attempt: Annotated[int, Field(description="How many callbacks were begun.", ge=0)]
-    last_error: Annotated[str | None, Field(description="Why it failed, in words.")]
-    http_status: Annotated[
-        int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
-    ]
+    attempt: Attempt
+    last_error: LastError
+    http_status: HttpStatus
     duration_ms: Annotated[int | None, Field(description="How long that attempt took.", ge=0)]
     next_attempt_at: Annotated[
         Instant | None, Field(description="When it is tried again; null unless it is retrying.")
@@ -86,8 +91,24 @@ class SummariesData(TypedDict):
 
 
 @with_config(_EXACT)
+class ListedData(SummaryData):
+    destination: Annotated[
+        str, Field(description="Scheme, host and port.", examples=["https://example.com:443"])
+    ]
+    attempt: Attempt
+    last_error: LastError
+    metadata: Annotated[
+        NotRequired[Mapping[str, object] | None],
+        Field(
+            description=f"Left out if it is longer than {MAX_LISTED_METADATA:,} bytes: "
+            "GET /timers/{timer_id} has it."
+        ),
+    ]
+
+
+@with_config(_EXACT)
 class PageData(TypedDict):
-    timers: list[SummaryData]
+    timers: list[ListedData]
     limit: int
     offset: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
     total: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
@@ -172,15 +193,28 @@ def timer_data(timer: Timer) -> TimerData:
     }
 
 
-def page_data(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> PageData:
-    data: PageData = {
-        "timers": [summary_data(timer) for timer in page.timers],
+def page_of_timers(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> Response:
+    """Return the answer of a page, the metadata of its timers as the text that was stored."""
+    beside: dict[str, object] = {
         "limit": query.limit,
         "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
     }
     if page.total is not None:
-        data["total"], data["offset"] = page.total, query.offset
-    return data
+        beside["total"], beside["offset"] = page.total, query.offset
+    timers = ", ".join(map(_listed, page.timers))
+    data = f'{{"timers": [{timers}], {json.dumps(beside)[1:]}'
+    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+
+
+def _listed(timer: ListedTimer) -> str:
+    data = {
+        **summary_data(timer),
+        "destination": timer.destination,
+        "attempt": timer.attempt,
+        "last_error": timer.last_error,
+    }
+    known = json.dumps(data, ensure_ascii=False)
+    return known if timer.metadata is None else f'{known[:-1]}, "metadata": {timer.metadata}}}'
 
 
 def instant_or_none(instant: datetime | None) -> str | None:

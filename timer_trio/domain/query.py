@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
-from timer_trio.domain.timer import Status, TimerId, TimerSummary
+from timer_trio.domain.timer import (
+    ENDED,
+    Destination,
+    JsonText,
+    Status,
+    TimerId,
+    TimerSummary,
+)
 
 
 class Sort(StrEnum):
@@ -31,19 +39,54 @@ class Position:
 JsonScalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerQuery:
-    """A page of timers.
+INDEXED_ENDS: Final = ENDED - {Status.COMPLETED}
+"""Whose ends are in an index: one of all ends would cost each timer that completes an entry."""
 
-    With `after` the page begins behind that position and is not counted; without it, behind
-    `offset` timers. `metadata` asks, for each key, for equality with one of the scalars;
-    `execute_after` and `execute_before` are exclusive bounds of `execute_at`.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFilter:
+    """Which timers: those of which all that is asked for holds. None asks for nothing.
+
+    Bounds of instants are exclusive; the `ended_` ones are those of an end, so that what has not
+    ended is left out. `last_error` is a part of the text, `metadata` asks, for each key, for
+    equality with one of the scalars.
     """
 
     status: Status | None = None
+    destination: Destination | None = None
+    last_error: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
     execute_after: datetime | None = None
     execute_before: datetime | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
     metadata: Mapping[str, Sequence[JsonScalar]] = field(default_factory=dict)
+
+    @property
+    def unindexed(self) -> Sequence[str]:
+        """The filters that no index serves: alone, each would read every timer."""
+        names = ["destination", "last_error"]
+        if self.status not in INDEXED_ENDS:
+            names += ["ended_after", "ended_before"]
+        return [name for name in names if getattr(self, name) is not None]
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an index leads to the oldest timer in question: what lies before is not read."""
+        ended_after = self.ended_after if self.status in INDEXED_ENDS else None
+        bounds = (self.created_after, self.execute_after, ended_after)
+        return any(bound is not None for bound in bounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerQuery(TimerFilter):
+    """A page of timers.
+
+    With `after` the page begins behind that position and is not counted; without it, behind
+    `offset` timers.
+    """
+
     sort: Sort = Sort.CREATED_AT
     order: Order = Order.DESC
     limit: int = 50
@@ -51,10 +94,25 @@ class TimerQuery:
     after: Position | None = None
 
 
+MAX_LISTED_METADATA: Final = 8_192
+"""Bytes of its JSON: a page holds 200 timers, and the metadata of one may have 256 KiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedTimer(TimerSummary):
+    """What a list tells of a timer."""
+
+    destination: Destination
+    attempt: int
+    last_error: str | None
+    metadata: JsonText | None
+    """None: it is longer than a list holds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerPage:
     """`total` is None on a page that began at a position; `next` is None on the last page."""
 
-    timers: Sequence[TimerSummary]
+    timers: Sequence[ListedTimer]
     total: int | None
     next: Position | None

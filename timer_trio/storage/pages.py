@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timer_trio.domain.query import Position, Sort, TimerPage, TimerQuery
+from timer_trio.domain.query import ListedTimer, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.timer import TimerSummary
 
 
-def page_of(timers: Sequence[TimerSummary], total: int | None, query: TimerQuery) -> TimerPage:
+def page_of(timers: Sequence[ListedTimer], total: int | None, query: TimerQuery) -> TimerPage:
     """Make a page of up to one timer more than it holds, which shows that another one follows."""
     page = timers[: query.limit]
     follows = len(timers) > query.limit

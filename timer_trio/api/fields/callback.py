@@ -11,7 +11,7 @@ from timer_trio.api.errors import shown
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
-from timer_trio.domain.timer import CallbackUrl
+from timer_trio.domain.timer import CallbackUrl, Destination
 from timer_trio.transport.resolver import numeric
 
 MAX_URL_LENGTH: Final = 2_048
@@ -21,6 +21,7 @@ MAX_HEADER_BYTES: Final = 8_192
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _AUTHORITY: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_DESTINATION: Final = re.compile(rf"{_AUTHORITY.pattern}/?", re.IGNORECASE)
 _SPACE_OR_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
 _OTHER_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")
 """IDNA takes them for dots, which no reader of the URL can see."""
@@ -63,6 +64,18 @@ def check_url(url: str, guard: AddressGuard) -> str:
                 "CALLBACK_ALLOW"
             )
     return url
+
+
+def parse_destination(text: str) -> Destination:
+    """Read scheme, host and port; the port that the scheme implies may be left out.
+
+    Raises:
+        ValueError: no callback can go there, or there is more than that.
+    """
+    _host_of(text)
+    if not _DESTINATION.fullmatch(text):
+        raise ValueError("must be scheme, host and port alone, such as https://example.com:443")
+    return read_url(text).destination
 
 
 @lru_cache(maxsize=1_024)  # a consumer has few callback URLs

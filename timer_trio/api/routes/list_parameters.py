@@ -22,8 +22,30 @@ def _parameter(name: str, description: str, schema: Json) -> Json:
 
 
 _INSTANT: Final[Json] = {"type": "string", "format": "date-time"}
+_BOUND: Final = (
+    "No index serves it: it needs `created_after`, `execute_after`, or `ended_after` with "
+    "`status=failed` or `status=canceled` beside it."
+)
+_ENDS: Final = (
+    "Served by an index with `status=failed` or `status=canceled`; otherwise it needs "
+    "`created_after` or `execute_after` beside it."
+)
 LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("status", "Only timers of this status.", _choice(Status)),
+    _parameter(
+        "destination",
+        f"Only timers that go there: scheme, host and port, as lists show it. {_BOUND}",
+        {"type": "string", "format": "uri", "examples": ["https://example.com"]},
+    ),
+    _parameter(
+        "last_error",
+        f"Only timers whose `last_error` holds this text, upper and lower case as it is. {_BOUND}",
+        {"type": "string", "minLength": 1, "examples": ["timed out"]},
+    ),
+    _parameter("created_after", "Only timers created later than this, percent-encoded.", _INSTANT),
+    _parameter(
+        "created_before", "Only timers created earlier than this, percent-encoded.", _INSTANT
+    ),
     _parameter(
         "limit",
         "Timers on a page.",
@@ -38,6 +60,14 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("order", "", _choice(Order, TimerQuery().order)),
     _parameter("execute_after", "Only timers due later than this, percent-encoded.", _INSTANT),
     _parameter("execute_before", "Only timers due earlier than this, percent-encoded.", _INSTANT),
+    _parameter(
+        "ended_after", f"Only timers that ended later than this, percent-encoded. {_ENDS}", _INSTANT
+    ),
+    _parameter(
+        "ended_before",
+        f"Only timers that ended earlier than this, percent-encoded. {_ENDS}",
+        _INSTANT,
+    ),
     _parameter(
         "cursor",
         "`next_cursor` of the page before: it holds for the same filters, sort and order.",

@@ -24,7 +24,7 @@ from timer_trio.api.responses import (
     PageData,
     SummaryData,
     WholeTimerData,
-    page_data,
+    page_of_timers,
     success,
     summary_data,
     whole_timer,
@@ -95,7 +95,7 @@ class _Timers:
     async def list(self) -> Response:
         query = parse_query(request.query_string, self._cursor_key)
         page = await self._storage.list(query)
-        return success(page_data(page, query, self._cursor_key))
+        return page_of_timers(page, query, self._cursor_key)
 
     async def get(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
@@ -149,7 +149,12 @@ _LIST: Final = Operation(
     name="listTimers",
     tag="timers",
     summary="List timers",
-    description="Pages never overlap. A parameter that is unknown or given twice is refused.",
+    description="Pages never overlap. A parameter that is unknown or given twice is refused. "
+    "`status=failed`, `status=canceled`, `metadata.*` and all bounds of `created_at` and "
+    "`execute_at` are served by indexes, those of an end beside one of these two statuses. What "
+    "none serves (`destination`, `last_error`, the end of a completed timer) is refused unless "
+    "`created_after`, `execute_after` or, with one of these statuses, `ended_after` bounds what is "
+    "read.",
     success=Success(words="A page of timers.", data=TypeAdapter(PageData)),
     refusals=ON_STORED,
     parameters=LIST_PARAMETERS,

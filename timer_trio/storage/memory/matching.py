@@ -6,12 +6,26 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
-from timer_trio.domain.query import JsonScalar, Order, Sort, TimerQuery
-from timer_trio.domain.timer import Timer, TimerId
+from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
+from timer_trio.domain.timer import ENDED, Timer, TimerId
 
 _ABSENT: Final = object()
+
+TESTS: Final[Mapping[str, Callable[[Timer, Any], bool]]] = {
+    "status": lambda timer, status: timer.status is status,
+    "destination": lambda timer, there: timer.spec.callback.url.destination == there,
+    "last_error": lambda timer, part: part in (timer.last_error or ""),
+    "created_after": lambda timer, instant: timer.created_at > instant,
+    "created_before": lambda timer, instant: timer.created_at < instant,
+    "execute_after": lambda timer, instant: timer.spec.execute_at > instant,
+    "execute_before": lambda timer, instant: timer.spec.execute_at < instant,
+    "ended_after": lambda timer, instant: timer.status in ENDED and timer.updated_at > instant,
+    "ended_before": lambda timer, instant: timer.status in ENDED and timer.updated_at < instant,
+    "metadata": lambda timer, asked: _has_all(timer.spec.metadata or {}, asked),
+}
+"""What each field of a TimerFilter asks of a timer."""
 
 
 def select(timers: Iterator[Timer], query: TimerQuery) -> list[Timer]:
@@ -39,16 +53,13 @@ def _place_by(sort: Sort) -> Callable[[Timer], tuple[datetime, TimerId]]:
     return lambda timer: (timer.spec.execute_at, timer.id)
 
 
-def _matches(timer: Timer, query: TimerQuery) -> bool:
-    execute_at = timer.spec.execute_at
-    return (
-        (query.status is None or timer.status is query.status)
-        and (query.execute_after is None or execute_at > query.execute_after)
-        and (query.execute_before is None or execute_at < query.execute_before)
-        and all(
-            _has_one(timer.spec.metadata or {}, key, asked) for key, asked in query.metadata.items()
-        )
-    )
+def _matches(timer: Timer, wanted: TimerFilter) -> bool:
+    asked = ((holds, getattr(wanted, name)) for name, holds in TESTS.items())
+    return all(value is None or holds(timer, value) for holds, value in asked)
+
+
+def _has_all(metadata: Mapping[str, object], asked: Mapping[str, Sequence[JsonScalar]]) -> bool:
+    return all(_has_one(metadata, key, scalars) for key, scalars in asked.items())
 
 
 def _has_one(metadata: Mapping[str, object], key: str, asked: Sequence[JsonScalar]) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from timer_trio.domain.errors import NotPendingError, RowRefusedError
-from timer_trio.domain.query import TimerPage, TimerQuery
+from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     WAITING,
+    JsonText,
     NewTimer,
     SpecChange,
     Status,
@@ -54,7 +56,7 @@ class MemoryTimers(Database):
         await trio.lowlevel.checkpoint()
         found = select((row.timer for row in self._rows.values()), query)
         # One more than asked for shows whether another page follows.
-        page = [summary_of(timer) for timer in itertools.islice(cut(found, query), query.limit + 1)]
+        page = [_listed(timer) for timer in itertools.islice(cut(found, query), query.limit + 1)]
         return page_of(page, None if query.after else len(found), query)
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
@@ -111,11 +113,30 @@ def _new_row(timer: NewTimer, now: datetime) -> Row:
 
 
 def summary_of(timer: Timer) -> TimerSummary:
-    return TimerSummary(
-        id=timer.id,
-        created_at=timer.created_at,
-        execute_at=timer.spec.execute_at,
-        callback_url=timer.spec.callback.url.text,
-        status=timer.status,
-        executed_at=timer.executed_at,
+    return TimerSummary(**_summary(timer))
+
+
+def _listed(timer: Timer) -> ListedTimer:
+    return ListedTimer(
+        **_summary(timer),
+        destination=timer.spec.callback.url.destination,
+        attempt=timer.attempt,
+        last_error=timer.last_error,
+        metadata=_listed_metadata(timer.spec.metadata),
     )
+
+
+def _summary(timer: Timer) -> dict[str, Any]:
+    return {
+        "id": timer.id,
+        "created_at": timer.created_at,
+        "execute_at": timer.spec.execute_at,
+        "callback_url": timer.spec.callback.url.text,
+        "status": timer.status,
+        "executed_at": timer.executed_at,
+    }
+
+
+def _listed_metadata(metadata: Mapping[str, object] | None) -> JsonText | None:
+    text = json.dumps(metadata, ensure_ascii=False)
+    return JsonText(text) if len(text.encode()) <= MAX_LISTED_METADATA else None

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any, Final
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from timer_trio.domain.query import JsonScalar, Order, TimerQuery
+from timer_trio.domain.query import (
+    MAX_LISTED_METADATA,
+    JsonScalar,
+    Order,
+    Sort,
+    TimerFilter,
+    TimerQuery,
+)
 
-_COLUMNS: Final = SQL("id, status, created_at, execute_at, callback_url, executed_at")
+_COLUMNS: Final = SQL(
+    "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
+    " last_error, CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
+    " THEN coalesce(metadata::text, 'null') END AS metadata"
+).format(most=Literal(MAX_LISTED_METADATA))
 _DIRECTIONS: Final = {Order.ASC: (SQL("ASC"), SQL(">")), Order.DESC: (SQL("DESC"), SQL("<"))}
 
 
@@ -23,11 +35,12 @@ def page_statement(query: TimerQuery) -> Composed:
     direction, _ = _DIRECTIONS[query.order]
     conditions = list(_conditions(query))
     page = SQL(
-        "SELECT {columns} FROM timers WHERE {conditions}"
+        "SELECT {columns} FROM (SELECT * FROM timers WHERE {conditions} {fence}) AS timers"
         " ORDER BY {sort} {direction}, id {direction} LIMIT {limit} OFFSET {offset}"
     ).format(
         columns=_COLUMNS,
         conditions=_all([*conditions, *_behind(query)]),
+        fence=SQL("" if _may_walk(query) else "OFFSET 0"),
         sort=sort,
         direction=direction,
         limit=Literal(query.limit + 1),
@@ -43,18 +56,41 @@ def page_statement(query: TimerQuery) -> Composed:
     ).format(conditions=_all(conditions), page=page, sort=sort, direction=direction)
 
 
+def _may_walk(query: TimerQuery) -> bool:
+    """Whether the index of the sort may be read until a page is full.
+
+    Of what is rare it would be read to its end. OFFSET 0 has the planner find first what matches,
+    by the index that serves the query's bound.
+    """
+    bounds = {Sort.CREATED_AT: query.created_after, Sort.EXECUTE_AT: query.execute_after}
+    is_rare = query.unindexed or query.ended_after or query.ended_before
+    return not is_rare or bounds[query.sort] is not None
+
+
 def _all(conditions: Sequence[Composable]) -> Composable:
     return SQL(" AND ").join(conditions) if conditions else SQL("true")
 
 
-def _conditions(query: TimerQuery) -> Iterator[Composable]:
-    if query.status is not None:
-        yield SQL("status = {}").format(Literal(query.status.value))
-    if query.execute_after is not None:
-        yield SQL("execute_at > {}").format(Literal(query.execute_after))
-    if query.execute_before is not None:
-        yield SQL("execute_at < {}").format(Literal(query.execute_before))
-    for key, asked in query.metadata.items():
+_ENDED: Final = "status IN ('completed', 'failed', 'canceled')"
+CONDITIONS: Final[Mapping[str, SQL]] = {
+    "status": SQL("status = {}"),
+    "destination": SQL("destination = {}"),
+    "last_error": SQL("strpos(last_error, {}) > 0"),
+    "created_after": SQL("created_at > {}"),
+    "created_before": SQL("created_at < {}"),
+    "execute_after": SQL("execute_at > {}"),
+    "execute_before": SQL("execute_at < {}"),
+    "ended_after": SQL(f"updated_at > {{}} AND {_ENDED}"),
+    "ended_before": SQL(f"updated_at < {{}} AND {_ENDED}"),
+}
+"""What a field of a TimerFilter asks of a row; `metadata` asks for as many things as it names."""
+
+
+def _conditions(wanted: TimerFilter) -> Iterator[Composable]:
+    for name, condition in CONDITIONS.items():
+        if (value := getattr(wanted, name)) is not None:
+            yield condition.format(Literal(value.value if isinstance(value, Enum) else value))
+    for key, asked in wanted.metadata.items():
         either = [_contains(key, scalar) for scalar in asked]
         yield SQL("({})").format(SQL(" OR ").join(either)) if either else SQL("false")
 

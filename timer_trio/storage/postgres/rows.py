@@ -7,12 +7,13 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.query import ListedTimer
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
@@ -200,14 +201,29 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
 
 def summary_of(row: Row) -> TimerSummary:
     """Make a summary of its row, which the table's own checks leave readable."""
-    return TimerSummary(
-        id=TimerId(row["id"]),
-        created_at=row["created_at"],
-        execute_at=row["execute_at"],
-        callback_url=row["callback_url"],
-        status=Status(row["status"]),
-        executed_at=row["executed_at"],
+    return TimerSummary(**_summary(row))
+
+
+def listed_of(row: Row) -> ListedTimer:
+    """Make what a list tells of a timer; nothing in it has to be parsed, so no row can fail."""
+    return ListedTimer(
+        **_summary(row),
+        destination=row["destination"],
+        attempt=row["attempt"],
+        last_error=row["last_error"],
+        metadata=row["metadata"],
     )
+
+
+def _summary(row: Row) -> dict[str, Any]:
+    return {
+        "id": TimerId(row["id"]),
+        "created_at": row["created_at"],
+        "execute_at": row["execute_at"],
+        "callback_url": row["callback_url"],
+        "status": Status(row["status"]),
+        "executed_at": row["executed_at"],
+    }
 
 
 def record_of(row: Row) -> ReplicaRecord:

@@ -33,6 +33,7 @@ from timer_trio.storage.postgres.rows import (
     copy_line_of_new,
     json_of_change,
     json_of_new,
+    listed_of,
     summary_of,
     timer_of,
     written,
@@ -72,7 +73,7 @@ class PostgresTimers(Database):
             refuses=True,
         )
         total = rows[0]["total"] if rows else None
-        return page_of([summary_of(row) for row in rows if row["id"]], total, query)
+        return page_of([listed_of(row) for row in rows if row["id"]], total, query)
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         parameters = {"id": timer_id, "change": json_of_change(change), "now": now}

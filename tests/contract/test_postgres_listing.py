@@ -1,0 +1,123 @@
+"""A list reads by an index what one serves, and stops at its bound, whatever it sorts by."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.contract.timers import NOW
+from timer_trio.domain.query import Sort, TimerQuery
+from timer_trio.domain.timer import Destination, Status
+from timer_trio.storage.postgres.listing import page_statement
+
+HOUR = timedelta(hours=1)
+RECENT = NOW - HOUR
+JUST_NOW = NOW - timedelta(seconds=1)
+
+
+@pytest.fixture
+def many(sql: psycopg.Connection) -> psycopg.Connection:
+    """Ten thousand timers, one a minute up to now: each tenth canceled, each hundredth failed."""
+    sql.execute(
+        """
+        INSERT INTO timers (
+            shard, id, status, due_at, execute_at, created_at, updated_at, requested_at,
+            destination, callback_url, callback_method, callback_headers, metadata, timeout_s,
+            delivery, last_error
+        )
+        SELECT
+            get_byte(uuid_send(id), 15), id, status,
+            CASE WHEN status = 'pending' THEN at END, at, at, at, at,
+            'https://example.com:443', 'https://example.com/', 'POST', '{}',
+            jsonb_build_object('n', n), 30, 'at_least_once', 'timed out'
+        FROM (
+            SELECT
+                n, gen_random_uuid() AS id, %s - n * interval '1 minute' AS at,
+                CASE
+                    WHEN n %% 100 = 0 THEN 'failed'
+                    WHEN n %% 10 = 0 THEN 'canceled'
+                    ELSE 'pending'
+                END AS status
+            FROM generate_series(1, 10000) AS n
+        ) AS made
+        """,
+        [NOW],
+    )
+    sql.execute("ANALYZE timers")
+    return sql
+
+
+def explained(sql: psycopg.Connection, query: TimerQuery) -> tuple[set[str], int]:
+    """Answers how the table is read, and how many rows are read for nothing."""
+    statement = page_statement(query)
+    (plan,) = sql.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement.as_bytes(sql)).fetchone()  # type: ignore[misc]  # one row, of one value
+    scans: set[str] = set()
+    return scans, _read(plan[0]["Plan"], scans)
+
+
+def _read(node: dict[str, Any], scans: set[str]) -> int:
+    kind = node["Node Type"]
+    if "Scan" in kind and kind not in {"Bitmap Heap Scan", "Subquery Scan"}:
+        scans.add(node.get("Index Name", kind))
+    for_nothing = node.get("Rows Removed by Filter", 0)
+    return int(for_nothing) + sum(_read(child, scans) for child in node.get("Plans", ()))
+
+
+@pytest.mark.parametrize("sort", Sort)
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({"created_after": RECENT}, "timers_created"),
+        ({"execute_after": RECENT}, "timers_execute"),
+        ({"status": Status.FAILED}, "timers_failed"),
+        ({"status": Status.FAILED, "ended_after": RECENT}, "timers_failed"),
+        ({"status": Status.CANCELED, "ended_before": NOW - 160 * HOUR}, "timers_failed"),
+        ({"status": Status.FAILED, "ended_after": RECENT, "last_error": "time"}, "timers_failed"),
+        ({"created_after": RECENT, "last_error": "nothing"}, "timers_created"),
+        ({"created_after": RECENT, "ended_after": NOW}, "timers_created"),
+        (
+            {"execute_after": RECENT, "destination": Destination("https://example.org:443")},
+            "timers_execute",
+        ),
+        ({"metadata": {"n": [7]}}, "timers_metadata"),
+    ],
+)
+def test_filter_is_served_by_its_index(
+    many: psycopg.Connection, query: dict[str, Any], index: str, sort: Sort
+) -> None:
+    scans, for_nothing = explained(many, TimerQuery(**query, sort=sort))
+    assert index in scans
+    assert "Seq Scan" not in scans
+    assert for_nothing < 200
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (TimerQuery(sort=Sort.CREATED_AT, created_before=NOW - 160 * HOUR), "timers_created"),
+        (TimerQuery(sort=Sort.EXECUTE_AT, execute_before=NOW - 160 * HOUR), "timers_execute"),
+    ],
+)
+def test_upper_bound_is_where_the_index_of_its_sort_is_entered(
+    many: psycopg.Connection, query: TimerQuery, index: str
+) -> None:
+    assert explained(many, query) == ({index}, 0)
+
+
+@pytest.mark.parametrize("sort", Sort)
+def test_what_the_planner_takes_for_frequent_is_found_within_the_bound(
+    many: psycopg.Connection, sort: Sort
+) -> None:
+    """It expects 900 that failed and changed lately, and there are five."""
+    many.execute("UPDATE timers SET status = 'failed' WHERE status = 'canceled'")
+    many.execute("UPDATE timers SET updated_at = %s WHERE status = 'pending'", [NOW])
+    many.execute(
+        "UPDATE timers SET updated_at = %s WHERE created_at < %s AND status = 'failed'",
+        [NOW, NOW - timedelta(minutes=9_945)],
+    )
+    many.execute("ANALYZE timers")
+    query = TimerQuery(status=Status.FAILED, ended_after=JUST_NOW, limit=1, sort=sort)
+    assert explained(many, query) == ({"timers_failed"}, 0)

@@ -1,0 +1,35 @@
+"""Each filter of a list is known wherever one has to be."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from timer_trio.api.query import parse_query
+from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
+from timer_trio.domain.query import TimerFilter
+from timer_trio.storage.memory.matching import TESTS
+from timer_trio.storage.postgres.listing import CONDITIONS
+
+FILTERS = [field.name for field in fields(TimerFilter)]
+EXAMPLES = {
+    "status": "failed",
+    "destination": "https://example.com",
+    "last_error": "timed out",
+    "metadata": "x",
+}
+INSTANT = "2030-01-01T00:00:00Z"
+
+
+def test_both_storages_know_each_filter() -> None:
+    assert list(TESTS) == FILTERS
+    assert [*CONDITIONS, "metadata"] == FILTERS
+
+
+def test_the_api_reads_and_documents_each_filter() -> None:
+    documented = {parameter["name"] for parameter in LIST_PARAMETERS}
+    for name in FILTERS:
+        parameter = f"{name}.x" if name == "metadata" else name
+        pairs = {"created_after": INSTANT, parameter: EXAMPLES.get(name, INSTANT)}
+        raw = "&".join(f"{key}={value}" for key, value in pairs.items())
+        assert getattr(parse_query(raw.encode(), b""), name)
+        assert name in documented
