@@ -71,7 +71,11 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
 
 
 DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune"]
-COMMANDS = ["", "serve", "listen", "import", "replicas", "db", *DB_COMMANDS]
+TIMERS_COMMANDS = ["timers list", "timers get", "timers create", "timers cancel"]
+COMMANDS = [
+    *("", "serve", "listen", "import", "replicas"),
+    *("timers", *TIMERS_COMMANDS, "db", *DB_COMMANDS),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

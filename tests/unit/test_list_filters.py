@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from timer_trio.api.query import parse_query
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
+from timer_trio.cli.timer_filters import filter_options
 from timer_trio.domain.query import TimerFilter
 from timer_trio.storage.memory.matching import TESTS
 from timer_trio.storage.postgres.listing import CONDITIONS
@@ -18,6 +19,16 @@ EXAMPLES = {
     "metadata": "x",
 }
 INSTANT = "2030-01-01T00:00:00Z"
+
+
+@filter_options
+def command(**_: object) -> None:
+    """A command with all of them."""
+
+
+def test_the_command_line_has_an_option_for_each_filter() -> None:
+    options = {option.name for option in command.__click_params__}  # type: ignore[attr-defined]  # click's
+    assert options == set(FILTERS)
 
 
 def test_both_storages_know_each_filter() -> None:

@@ -1,6 +1,6 @@
 """The commands. Exit code 2: something to change is said on stderr; 1: the service crashed.
 
-An import exits with 1 where lines of its file were refused.
+An import exits with 1 where lines of its file were refused, `timers` where the service refuses.
 
 - ``group``           what all commands share: version, settings, refusals in words
 - ``errors``          why a command failed
@@ -10,7 +10,14 @@ An import exits with 1 where lines of its file were refused.
 - ``trial_receiver``  what ``listen`` runs
 - ``imports``         a file of timers, sent to the service
 - ``replicas``        which processes share the database, asked of the service
-- ``service``         how ``import`` and ``replicas`` reach the service
+- ``timers``          lists, reads, creates and cancels timers, asked of the service
+- ``timer_filters``   which timers, as options
+- ``timer_fields``    what a new timer is, as options
+- ``timer_output``    timers on a terminal, and for programs
+- ``values``          spans of time, instants and pairs as people write them
+- ``asking``          one question to the service, and what it says
+- ``service``         how these commands reach the service
+- ``table``           rows of text in columns, or with tabs
 - ``terminal``        what the terminal can show
 - ``db``              the schema
 - ``database``        how ``db`` reaches the database
@@ -26,6 +33,7 @@ from timer_trio.cli.imports import import_command
 from timer_trio.cli.listen import listen_command
 from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.serve import serve
+from timer_trio.cli.timers import timers_command
 from timer_trio.cli.worker import worker
 
 
@@ -38,5 +46,6 @@ def main() -> None:
     """
 
 
-for command in (serve, worker, listen_command, import_command, replicas_command, db):
+for command in (serve, worker, listen_command, timers_command, import_command, replicas_command):
     main.add_command(command)
+main.add_command(db)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from timer_trio.domain.errors import TimerTrioError
 
 
 class CommandError(TimerTrioError):
-    """A command ends with exit code 2, and these words on standard error."""
+    """A command ends with its exit code, and these words on standard error."""
+
+    exit_code: ClassVar = 2
+
+
+class RefusedError(CommandError):
+    """The service has answered, and says no."""
+
+    exit_code: ClassVar = 1
+
+
+class NotAnsweredError(CommandError):
+    """No timer service has answered."""
 
 
 class ImportFailedError(CommandError):

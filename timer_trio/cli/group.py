@@ -28,25 +28,29 @@ class RefusingGroup(click.Group):
     """Prints why a command failed or the service did not start, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        reasons: list[str] = []
+        reasons: list[BaseException] = []
         answer = None
         try:
             answer = super().invoke(ctx)
         except* (StartRefusedError, CommandError) as group:
-            reasons += _words(group)
+            reasons += _reasons(group)
         for reason in reasons:
-            click.echo(reason, err=True)
+            click.echo(str(reason), err=True)
         if reasons:
-            ctx.exit(2)
+            ctx.exit(max(map(_exit_code, reasons)))
         return answer
 
 
-def _words(error: BaseException) -> Iterator[str]:
+def _reasons(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _words(inner)
+            yield from _reasons(inner)
     else:
-        yield str(error)
+        yield error
+
+
+def _exit_code(error: BaseException) -> int:
+    return error.exit_code if isinstance(error, CommandError) else CommandError.exit_code
 
 
 def read_settings(env_file: Path | None = _ENV_FILE) -> Settings:

@@ -21,6 +21,7 @@ from timer_trio.cli.errors import ImportFailedError
 from timer_trio.cli.group import version
 from timer_trio.cli.service import (
     NO_TIMER_SERVICE,
+    NOT_SENT,
     REQUEST_ERRORS,
     Service,
     is_of_a_proxy,
@@ -33,14 +34,6 @@ from timer_trio.cli.terminal import shows_progress
 BLOCK_BYTES: Final = 64 * 1024
 ANSWER_TIMEOUT_S: Final = 60.0
 """A service that works tells how far it is every second."""
-
-_NOT_SENT: Final = (
-    httpx.InvalidURL,
-    UnicodeError,
-    httpx.UnsupportedProtocol,
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-)
 
 _Bar = AbstractContextManager[Any]
 
@@ -242,7 +235,7 @@ def _import(sending: _Sending, service: Service) -> _Result:
         words = service.no_answer(error)
         if sending.is_known:
             words = f"the connection to the service at {service.url} broke: {reason_of(error)}"
-        if not isinstance(error, _NOT_SENT):
+        if not isinstance(error, NOT_SENT):
             words += f"; {sending.words()}"
         raise ImportFailedError(words) from error
 

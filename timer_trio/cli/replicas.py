@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
@@ -23,6 +23,7 @@ from timer_trio.cli.service import (
     says_no_such_route,
     url_option,
 )
+from timer_trio.cli.table import aligned, in_columns
 from timer_trio.domain.words import in_words
 
 ANSWER_TIMEOUT_S: Final = 20.0
@@ -39,8 +40,7 @@ _HEADINGS: Final = (
     "last heartbeat",
     "clock offset",
 )
-_FIRST_NUMBER: Final = 4
-"""The columns from this one on are read from the right."""
+_NUMBERS: Final = range(4, len(_HEADINGS))
 
 
 class Replica(TypedDict):
@@ -117,17 +117,8 @@ def _refused(service: Service, answer: httpx.Response) -> str:
 def table(data: Replicas) -> Iterator[str]:
     """Yield the lines of a table for people."""
     rows = [_HEADINGS, *(_cells(each, data["timestamp"]) for each in data["replicas"])]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield _aligned(row, widths)
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell.ljust(width) if place < _FIRST_NUMBER else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(padded)
+    for row in aligned(rows, _NUMBERS):
+        yield in_columns(row)
 
 
 def _cells(replica: Replica, now: datetime) -> tuple[str, ...]:

@@ -23,6 +23,14 @@ CONNECT_TIMEOUT_S: Final = 5.0
 NO_TIMER_SERVICE: Final = "it is no timer service"
 REQUEST_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 """What asking a service raises; the last one where its name cannot be looked up."""
+NOT_SENT: Final = (
+    httpx.InvalidURL,
+    UnicodeError,
+    httpx.UnsupportedProtocol,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+)
+"""Those of them after which the service knows nothing of the request."""
 
 url_option = click.option(
     "--url",

@@ -6,12 +6,27 @@ import os
 import sys
 from typing import TextIO, cast
 
-from timer_trio.telemetry.output import is_dumb
+from timer_trio.telemetry.output import is_dumb, wants_colors
 
 
 def shows_progress() -> bool:
     """Whether somebody looks at standard error, on a terminal that can write over a line."""
     return sys.stderr.isatty() and not is_dumb(os.environ)
+
+
+def shows_tables() -> bool:
+    """Whether somebody looks at standard output; otherwise a program reads it."""
+    return sys.stdout.isatty()
+
+
+def shows_colors() -> bool:
+    """Whether somebody looks at standard output, and wants colors."""
+    return sys.stdout.isatty() and wants_colors(os.environ)
+
+
+def printable(text: str) -> str:
+    """Return text in which what could steer a terminal is an escape."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def progress_stream() -> TextIO:

@@ -15,6 +15,7 @@ import httptools
 import trio
 
 from timer_trio.cli.errors import ListenFailedError
+from timer_trio.cli.terminal import printable
 
 _READ_BYTES: Final = 65_536
 # Far beyond what the service sends; what is larger is cut off.
@@ -168,11 +169,6 @@ def _payload(body: bytes) -> list[str]:
     except (RecursionError, ValueError):
         text = body.decode(errors="backslashreplace")
     return [printable(line) for line in text.split("\n")]
-
-
-def printable(text: str) -> str:
-    """Return text in which what could steer a terminal is an escape."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _now() -> datetime:

@@ -1,0 +1,143 @@
+"""Asks a running service for its timers, and to make and cancel them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import click
+
+from timer_trio.cli.asking import Api, Json, asking
+from timer_trio.cli.errors import NotAnsweredError
+from timer_trio.cli.group import version
+from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
+from timer_trio.cli.timer_fields import body_of, field_options
+from timer_trio.cli.timer_filters import filter_options, parameters_of
+from timer_trio.cli.timer_output import print_json, print_list, print_timer
+from timer_trio.domain.query import Order, Sort
+
+MAX_PAGE: Final = 200
+"""What the service gives at once."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group("timers")
+@url_option
+@version
+@click.pass_context
+def timers_command(context: click.Context, url: str | None) -> None:
+    """List, read, create and cancel timers of a running service.
+
+    The key is API_KEY, or what the service keeps in DATA_DIR. Tables are for terminals: a program
+    that reads the output gets a line for each timer, or for each field, with tabs and no heading.
+
+    Exit code 1: the service refuses; 2: it cannot be reached, or the command is wrong.
+    """
+    context.with_resource(_any_digits())
+    context.obj = url
+
+
+@timers_command.command("list")
+@filter_options
+@click.option(
+    "--sort", type=click.Choice([each.value for each in Sort]), help="By default created_at."
+)
+@click.option("--order", type=click.Choice([each.value for each in Order]), help="By default desc.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
+)
+@json_option
+@version
+@click.pass_obj
+def list_command(url: str | None, /, *, limit: int, as_json: bool, **asked: Any) -> None:
+    """List timers of which all that is asked for holds, the newest first.
+
+    WHEN is an RFC 3339 timestamp, or how long ago: 45s, 90m, 12h, 7d. --destination, --last-error
+    and the end of what neither failed nor was canceled need --created-after, --execute-after or,
+    with --status failed or canceled, --ended-after beside them.
+    """
+    parameters = parameters_of(asked)
+    with asking(url) as api:
+        found = _found(api, parameters, limit)
+        if as_json:
+            print_json({"timers": [*found]})
+        else:
+            print_list(found)
+
+
+def _found(api: Api, parameters: Mapping[str, str], limit: int) -> Iterator[Json]:
+    """Yield up to `limit` timers, page by page."""
+    left = limit
+    cursor: dict[str, str] = {}
+    while left > 0:
+        asked = {**parameters, **cursor, "limit": str(min(left, MAX_PAGE))}
+        match api.ask("GET", "/timers", asked):
+            case {"timers": [*page], "next_cursor": str() | None as following} if all(
+                isinstance(timer, dict) for timer in page
+            ):
+                yield from page
+            case _:
+                raise NotAnsweredError(f"what answered lists no timers: {NO_TIMER_SERVICE}")
+        left -= len(page)
+        if not page or following is None:
+            return
+        cursor = {"cursor": following}
+
+
+@timers_command.command()
+@click.argument("timer_id", metavar="ID", type=click.UUID)
+@json_option
+@version
+@click.pass_obj
+def get(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
+    """Show all that is known of the timer ID."""
+    with asking(url) as api:
+        _show(api.ask("GET", f"/timers/{timer_id}"), as_json=as_json)
+
+
+@timers_command.command()
+@field_options
+@json_option
+@version
+@click.pass_obj
+def create(url: str | None, /, *, as_json: bool, **given: Any) -> None:
+    """Create a timer that calls back at --url.
+
+    What is left out is as the service has it by default. A payload is JSON, and sent as it is.
+    """
+    body = body_of(given)
+    with asking(url) as api:
+        _show(api.ask("POST", "/timers", body=body), as_json=as_json)
+
+
+@timers_command.command()
+@click.argument("timer_id", metavar="ID", type=click.UUID)
+@json_option
+@version
+@click.pass_obj
+def cancel(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
+    """Cancel the timer ID: once this exits with 0, it never fires."""
+    with asking(url) as api:
+        _show(api.ask("DELETE", f"/timers/{timer_id}"), as_json=as_json)
+
+
+def _show(timer: Json, *, as_json: bool) -> None:
+    if as_json:
+        print_json(timer)
+    else:
+        print_timer(timer)
+
+
+@contextmanager
+def _any_digits() -> Iterator[None]:
+    """Let numbers have any number of digits: payloads are shown as they are."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)
