@@ -1,1 +1,2 @@
-DROP INDEX timers_failed;
+-- concurrently
+DROP INDEX CONCURRENTLY timers_failed;

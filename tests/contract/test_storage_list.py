@@ -18,6 +18,7 @@ from tests.contract.timers import (
     new_timer,
     seconds,
 )
+from timer_trio.callback_url import read_url
 from timer_trio.domain.query import (
     MAX_LISTED_METADATA,
     JsonScalar,
@@ -208,10 +209,10 @@ async def test_pages_of_what_ended_hold_each_timer_once(storage: Storage) -> Non
 
 
 async def test_destination_is_found_exactly(storage: Storage) -> None:
-    here = await created(storage, callback_url="https://EXAMPLE.com/a?b")
-    await created(storage, callback_url="https://example.com:444/")
-    await created(storage, callback_url="http://example.com/")
-    await created(storage, callback_url="https://example.com.au/")
+    here = await created(storage, callback_url=read_url("https://EXAMPLE.com/a?b"))
+    await created(storage, callback_url=read_url("https://example.com:444/"))
+    await created(storage, callback_url=read_url("http://example.com/"))
+    await created(storage, callback_url=read_url("https://example.com.au/"))
     wanted = replace(ALL, destination=Destination("https://example.com:443"))
     page = await storage.list(wanted)
     assert ([timer.id for timer in page.timers], page.total) == ([here], 1)
