@@ -50,7 +50,9 @@ def shared_database(postgres_url: str, template: str) -> Iterator[str]:
 def clean_database_url(shared_database: str) -> str:
     """A migrated database without a row: much quicker to have than one of one's own."""
     with psycopg.connect(shared_database, autocommit=True) as connection:
-        connection.execute("DELETE FROM timers; DELETE FROM attempts; DELETE FROM replicas")
+        connection.execute(
+            "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys; DELETE FROM replicas"
+        )
     return shared_database
 
 

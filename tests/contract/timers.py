@@ -12,6 +12,7 @@ from uuid import UUID
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry
 from timer_trio.domain.timer import (
     ENDED,
@@ -91,6 +92,19 @@ def new_timer(
         created_at=created_at,
         spec=spec(**changes),
     )
+
+
+def keyed(
+    key: str, *timers: NewTimer, fingerprint: bytes = b"\0same", data: str = '{"ü": 1}'
+) -> KeyedCreate:
+    new = timers or (new_timer(),)
+    answer = FirstAnswer(
+        fingerprint=fingerprint,
+        timer_ids=tuple(timer.id for timer in new),
+        status=201,
+        data=JsonText(data),
+    )
+    return KeyedCreate(key=key, timers=new, answer=answer)
 
 
 async def created(storage: Storage, **changes: Unpack[SpecChange]) -> TimerId:

@@ -36,6 +36,8 @@ class ForwardingStorage(ABC):
 
     create = _forwarded(Storage.create)
     create_many = _forwarded(Storage.create_many)
+    create_keyed = _forwarded(Storage.create_keyed)
+    first_answer = _forwarded(Storage.first_answer)
     get = _forwarded(Storage.get)
     list = _forwarded(Storage.list)
     update = _forwarded(Storage.update)
@@ -54,3 +56,4 @@ class ForwardingStorage(ABC):
     replicas = _forwarded(Storage.replicas)
     hint = _forwarded(Storage.hint)
     prune = _forwarded(Storage.prune)
+    prune_keys = _forwarded(Storage.prune_keys)

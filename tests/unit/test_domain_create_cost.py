@@ -5,7 +5,7 @@ from typing import Unpack
 from tests.contract.timers import spec
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.timer import JsonText, SpecChange
-from timer_trio.intake.intake import LIGHT_US, MAX_CREATES, MAX_CREATES_US
+from timer_trio.intake.create_queue import LIGHT_US, MAX_CREATES, MAX_CREATES_US
 
 
 def cost_us(**changes: Unpack[SpecChange]) -> int:

@@ -13,7 +13,8 @@ from timer_trio.cluster.releases import Releases
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import NewTimer
-from timer_trio.intake.intake import MAX_CREATES_US, Intake
+from timer_trio.intake.create_queue import MAX_CREATES_US
+from timer_trio.intake.intake import Intake
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
 

@@ -8,15 +8,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.contract.timers import NOW, due, new_timer
+from tests.contract.timers import NOW, due, keyed, new_timer
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
+    KeyedCreateUnknownError,
     RowRefusedError,
     StorageUnavailableError,
 )
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
@@ -39,6 +41,16 @@ class TroubledStorage(MemoryStorage):
         self.committed.set()
         with trio.CancelScope(shield=True):  # as in a thread
             await trio.sleep(self.commit_takes_s)
+        self._trouble()
+
+    async def create_keyed(
+        self, creates: Sequence[KeyedCreate], now: datetime
+    ) -> Sequence[FirstAnswer]:
+        answers = await super().create_keyed(creates, now)
+        self._trouble()
+        return answers
+
+    def _trouble(self) -> None:
         if self.troubles:
             raise self.troubles.pop(0)
 
@@ -121,3 +133,40 @@ async def test_who_leaves_between_two_tries_leaves_what_may_be_written_offered(
         await under_test.intake.create_all(timers)
     assert leaving.cancelled_caught
     assert len(under_test.offered) == len(timers)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_got_its_key_is_offered_and_nothing_else(count: int) -> None:
+    under_test = IntakeUnderTest(TroubledStorage())
+    intake = under_test.intake
+    first, second = (keyed("k", *(new_timer() for _ in range(count))) for _ in range(2))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(intake.run)
+        assert await intake.create_keyed(first) == first.answer
+        assert await intake.create_keyed(second) == first.answer
+        nursery.cancel_scope.cancel()
+    assert [offered.id for offered in under_test.offered] == [*first.answer.timer_ids]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_got_its_key_and_no_answer_is_found_by_the_next_try(
+    autojump_clock: MockClock, count: int
+) -> None:
+    storage = TroubledStorage(StorageUnavailableError(), ContentionError())
+    under_test = IntakeUnderTest(storage)
+    create = keyed("k", *(new_timer() for _ in range(count)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(under_test.intake.run)
+        assert await under_test.intake.create_keyed(create) == create.answer
+        nursery.cancel_scope.cancel()
+    assert len(await due(storage)) == len(under_test.offered) == count
+
+
+async def test_many_under_a_key_without_an_answer_are_unknown_and_offered(
+    autojump_clock: MockClock,
+) -> None:
+    under_test = IntakeUnderTest(TroubledStorage(*[StorageUnavailableError()] * 1_000))
+    with pytest.raises(KeyedCreateUnknownError):
+        await under_test.intake.create_keyed(keyed("k", new_timer(), new_timer()))
+    assert trio.current_time() == pytest.approx(CREATE_DEADLINE_S)
+    assert len(under_test.offered) == 2

@@ -8,6 +8,7 @@
 - ``auth``           the API key
 - ``openapi``        the document and its page
 - ``page``           a page around any HTML
+- ``idempotency``    requests that may be repeated
 - ``import_run``     an import: its lines are read while those before are written
 - ``requests``       from the members of a body to the domain
 - ``query``          from a query string to the page of timers that it asks for

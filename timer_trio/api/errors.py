@@ -14,6 +14,7 @@ from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
+    KeyedCreateUnknownError,
     OlderReplicasError,
     RowRefusedError,
     StorageUnavailableError,
@@ -34,6 +35,7 @@ class Code(IntEnum):
     INVALID = 2
     NOT_FOUND = 3
     UNAUTHORIZED = 4
+    CONFLICT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class StatusForbidsError(TimerTrioError):
 
     def __init__(self, verb: str, status: Status) -> None:
         super().__init__(f"cannot {verb} timer with status '{status}'")
+
+
+class IdempotencyConflictError(TimerTrioError):
+    """The key of a request stands for another one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key came with another body, or on another route, within the last 24"
+            " hours: repeat that request as it was, or send this one with a new key"
+        )
 
 
 class UnreadableIdError(TimerTrioError):
@@ -100,12 +112,14 @@ RETRY: Final[Mapping[str, str]] = {"Retry-After": "1"}
 """The heartbeat notices within a second that the database is back."""
 
 
-def refusal_of(error: BaseException) -> Refusal:  # noqa: PLR0911 - one return for each kind
+def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911 - one return a kind
     match error:
         case InvalidRequestError():
             return _invalid(error.errors)
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
+        case IdempotencyConflictError():
+            return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case RowRefusedError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, REFUSED_BY_DATABASE)
         case TimerNotFoundError() | UnreadableIdError():
@@ -151,6 +165,8 @@ def _unavailable(
     elif isinstance(error, CreateUnknownError):
         data = {"id": str(error.timer_id)}
         message = "it is not known whether the timer was created; get its id before posting again"
+    elif isinstance(error, KeyedCreateUnknownError):
+        message = "it is not known whether this was created; send it again with the same key"
     elif isinstance(error, OlderReplicasError | BusyError):
         message = str(error)
     elif isinstance(error, ContentionError):

@@ -18,7 +18,7 @@ from timer_trio.api.errors import Code, Refusal
 from timer_trio.api.fields.retry import RetryRequest, retry_data
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
-from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerSummary, rfc3339
+from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerId, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -119,10 +119,21 @@ def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> R
     return _enveloped(status, Code.SUCCESS, "success", json.dumps(data, ensure_ascii=False))
 
 
-def created_many(summaries: Sequence[str]) -> Response:
-    """Return the answer of the summaries of new timers, which are JSON already."""
-    data = f'{{"timers": [{", ".join(summaries)}]}}'
-    return _enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
+def created(data: str, timer_id: TimerId | None = None) -> Response:
+    """Return the answer of something new, its data as JSON; a timer alone has a location."""
+    response = _enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
+    if timer_id is not None:
+        response.headers["Location"] = f"/timers/{timer_id}"
+    return response
+
+
+def summary_json(timer: TimerSummary) -> str:
+    return json.dumps(summary_data(timer), ensure_ascii=False)
+
+
+def summaries_json(summaries: Sequence[str]) -> str:
+    """Put summaries, which are JSON already, together as the data of an answer."""
+    return f'{{"timers": [{", ".join(summaries)}]}}'
 
 
 def whole_timer(timer: Timer) -> Response:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from quart.typing import RouteCallable
 
 from timer_trio.api.body.media import JSON
+from timer_trio.domain.keys import MAX_KEY_LENGTH
 
 Json = dict[str, Any]
 
@@ -22,6 +23,21 @@ ON_ONE: Final = (*ON_STORED, 404)
 """Of one that asks for one row of it."""
 ON_BODY: Final = (408, 413, 415)
 """Of one that has a body besides."""
+ON_KEY: Final = (409,)
+"""Of one that takes an IDEMPOTENCY_KEY."""
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotent-Replayed"
+KEY_PARAMETER: Final[Json] = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "description": "With it the request can be repeated, also after a 503 or a lost answer: for 24 "
+    f"hours the same key and an equal body answer what the first one answered, with `{REPLAYED}: "
+    "true`, and create nothing more. Another body, or another route, is a 409. What was refused "
+    "does not use the key up.",
+    "schema": {"type": "string", "pattern": f"^[!-~]{{1,{MAX_KEY_LENGTH}}}$"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +64,7 @@ class Success:
     """What is answered if all goes well: an envelope around `data`, or something of another type.
 
     `has_page`: a browser is answered with a page instead. `makes_a_timer`: `Location` names it.
+    `may_be_replayed`: an earlier answer may come again, and a header says so.
     `down_with_data`: the 503 carries the same data.
     """
 
@@ -57,6 +74,7 @@ class Success:
     status: int = 200
     has_page: bool = False
     makes_a_timer: bool = False
+    may_be_replayed: bool = False
     down_with_data: bool = False
 
 

@@ -73,6 +73,13 @@ class CreateUnknownError(StorageUnavailableError):
         self.timer_id = timer_id
 
 
+class KeyedCreateUnknownError(StorageUnavailableError):
+    """A write under a key was not answered in time: it may be there or not."""
+
+    def __init__(self) -> None:
+        super().__init__("it is not known whether what has the key was written")
+
+
 class CreatesUnknownError(StorageUnavailableError):
     """The write of many new timers was not answered in time: all may be there, or none."""
 

@@ -1,5 +1,6 @@
 """What a consumer changes: it is durable when the caller is answered.
 
-- ``intake``   creates, updates, cancels; near timers are offered to the cache
-- ``imports``  an import's chunks, and what has become of each line
+- ``intake``        creates, updates, cancels; near timers are offered to the cache
+- ``create_queue``  light and heavy creates, each written together
+- ``imports``       an import's chunks, and what has become of each line
 """

@@ -5,15 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 import trio
 
 from timer_trio.callback_url import read_url
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
-from timer_trio.domain.create_cost import create_cost_us
-from timer_trio.domain.errors import CreatesUnknownError, CreateUnknownError, RowRefusedError
+from timer_trio.domain.errors import (
+    CreatesUnknownError,
+    CreateUnknownError,
+    KeyedCreateUnknownError,
+    RowRefusedError,
+)
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
@@ -26,22 +31,19 @@ from timer_trio.domain.timer import (
     TimerSummary,
     new_timer_id,
 )
-from timer_trio.storage import TimerStorage
-from timer_trio.storage.group_commit import GroupCommit, repeat_until_answered
+from timer_trio.intake.create_queue import CreateQueue
+from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.storage.protocols import KeyStorage, TimerStorage
 from timer_trio.telemetry.metrics import Metrics
 
 CREATE_DEADLINE_S: Final = 10.0
 """How long a consumer waits for its commit: below what HTTP clients use to wait."""
-MAX_CREATES: Final = 500
-"""Rows in one INSERT: beyond it a bigger batch gains nothing and its first caller waits longer."""
-MAX_CREATES_US: Final = 15_000
-"""The database's time for one INSERT, as estimated: a claim may have to wait for it."""
-LIGHT_US: Final = 1_000
-"""What is estimated to take longer has a queue of its own, so that others do not wait for it."""
-ANSWERS_AT_ONCE: Final = 8
-"""Each caller then writes its answer, half a millisecond's work, and callbacks go in between."""
 OFFER_SLICE: Final = 100
 """Timers offered to the cache in one go: half a millisecond, which no callback notices."""
+
+
+class IntakeStorage(TimerStorage, KeyStorage, Protocol):
+    """What the intake asks of a storage."""
 
 
 class Intake:
@@ -50,7 +52,7 @@ class Intake:
     def __init__(
         self,
         *,
-        storage: TimerStorage,
+        storage: IntakeStorage,
         clock: Clock,
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
@@ -67,22 +69,16 @@ class Intake:
         self._shards = shards
         self._window = timedelta(seconds=window_s)
         self._random_bits = random_bits
-        self._light, self._heavy = (
-            GroupCommit(
-                "create",
-                self._commit,
-                metrics,
-                max_rows=MAX_CREATES,
-                max_weight=MAX_CREATES_US,
-                answers_at_once=ANSWERS_AT_ONCE,
-            )
-            for _ in range(2)
+        self._plain = CreateQueue[NewTimer, None]("create", self._commit, metrics)
+        # A plain create never waits for a stranger's key.
+        self._keyed = CreateQueue[KeyedCreate, FirstAnswer](
+            "create_keyed", self._commit_keyed, metrics
         )
 
     async def run(self) -> NoReturn:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._light.run)
-            nursery.start_soon(self._heavy.run)
+            nursery.start_soon(self._plain.run)
+            nursery.start_soon(self._keyed.run)
         raise AssertionError("neither of them ends")
 
     async def create(self, spec: TimerSpec, arrived_at: datetime) -> TimerSummary:
@@ -98,12 +94,25 @@ class Intake:
         if not spec.is_plain:
             await self._releases.require_all_new()
         timer = self.new_timer(spec, arrived_at)
-        cost_us = create_cost_us(spec, at_most=MAX_CREATES_US)
-        queue = self._light if cost_us <= LIGHT_US else self._heavy
         with trio.move_on_after(CREATE_DEADLINE_S):
-            await queue.submit(timer, cost_us)
+            await self._plain.submit(timer, spec)
             return new_summary(timer)
         raise CreateUnknownError(timer.id)
+
+    async def create_keyed(self, create: KeyedCreate) -> FirstAnswer:
+        """Write new timers under an idempotency key, unless it stands for others already.
+
+        Returns what the key stands for; that is durable.
+
+        Raises:
+            RowRefusedError: the database refuses a value of one of them.
+            KeyedCreateUnknownError: it was not answered in time, and they may be there or not.
+        """
+        with trio.move_on_after(CREATE_DEADLINE_S):
+            if len(create.timers) == 1:
+                return await self._keyed.submit(create, create.timers[0].spec)
+            return await self._create_many_keyed(create)
+        raise KeyedCreateUnknownError
 
     def new_timer(self, spec: TimerSpec, now: datetime) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
@@ -170,6 +179,24 @@ class Intake:
         """
         return await self._storage.cancel(timer_id, self._clock.now())
 
+    async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:
+        began, now = trio.current_time(), self._clock.now()
+        is_ours = True  # for all that is known, until it is answered
+        try:
+            (answer,) = await repeat_until_answered(
+                lambda: self._storage.create_keyed([create], now)
+            )
+            is_ours = answer.timer_ids == create.answer.timer_ids
+        except RowRefusedError:
+            is_ours = False
+            raise
+        finally:
+            if is_ours:  # as in create_all
+                with trio.CancelScope(shield=True):
+                    await self._offer_all(create.timers)
+        self._metrics.flushed("create_keyed", len(create.timers), trio.current_time() - began)
+        return answer
+
     async def _offer_all(self, timers: Sequence[NewTimer]) -> None:
         for start in range(0, len(timers), OFFER_SLICE):
             some = timers[start : start + OFFER_SLICE]
@@ -180,6 +207,19 @@ class Intake:
         await self._storage.create(timers, self._clock.now())
         self._offer(map(_due, timers))
         return [None] * len(timers)
+
+    async def _commit_keyed(self, creates: Sequence[KeyedCreate]) -> Sequence[FirstAnswer]:
+        """Write the first create of each key, and answer each what its key stands for."""
+        first = {create.key: create for create in reversed(creates)}
+        answers = await self._storage.create_keyed([*first.values()], self._clock.now())
+        stands = dict(zip(first, answers, strict=True))
+        self._offer(
+            _due(timer)
+            for key, create in first.items()
+            if stands[key].timer_ids == create.answer.timer_ids
+            for timer in create.timers
+        )
+        return [stands[create.key] for create in creates]
 
 
 def _due(timer: NewTimer) -> DueTimer:

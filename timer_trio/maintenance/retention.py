@@ -1,4 +1,4 @@
-"""The stage that forgets: timers that ended long enough ago are deleted."""
+"""The stage that forgets: timers that ended long enough ago, and keys that have expired."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """Deletes what ended more than `keep` ago, once an hour, with as many pauses as work.
+    """Deletes expired keys, once an hour, and what ended more than `keep` ago; None: nothing.
+
+    It pauses for as long as it works.
 
     Several replicas may do so at once; while one is at a page the others give their pass up.
     """
 
     def __init__(
-        self, *, storage: RetentionStorage, clock: Clock, metrics: Metrics, keep: timedelta
+        self, *, storage: RetentionStorage, clock: Clock, metrics: Metrics, keep: timedelta | None
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._metrics = metrics
         self._keep = keep
-        self._count = 0
+        self._timers = self._keys = 0
 
     async def run(self) -> NoReturn:
         """Prune for ever; what an outage cuts short is left for the next hour."""
@@ -48,25 +50,39 @@ class Retention:
 
     async def _pass(self) -> None:
         began = trio.current_time()
-        self._count = 0
+        self._timers = self._keys = 0
         cut_short = None
         try:
-            await self._prune(self._clock.now() - self._keep)
+            await self._prune_keys()
+            if self._keep is not None:
+                await self._prune(self._clock.now() - self._keep)
         except (StorageUnavailableError, ContentionError) as error:
             cut_short = str(error)
+        if self._keep is None and not self._keys:
+            return  # nobody has asked it for anything
         log.info(
             "pruned",
-            timers=self._count,
+            timers=self._timers,
+            keys=self._keys,
             cut_short=cut_short,
             duration_ms=round((trio.current_time() - began) * 1000, 1),
         )
+
+    async def _prune_keys(self) -> None:
+        while True:
+            began = trio.current_time()
+            count = await self._storage.prune_keys(self._clock.now(), PAGE_ROWS)
+            self._keys += count
+            if count < PAGE_ROWS:
+                return
+            await trio.sleep(pause_s(trio.current_time() - began))
 
     async def _prune(self, cutoff: datetime) -> None:
         after: Position | None = None
         while True:
             began = trio.current_time()
             pruned = await self._storage.prune(cutoff, after, PAGE_ROWS)
-            self._count += pruned.count
+            self._timers += pruned.count
             self._metrics.pruned.inc(pruned.count)
             if pruned.next is None:
                 return

@@ -167,7 +167,13 @@ class Replica:
             clock=clock,
             keep=timedelta(days=settings.attempt_retention_days),
         )
-        self._retention = _retention(settings.retention_days, storage, clock, metrics)
+        days = settings.retention_days
+        self._retention = Retention(
+            storage=storage,
+            clock=clock,
+            metrics=metrics,
+            keep=None if days is None else timedelta(days=days),
+        )
 
     @property
     def database_connected(self) -> bool:
@@ -265,11 +271,3 @@ class Replica:
             prepare=self._database.prepare,
             alone=self._database.alone,
         )
-
-
-def _retention(
-    days: float | None, storage: Storage, clock: Clock, metrics: Metrics
-) -> Retention | None:
-    if days is None:
-        return None
-    return Retention(storage=storage, clock=clock, metrics=metrics, keep=timedelta(days=days))

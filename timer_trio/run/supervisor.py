@@ -56,7 +56,7 @@ class OutcomesLostError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a replica consists of; without `retention` it deletes no timer."""
+    """What a replica consists of."""
 
     settler: Settler
     recorder: Recorder
@@ -68,7 +68,7 @@ class Parts:
     launcher: Launcher
     firer: Firer
     rotation: AttemptRotation
-    retention: Retention | None
+    retention: Retention
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -121,8 +121,7 @@ class Supervisor:
                 await stages.start(parts.loader.run)
                 self._lifecycle.running.set()
             task_status.started()
-            if parts.retention is not None:
-                stages.start_soon(parts.retention.run)
+            stages.start_soon(parts.retention.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Settlement
@@ -191,6 +192,27 @@ class AttemptStorage(Protocol):
         """Delete up to `limit` attempts that ended before `cutoff` and that no rotation drops."""
 
 
+class KeyStorage(Protocol):
+    """What consumers create under keys of their own."""
+
+    async def create_keyed(
+        self, creates: Sequence[KeyedCreate], now: datetime
+    ) -> Sequence[FirstAnswer]:
+        """Write new timers under idempotency keys, each of which comes once.
+
+        Answers what each key stands for now: where somebody else had it, and it has not expired,
+        nothing of that create is written. A key stands for its timers as soon as they are there,
+        and the same call again has the same answer. No claim waits for a create of many timers.
+
+        Raises:
+            RowRefusedError: the database refuses a value of one of them; nothing was written.
+            ContentionError: as ever, but some may have been written: they are theirs who ask again.
+        """
+
+    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
+        """Read what an idempotency key stands for; None: nothing, or it has expired."""
+
+
 class WorkStorage(Protocol):
     """What the stages do with timers, from the table to the receiver and back."""
 
@@ -314,10 +336,17 @@ class RetentionStorage(Protocol):
         left out; while another replica is at it there is nothing to delete and no next page.
         """
 
+    async def prune_keys(self, now: datetime, limit: int) -> int:
+        """Delete up to `limit` idempotency keys that have expired, and answer how many there were.
+
+        Fewer than `limit`: no more are left, but those that somebody holds.
+        """
+
 
 class Storage(
     TimerStorage,
     AttemptStorage,
+    KeyStorage,
     WorkStorage,
     ReplicaStorage,
     HintStorage,

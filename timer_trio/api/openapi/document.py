@@ -15,7 +15,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, Code
 from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
 from timer_trio.api.page import MEDIA as PAGE
-from timer_trio.api.route import Body, Json, Operation, Route, Success
+from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.timer import Delivery, Method
 
@@ -30,8 +30,8 @@ _DESCRIPTION: Final = f"""\
 Tell it when and where, and it makes the HTTP call at that instant.
 
 Every JSON answer is an envelope: `code` (0 success, 1 internal error, 2 invalid request, 3 not \
-found, 4 unauthorized), `message` in words, and `data`. A validation error names the first \
-offending field in `message` and lists them, up to {MAX_ERRORS}, in `data.errors`.
+found, 4 unauthorized, 5 conflict), `message` in words, and `data`. A validation error names the \
+first offending field in `message` and lists them, up to {MAX_ERRORS}, in `data.errors`.
 
 Requests are read strictly. An unknown field or parameter, one given twice, and a duplicate key \
 are refused; so are NaN and Infinity, lone surrogates, NUL characters, integers of more than \
@@ -162,6 +162,13 @@ def _success(success: Success, data: Json | None) -> Json:
         return answer(success.words, {"type": kind}, media=success.media)
     headers = ("Location",) if success.makes_a_timer else ()
     written = answer(success.words, envelope(Code.SUCCESS, data), *headers)
+    if success.may_be_replayed:
+        words = "The answer is that of an earlier request with this key."
+        written.setdefault("headers", {})[REPLAYED] = {
+            "description": words,
+            "required": False,
+            "schema": {"const": "true"},
+        }
     if success.has_page:
         written["content"][PAGE] = {"schema": {"type": "string"}}
     return written

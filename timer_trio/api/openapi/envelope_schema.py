@@ -96,6 +96,9 @@ def refusals() -> Json:
             "The route does not have this method.", invalid, "Allow"
         ),
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
+        HTTPStatus.CONFLICT: answer(
+            "The Idempotency-Key stands for another request.", envelope(Code.CONFLICT, _NULL)
+        ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: answer(
             "The body is not sent as what the route takes, plain and in UTF-8.", invalid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Final
@@ -11,14 +10,25 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response
 from typing_extensions import TypedDict
 
+from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.body.json_array import objects_in
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
 from timer_trio.api.fields.timer import CreateRequest
+from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
 from timer_trio.api.requests import read_spec, reading_members
-from timer_trio.api.responses import SummariesData, created_many, summary_data
-from timer_trio.api.route import ON_BODY, ON_STORED, Body, Operation, Route, Success
+from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
+from timer_trio.api.route import (
+    KEY_PARAMETER,
+    ON_BODY,
+    ON_KEY,
+    ON_STORED,
+    Body,
+    Operation,
+    Route,
+    Success,
+)
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.intake import new_summary
@@ -58,19 +68,37 @@ class _Batch:
         self._most_bytes = context.max_body_bytes
         self._rules = context.rules
         self._slices = context.slices
+        self._keyed = KeyedRequests(context, lambda answer: created(answer.data))
 
     async def create_batch(self) -> Response:
         arrived_at = self._clock.now()
+        key = idempotency_key()
         raw = await json_body()
-        timers = await self._slices.collect(self._read(raw, arrived_at))
         try:
+            if key is not None:
+                return await self._create_keyed(key, raw, arrived_at)
+            timers = await self._slices.collect(self._read(raw, arrived_at))
             await self._intake.create_all(timers)
         except RowRefusedError:
             words = "the database refuses a value of one of them; none was created"
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
-        return created_many(await self._slices.collect(_written(timers)))
+        return created(await self._data_of(timers))
 
-    def _read(self, raw: bytes, now: datetime) -> Iterator[NewTimer | None]:
+    async def _create_keyed(self, key: str, raw: bytes, arrived_at: datetime) -> Response:
+        fingerprint = Fingerprint("POST /timers/batch")
+
+        async def read() -> New:
+            timers = await self._slices.collect(self._read(raw, arrived_at, fingerprint))
+            return New(timers, await self._data_of(timers))
+
+        return await self._keyed.answer(key, fingerprint, read)
+
+    async def _data_of(self, timers: Sequence[NewTimer]) -> str:
+        return summaries_json(await self._slices.collect(_written(timers)))
+
+    def _read(
+        self, raw: bytes, now: datetime, fingerprint: Fingerprint | None = None
+    ) -> Iterator[NewTimer | None]:
         """Yield the timers of a batch, None where it can pause.
 
         Raises:
@@ -78,27 +106,36 @@ class _Batch:
         """
         errors: list[FieldError] = []
         place = -1
+        readable = 0
         for item in objects_in(raw, MEMBER, self._most_bytes):
             yield None
             if item is None:
                 continue
             place += 1
-            if place == MAX_TIMERS or len(errors) >= MAX_ERRORS:
+            # With a key all is read, since it may have been good when it came first.
+            if place == MAX_TIMERS or (len(errors) >= MAX_ERRORS and fingerprint is None):
                 break
             try:
                 members = yield from reading_members(item, self._rules, "the object")
-                spec = read_spec(members, now, self._rules)
+                readable += 1
+                if fingerprint is not None:
+                    yield from fingerprint.reading(item)
+                if len(errors) < MAX_ERRORS:
+                    yield self._intake.new_timer(read_spec(members, now, self._rules), now)
             except InvalidRequestError as error:
                 errors += [_placed(each, place) for each in error.errors]
-            else:
-                yield self._intake.new_timer(spec, now)
-        if place == MAX_TIMERS:
-            words = f"must be at most {MAX_TIMERS:,} timers: send the others in another batch"
-            errors.insert(0, FieldError(MEMBER, words))
-        elif place < 0:
-            errors.append(FieldError(MEMBER, "must hold at least one timer"))
-        if errors:
+        if readable == place + 1 and fingerprint is not None:
+            fingerprint.end()
+        if errors := [*_count_errors(place + 1), *errors]:
             raise InvalidRequestError(*errors)
+
+
+def _count_errors(count: int) -> Iterator[FieldError]:
+    if count > MAX_TIMERS:
+        words = f"must be at most {MAX_TIMERS:,} timers: send the others in another batch"
+        yield FieldError(MEMBER, words)
+    if not count:
+        yield FieldError(MEMBER, "must hold at least one timer")
 
 
 def _placed(error: FieldError, place: int) -> FieldError:
@@ -106,9 +143,9 @@ def _placed(error: FieldError, place: int) -> FieldError:
     return FieldError(f"{field}.{error.field}" if error.field else field, error.message)
 
 
-def _written(timers: list[NewTimer]) -> Iterator[str]:
+def _written(timers: Sequence[NewTimer]) -> Iterator[str]:
     for timer in timers:
-        yield json.dumps(summary_data(new_summary(timer)), ensure_ascii=False)
+        yield summary_json(new_summary(timer))
 
 
 _CREATE: Final = Operation(
@@ -117,7 +154,14 @@ _CREATE: Final = Operation(
     summary="Create many timers",
     description=f"Up to {MAX_TIMERS:,} of the same objects as for a single one: all are "
     "created, or none. An error names its timer: `timers[17].callback_url`. A 503 with ids in "
-    "its data leaves open whether they exist: all do if the first does.",
-    success=Success(words="The new timers.", data=TypeAdapter(SummariesData), status=201),
-    refusals=(*ON_STORED, *ON_BODY),
+    "its data leaves open whether they exist: all do if the first does; with an Idempotency-Key, "
+    "send the same again to learn it.",
+    success=Success(
+        words="The new timers.",
+        data=TypeAdapter(SummariesData),
+        status=201,
+        may_be_replayed=True,
+    ),
+    refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
+    parameters=(KEY_PARAMETER,),
 )

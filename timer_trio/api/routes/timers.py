@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
-from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
 from quart import Response, request
 
+from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
 from timer_trio.api.fields.timer import CREATE, UPDATE
+from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.query import parse_query
 from timer_trio.api.requests import read_change, read_spec, reading_members
@@ -24,15 +26,29 @@ from timer_trio.api.responses import (
     PageData,
     SummaryData,
     WholeTimerData,
+    created,
     page_of_timers,
     success,
     summary_data,
+    summary_json,
     whole_timer,
 )
-from timer_trio.api.route import ON_BODY, ON_ONE, ON_STORED, Body, Json, Operation, Route, Success
+from timer_trio.api.route import (
+    KEY_PARAMETER,
+    ON_BODY,
+    ON_KEY,
+    ON_ONE,
+    ON_STORED,
+    Body,
+    Json,
+    Operation,
+    Route,
+    Success,
+)
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
 from timer_trio.domain.errors import NotPendingError
 from timer_trio.domain.timer import TimerId
+from timer_trio.intake.intake import new_summary
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -82,15 +98,32 @@ class _Timers:
         self._clock = context.clock
         self._rules = context.rules
         self._slices = context.slices
+        self._keyed = KeyedRequests(
+            context, lambda answer: created(answer.data, answer.timer_ids[0])
+        )
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
 
     async def create(self) -> Response:
         arrived_at = self._clock.now()
-        spec = read_spec(await self._members(), arrived_at, self._rules)
-        summary = await self._intake.create(spec, arrived_at)
-        response = success(summary_data(summary), HTTPStatus.CREATED)
-        response.headers["Location"] = f"/timers/{summary.id}"
-        return response
+        key = idempotency_key()
+        raw = await json_body()
+        members = await self._members_of(raw)
+        if key is not None:
+            return await self._create_keyed(key, raw, members, arrived_at)
+        summary = await self._intake.create(read_spec(members, arrived_at, self._rules), arrived_at)
+        return created(summary_json(summary), summary.id)
+
+    async def _create_keyed(
+        self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
+    ) -> Response:
+        async def read() -> New:
+            timer = self._intake.new_timer(read_spec(members, arrived_at, self._rules), arrived_at)
+            return New([timer], summary_json(new_summary(timer)))
+
+        fingerprint = Fingerprint("POST /timers")
+        await self._slices.finish(fingerprint.reading(raw))
+        fingerprint.end()
+        return await self._keyed.answer(key, fingerprint, read)
 
     async def list(self) -> Response:
         query = parse_query(request.query_string, self._cursor_key)
@@ -120,7 +153,10 @@ class _Timers:
         return success({"id": str(summary.id), "status": summary.status})
 
     async def _members(self) -> dict[str, object]:
-        return await self._slices.finish(reading_members(await json_body(), self._rules))
+        return await self._members_of(await json_body())
+
+    async def _members_of(self, raw: bytes) -> dict[str, object]:
+        return await self._slices.finish(reading_members(raw, self._rules))
 
 
 def timer_id_of(text: str) -> TimerId:
@@ -139,11 +175,17 @@ _CREATE: Final = Operation(
     tag="timers",
     summary="Create a timer",
     description="It is stored for good when this answers 201. Exactly one of `execute_at` and "
-    "`delay` is required. A 503 with an id in its data leaves open whether the timer exists.",
+    "`delay` is required. A 503 with an id in its data leaves open whether the timer exists; with "
+    "an Idempotency-Key, send the same again to learn it.",
     success=Success(
-        words="The new timer.", data=TypeAdapter(SummaryData), status=201, makes_a_timer=True
+        words="The new timer.",
+        data=TypeAdapter(SummaryData),
+        status=201,
+        makes_a_timer=True,
+        may_be_replayed=True,
     ),
-    refusals=(*ON_STORED, *ON_BODY),
+    refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
+    parameters=(KEY_PARAMETER,),
 )
 _LIST: Final = Operation(
     name="listTimers",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.hints import MemoryHints
+from timer_trio.storage.memory.keys import MemoryKeys
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
-from timer_trio.storage.memory.timers import MemoryTimers
 from timer_trio.storage.memory.work import MemoryWork
 
 
 class MemoryStorage(
-    MemoryTimers, MemoryAttempts, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention
+    MemoryKeys, MemoryAttempts, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention
 ):
     """A Storage whose database is this object, and whose database's clock is `now`."""

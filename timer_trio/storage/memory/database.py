@@ -11,6 +11,7 @@ import trio
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.timer import (
     SHARDS,
@@ -38,6 +39,14 @@ class Row:
     claimed_by: ReplicaId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A row of the table `timer_keys`."""
+
+    answer: FirstAnswer
+    expires_at: datetime
+
+
 class Database:
     """Rows and replicas in memory; the database's clock is `now`.
 
@@ -50,6 +59,7 @@ class Database:
         self._rows: dict[TimerId, Row] = {}
         self._attempts: dict[TimerId, list[AttemptRecord]] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
+        self._keys: dict[str, KeyRow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.hints import PostgresHints
+from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
 from timer_trio.storage.postgres.timers import PostgresTimers
@@ -12,6 +13,7 @@ from timer_trio.storage.postgres.work import PostgresWork
 
 class PostgresStorage(
     PostgresTimers,
+    PostgresKeys,
     PostgresAttempts,
     PostgresWork,
     PostgresReplicas,

@@ -12,7 +12,7 @@ JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE
     l.locktype = 'relation'
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND l.relation IN ('timers'::regclass, 'replicas'::regclass)
+    AND l.relation IN ('timers'::regclass, 'timer_keys'::regclass, 'replicas'::regclass)
     AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
     AND a.pid <> pg_backend_pid()
     AND coalesce(a.xact_start < clock_timestamp() - make_interval(secs => %(held_s)s), true)
@@ -24,7 +24,7 @@ JOIN pg_prepared_xacts AS p ON l.virtualtransaction = '-1/' || p.transaction
 WHERE
     l.locktype = 'relation'
     AND p.database = current_database()
-    AND l.relation IN ('timers'::regclass, 'replicas'::regclass)
+    AND l.relation IN ('timers'::regclass, 'timer_keys'::regclass, 'replicas'::regclass)
     AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
 ORDER BY since NULLS LAST
 LIMIT %(limit)s;

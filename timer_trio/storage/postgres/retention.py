@@ -41,6 +41,10 @@ class PostgresRetention(Database):
             verb="prune",
         )
 
+    async def prune_keys(self, now: datetime, limit: int) -> int:
+        (row,) = await self._stages.fetch("prune_keys", {"now": now, "limit": limit})
+        return int(row["deleted"])
+
 
 def pause_s(page_s: float) -> float:
     """Return how long to wait after a page that took `page_s`: half of the time is for others."""

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.keys import KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import ListedTimer
 from timer_trio.domain.settlement import Settlement
@@ -71,6 +72,23 @@ def _object_of_new(timer: NewTimer) -> str:
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
     return ENCODE(columns)
+
+
+async def json_of_keyed(creates: Iterable[KeyedCreate]) -> str:
+    return _array(await written(creates, _object_of_keyed))
+
+
+def _object_of_keyed(create: KeyedCreate) -> str:
+    answer = create.answer
+    return ENCODE(
+        {
+            "key": create.key,
+            "timer_ids": [timer_id.hex for timer_id in answer.timer_ids],
+            "fingerprint": answer.fingerprint.hex(),
+            "status": answer.status,
+            "answer": answer.data,
+        }
+    )
 
 
 def _array(objects: Sequence[str]) -> str:

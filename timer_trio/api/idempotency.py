@@ -1,0 +1,96 @@
+"""Requests that may be repeated: the first answer under a key is that of all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from quart import Response, request
+
+from timer_trio.api.body.canonical import Fingerprint
+from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import FieldError, IdempotencyConflictError, InvalidRequestError
+from timer_trio.api.route import IDEMPOTENCY_KEY, REPLAYED
+from timer_trio.domain.keys import MAX_KEY_LENGTH, FirstAnswer, KeyedCreate
+from timer_trio.domain.timer import JsonText, NewTimer
+
+_KEY: Final = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
+
+
+class New(NamedTuple):
+    """What a request asks for, and the data that it is answered if that is written."""
+
+    timers: Sequence[NewTimer]
+    data: str
+
+
+def idempotency_key() -> str | None:
+    """Return the key of a request, if it has one.
+
+    Raises:
+        InvalidRequestError: it is none, or there are two.
+    """
+    given = request.headers.getlist(IDEMPOTENCY_KEY)
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InvalidRequestError(FieldError(IDEMPOTENCY_KEY, "appears twice"))
+    if not _KEY.fullmatch(given[0]):
+        words = f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+        raise InvalidRequestError(FieldError(IDEMPOTENCY_KEY, words))
+    return given[0]
+
+
+class KeyedRequests:
+    """Answers requests with a key: with what the first of them was answered."""
+
+    def __init__(self, context: ApiContext, respond: Callable[[FirstAnswer], Response]) -> None:
+        self._respond = respond
+        self._storage = context.storage
+        self._intake = context.intake
+        self._clock = context.clock
+
+    async def answer(
+        self, key: str, fingerprint: Fingerprint, read: Callable[[], Awaitable[New]]
+    ) -> Response:
+        """Create what `read` says that the request asks for, unless the key has done so before.
+
+        `read` may complete the fingerprint; if it raises it has done so as far as there is one.
+
+        Raises:
+            InvalidRequestError: as `read` raises it, unless the first of these requests was good.
+            IdempotencyConflictError: the key stands for another request.
+            RowRefusedError, KeyedCreateUnknownError: as Intake.create_keyed.
+        """
+        try:
+            new = await read()
+        except InvalidRequestError as error:
+            refusal = error
+        else:
+            return await self._create(key, fingerprint.digest, new)
+        # A time that was good enough for the first one may have gone by.
+        first = await self._storage.first_answer(key, self._clock.now())
+        if first is None or first.fingerprint != fingerprint.digest:
+            raise refusal
+        return self._replay(first)
+
+    async def _create(self, key: str, fingerprint: bytes, new: New) -> Response:
+        own = FirstAnswer(
+            fingerprint=fingerprint,
+            timer_ids=tuple(timer.id for timer in new.timers),
+            status=HTTPStatus.CREATED,
+            data=JsonText(new.data),
+        )
+        create = KeyedCreate(key=key, timers=new.timers, answer=own)
+        first = await self._intake.create_keyed(create)
+        if first.fingerprint != own.fingerprint:
+            raise IdempotencyConflictError
+        return self._respond(own) if first.timer_ids == own.timer_ids else self._replay(first)
+
+    def _replay(self, first: FirstAnswer) -> Response:
+        response = self._respond(first)
+        response.status_code = first.status
+        response.headers[REPLAYED] = "true"
+        return response

@@ -1,0 +1,34 @@
+"""Keys that consumers choose: what an idempotency key stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from timer_trio.domain.timer import JsonText, NewTimer, TimerId
+
+IDEMPOTENCY_PERIOD: Final = timedelta(hours=24)
+"""How long a key stands for its first request: longer than any client goes on repeating one."""
+MAX_KEY_LENGTH: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstAnswer:
+    """What the first request with an idempotency key was answered."""
+
+    fingerprint: bytes
+    """Of that request: two with the same one ask for the same."""
+    timer_ids: tuple[TimerId, ...]
+    status: int
+    data: JsonText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedCreate:
+    """New timers under an idempotency key, and what is to be answered if the key is free."""
+
+    key: str
+    timers: Sequence[NewTimer]
+    answer: FirstAnswer

@@ -1,0 +1,44 @@
+"""Keys that consumers choose, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import trio
+
+from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate
+from timer_trio.storage.memory.database import KeyRow, refuse
+from timer_trio.storage.memory.timers import MemoryTimers
+from timer_trio.storage.refusal import spec_refusal
+
+
+class MemoryKeys(MemoryTimers):
+    """KeyStorage in memory."""
+
+    async def create_keyed(
+        self, creates: Sequence[KeyedCreate], now: datetime
+    ) -> Sequence[FirstAnswer]:
+        await trio.lowlevel.checkpoint()
+        free = [each for each in creates if self._answer_of(each.key, now) is None]
+        for timer in (timer for each in free for timer in each.timers):
+            refuse(spec_refusal(timer.spec))
+        for each in free:
+            self._keys[each.key] = KeyRow(each.answer, now + IDEMPOTENCY_PERIOD)
+            self._create(each.timers, now)
+        return [self._keys[each.key].answer for each in creates]
+
+    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
+        await trio.lowlevel.checkpoint()
+        return self._answer_of(key, now)
+
+    async def prune_keys(self, now: datetime, limit: int) -> int:
+        await trio.lowlevel.checkpoint()
+        expired = [key for key, row in self._keys.items() if row.expires_at <= now]
+        for key in expired[:limit]:
+            del self._keys[key]
+        return len(expired[:limit])
+
+    def _answer_of(self, key: str, now: datetime) -> FirstAnswer | None:
+        row = self._keys.get(key)
+        return row.answer if row is not None and row.expires_at > now else None

@@ -1,0 +1,65 @@
+"""Keys that consumers choose, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from psycopg.rows import DictRow
+
+from timer_trio.domain.errors import ContentionError
+from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate
+from timer_trio.domain.timer import JsonText
+from timer_trio.storage.postgres.connections import Connection, rows_of
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.rows import json_of_keyed, json_of_new
+
+
+class PostgresKeys(Database):
+    """KeyStorage in PostgreSQL."""
+
+    async def create_keyed(
+        self, creates: Sequence[KeyedCreate], now: datetime
+    ) -> Sequence[FirstAnswer]:
+        parameters = {
+            "creates": await json_of_keyed(creates),
+            "timers": await json_of_new([timer for each in creates for timer in each.timers]),
+            "now": now,
+            "expires_at": now + IDEMPOTENCY_PERIOD,
+        }
+        # Many timers of one request must keep no claim waiting.
+        is_bulk = any(len(each.timers) > 1 for each in creates)
+        connections = self._bulk if is_bulk else self._stages
+        return await connections.run(
+            lambda connection: _create(connection, creates, parameters),
+            verb="create_keyed",
+            refuses=True,
+        )
+
+    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
+        rows = await self._api.fetch("first_answers", {"keys": [key], "now": now})
+        return _answer_of(rows[0]) if rows else None
+
+
+def _create(
+    connection: Connection, creates: Sequence[KeyedCreate], parameters: Mapping[str, object]
+) -> Sequence[FirstAnswer]:
+    taken = {row["key"] for row in rows_of(connection, "create_keyed", parameters)}
+    lost = [each.key for each in creates if each.key not in taken]
+    earlier: Mapping[str, FirstAnswer] = {}
+    if lost:
+        rows = rows_of(connection, "first_answers", {"keys": lost, "now": parameters["now"]})
+        earlier = {row["key"]: _answer_of(row) for row in rows}
+        if len(earlier) < len(lost):
+            # Who prunes has a later clock. What has been written is found by the next call.
+            raise ContentionError("a key has just expired")
+    return [earlier.get(each.key, each.answer) for each in creates]
+
+
+def _answer_of(row: DictRow) -> FirstAnswer:
+    return FirstAnswer(
+        fingerprint=row["fingerprint"],
+        timer_ids=tuple(row["timer_ids"]),
+        status=row["status"],
+        data=JsonText(row["answer"]),
+    )
