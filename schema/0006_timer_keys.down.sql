@@ -1,1 +1,2 @@
+ALTER TABLE timers DROP COLUMN key;
 DROP TABLE timer_keys;

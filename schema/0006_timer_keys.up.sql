@@ -24,3 +24,7 @@ CREATE TABLE timer_keys (
 
 -- What has expired.
 CREATE INDEX timer_keys_expires ON timer_keys (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The name that its consumer gave it. While the timer lives its row in `timer_keys` names it, and no
+-- other timer; afterwards until another one takes the name.
+ALTER TABLE timers ADD COLUMN key text;

@@ -53,6 +53,9 @@ CREATE TABLE timers (
     -- Of the last attempt whose outcome is known.
     http_status smallint,
     duration_ms integer,
+    -- The name that its consumer gave it. While the timer lives its row in `timer_keys` names it, and no
+    -- other timer; afterwards until another one takes the name.
+    key text,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (

@@ -66,7 +66,7 @@ def check(document: Any, operation: Any, answer: httpx.Response) -> None:
 
 async def test_the_document_names_every_route_and_no_other(api: ApiUnderTest) -> None:
     served = {
-        (method, str(rule).replace("<", "{").replace(">", "}"))
+        (method, str(rule).replace("<rest:", "{").replace("<", "{").replace(">", "}"))
         for rule in api.app.url_map.iter_rules()
         for method in rule.methods or ()
         if method not in {"HEAD", "OPTIONS"}
@@ -100,7 +100,7 @@ async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
             raw = example if isinstance(example, str) else json.dumps(example)
             answer = await api.client.request(
                 method,
-                path.replace("{timer_id}", created["id"]),
+                path.replace("{timer_id}", created["id"]).replace("{key}", "free"),
                 content=raw,
                 headers={"Content-Type": media},
             )
@@ -120,15 +120,20 @@ class Walk:
     ) -> httpx.Response:
         match status:
             case 200 | 201:
-                return await self._good(method, path)
+                return await self._success(status, method, path)
             case 400:
                 return await self._good(method, f"{path}?unknown=1")
             case 401:
                 return await self._good(method, path, headers={"X-API-Key": "wrong"})
             case 404:
-                return await self._good(method, f"/timers/{uuid4()}")
+                path = path if "{key}" in path else f"/timers/{uuid4()}"
+                return await self._good(method, path)
             case 405:
                 return await self._api.client.request("BREW", path)
+            case 409 if "{key}" in path:
+                key = await self._named()
+                await self._api.begin((await self._by_key(key))["id"])
+                return await self._good(method, path, key=key)
             case 409:
                 await self._good(method, path, headers={"Idempotency-Key": path})
                 body = json.dumps({**WANTED, "delay": 61})
@@ -146,9 +151,30 @@ class Walk:
                 self._api.health.database_connected = self._api.health.ready = False
                 return await self._broken(method, path, StorageUnavailableError())
 
+    async def _success(self, status: int, method: str, path: str) -> httpx.Response:
+        if "{key}" in path:
+            key = await self._named() if status == 200 else None
+            return await self._good(method, path, key=key)
+        if (status, method, path) == (200, "POST", "/timers"):
+            wanted = {**WANTED, "key": await self._named(), "on_conflict": "keep"}
+            return await self._send(method, path, json.dumps(wanted).encode())
+        return await self._good(method, path)
+
+    async def _named(self) -> str:
+        key = str(uuid4())
+        await self._api.create(key=key)
+        return key
+
+    async def _by_key(self, key: str) -> Any:
+        return (await self._api.client.get(f"/timers/by-key/{key}")).json()["data"]
+
     async def _good(
-        self, method: str, path: str, headers: dict[str, str] | None = None
+        self, method: str, path: str, headers: dict[str, str] | None = None, key: str | None = None
     ) -> httpx.Response:
+        if "{key}" in path and method == "PUT":
+            content = json.dumps(WANTED).encode()
+            return await self._send(method, _with_key(path, key), content, headers)
+        path = _with_key(path, key)
         created = (await self._api.create())["id"] if "{timer_id}" in path else ""
         body: object = {"POST": WANTED, "PUT": {"delay": 1}}.get(method)
         path_alone = path.partition("?")[0]
@@ -173,12 +199,17 @@ class Walk:
 
     async def _broken(self, method: str, path: str, error: Exception) -> httpx.Response:
         with self._monkeypatch.context() as patch:
-            for verb in ("get", "list", "cancel", "replicas"):
+            patch.setattr("timer_trio.intake.names.CREATE_DEADLINE_S", 0.05)
+            for verb in ("get", "list", "cancel", "replicas", "name_holder"):
                 patch.setattr(self._api.storage, verb, _failing(error))
             for verb in ("create", "create_all", "update"):
                 patch.setattr(self._api.intake, verb, _failing(error))
             path = path.replace("{timer_id}", str(uuid4()))
             return await self._good(method, path)
+
+
+def _with_key(path: str, key: str | None) -> str:
+    return path.replace("{key}", key or str(uuid4()))
 
 
 def _failing(error: Exception) -> Callable[..., object]:

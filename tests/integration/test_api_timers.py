@@ -93,6 +93,7 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "http_status": None,
         "duration_ms": None,
         "next_attempt_at": None,
+        "key": None,
         "attempt": 0,
     }
 

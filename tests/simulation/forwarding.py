@@ -38,6 +38,8 @@ class ForwardingStorage(ABC):
     create_many = _forwarded(Storage.create_many)
     create_keyed = _forwarded(Storage.create_keyed)
     first_answer = _forwarded(Storage.first_answer)
+    name_holder = _forwarded(Storage.name_holder)
+    create_named = _forwarded(Storage.create_named)
     get = _forwarded(Storage.get)
     list = _forwarded(Storage.list)
     update = _forwarded(Storage.update)

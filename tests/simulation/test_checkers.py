@@ -54,7 +54,6 @@ from timer_trio.storage import Beat, ClaimReply, Swept
 from timer_trio.storage.columns import changed
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
-from timer_trio.storage.memory.timers import summary_of
 
 TRIES = 300
 Checker = Callable[[History], Iterator[str]]
@@ -85,7 +84,7 @@ class PoliteCancel(MemoryStorage):
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.EXECUTING:
-            return summary_of(self._row(timer_id).timer)
+            return self._row(timer_id).timer.summary
         return await super().cancel(timer_id, now)
 
 
@@ -273,7 +272,7 @@ class DeafCancel(MemoryStorage):
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.RETRYING:
-            return summary_of(self._row(timer_id).timer)
+            return self._row(timer_id).timer.summary
         return await super().cancel(timer_id, now)
 
 

@@ -10,10 +10,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.contract.timers import NOW, new_timer
+from tests.contract.timers import NOW, keyed, new_timer
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.keys import IDEMPOTENCY_PERIOD
 from timer_trio.domain.query import Position, TimerQuery
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
@@ -56,14 +57,16 @@ class Database(MemoryStorage):
 class Running:
     """A retention that runs, and what it has logged and counted."""
 
-    def __init__(self, virtual: MockClock, logged: list[MutableMapping[str, Any]]) -> None:
+    def __init__(
+        self, virtual: MockClock, logged: list[MutableMapping[str, Any]], keep: timedelta | None
+    ) -> None:
         self.logged = logged
         self.database = Database(virtual)
         self.metrics = Metrics()
         clock = Clock(elapsed=trio.current_time)
         clock.take_reading(self.database._now(), trio.current_time())
         self.retention = Retention(
-            storage=self.database, clock=clock, metrics=self.metrics, keep=KEEP
+            storage=self.database, clock=clock, metrics=self.metrics, keep=keep
         )
 
     @property
@@ -72,9 +75,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(virtual: MockClock) -> AsyncIterator[Running]:
+async def running(virtual: MockClock, keep: timedelta | None = KEEP) -> AsyncIterator[Running]:
     with capture_logs() as logged:
-        service = Running(virtual, logged)
+        service = Running(virtual, logged, keep)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.retention.run)
             yield service
@@ -157,6 +160,29 @@ async def test_outage_in_a_pass_is_made_up_for_by_the_next(
         await trio.sleep(INTERVAL_S)
         assert await service.database.count() == 0
         assert service.logged[-1]["timers"] == 1
+
+
+@pytest.mark.parametrize("keep", [None, KEEP])
+async def test_keys_that_have_expired_are_deleted_whether_or_not_timers_are(
+    autojump_clock: MockClock, keep: timedelta | None
+) -> None:
+    async with running(autojump_clock, keep) as service:
+        database = service.database
+        count = 2 * PAGE_ROWS + 1
+        await database.create_keyed([keyed(str(n)) for n in range(count)], database._now())
+        await trio.sleep(IDEMPOTENCY_PERIOD.total_seconds() - 1)
+        assert len(database._keys) == count
+        await trio.sleep(INTERVAL_S)
+        assert not database._keys
+        assert await database.count() == count
+        told = [line["keys"] for line in service.logged if line.get("keys")]
+        assert told == [count]
+
+
+async def test_who_asks_it_for_nothing_reads_nothing_of_it(autojump_clock: MockClock) -> None:
+    async with running(autojump_clock, None) as service:
+        await trio.sleep(3 * INTERVAL_S)
+        assert not service.logged
 
 
 @pytest.mark.parametrize(("days", "status_code"), [(None, 200), (30.0, 404)])

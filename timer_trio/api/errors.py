@@ -15,6 +15,8 @@ from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
     KeyedCreateUnknownError,
+    NameTakenError,
+    NoSuchNameError,
     OlderReplicasError,
     RowRefusedError,
     StorageUnavailableError,
@@ -118,12 +120,13 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911 - one re
             return _invalid(error.errors)
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
-        case IdempotencyConflictError():
-            return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
+        case NameTakenError() | IdempotencyConflictError():
+            return _conflict(error)
         case RowRefusedError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, REFUSED_BY_DATABASE)
-        case TimerNotFoundError() | UnreadableIdError():
-            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "no timer has this id")
+        case TimerNotFoundError() | UnreadableIdError() | NoSuchNameError():
+            what = "key" if isinstance(error, NoSuchNameError) else "id"
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no timer has this {what}")
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
         case BodyTooLargeError():
@@ -152,6 +155,11 @@ def shown(name: str) -> str:
 def _invalid(errors: Sequence[FieldError]) -> Refusal:
     listed = [{"field": e.field, "message": e.message} for e in errors[:MAX_ERRORS]]
     return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(errors[0]), {"errors": listed})
+
+
+def _conflict(error: NameTakenError | IdempotencyConflictError) -> Refusal:
+    data = {"id": str(error.timer_id)} if isinstance(error, NameTakenError) else None
+    return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error), data)
 
 
 def _unavailable(

@@ -109,6 +109,8 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(Status),
     "destination": parse_destination,
     "last_error": _text,
+    "http_status": _whole(100, 999),
+    "key": _text,
     "created_after": parse_instant,
     "created_before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),

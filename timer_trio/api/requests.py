@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,18 +20,22 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import (
     CREATE,
     FIELDS,
+    MAX_NAME_LENGTH,
+    NAMED_CREATE,
     UPDATE,
     CreateRequest,
+    NamedCreateRequest,
     OptionalFields,
     UpdateRequest,
 )
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 
-_Request = TypeVar("_Request", CreateRequest, UpdateRequest)
+_Request = TypeVar("_Request", CreateRequest, NamedCreateRequest, UpdateRequest)
 
 
 def reading_members(
@@ -58,6 +62,47 @@ def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> Tim
         InvalidRequestError: naming every field that is wrong.
     """
     wanted = _validated(CREATE, members, rules, _when_errors(members, required=True))
+    return _spec_of(wanted, now, rules)
+
+
+class Named(NamedTuple):
+    key: str
+    on_conflict: OnConflict
+
+
+def read_named(
+    members: Mapping[str, object], now: datetime, rules: Rules
+) -> tuple[TimerSpec, Named | None]:
+    """Read what a POST of one timer asks for that arrived at `now`, and its name if it has one.
+
+    Raises:
+        InvalidRequestError: naming every field that is wrong.
+    """
+    if not members.keys() & {"key", "on_conflict"}:
+        return read_spec(members, now, rules), None
+    others = _when_errors(members, required=True)
+    if "key" not in members:
+        others.append(FieldError("on_conflict", "needs a key: it says what becomes of its timer"))
+    wanted = _validated(NAMED_CREATE, members, rules, others)
+    named = Named(wanted["key"], wanted.get("on_conflict", OnConflict.REJECT))
+    return _spec_of(wanted, now, rules), named
+
+
+def read_name(text: str) -> str:
+    """Read a name from a path.
+
+    Raises:
+        InvalidRequestError: no timer can have it.
+    """
+    if len(text) > MAX_NAME_LENGTH:
+        words = f"must be at most {MAX_NAME_LENGTH} characters"
+        raise InvalidRequestError(FieldError("key", words))
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidRequestError(FieldError("key", "holds what is no character"))
+    return text
+
+
+def _spec_of(wanted: CreateRequest | NamedCreateRequest, now: datetime, rules: Rules) -> TimerSpec:
     return TimerSpec(
         execute_at=_due_at(wanted, now),
         callback=_callback_of(wanted, rules),
@@ -68,7 +113,7 @@ def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> Tim
     )
 
 
-def _callback_of(wanted: CreateRequest, rules: Rules) -> CallbackSpec:
+def _callback_of(wanted: CreateRequest | NamedCreateRequest, rules: Rules) -> CallbackSpec:
     return CallbackSpec(
         url=read_url(wanted["callback_url"]),
         method=wanted.get("callback_method", Method.POST),
@@ -143,6 +188,7 @@ def _validated(
     return wanted
 
 
+_NAMING: Final = frozenset({"key", "on_conflict"})
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is required",
     "string_type": "must be a string",
@@ -154,6 +200,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "enum": "must be {expected}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} characters",
     "greater_than_equal": "must be at least {ge:,.12g}",
     "less_than_equal": "must be at most {le:,.12g}",
 }
@@ -164,6 +212,8 @@ def _field_error(details: ErrorDetails) -> FieldError:
     context = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
+            if field in _NAMING:
+                return FieldError(field, "is for POST /timers alone")
             parent = ".".join(map(str, details["loc"][:-1]))
             return FieldError(field, f"is not a field of {parent or 'a timer'}")
         case "value_error":
@@ -178,6 +228,6 @@ def _with_guess(unknown: FieldError) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an error.
     parent, _, name = unknown.field.rpartition(".")
     near = get_close_matches(name, RETRY_FIELDS if parent == "retry" else FIELDS, n=1)
-    if not near:
+    if not near or near[0] == unknown.field:
         return unknown
     return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")

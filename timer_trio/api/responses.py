@@ -50,6 +50,7 @@ Attempt = Annotated[int, Field(description="How many callbacks were begun.", ge=
 HttpStatus = Annotated[
     int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
 ]
+Key = Annotated[str | None, Field(description="The name that its consumer gave it.")]
 LastError = Annotated[str | None, Field(description="Why it failed, in words.")]
 
 
@@ -70,6 +71,7 @@ class TimerData(SummaryData):
     ]
     retry: RetryRequest | None
     store_response: StoreResponse
+    key: Key
 
 
 @with_config(_EXACT)
@@ -97,6 +99,8 @@ class ListedData(SummaryData):
     ]
     attempt: Attempt
     last_error: LastError
+    http_status: HttpStatus
+    key: Key
     metadata: Annotated[
         NotRequired[Mapping[str, object] | None],
         Field(
@@ -201,6 +205,7 @@ def timer_data(timer: Timer) -> TimerData:
         "next_attempt_at": instant_or_none(timer.next_attempt_at),
         "retry": retry_data(spec.retry),
         "store_response": spec.store_response,
+        "key": timer.key,
     }
 
 
@@ -223,6 +228,8 @@ def _listed(timer: ListedTimer) -> str:
         "destination": timer.destination,
         "attempt": timer.attempt,
         "last_error": timer.last_error,
+        "http_status": timer.http_status,
+        "key": timer.key,
     }
     known = json.dumps(data, ensure_ascii=False)
     return known if timer.metadata is None else f'{known[:-1]}, "metadata": {timer.metadata}}}'

@@ -24,7 +24,7 @@ ON_ONE: Final = (*ON_STORED, 404)
 ON_BODY: Final = (408, 413, 415)
 """Of one that has a body besides."""
 ON_KEY: Final = (409,)
-"""Of one that takes an IDEMPOTENCY_KEY."""
+"""Of one that takes a key, whatever its kind."""
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
@@ -64,6 +64,7 @@ class Success:
     """What is answered if all goes well: an envelope around `data`, or something of another type.
 
     `has_page`: a browser is answered with a page instead. `makes_a_timer`: `Location` names it.
+    `also`: another status with which the same may be answered.
     `may_be_replayed`: an earlier answer may come again, and a header says so.
     `down_with_data`: the 503 carries the same data.
     """
@@ -74,6 +75,7 @@ class Success:
     status: int = 200
     has_page: bool = False
     makes_a_timer: bool = False
+    also: int | None = None
     may_be_replayed: bool = False
     down_with_data: bool = False
 

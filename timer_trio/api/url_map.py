@@ -17,8 +17,9 @@ from timer_trio.api.route import Route
 def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
     app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
     app.url_map.converters["default"] = _parameter_converter(routes)
+    app.url_map.converters["rest"] = _RestConverter
     for route in routes:
-        rule = route.path.replace("{", "<").replace("}", ">")
+        rule = route.path.replace("{key}", "<rest:key>").replace("{", "<").replace("}", ">")
         app.add_url_rule(rule, view_func=route.handler, methods=[route.method])
 
 
@@ -34,6 +35,13 @@ def _parameter_converter(routes: Iterable[Route]) -> type[BaseConverter]:
         part_isolating = True
 
     return Converter
+
+
+class _RestConverter(BaseConverter):
+    """Matches a key, in which an encoded slash is a character as any other."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
 
 
 def _names_beside_parameters(routes: Iterable[Route]) -> Iterator[str]:

@@ -23,6 +23,8 @@ OPTIONS: Final = (
         "--destination", metavar="URL", help="Scheme, host and port, such as https://example.com."
     ),
     click.option("--last-error", metavar="TEXT", help="Any part of why they failed."),
+    click.option("--http-status", type=int, help="Of the answer to the last attempt."),
+    click.option("--key", help="The name that its consumer gave it."),
     _bound("--created-after", "Created later than"),
     _bound("--created-before", "Created earlier than"),
     _bound("--execute-after", "Due later than"),

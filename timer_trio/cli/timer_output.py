@@ -27,6 +27,7 @@ _COLORS: Final[Mapping[str, str]] = {
     "failed": "red",
     "canceled": "yellow",
     "executing": "cyan",
+    "retrying": "magenta",
 }
 
 

@@ -73,6 +73,18 @@ class CreateUnknownError(StorageUnavailableError):
         self.timer_id = timer_id
 
 
+class NameTakenError(TimerTrioError):
+    """A live timer has the name, and stays as it is."""
+
+    def __init__(self, timer_id: TimerId, why: str) -> None:
+        super().__init__(f"a timer with this key {why}")
+        self.timer_id = timer_id
+
+
+class NoSuchNameError(TimerTrioError):
+    """No live timer has this name."""
+
+
 class KeyedCreateUnknownError(StorageUnavailableError):
     """A write under a key was not answered in time: it may be there or not."""
 

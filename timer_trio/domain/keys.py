@@ -1,13 +1,14 @@
-"""Keys that consumers choose: what an idempotency key stands for."""
+"""Keys that consumers choose: what an idempotency key stands for, and what a name does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
 
-from timer_trio.domain.timer import JsonText, NewTimer, TimerId
+from timer_trio.domain.timer import JsonText, NewTimer, Timer, TimerId
 
 IDEMPOTENCY_PERIOD: Final = timedelta(hours=24)
 """How long a key stands for its first request: longer than any client goes on repeating one."""
@@ -32,3 +33,18 @@ class KeyedCreate:
     key: str
     timers: Sequence[NewTimer]
     answer: FirstAnswer
+
+
+class OnConflict(StrEnum):
+    """What becomes of a new timer whose name a live one has."""
+
+    REJECT = "reject"
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
+class NameHolder(NamedTuple):
+    """The timer that a name stands for: a live one, or the last that ended; None: it is gone."""
+
+    timer_id: TimerId
+    timer: Timer | None

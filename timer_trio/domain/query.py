@@ -55,6 +55,8 @@ class TimerFilter:
     status: Status | None = None
     destination: Destination | None = None
     last_error: str | None = None
+    http_status: int | None = None
+    key: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     execute_after: datetime | None = None
@@ -66,7 +68,7 @@ class TimerFilter:
     @property
     def unindexed(self) -> Sequence[str]:
         """The filters that no index serves: alone, each would read every timer."""
-        names = ["destination", "last_error"]
+        names = ["destination", "last_error", "http_status", "key"]
         if self.status not in INDEXED_ENDS:
             names += ["ended_after", "ended_before"]
         return [name for name in names if getattr(self, name) is not None]
@@ -105,6 +107,8 @@ class ListedTimer(TimerSummary):
     destination: Destination
     attempt: int
     last_error: str | None
+    http_status: int | None
+    key: str | None
     metadata: JsonText | None
     """None: it is longer than a list holds."""
 

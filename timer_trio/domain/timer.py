@@ -138,6 +138,8 @@ class NewTimer:
     id: TimerId
     created_at: datetime
     spec: TimerSpec
+    key: str | None = None
+    """The name that its consumer gave it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,19 @@ class Timer:
     http_status: int | None = None
     duration_ms: int | None = None
     next_attempt_at: datetime | None = None
+    key: str | None = None
+    """The name that its consumer gave it."""
+
+    @property
+    def summary(self) -> TimerSummary:
+        return TimerSummary(
+            id=self.id,
+            created_at=self.created_at,
+            execute_at=self.spec.execute_at,
+            callback_url=self.spec.callback.url.text,
+            status=self.status,
+            executed_at=self.executed_at,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,5 +2,6 @@
 
 - ``intake``        creates, updates, cancels; near timers are offered to the cache
 - ``create_queue``  light and heavy creates, each written together
+- ``names``         timers by the names that consumers give them
 - ``imports``       an import's chunks, and what has become of each line
 """

@@ -114,13 +114,23 @@ class Intake:
             return await self._create_many_keyed(create)
         raise KeyedCreateUnknownError
 
-    def new_timer(self, spec: TimerSpec, now: datetime) -> NewTimer:
+    async def create_named(self, timer: NewTimer, before: TimerId | None) -> bool:
+        """Write a new timer under its name, as KeyStorage.create_named, until that is answered."""
+        is_there = await repeat_until_answered(
+            lambda: self._storage.create_named(timer, before, self._clock.now())
+        )
+        if is_there:
+            self._offer([_due(timer)])
+        return is_there
+
+    def new_timer(self, spec: TimerSpec, now: datetime, key: str | None = None) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
 
         A near one gets a shard of our own: nobody else need hear of it.
         """
         shard = self._shards.choose(self._random_bits, own=spec.execute_at < now + self._window)
-        return NewTimer(id=new_timer_id(now, shard, self._random_bits), created_at=now, spec=spec)
+        timer_id = new_timer_id(now, shard, self._random_bits)
+        return NewTimer(id=timer_id, created_at=now, spec=spec, key=key)
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:
         """Write new timers, all or none; they are durable when this returns.

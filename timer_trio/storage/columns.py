@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
@@ -235,6 +235,11 @@ def spec_of(row: Row) -> TimerSpec:
 def changed(spec: TimerSpec, change: SpecChange) -> TimerSpec:
     """Return a spec with the values of a change in place of its own."""
     return _spec_with({**dict(zip(_NAMES, _values_of(spec), strict=True)), **change})
+
+
+def change_to(spec: TimerSpec) -> SpecChange:
+    """Return the change that makes any spec this one."""
+    return cast("SpecChange", dict(zip(_NAMES, _values_of(spec), strict=True)))
 
 
 def _spec_with(values: Row) -> TimerSpec:

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Settlement
@@ -211,6 +211,19 @@ class KeyStorage(Protocol):
 
     async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
         """Read what an idempotency key stands for; None: nothing, or it has expired."""
+
+    async def name_holder(self, key: str) -> NameHolder | None:
+        """Read which timer a name stands for, without waiting for whoever changes it."""
+
+    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
+        """Write a new timer under its name, if that stands for `before`, which has ended, or none.
+
+        Answers whether it is there; otherwise the name stands for another one by now, or that one
+        lives. The same call again has the same answer. A live timer keeps its name.
+
+        Raises:
+            RowRefusedError: the database refuses a value.
+        """
 
 
 class WorkStorage(Protocol):

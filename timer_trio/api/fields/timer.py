@@ -27,6 +27,7 @@ from timer_trio.api.fields.instants import (
 )
 from timer_trio.api.fields.retry import RetryField, StoreResponseField
 from timer_trio.api.fields.rules import Rules
+from timer_trio.domain.keys import MAX_KEY_LENGTH, OnConflict
 from timer_trio.domain.timer import Delivery, JsonText, Method
 
 MIN_TIMEOUT_S: Final = 0.1
@@ -144,6 +145,27 @@ MisfireGraceSeconds = Annotated[
 ]
 
 
+MAX_NAME_LENGTH: Final = MAX_KEY_LENGTH
+Key = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="A name for the timer: at most one that is pending or executing has it.",
+        examples=["cart-4711-idle"],
+    ),
+]
+ConflictRule = Annotated[
+    OnConflict,
+    Field(
+        strict=False,
+        description="If a live timer has the `key`: reject (409, with its id), keep it (200 with "
+        "that one), or replace it (200: that one becomes what this says; 409 if it is executing).",
+        json_schema_extra={"default": OnConflict.REJECT.value},
+    ),
+]
+
+
 _STRICT: Final = ConfigDict(strict=True, extra="forbid")
 
 
@@ -171,7 +193,14 @@ class UpdateRequest(OptionalFields, total=False):
     callback_url: CallbackUrl
 
 
-FIELDS: Final = tuple(UpdateRequest.__annotations__)
+@with_config(_STRICT)
+class NamedCreateRequest(CreateRequest, total=False):
+    key: Key
+    on_conflict: ConflictRule
+
+
+FIELDS: Final = (*UpdateRequest.__annotations__, "key", "on_conflict")
 
 CREATE: Final = TypeAdapter(CreateRequest)
+NAMED_CREATE: Final = TypeAdapter(NamedCreateRequest)
 UPDATE: Final = TypeAdapter(UpdateRequest)

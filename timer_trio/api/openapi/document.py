@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
@@ -85,12 +86,18 @@ def _models(described: Iterable[_Described]) -> Iterator[tuple[str, _Mode, TypeA
 
 def _add_rules(definitions: Json, context: ApiContext) -> None:
     """Write down what the types cannot say: defaults, and which fields exclude each other."""
-    create, update = definitions["CreateRequest"], definitions["UpdateRequest"]
-    create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
+    creates = [definitions[f"{kind}CreateRequest"] for kind in ("", "Named")]
+    update = definitions["UpdateRequest"]
     update["minProperties"] = 1
     update["not"] = {"required": ["execute_at", "delay"]}
-    for request in (create, update):
+    for request in (*creates, update):
         _tell_most_metadata(request["properties"]["metadata"], context.max_metadata_keys)
+    for create in creates:
+        _add_create_rules(create, context)
+
+
+def _add_create_rules(create: Json, context: ApiContext) -> None:
+    create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
     for field, default in {
         "callback_method": Method.POST.value,
         "timeout_seconds": context.default_timeout_s,
@@ -151,6 +158,9 @@ def _responses(operation: Operation, data: Json | None) -> Json:
         for status in (*operation.refusals, 405)
     }
     responses[str(success.status)] = _success(success, data)
+    if success.also is not None:
+        also = replace(success, makes_a_timer=False, may_be_replayed=False)
+        responses[str(success.also)] = _success(also, data)
     if success.down_with_data and data is not None:
         responses["503"] = answer("It is not.", envelope(Code.INTERNAL, data), "Retry-After")
     return dict(sorted(responses.items()))

@@ -58,6 +58,17 @@ _TIMER_ID: Final[Json] = {
     ]
 }
 _NULL: Final[Json] = {"type": "null"}
+_HOLDER: Final[Json] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"id": {"type": "string", "format": "uuid"}},
+            "required": ["id"],
+            "additionalProperties": False,
+        },
+        _NULL,
+    ]
+}
 
 
 def envelope(code: Code, data: Json) -> Json:
@@ -91,13 +102,17 @@ def refusals() -> Json:
         HTTPStatus.UNAUTHORIZED: answer(
             "No API key, or a wrong one.", envelope(Code.UNAUTHORIZED, _NULL), "WWW-Authenticate"
         ),
-        HTTPStatus.NOT_FOUND: answer("No timer has this id.", envelope(Code.NOT_FOUND, _NULL)),
+        HTTPStatus.NOT_FOUND: answer(
+            "No timer has this id or this key.", envelope(Code.NOT_FOUND, _NULL)
+        ),
         HTTPStatus.METHOD_NOT_ALLOWED: answer(
             "The route does not have this method.", invalid, "Allow"
         ),
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
         HTTPStatus.CONFLICT: answer(
-            "The Idempotency-Key stands for another request.", envelope(Code.CONFLICT, _NULL)
+            "The Idempotency-Key stands for another request; or a live timer has the `key`, and "
+            "`data.id` is its own.",
+            envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: answer(

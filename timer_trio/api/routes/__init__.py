@@ -13,6 +13,7 @@ from timer_trio.api.route import Route
 from timer_trio.api.routes import (
     attempts,
     batch,
+    by_key,
     docs,
     health,
     home,
@@ -22,7 +23,7 @@ from timer_trio.api.routes import (
     timers,
 )
 
-_RESOURCES: Final = (timers, attempts, batch, imports, replicas, home, health, metrics)
+_RESOURCES: Final = (timers, attempts, by_key, batch, imports, replicas, home, health, metrics)
 
 
 def all_routes(context: ApiContext) -> Sequence[Route]:

@@ -42,6 +42,17 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         f"Only timers whose `last_error` holds this text, upper and lower case as it is. {_BOUND}",
         {"type": "string", "minLength": 1, "examples": ["timed out"]},
     ),
+    _parameter(
+        "http_status",
+        f"Only timers whose last attempt was answered so. {_BOUND}",
+        {"type": "integer", "minimum": 100, "maximum": 999},
+    ),
+    _parameter(
+        "key",
+        "Only timers of this name, ended ones among them; GET /timers/by-key/{key} finds the one "
+        f"that counts. {_BOUND}",
+        {"type": "string", "minLength": 1},
+    ),
     _parameter("created_after", "Only timers created later than this, percent-encoded.", _INSTANT),
     _parameter(
         "created_before", "Only timers created earlier than this, percent-encoded.", _INSTANT

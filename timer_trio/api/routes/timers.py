@@ -15,12 +15,17 @@ from quart import Response, request
 from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import StatusForbidsError, UnreadableIdError
-from timer_trio.api.fields.timer import CREATE, UPDATE
+from timer_trio.api.errors import (
+    FieldError,
+    InvalidRequestError,
+    StatusForbidsError,
+    UnreadableIdError,
+)
+from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.query import parse_query
-from timer_trio.api.requests import read_change, read_spec, reading_members
+from timer_trio.api.requests import Named, read_change, read_named, read_spec, reading_members
 from timer_trio.api.responses import (
     CanceledData,
     PageData,
@@ -47,8 +52,9 @@ from timer_trio.api.route import (
 )
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
 from timer_trio.domain.errors import NotPendingError
-from timer_trio.domain.timer import TimerId
+from timer_trio.domain.timer import TimerId, TimerSpec
 from timer_trio.intake.intake import new_summary
+from timer_trio.intake.names import Names
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -75,7 +81,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             method="POST",
             path="/timers",
             handler=timers.create,
-            body=Body(model=CREATE, example=_CREATE_EXAMPLE, limits=limits),
+            body=Body(model=NAMED_CREATE, example=_CREATE_EXAMPLE, limits=limits),
             operation=_CREATE,
         ),
         Route(method="GET", path="/timers", handler=timers.list, operation=_LIST),
@@ -98,6 +104,7 @@ class _Timers:
         self._clock = context.clock
         self._rules = context.rules
         self._slices = context.slices
+        self._names = Names(context.storage, context.intake, context.clock)
         self._keyed = KeyedRequests(
             context, lambda answer: created(answer.data, answer.timer_ids[0])
         )
@@ -110,8 +117,15 @@ class _Timers:
         members = await self._members_of(raw)
         if key is not None:
             return await self._create_keyed(key, raw, members, arrived_at)
-        summary = await self._intake.create(read_spec(members, arrived_at, self._rules), arrived_at)
+        spec, named = read_named(members, arrived_at, self._rules)
+        if named is not None:
+            return await self._create_named(spec, named, arrived_at)
+        summary = await self._intake.create(spec, arrived_at)
         return created(summary_json(summary), summary.id)
+
+    async def _create_named(self, spec: TimerSpec, named: Named, arrived_at: datetime) -> Response:
+        timer, is_new = await self._names.create(named.key, spec, arrived_at, named.on_conflict)
+        return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def _create_keyed(
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
@@ -120,6 +134,11 @@ class _Timers:
             timer = self._intake.new_timer(read_spec(members, arrived_at, self._rules), arrived_at)
             return New([timer], summary_json(new_summary(timer)))
 
+        if "key" in members:
+            words = (
+                "cannot stand beside an Idempotency-Key: on_conflict says what a repetition does"
+            )
+            raise InvalidRequestError(FieldError("key", words))
         fingerprint = Fingerprint("POST /timers")
         await self._slices.finish(fingerprint.reading(raw))
         fingerprint.end()
@@ -182,6 +201,7 @@ _CREATE: Final = Operation(
         data=TypeAdapter(SummaryData),
         status=201,
         makes_a_timer=True,
+        also=200,
         may_be_replayed=True,
     ),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),

@@ -7,9 +7,10 @@ from datetime import datetime
 
 import trio
 
-from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate
+from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate, NameHolder
+from timer_trio.domain.timer import ENDED, NewTimer, TimerId
 from timer_trio.storage.memory.database import KeyRow, refuse
-from timer_trio.storage.memory.timers import MemoryTimers
+from timer_trio.storage.memory.timers import CHANGE_LOCK_S, MemoryTimers
 from timer_trio.storage.refusal import spec_refusal
 
 
@@ -31,6 +32,28 @@ class MemoryKeys(MemoryTimers):
     async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
         await trio.lowlevel.checkpoint()
         return self._answer_of(key, now)
+
+    async def name_holder(self, key: str) -> NameHolder | None:
+        await trio.lowlevel.checkpoint()
+        timer_id = self._names.get(key)
+        if timer_id is None:
+            return None
+        row = self._rows.get(timer_id)
+        return NameHolder(timer_id, row.timer if row is not None else None)
+
+    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
+        await trio.lowlevel.checkpoint()
+        if before is not None:
+            await self._wait_unlocked([before], CHANGE_LOCK_S)
+        if timer.id in self._rows:
+            return True
+        row = self._rows.get(before) if before is not None else None
+        is_live = row is not None and row.timer.status not in ENDED
+        if is_live or self._names.get(timer.key) != before:
+            return False
+        self._create([timer], now)
+        self._names[timer.key] = timer.id
+        return True
 
     async def prune_keys(self, now: datetime, limit: int) -> int:
         await trio.lowlevel.checkpoint()

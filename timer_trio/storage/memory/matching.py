@@ -17,6 +17,8 @@ TESTS: Final[Mapping[str, Callable[[Timer, Any], bool]]] = {
     "status": lambda timer, status: timer.status is status,
     "destination": lambda timer, there: timer.spec.callback.url.destination == there,
     "last_error": lambda timer, part: part in (timer.last_error or ""),
+    "http_status": lambda timer, status: timer.http_status == status,
+    "key": lambda timer, key: timer.key == key,
     "created_after": lambda timer, instant: timer.created_at > instant,
     "created_before": lambda timer, instant: timer.created_at < instant,
     "execute_after": lambda timer, instant: timer.spec.execute_at > instant,

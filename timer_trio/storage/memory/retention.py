@@ -27,6 +27,8 @@ class MemoryRetention(Database):
         ]
         for timer in ended:
             del self._rows[timer.id]
+            if timer.key is not None and self._names.get(timer.key) == timer.id:
+                del self._names[timer.key]
         is_full = len(page) == limit
         return Pruned(
             count=len(ended), next=Position(page[-1].created_at, page[-1].id) if is_full else None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -73,19 +73,19 @@ class MemoryTimers(Database):
         self._put(
             replace(row, timer=timer, requested_at=now, due_at=due_at, next_attempt_at=retries_at)
         )
-        return summary_of(timer)
+        return timer.summary
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
         row = self._row(timer_id)
         if row.timer.status is Status.CANCELED:
-            return summary_of(row.timer)
+            return row.timer.summary
         if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
         timer = replace(row.timer, status=Status.CANCELED, updated_at=now, next_attempt_at=None)
         self._put(replace(row, timer=timer, due_at=None))
-        return summary_of(timer)
+        return timer.summary
 
     def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         for timer in timers:
@@ -106,35 +106,29 @@ def _new_row(timer: NewTimer, now: datetime) -> Row:
             executed_at=None,
             attempt=0,
             last_error=None,
+            key=timer.key,
         ),
         requested_at=now,
         due_at=timer.spec.execute_at,
     )
 
 
-def summary_of(timer: Timer) -> TimerSummary:
-    return TimerSummary(**_summary(timer))
-
-
 def _listed(timer: Timer) -> ListedTimer:
+    summary = timer.summary
     return ListedTimer(
-        **_summary(timer),
+        id=summary.id,
+        created_at=summary.created_at,
+        execute_at=summary.execute_at,
+        callback_url=summary.callback_url,
+        status=summary.status,
+        executed_at=summary.executed_at,
         destination=timer.spec.callback.url.destination,
         attempt=timer.attempt,
         last_error=timer.last_error,
+        http_status=timer.http_status,
+        key=timer.key,
         metadata=_listed_metadata(timer.spec.metadata),
     )
-
-
-def _summary(timer: Timer) -> dict[str, Any]:
-    return {
-        "id": timer.id,
-        "created_at": timer.created_at,
-        "execute_at": timer.spec.execute_at,
-        "callback_url": timer.spec.callback.url.text,
-        "status": timer.status,
-        "executed_at": timer.executed_at,
-    }
 
 
 def _listed_metadata(metadata: Mapping[str, object] | None) -> JsonText | None:

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from psycopg.rows import DictRow
 
-from timer_trio.domain.errors import ContentionError
-from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate
-from timer_trio.domain.timer import JsonText
+from timer_trio.domain.errors import ContentionError, StorageError
+from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate, NameHolder
+from timer_trio.domain.timer import JsonText, NewTimer, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
-from timer_trio.storage.postgres.rows import json_of_keyed, json_of_new
+from timer_trio.storage.postgres.rows import json_of_keyed, json_of_new, timer_of
 
 
 class PostgresKeys(Database):
@@ -40,6 +40,21 @@ class PostgresKeys(Database):
         rows = await self._api.fetch("first_answers", {"keys": [key], "now": now})
         return _answer_of(rows[0]) if rows else None
 
+    async def name_holder(self, key: str) -> NameHolder | None:
+        rows = await self._api.fetch("name_holder", {"key": key})
+        return _holder_of(rows[0]) if rows else None
+
+    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
+        parameters = {
+            "id": timer.id,
+            "key": timer.key,
+            "before": before,
+            "timers": await json_of_new([timer]),
+            "now": now,
+        }
+        (row,) = await self._api.fetch("create_named", parameters, refuses=True)
+        return bool(row["is_there"])
+
 
 def _create(
     connection: Connection, creates: Sequence[KeyedCreate], parameters: Mapping[str, object]
@@ -54,6 +69,16 @@ def _create(
             # Who prunes has a later clock. What has been written is found by the next call.
             raise ContentionError("a key has just expired")
     return [earlier.get(each.key, each.answer) for each in creates]
+
+
+def _holder_of(row: DictRow) -> NameHolder:
+    holder = TimerId(row["holder"])
+    if row["id"] is None:
+        return NameHolder(holder, None)
+    try:
+        return NameHolder(holder, timer_of(row))
+    except ValueError as error:
+        raise StorageError(f"the row of timer {holder} makes no timer: {error}") from None
 
 
 def _answer_of(row: DictRow) -> FirstAnswer:

@@ -59,3 +59,48 @@ deleted AS (
     RETURNING 1
 )
 SELECT count(*) AS deleted FROM deleted;
+
+-- name: name_holder
+-- Reads which timer a name stands for, and that timer, without a lock: it may be gone.
+SELECT
+    k.timer_ids[1] AS holder, t.id, t.status, t.created_at, t.updated_at, t.executed_at, t.attempt,
+    t.last_error, t.key, {t.spec:text}
+FROM timer_keys AS k
+LEFT JOIN timers AS t
+    ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]
+WHERE k.project = 0 AND k.kind = 'name' AND k.key = %(key)s;
+
+-- name: create_named
+-- Writes a new timer under a name that nobody has, or one that has ended and that we know of. That one
+-- is locked first, so that it stays as it is; a live one keeps its name, so it need not be asked for it.
+WITH before AS MATERIALIZED (
+    SELECT status
+    FROM timers
+    WHERE shard = get_byte(uuid_send(%(before)s::uuid), 15) AND id = %(before)s::uuid
+    FOR NO KEY UPDATE
+),
+ours AS MATERIALIZED (
+    SELECT FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+),
+taken AS (
+    INSERT INTO timer_keys AS k (kind, key, timer_ids)
+    SELECT 'name', %(key)s, ARRAY[%(id)s::uuid]
+    WHERE
+        NOT EXISTS (SELECT FROM ours)
+        AND NOT EXISTS (
+            SELECT FROM before WHERE status NOT IN ('completed', 'failed', 'canceled')
+        )
+    ON CONFLICT (project, kind, key) DO UPDATE SET timer_ids = excluded.timer_ids
+    WHERE k.timer_ids = ARRAY[%(before)s::uuid]
+    RETURNING k.key
+),
+written AS (
+    INSERT INTO timers (
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, key, {spec}
+    )
+    SELECT
+        get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
+        t.destination, taken.key, {t.spec}
+    FROM json_populate_recordset(NULL::timers, %(timers)s::json) AS t, taken
+)
+SELECT EXISTS (SELECT FROM taken) OR EXISTS (SELECT FROM ours) AS is_there;

@@ -20,7 +20,7 @@ from timer_trio.domain.query import (
 
 _COLUMNS: Final = SQL(
     "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
-    " last_error, CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
+    " last_error, http_status, key, CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
     " THEN coalesce(metadata::text, 'null') END AS metadata"
 ).format(most=Literal(MAX_LISTED_METADATA))
 _DIRECTIONS: Final = {Order.ASC: (SQL("ASC"), SQL(">")), Order.DESC: (SQL("DESC"), SQL("<"))}
@@ -76,6 +76,8 @@ CONDITIONS: Final[Mapping[str, SQL]] = {
     "status": SQL("status = {}"),
     "destination": SQL("destination = {}"),
     "last_error": SQL("strpos(last_error, {}) > 0"),
+    "http_status": SQL("http_status = {}"),
+    "key": SQL("key = {}"),
     "created_after": SQL("created_at > {}"),
     "created_before": SQL("created_at < {}"),
     "execute_after": SQL("execute_at > {}"),

@@ -29,7 +29,15 @@ ended AS MATERIALIZED (
 ),
 deleted AS (
     DELETE FROM timers WHERE ctid = ANY (ARRAY(SELECT place FROM ended))
-    RETURNING id
+    RETURNING id, key
+),
+unnamed AS (
+    DELETE FROM timer_keys AS k
+    USING deleted
+    WHERE
+        deleted.key IS NOT NULL
+        AND k.project = 0 AND k.kind = 'name' AND k.key = deleted.key
+        AND k.timer_ids[1] = deleted.id
 )
 SELECT
     (SELECT count(*) FROM page) AS looked_at,

@@ -195,6 +195,7 @@ def timer_of(row: Row) -> Timer:
         http_status=row["http_status"],
         duration_ms=row["duration_ms"],
         next_attempt_at=row["next_attempt_at"] if row["status"] == Status.RETRYING else None,
+        key=row["key"],
     )
 
 
@@ -229,6 +230,8 @@ def listed_of(row: Row) -> ListedTimer:
         destination=row["destination"],
         attempt=row["attempt"],
         last_error=row["last_error"],
+        http_status=row["http_status"],
+        key=row["key"],
         metadata=row["metadata"],
     )
 

@@ -24,7 +24,7 @@ SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id
 -- name: get
 SELECT
     id, status, created_at, updated_at, executed_at, attempt, last_error, http_status, duration_ms,
-    next_attempt_at, {spec:text}
+    next_attempt_at, key, {spec:text}
 FROM timers
 WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 

@@ -1,4 +1,4 @@
-"""One key, many requests at once, several replicas on one PostgreSQL: one timer, one answer."""
+"""One key, many requests at once, several replicas on one PostgreSQL: one timer."""
 
 from __future__ import annotations
 
@@ -34,15 +34,17 @@ class Fleet:
         self.storage = storage
         self._clients = clients
 
-    async def post_many(self, path: str, bodies: Sequence[Any]) -> list[httpx.Response]:
-        """Post one after the other to each replica, all at once and with one key."""
+    async def post_many(
+        self, path: str, bodies: Sequence[Any], method: str = "POST", *, keyed: bool = True
+    ) -> list[httpx.Response]:
+        """Send one after the other to each replica, all at once; with one key if `keyed`."""
         answers: list[httpx.Response] = []
 
         async def post(number: int) -> None:
             client = self._clients[number % len(self._clients)]
             body = bodies[number % len(bodies)]
-            headers = {"Idempotency-Key": "the-one"}
-            answers.append(await client.post(path, json=body, headers=headers))
+            headers = {"Idempotency-Key": "the-one"} if keyed else {}
+            answers.append(await client.request(method, path, json=body, headers=headers))
 
         async with trio.open_nursery() as nursery:
             for number in range(REQUESTS):
@@ -88,4 +90,23 @@ async def test_of_different_bodies_at_once_one_has_the_key(clean_database_url: s
         answers = await replicas.post_many("/timers", bodies)
         assert sorted(answer.status_code for answer in answers) == [201] * 25 + [409] * 25
         assert len({answer.content for answer in answers}) == 2
+        assert await replicas.total() == 1
+
+
+async def test_of_many_puts_at_once_one_creates_and_all_others_replace(
+    clean_database_url: str,
+) -> None:
+    bodies = [{**WANTED, "delay": delay} for delay in range(3600, 3700)]
+    async with fleet(clean_database_url) as replicas:
+        answers = await replicas.post_many("/timers/by-key/cart", bodies, method="PUT")
+        assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
+        assert len({answer.json()["data"]["id"] for answer in answers}) == 1
+        assert await replicas.total() == 1
+
+
+async def test_of_many_creates_at_once_one_gets_the_name(clean_database_url: str) -> None:
+    async with fleet(clean_database_url) as replicas:
+        answers = await replicas.post_many("/timers", [{**WANTED, "key": "cart"}], keyed=False)
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
+        assert len({answer.json()["data"]["id"] for answer in answers}) == 1
         assert await replicas.total() == 1

@@ -1,0 +1,116 @@
+"""One timer by the name that its consumer gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import TypeAdapter
+from quart import Response, request
+
+from timer_trio.api.body.media import json_body
+from timer_trio.api.context import ApiContext
+from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
+from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.requests import read_name, read_spec, reading_members
+from timer_trio.api.responses import (
+    CanceledData,
+    SummaryData,
+    WholeTimerData,
+    created,
+    success,
+    summary_data,
+    summary_json,
+    whole_timer,
+)
+from timer_trio.api.route import (
+    ON_BODY,
+    ON_KEY,
+    ON_ONE,
+    ON_STORED,
+    Body,
+    Json,
+    Operation,
+    Route,
+    Success,
+)
+from timer_trio.domain.keys import OnConflict
+from timer_trio.intake.names import Names
+
+PATH: Final = "/timers/by-key/{key}"
+_EXAMPLE: Final = {"delay": 30, "callback_url": "https://example.com/hooks/idle"}
+_KEY: Final[Json] = {
+    "name": "key",
+    "in": "path",
+    "required": True,
+    "description": "The timer's `key`, percent-encoded.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
+}
+
+
+def routes(context: ApiContext) -> Sequence[Route]:
+    by_key = _ByKey(context)
+    limits = f"At most {context.max_body_bytes:,} bytes."
+    body = Body(model=CREATE, example=_EXAMPLE, limits=limits)
+    return (
+        Route(method="GET", path=PATH, handler=by_key.get_by_key, operation=_GET),
+        Route(method="PUT", path=PATH, handler=by_key.put_by_key, body=body, operation=_PUT),
+        Route(method="DELETE", path=PATH, handler=by_key.cancel_by_key, operation=_CANCEL),
+    )
+
+
+class _ByKey:
+    def __init__(self, context: ApiContext) -> None:
+        self._names = Names(context.storage, context.intake, context.clock)
+        self._clock = context.clock
+        self._rules = context.rules
+        self._slices = context.slices
+
+    async def get_by_key(self, key: str) -> Response:
+        refuse_parameters(request.query_string)
+        return whole_timer(await self._names.get(read_name(key)))
+
+    async def put_by_key(self, key: str) -> Response:
+        arrived_at = self._clock.now()
+        name = read_name(key)
+        members = await self._slices.finish(reading_members(await json_body(), self._rules))
+        spec = read_spec(members, arrived_at, self._rules)
+        timer, is_new = await self._names.create(name, spec, arrived_at, OnConflict.REPLACE)
+        return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
+
+    async def cancel_by_key(self, key: str) -> Response:
+        refuse_parameters(request.query_string)
+        timer = await self._names.cancel(read_name(key))
+        return success({"id": str(timer.id), "status": timer.status})
+
+
+_GET: Final = Operation(
+    name="getTimerByKey",
+    tag="timers",
+    summary="Get a timer by its key",
+    description="The live one of this `key`, or else the last one that ended.",
+    success=Success(words="The timer.", data=TypeAdapter(WholeTimerData)),
+    refusals=ON_ONE,
+    parameters=(_KEY,),
+)
+_PUT: Final = Operation(
+    name="putTimerByKey",
+    tag="timers",
+    summary="Create or replace a timer by its key",
+    description="If a live timer has this `key` it becomes what the body says, all of it, and "
+    "this answers 200; otherwise a new one is created: 201. One that is executing answers 409. So "
+    "an instant can be moved ahead again and again, and fires once at the end.",
+    success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData), also=201),
+    refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
+    parameters=(_KEY,),
+)
+_CANCEL: Final = Operation(
+    name="cancelTimerByKey",
+    tag="timers",
+    summary="Cancel a timer by its key",
+    description="A cancel answered with 200 never fires. Where no live timer has the `key`: 404; "
+    "one that is executing: 409.",
+    success=Success(words="The timer is canceled.", data=TypeAdapter(CanceledData)),
+    refusals=(*ON_ONE, *ON_KEY),
+    parameters=(_KEY,),
+)

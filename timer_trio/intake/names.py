@@ -1,0 +1,127 @@
+"""Timers by the names that consumers give them: at most one live timer has a name.
+
+A live timer keeps its name, so what is done to it is done by its id; whoever finds it ended looks
+again. A new timer takes the name of one that has ended in the statement that writes it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, assert_never
+
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.domain.errors import (
+    CreateUnknownError,
+    NameTakenError,
+    NoSuchNameError,
+    NotPendingError,
+    TimerNotFoundError,
+)
+from timer_trio.domain.keys import OnConflict
+from timer_trio.domain.timer import ENDED, SpecChange, Timer, TimerId, TimerSpec, TimerSummary
+from timer_trio.intake.intake import CREATE_DEADLINE_S, Intake, new_summary
+from timer_trio.storage.columns import change_to
+from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.storage.protocols import KeyStorage
+
+
+class Written(NamedTuple):
+    timer: TimerSummary
+    is_new: bool
+
+
+class Names:
+    """What consumers do to timers by their names."""
+
+    def __init__(self, storage: KeyStorage, intake: Intake, clock: Clock) -> None:
+        self._storage = storage
+        self._intake = intake
+        self._clock = clock
+
+    async def create(
+        self, key: str, spec: TimerSpec, arrived_at: datetime, on_conflict: OnConflict
+    ) -> Written:
+        """Write a new timer under a name, or do as told with the live one that has it.
+
+        Raises:
+            NameTakenError: a live timer has the name and stays as it is.
+            RowRefusedError: the database refuses a value.
+            CreateUnknownError: it was not answered in time, and may be there or not.
+            StorageUnavailableError: the live one may have been changed or not.
+        """
+        timer = self._intake.new_timer(spec, arrived_at, key)
+        with trio.move_on_after(CREATE_DEADLINE_S):
+            while True:
+                before, live = await self._look_up(key)
+                if live is not None:
+                    if written := await self._meet(live, spec, on_conflict):
+                        return written
+                elif await self._intake.create_named(timer, before):
+                    return Written(new_summary(timer), is_new=True)
+        raise CreateUnknownError(timer.id)
+
+    async def get(self, key: str) -> Timer:
+        """Read the live timer of this name, or the last one that ended.
+
+        Raises:
+            NoSuchNameError: there is none.
+        """
+        holder = await self._storage.name_holder(key)
+        if holder is None or holder.timer is None:
+            raise NoSuchNameError
+        return holder.timer
+
+    async def cancel(self, key: str) -> TimerSummary:
+        """Cancel the live timer of this name.
+
+        Raises:
+            NoSuchNameError: there is none.
+            NameTakenError: it is executing.
+            StorageUnavailableError: it may have been canceled or not.
+        """
+        while True:
+            holder = await self._storage.name_holder(key)
+            if holder is None or holder.timer is None or holder.timer.status in ENDED:
+                raise NoSuchNameError
+            try:
+                return await self._intake.cancel(holder.timer_id)
+            except NotPendingError as error:
+                _refuse_unless_ended(holder.timer_id, error, "canceled")
+            except TimerNotFoundError:
+                pass
+
+    async def _look_up(self, key: str) -> tuple[TimerId | None, Timer | None]:
+        """Name the timer that a name stands for; it comes whole if it lives."""
+        holder = await repeat_until_answered(lambda: self._storage.name_holder(key))
+        if holder is None:
+            return None, None
+        timer = holder.timer
+        return holder.timer_id, timer if timer and timer.status not in ENDED else None
+
+    async def _meet(self, live: Timer, spec: TimerSpec, on_conflict: OnConflict) -> Written | None:
+        match on_conflict:
+            case OnConflict.REJECT:
+                raise NameTakenError(live.id, f"is there already, and {live.status}")
+            case OnConflict.KEEP:
+                return Written(live.summary, is_new=False)
+            case OnConflict.REPLACE:
+                return await self._replace(live.id, change_to(spec))
+            case _:
+                assert_never(on_conflict)
+
+    async def _replace(self, timer_id: TimerId, change: SpecChange) -> Written | None:
+        """Change a timer that lived just now; None: it does not any more."""
+        try:
+            return Written(await self._intake.update(timer_id, change), is_new=False)
+        except NotPendingError as error:
+            _refuse_unless_ended(timer_id, error, "replaced")
+        except TimerNotFoundError:
+            pass
+        return None
+
+
+def _refuse_unless_ended(timer_id: TimerId, error: NotPendingError, what: str) -> None:
+    if error.status not in ENDED:
+        raise NameTakenError(timer_id, f"is {error.status} and cannot be {what}") from None
