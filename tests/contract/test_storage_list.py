@@ -81,6 +81,8 @@ async def test_a_list_holds_summaries(storage: Storage) -> None:
             destination=Destination("https://example.com:443"),
             attempt=0,
             last_error=None,
+            http_status=None,
+            key=None,
             metadata=JsonText('{"n": "é"}'),
         )
     ]

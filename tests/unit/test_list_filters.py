@@ -16,6 +16,7 @@ EXAMPLES = {
     "status": "failed",
     "destination": "https://example.com",
     "last_error": "timed out",
+    "http_status": "503",
     "metadata": "x",
 }
 INSTANT = "2030-01-01T00:00:00Z"

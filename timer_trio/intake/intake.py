@@ -91,8 +91,7 @@ class Intake:
             OlderReplicasError: replicas are alive that do not know what it asks for.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
-        if not spec.is_plain:
-            await self._releases.require_all_new()
+        await self._require_known([spec])
         timer = self.new_timer(spec, arrived_at)
         with trio.move_on_after(CREATE_DEADLINE_S):
             await self._plain.submit(timer, spec)
@@ -106,8 +105,10 @@ class Intake:
 
         Raises:
             RowRefusedError: the database refuses a value of one of them.
+            OlderReplicasError: replicas are alive that do not know what one of them asks for.
             KeyedCreateUnknownError: it was not answered in time, and they may be there or not.
         """
+        await self._require_known([timer.spec for timer in create.timers])
         with trio.move_on_after(CREATE_DEADLINE_S):
             if len(create.timers) == 1:
                 return await self._keyed.submit(create, create.timers[0].spec)
@@ -115,7 +116,12 @@ class Intake:
         raise KeyedCreateUnknownError
 
     async def create_named(self, timer: NewTimer, before: TimerId | None) -> bool:
-        """Write a new timer under its name, as KeyStorage.create_named, until that is answered."""
+        """Write a new timer under its name, as KeyStorage.create_named, until that is answered.
+
+        Raises:
+            RowRefusedError, OlderReplicasError: as `create`.
+        """
+        await self._require_known([timer.spec])
         is_there = await repeat_until_answered(
             lambda: self._storage.create_named(timer, before, self._clock.now())
         )
@@ -142,8 +148,7 @@ class Intake:
 
         Cancellation: what is being written is written to its end, and offered.
         """
-        if not all(timer.spec.is_plain for timer in timers):
-            await self._releases.require_all_new()
+        await self._require_known([timer.spec for timer in timers])
         now, began = self._clock.now(), trio.current_time()
         answered = refused = False
         try:
@@ -175,8 +180,9 @@ class Intake:
         if change.keys() & NEW_COLUMNS:
             await self._releases.require_all_new()
         summary = await self._storage.update(timer_id, change, self._clock.now())
-        destination = read_url(summary.callback_url).destination
-        self._offer([DueTimer(summary.execute_at, summary.id, destination)])
+        if summary.status is Status.PENDING or "execute_at" in change:
+            destination = read_url(summary.callback_url).destination
+            self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
     async def cancel(self, timer_id: TimerId) -> TimerSummary:
@@ -188,6 +194,10 @@ class Intake:
             ContentionError: it was not canceled.
         """
         return await self._storage.cancel(timer_id, self._clock.now())
+
+    async def _require_known(self, specs: Sequence[TimerSpec]) -> None:
+        if not all(spec.is_plain for spec in specs):
+            await self._releases.require_all_new()
 
     async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:
         began, now = trio.current_time(), self._clock.now()

@@ -20,7 +20,8 @@ from timer_trio.domain.query import (
 
 _COLUMNS: Final = SQL(
     "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
-    " last_error, http_status, key, CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
+    " last_error, http_status, key,"
+    " CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
     " THEN coalesce(metadata::text, 'null') END AS metadata"
 ).format(most=Literal(MAX_LISTED_METADATA))
 _DIRECTIONS: Final = {Order.ASC: (SQL("ASC"), SQL(">")), Order.DESC: (SQL("DESC"), SQL("<"))}
