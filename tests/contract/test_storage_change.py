@@ -242,6 +242,13 @@ async def test_only_a_pending_timer_can_be_changed(
     assert await storage.get(timer_id) == before
 
 
+async def test_what_forbids_a_change_is_the_status_whatever_it_holds(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await storage.cancel(timer_id, NOW)
+    with pytest.raises(NotPendingError):
+        await storage.update(timer_id, {"callback_payload": JsonText('"\0"')}, LATER)
+
+
 async def test_a_canceled_timer_cannot_be_updated(storage: Storage) -> None:
     timer_id = await created(storage)
     await storage.cancel(timer_id, NOW)

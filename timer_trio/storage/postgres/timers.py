@@ -76,7 +76,12 @@ class PostgresTimers(Database):
         return page_of([listed_of(row) for row in rows if row["id"]], total, query)
 
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
-        parameters = {"id": timer_id, "change": json_of_change(change), "now": now}
+        parameters = {
+            "id": timer_id,
+            "change": json_of_change(change),
+            "moved_to": change.get("execute_at"),
+            "now": now,
+        }
         rows = await self._api.fetch("update", parameters, refuses=True)
         row = _only(rows, timer_id)
         if row["status_before"] not in WAITING:

@@ -32,7 +32,7 @@ WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 -- Changes a timer that waits, and says what its status was when we had it locked. What `change` does
 -- not name stays as it is.
 WITH asked AS (
-    SELECT shard, id, status, (%(change)s::json ->> 'execute_at')::timestamptz AS moved_to
+    SELECT shard, id, status
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
     FOR NO KEY UPDATE
@@ -42,8 +42,10 @@ changed AS (
     SET
         (due_at, next_attempt_at, destination, {spec}) = (
             SELECT
-                coalesce(asked.moved_to, t.due_at),
-                CASE WHEN t.status = 'retrying' THEN coalesce(asked.moved_to, t.due_at) END,
+                coalesce(%(moved_to)s::timestamptz, t.due_at),
+                CASE
+                    WHEN t.status = 'retrying' THEN coalesce(%(moved_to)s::timestamptz, t.due_at)
+                END,
                 destination, {spec}
             FROM json_populate_record(t, %(change)s::json)
         ),
