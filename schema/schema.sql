@@ -56,6 +56,11 @@ CREATE TABLE timers (
     -- The name that its consumer gave it. While the timer lives its row in `timer_keys` names it, and no
     -- other timer; afterwards until another one takes the name.
     key text,
+    -- Who is told how it has ended, by a timer of its own: URL and headers; NULL: nobody.
+    on_completed json,
+    on_failed json,
+    -- The timer whose result this one is. It may be gone.
+    parent_id uuid,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (

@@ -142,6 +142,14 @@ _TOO_MANY_KEYS: Final[tuple[object, ...]] = (
     {f"{'k' * 100}{n}": n for n in range(2_000)},
     {"a": [[]] * 50_000},
 )
+_RESULTS: Final[tuple[object, ...]] = (
+    *(1, True, "", "https://example.com/", [], ["https://example.com/"], {}, {"headers": {}}),
+    *({"url": url} for url in (None, 1, "", "example.com", "ftp://example.com/", "http://a b/")),
+    *({"url": url} for url in ("http://10.0.0.7/", "http://user@example.com/", "http://x:0/")),
+    {"url": "https://example.com/" + "a" * 2_048},
+    *({"url": "https://example.com/", name: 1} for name in ("header", "method", "payload", "")),
+    *({"url": "https://example.com/", "headers": value} for value in _HEADERS),
+)
 _OTHERS: Final[Mapping[str, tuple[object, ...]]] = {
     "callback_method": (None, 1, "", "post", "HEAD", "TRACE", "POST ", "CONNECT", ["POST"], {}),
     "metadata": (1, True, "x", [], [{}], 1.5, *_TOO_MANY_KEYS),
@@ -160,6 +168,8 @@ def _fields() -> Iterator[BadInput]:
     yield from chain.from_iterable(_field("delay", value) for value in _DELAYS)
     yield from chain.from_iterable(_field("callback_url", value) for value in _URLS)
     yield from chain.from_iterable(_field("callback_headers", value) for value in _HEADERS)
+    for name in ("on_completed", "on_failed"):
+        yield from chain.from_iterable(_field(name, value) for value in _RESULTS)
     for name, values in _OTHERS.items():
         yield from chain.from_iterable(_field(name, value) for value in values)
     for name in _UNKNOWN_FIELDS:

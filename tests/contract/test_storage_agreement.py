@@ -20,7 +20,16 @@ from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Settlement
-from timer_trio.domain.timer import Claim, JsonText, SpecChange, Status, Timer, TimerId, shard_of
+from timer_trio.domain.timer import (
+    Claim,
+    JsonText,
+    ResultTarget,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    shard_of,
+)
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage
@@ -32,7 +41,14 @@ TIMERS: Final = [
 DESTINATIONS: Final = [
     url.destination for url in (TIMERS[0].spec.callback.url, read_url("http://a.example/"))
 ]
-IDS: Final = [timer.id for timer in TIMERS]
+RESULTS: Final = [
+    new_timer(shard=timer_id.int & 0xFF, execute_at=NOW, callback_payload=payload)
+    for timer_id, payload in (
+        (TIMERS[0].id, JsonText('{"type": "timer.completed"}')),
+        (TIMERS[2].id, None),
+    )
+]
+IDS: Final = [timer.id for timer in (*TIMERS, *RESULTS)]
 SHARDS: Final = sorted({shard_of(timer_id) for timer_id in IDS})
 
 LATIN_1: Final = st.characters(min_codepoint=1, max_codepoint=0xFF)
@@ -43,6 +59,11 @@ replicas = st.sampled_from([ALICE, BOB])
 claims = st.sampled_from([Claim(1), Claim(2), Claim(2**63 - 1)])
 positions = st.builds(Position, instants, ids)
 scalars = st.sampled_from([1, 1.0, "1", True, None])
+targets = st.builds(
+    ResultTarget,
+    url=st.sampled_from(["http://a.example/x", "http://b.example"]).map(read_url),
+    headers=st.dictionaries(st.text(LATIN_1), st.text(LATIN_1), max_size=2),
+)
 changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[assignment]
     {},
     optional={
@@ -53,6 +74,8 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
         "misfire_grace_s": st.sampled_from([None, 5.0, -5.0]),
         "retry": st.sampled_from([None, RetryPolicy(), RetryPolicy(delays=(0.5, 2.0))]),
         "store_response": st.sampled_from(StoreResponse),
+        "on_completed": st.none() | targets,
+        "on_failed": st.none() | targets,
     },
 ).filter(bool)
 
@@ -79,6 +102,7 @@ attempts = st.lists(
     max_size=2,
     unique_by=lambda record: record.attempt,
 )
+results = st.none() | st.sampled_from(RESULTS)
 settlements: st.SearchStrategy[Settlement] = st.one_of(
     st.builds(
         Completed,
@@ -88,6 +112,7 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
         http_status=statuses,
         duration_ms=durations,
         attempts=attempts,
+        result=results,
     ),
     st.builds(
         Failed,
@@ -100,6 +125,7 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
         duration_ms=st.none() | durations,
         failures=st.none() | st.integers(1, 3),
         attempts=attempts,
+        result=results,
     ),
     st.builds(
         Retry,

@@ -79,8 +79,10 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "timeout_seconds": 2.5,
         "delivery": "at_most_once",
         "misfire_grace_seconds": None,
-        "retry": {"max_attempts": 3, "delays": [1.5, 60], "jitter": 0},
+        "retry": {"max_attempts": 2, "delays": [1.5], "jitter": 0},
         "store_response": "all",
+        "on_completed": {"url": "https://example.com/done", "headers": {"X-A": "b"}},
+        "on_failed": {"url": "https://example.com/lost", "headers": {}},
     }
     created = await api.create(**wanted)
     data = await api.get(created["id"])
@@ -95,6 +97,7 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "next_attempt_at": None,
         "key": None,
         "attempt": 0,
+        "parent_id": None,
     }
 
 

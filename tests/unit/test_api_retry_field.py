@@ -19,12 +19,12 @@ from timer_trio.api.fields.retry import (
     RetryRequest,
     StoreResponseField,
     policy_of,
-    retry_data,
 )
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.requests import _validated
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.rendering import retry_data
 from timer_trio.domain.retry import RetryPolicy
 
 

@@ -253,7 +253,10 @@ def test_messages_are_cut_out_of_any_pieces() -> None:
     ("verb", "forms"),
     [
         ("claim", ["claim", "claim_unlocked"]),
-        ("settle", ["settle", "settle_unlocked"]),
+        (
+            "settle",
+            ["settle", "settle_whole", "settle_unlocked", "settle_whole_unlocked"],
+        ),
         ("sweep", ["sweep"]),
     ],
 )

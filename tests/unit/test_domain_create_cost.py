@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Unpack
 
 from tests.contract.timers import spec
+from timer_trio.callback_url import read_url
 from timer_trio.domain.create_cost import create_cost_us
-from timer_trio.domain.timer import JsonText, SpecChange
+from timer_trio.domain.timer import JsonText, ResultTarget, SpecChange
 from timer_trio.intake.create_queue import LIGHT_US, MAX_CREATES, MAX_CREATES_US
 
 
@@ -29,6 +30,9 @@ def test_what_is_heavy_is_told_whatever_makes_it_so() -> None:
     assert cost_us(metadata={"k": long}) > LIGHT_US
     assert cost_us(metadata={long: 1}) > LIGHT_US
     assert cost_us(callback_headers={"A": long}) > LIGHT_US
+    told = ResultTarget(url=read_url("https://example.com/"), headers={"A": long})
+    assert cost_us(on_completed=told) > LIGHT_US
+    assert cost_us(on_failed=told) > LIGHT_US
 
 
 def test_nothing_is_estimated_beyond_what_a_statement_may_take() -> None:

@@ -6,6 +6,7 @@ from tests.contract.timers import new_timer
 from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
+    IsResultError,
     NotPendingError,
     StorageError,
     StorageUnavailableError,
@@ -17,6 +18,10 @@ from timer_trio.domain.timer import Status
 def test_missing_timer_is_named() -> None:
     timer_id = new_timer().id
     assert str(TimerNotFoundError(timer_id)) == f"no timer has the id {timer_id}"
+
+
+def test_a_result_is_named_as_such() -> None:
+    assert str(IsResultError()) == "the timer is a result"
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -35,11 +35,11 @@ from timer_trio.domain.settlement import (
     given_back,
     judge,
     origin_of,
+    plainer,
     settlement_of,
     stands,
     unreadable,
     unstorable,
-    without_answers,
 )
 from timer_trio.domain.timer import ClaimedTimer, Delivery, Status, TimerId
 
@@ -357,11 +357,11 @@ def test_what_the_database_refuses_has_failed_and_keeps_when_it_was_sent(
 
 def test_what_is_refused_is_written_without_its_answers_first() -> None:
     settlement = ended(claimed_timer(unknown_attempts=1), Rejected(503, (), ANSWER))
-    plainer = without_answers(settlement)
-    assert plainer is not None
-    assert [record.answer for record in plainer.attempts] == [None, None]
-    assert without_answers(plainer) is None
-    assert without_answers(given_back(claimed_timer(), SOON)) is None
+    bare = plainer(settlement)
+    assert bare is not None
+    assert [record.answer for record in bare.attempts] == [None, None]
+    assert plainer(bare) is None
+    assert plainer(given_back(claimed_timer(), SOON)) is None
 
 
 # What follows a failure.

@@ -24,16 +24,25 @@ from tests.contract.timers import (
     created,
     failed,
     given_back,
+    new_timer,
     retrying,
     spec,
 )
+from timer_trio.callback_url import read_url
+from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.errors import NotPendingError
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
+    NEW_COLUMNS,
     SHARDS,
     Claim,
     ClaimedTimer,
+    ResultTarget,
+    SpecChange,
     Status,
     TimerId,
+    asks_for_results,
+    due_timer,
     new_timer_id,
     rfc3339,
     shard_of,
@@ -50,6 +59,42 @@ SHARD_NUMBERS: Final = st.integers(0, SHARDS - 1)
 
 def new_id(now: datetime, shard: int = 0) -> TimerId:
     return new_timer_id(now, shard, random.Random(shard).getrandbits)
+
+
+# What is asked for.
+
+
+TOLD: Final = ResultTarget(url=read_url("https://example.org/"), headers={})
+
+
+def test_only_what_asks_for_something_new_is_not_plain() -> None:
+    assert spec(metadata={"a": 1}).is_plain
+    new: list[SpecChange] = [
+        {"retry": RetryPolicy()},
+        {"store_response": StoreResponse.NONE},
+        {"on_completed": TOLD},
+        {"on_failed": TOLD},
+    ]
+    assert not any(spec(**change).is_plain for change in new)
+    assert {name for change in new for name in change} == NEW_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("change", "asks"),
+    [
+        ({}, False),
+        ({"on_completed": None, "on_failed": None}, False),
+        ({"on_completed": TOLD}, True),
+        ({"on_completed": None, "on_failed": TOLD}, True),
+    ],
+)
+def test_a_change_asks_for_results_that_names_somebody(change: SpecChange, *, asks: bool) -> None:
+    assert asks_for_results(change) is asks
+
+
+def test_what_the_cache_knows_of_a_new_timer() -> None:
+    timer = new_timer()
+    assert due_timer(timer) == (NOW, timer.id, "https://example.com:443")
 
 
 # The way a timer may go.

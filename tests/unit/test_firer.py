@@ -9,12 +9,15 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import OTHER, PROMPT, Parts, open_cache
+from timer_trio.callback_url import read_url
 from timer_trio.delivery.firer import SHORTAGE_PAUSE, Firing
 from timer_trio.domain.answer import KeptAnswer, StoreResponse
 from timer_trio.domain.retry import RetryPolicy
-from timer_trio.domain.timer import Delivery, Status
+from timer_trio.domain.settlement import judge
+from timer_trio.domain.timer import Delivery, ResultTarget, Status
 from timer_trio.transport import Answer, RequestError, ShortageError, TransportError, WithheldError
 
+TOLD: Final = ResultTarget(url=read_url("https://example.org/"), headers={})
 ENDINGS: Final[dict[str, tuple[int | Exception, Status, str | None]]] = {
     "delivered": (200, Status.COMPLETED, None),
     "rejected": (503, Status.FAILED, "HTTP 503 from https://example.com"),
@@ -147,6 +150,31 @@ async def test_answers_are_kept_as_the_timer_asks(
     answers = [each.answer for each in await parts.database.attempts(firing.timer.id)]
     kept = KeptAnswer(headers=(("Server", "\xe9"),), body=b"why", is_truncated=False)
     assert [answer for answer in answers if answer] == ([kept] if status in statuses else [])
+
+
+@pytest.mark.parametrize("reply", [200, 503])
+async def test_result_is_offered_once_it_is_written(parts: Parts, reply: int) -> None:
+    parts.receivers.reply = reply
+    firing = await parts.prepare(on_completed=TOLD, on_failed=TOLD)
+    await parts.firer.fire(firing)
+    assert parts.offered == []
+    await parts.settler.wait_empty()
+    (due,) = parts.offered
+    result = await parts.database.get(due.id)
+    assert result.parent_id == firing.timer.id
+    assert due == (result.spec.execute_at, result.id, "https://example.org:443")
+    assert due.due_at <= parts.clock.now()
+
+
+async def test_result_of_what_was_refused_is_offered_as_well(parts: Parts) -> None:
+    due = await parts.create(on_failed=TOLD)
+    timer = await parts.claim(due)
+    missed = judge(timer, timer.due_at + timedelta(hours=1), waited_for_slot=False)
+    assert missed is not None
+    parts.firer.refuse(missed, due)
+    await parts.settler.wait_empty()
+    (offered,) = parts.offered
+    assert (await parts.database.get(offered.id)).parent_id == timer.id
 
 
 async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:

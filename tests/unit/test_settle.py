@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.contract.timers import (
@@ -24,15 +25,17 @@ from tests.contract.timers import (
     created,
     failed,
     given_back,
+    new_timer,
     record,
     retried,
 )
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
-from timer_trio.domain.timer import Status, TimerId
+from timer_trio.domain.timer import JsonText, Status, TimerId
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
 
@@ -236,6 +239,47 @@ async def test_outcome_that_is_refused_in_plain_words_as_well_waits_by_itself(
         bench.database.refused = set()
         await bench.settler.wait_empty()
         assert await bench.status(bad) is Status.FAILED
+
+
+async def test_a_result_that_is_refused_costs_no_outcome(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_id, good = await bench.claimed(), await bench.claimed()
+        broken = new_timer(callback_payload=JsonText('"\0"'))
+        with capture_logs() as logs:
+            bench.settle(replace(completed(timer_id), result=broken))
+            bench.settle(replace(completed(good), result=new_timer()))
+            await bench.settler.wait_empty()
+        for each in (timer_id, good):
+            assert await bench.status(each) is Status.COMPLETED
+        assert len((await bench.database.list(TimerQuery())).timers) == 3
+        assert [entry["event"] for entry in logs] == ["result_refused"]
+
+
+async def test_a_result_is_written_once_however_often_its_reply_is_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_id = await bench.claimed()
+        bench.database.lost_replies = 3
+        bench.settle(replace(completed(timer_id), result=new_timer()))
+        await bench.settler.wait_empty()
+        page = await bench.database.list(TimerQuery())
+        assert [each.parent_id for each in page.timers if each.id != timer_id] == [timer_id]
+        assert bench.settled == [timer_id]
+
+
+async def test_great_results_are_not_written_with_one_statement(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        great = JsonText(f'"{"x" * 250_000}"')
+        timer_ids = [await bench.claimed() for _ in range(6)]
+        for timer_id in timer_ids[:4]:
+            result = new_timer(callback_payload=great)
+            bench.settle(replace(completed(timer_id), result=result))
+        for timer_id in timer_ids[4:]:
+            bench.settle(replace(completed(timer_id), result=new_timer()))
+        await bench.settler.wait_empty()
+        assert bench.settled == timer_ids
+        assert bench.database.sizes == [1, 1, 1, 3]
 
 
 async def test_superseded_outcome_changes_nothing_and_is_told_all_the_same(

@@ -35,4 +35,4 @@ def test_statement_reads_json_as_text() -> None:
     read = with_columns("SELECT {t.spec:text}, '{}'")
     assert "t.callback_headers::text, t.callback_payload, t.metadata::text" in read
     assert read.startswith("SELECT t.execute_at, ")
-    assert read.endswith(", t.retry::text, t.store_response, '{}'")
+    assert read.endswith(", t.on_completed::text, t.on_failed::text, '{}'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 from timer_trio.api.body.json_body import reading_object
 from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
-from timer_trio.api.fields.callback import MAX_HEADERS
 from timer_trio.api.fields.instants import due_at
+from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import (
@@ -50,7 +50,7 @@ def reading_members(
         raw,
         verbatim=_VERBATIM,
         known=FIELDS,
-        most_values=max(rules.max_metadata_keys, MAX_HEADERS, MAX_RETRY_VALUES),
+        most_values=max(rules.max_metadata_keys, MAX_RESULT_VALUES, MAX_RETRY_VALUES),
         called=called,
     )
 
@@ -110,6 +110,8 @@ def _spec_of(wanted: CreateRequest | NamedCreateRequest, now: datetime, rules: R
         misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
         retry=policy_of(wanted.get("retry")),
         store_response=wanted.get("store_response", StoreResponse.FAILURES),
+        on_completed=target_of(wanted.get("on_completed")),
+        on_failed=target_of(wanted.get("on_failed")),
     )
 
 
@@ -142,6 +144,9 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
         change.pop("delay", None)
     if "retry" in wanted:
         change["retry"] = policy_of(wanted["retry"])
+    for name in RESULT_MEMBERS:
+        if name in wanted:
+            change[name] = target_of(wanted[name])
     if "callback_url" in wanted:
         change["callback_url"] = read_url(wanted["callback_url"])
     return cast("SpecChange", change)
@@ -224,10 +229,17 @@ def _field_error(details: ErrorDetails) -> FieldError:
             return FieldError(field, details["msg"])
 
 
+_MEMBERS: Final[Mapping[str, Sequence[str]]] = {
+    "retry": RETRY_FIELDS,
+    **dict.fromkeys(RESULT_MEMBERS, RESULT_FIELDS),
+}
+"""What the objects among the fields may hold."""
+
+
 def _with_guess(unknown: FieldError) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an error.
     parent, _, name = unknown.field.rpartition(".")
-    near = get_close_matches(name, RETRY_FIELDS if parent == "retry" else FIELDS, n=1)
+    near = get_close_matches(name, _MEMBERS.get(parent, FIELDS), n=1)
     if not near or near[0] == unknown.field:
         return unknown
     return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, NotRequired
 
@@ -15,9 +14,11 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code, Refusal
-from timer_trio.api.fields.retry import RetryRequest, retry_data
+from timer_trio.api.fields.result import ResultRequest
+from timer_trio.api.fields.retry import RetryRequest
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
+from timer_trio.domain.rendering import instant_or_none, timer_json
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerId, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
@@ -30,8 +31,7 @@ Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"
 _EXACT: Final = ConfigDict(extra="forbid")
 
 
-@with_config(_EXACT)
-class SummaryData(TypedDict):
+class _CommonData(TypedDict):
     id: Id
     created_at: Instant
     execute_at: Instant
@@ -54,7 +54,15 @@ Key = Annotated[str | None, Field(description="The name that its consumer gave i
 LastError = Annotated[str | None, Field(description="Why it failed, in words.")]
 
 
-class TimerData(SummaryData):
+@with_config(_EXACT)
+class SummaryData(_CommonData):
+    parent_id: Annotated[
+        NotRequired[Id], Field(description="The timer whose result it is; absent where it is none.")
+    ]
+
+
+@with_config(_EXACT)
+class WholeTimerData(_CommonData):
     updated_at: Instant
     callback_method: Method
     callback_headers: Mapping[str, str]
@@ -72,10 +80,11 @@ class TimerData(SummaryData):
     retry: RetryRequest | None
     store_response: StoreResponse
     key: Key
-
-
-@with_config(_EXACT)
-class WholeTimerData(TimerData):
+    on_completed: ResultRequest | None
+    on_failed: ResultRequest | None
+    parent_id: Annotated[
+        Id | None, Field(description="The timer whose result it is; null where it is none.")
+    ]
     callback_payload: Annotated[
         Any, Field(description="An equal value to what was sent; null also where there is none.")
     ]
@@ -142,10 +151,7 @@ def summaries_json(summaries: Sequence[str]) -> str:
 
 def whole_timer(timer: Timer) -> Response:
     """Return the answer of a timer, its payload as the text that arrived."""
-    known = json.dumps(timer_data(timer), ensure_ascii=False)
-    payload = timer.spec.callback.payload or "null"
-    data = f'{known[:-1]}, "callback_payload": {payload}}}'
-    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", timer_json(timer))
 
 
 def refused(refusal: Refusal) -> Response:
@@ -172,7 +178,7 @@ def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Respo
 
 
 def summary_data(timer: TimerSummary) -> SummaryData:
-    return {
+    data: SummaryData = {
         "id": str(timer.id),
         "created_at": rfc3339(timer.created_at),
         "execute_at": rfc3339(timer.execute_at),
@@ -180,33 +186,9 @@ def summary_data(timer: TimerSummary) -> SummaryData:
         "status": timer.status,
         "executed_at": instant_or_none(timer.executed_at),
     }
-
-
-def timer_data(timer: Timer) -> TimerData:
-    spec, callback = timer.spec, timer.spec.callback
-    return {
-        "id": str(timer.id),
-        "created_at": rfc3339(timer.created_at),
-        "updated_at": rfc3339(timer.updated_at),
-        "execute_at": rfc3339(spec.execute_at),
-        "callback_url": callback.url.text,
-        "callback_method": callback.method,
-        "callback_headers": dict(callback.headers),
-        "metadata": None if spec.metadata is None else dict(spec.metadata),
-        "timeout_seconds": callback.timeout_s,
-        "delivery": callback.delivery,
-        "misfire_grace_seconds": spec.misfire_grace_s,
-        "status": timer.status,
-        "executed_at": instant_or_none(timer.executed_at),
-        "attempt": timer.attempt,
-        "last_error": timer.last_error,
-        "http_status": timer.http_status,
-        "duration_ms": timer.duration_ms,
-        "next_attempt_at": instant_or_none(timer.next_attempt_at),
-        "retry": retry_data(spec.retry),
-        "store_response": spec.store_response,
-        "key": timer.key,
-    }
+    if timer.parent_id is not None:
+        data["parent_id"] = str(timer.parent_id)
+    return data
 
 
 def page_of_timers(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> Response:
@@ -233,7 +215,3 @@ def _listed(timer: ListedTimer) -> str:
     }
     known = json.dumps(data, ensure_ascii=False)
     return known if timer.metadata is None else f'{known[:-1]}, "metadata": {timer.metadata}}}'
-
-
-def instant_or_none(instant: datetime | None) -> str | None:
-    return None if instant is None else rfc3339(instant)

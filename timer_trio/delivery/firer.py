@@ -28,7 +28,7 @@ from timer_trio.domain.outcome import (
     tells_pace,
 )
 from timer_trio.domain.settlement import Failed, Release, Retry, Settlement, settlement_of
-from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
+from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
 from timer_trio.transport import Permit, Request, RequestError
@@ -106,9 +106,7 @@ class Firer:
         self._slots.release(due.destination, self._clock.now().timestamp())
         self._agenda.note_slot_freed(due.destination)
         self._recorder.note_refused(settlement, due.destination)
-        self._settler.settle_nowait(
-            settlement, lambda: self._agenda.note_slot_freed(due.destination)
-        )
+        self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
 
     async def fire(self, firing: Firing) -> None:
         """Call back, unless it is `giving_back`, and hand on how that ended.
@@ -188,6 +186,11 @@ class Firer:
             self._offer([due])
         elif isinstance(settlement, Retry):
             self._offer([due._replace(due_at=settlement.due_at)])
+        self._written(settlement, due)
+
+    def _written(self, settlement: Settlement, due: DueTimer) -> None:
+        if settlement.result is not None:
+            self._offer([due_timer(settlement.result)])
         self._agenda.note_slot_freed(due.destination)
 
     def _note_withheld(self, timer: ClaimedTimer) -> None:

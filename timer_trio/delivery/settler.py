@@ -9,9 +9,10 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
 from timer_trio.domain.retries import LONGEST_PAUSE_S
-from timer_trio.domain.settlement import Settlement, unstorable, without_answers
+from timer_trio.domain.settlement import Settlement, plainer, unstorable
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import WorkStorage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
@@ -21,6 +22,8 @@ LINGER_S: Final = 0.1
 """How long an outcome waits for others: ten transactions a second carry 500 timers/s."""
 MAX_SETTLEMENTS: Final = 500
 """Rows in one UPDATE: 13-15 ms of the database's time, so that a claim never waits long for it."""
+MAX_RESULTS_US: Final = 15_000
+"""The database's time for the results that are written with one UPDATE, as estimated."""
 LOCKED_S: Final = 2 * LONGEST_PAUSE_S
 """So long after a locked row was met none is waited for: it is tried again within that time."""
 
@@ -39,9 +42,13 @@ class Settler:
         self._locked_until_s = float("-inf")
         self._refused: set[TimerId] = set()
         self._group: GroupCommit[Settlement, bool] = GroupCommit(
-            "settle", self._commit, metrics, max_rows=MAX_SETTLEMENTS, linger_s=LINGER_S
+            "settle",
+            self._commit,
+            metrics,
+            max_rows=MAX_SETTLEMENTS,
+            max_weight=MAX_RESULTS_US,
+            linger_s=LINGER_S,
         )
-
         metrics.unsettled.set_function(lambda: len(self))
 
     def __len__(self) -> int:
@@ -60,18 +67,28 @@ class Settler:
 
         def on_reply(reply: bool | RowRefusedError) -> None:  # noqa: FBT001 - a reply, no switch
             if isinstance(reply, RowRefusedError):
-                plainer = without_answers(settlement)
-                if plainer is None:
-                    plainer = unstorable(settlement, str(reply))
-                    self._refused.add(settlement.timer_id)
-                self.settle_nowait(plainer, on_settled)
+                self._settle_plainer(settlement, str(reply), on_settled)
                 return
             if not reply:
                 log.info("settlement_superseded", timer_id=str(settlement.timer_id))
             self._refused.discard(settlement.timer_id)
             on_settled()
 
-        self._group.submit_nowait(settlement, on_reply)
+        result = settlement.result
+        weight = 0 if result is None else create_cost_us(result.spec, at_most=MAX_RESULTS_US)
+        self._group.submit_nowait(settlement, on_reply, weight)
+
+    def _settle_plainer(
+        self, settlement: Settlement, reason: str, on_settled: Callable[[], None]
+    ) -> None:
+        """Queue what says less than a settlement that the database refuses."""
+        less = plainer(settlement)
+        if less is None:
+            less = unstorable(settlement, reason)
+            self._refused.add(settlement.timer_id)
+        elif settlement.result is not less.result:
+            log.error("result_refused", timer_id=str(settlement.timer_id), reason=reason)
+        self.settle_nowait(less, on_settled)
 
     async def _commit(self, settlements: Sequence[Settlement]) -> Sequence[bool | PutOff]:
         try:

@@ -21,7 +21,10 @@ def create_cost_us(spec: TimerSpec, at_most: int) -> int:
     """
     callback = spec.callback
     characters = len(callback.payload or "") + len(callback.url.text)
-    characters += sum(len(name) + len(value) for name, value in callback.headers.items())
+    characters += _characters_in(callback.headers)
+    for target in (spec.on_completed, spec.on_failed):
+        if target is not None:
+            characters += len(target.url.text) + _characters_in(target.headers)
     cost_us = _ROW_US + characters * _CHARACTER_US
     waiting: list[object] = [spec.metadata] if spec.metadata else []
     while waiting and cost_us < at_most:
@@ -39,3 +42,7 @@ def create_cost_us(spec: TimerSpec, at_most: int) -> int:
             case _:
                 pass
     return min(int(cost_us), at_most)
+
+
+def _characters_in(headers: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in headers.items())

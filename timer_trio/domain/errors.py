@@ -31,6 +31,13 @@ class NotPendingError(TimerTrioError):
         self.status = status
 
 
+class IsResultError(TimerTrioError):
+    """The timer is the result of another one, and has no results of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("the timer is a result")
+
+
 class StorageError(TimerTrioError):
     """The storage did not do what it was asked for."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar, Final, NamedTuple, assert_never
+from typing import ClassVar, Final, NamedTuple, TypeVar, assert_never
 
-from timer_trio.domain.attempt import UNKNOWN, AttemptRecord, duration_ms
+from timer_trio.domain.attempt import UNKNOWN, AttemptRecord, all_attempts, duration_ms
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -24,8 +24,18 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
+from timer_trio.domain.result import result_of
 from timer_trio.domain.retry import Advice, RetryPolicy, advice_of, last_begin_at, next_attempt_at
-from timer_trio.domain.timer import Claim, ClaimedTimer, Delivery, Status, TimerId
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Delivery,
+    Earlier,
+    NewTimer,
+    Status,
+    Timer,
+    TimerId,
+)
 from timer_trio.domain.words import clean, in_words
 
 MAX_UNKNOWN_ATTEMPTS: Final = 3
@@ -49,6 +59,7 @@ class Completed:
     http_status: int
     duration_ms: int
     attempts: Sequence[AttemptRecord] = ()
+    result: NewTimer | None = None
 
     @property
     def claim_after(self) -> int:
@@ -73,6 +84,7 @@ class Failed:
     duration_ms: int | None = None
     failures: int | None = None
     attempts: Sequence[AttemptRecord] = ()
+    result: NewTimer | None = None
 
     @property
     def claim_after(self) -> int:
@@ -85,6 +97,7 @@ class Retry:
 
     status: ClassVar[Status] = Status.RETRYING
     is_begun: ClassVar[bool] = True
+    result: ClassVar[NewTimer | None] = None
 
     timer_id: TimerId
     claim: Claim
@@ -119,6 +132,7 @@ class Release:
     failures: ClassVar[int | None] = None
     first_due_at: ClassVar[datetime | None] = None
     attempts: ClassVar[Sequence[AttemptRecord]] = ()
+    result: ClassVar[NewTimer | None] = None
 
     timer_id: TimerId
     claim: Claim
@@ -138,8 +152,11 @@ All have `status`, `due_at` (None once it has ended), `last_error`, `is_begun` (
 not begun does not count), and `claim_after`, the claim that the row carries from then on. Of
 `executed_at`, `http_status` and `duration_ms`, `failures` and `first_due_at` None leaves what is
 there, and so it does of `last_error` until the timer has ended. `attempts` are those that tell more
-than the timer's own row will.
+than the timer's own row will. `result` is the timer that tells how this one has ended, to be
+written with it; None: nobody asks.
 """
+
+_Ended = TypeVar("_Ended", Completed, Failed)
 
 
 def settlement_of(
@@ -227,7 +244,7 @@ def _completed(
             answer=outcome.answer,
         )
         attempts = (*_unknown_ones(timer, now), record)
-    return Completed(
+    completed = Completed(
         timer_id=timer.id,
         claim=timer.claim,
         executed_at=sent_at,
@@ -235,6 +252,7 @@ def _completed(
         duration_ms=duration_ms(sent_at, now),
         attempts=attempts,
     )
+    return _with_result(timer, completed, now)
 
 
 def _after_failure(failure: _Failure) -> Retry | Failed:
@@ -319,7 +337,7 @@ def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
 
 def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
     refused = _not_begun(timer.id, timer.claim, reason)
-    return replace(refused, attempts=_unknown_ones(timer, now))
+    return _with_result(timer, replace(refused, attempts=_unknown_ones(timer, now)), now)
 
 
 def given_back(timer: ClaimedTimer, now: datetime) -> Release:
@@ -335,17 +353,23 @@ def given_back(timer: ClaimedTimer, now: datetime) -> Release:
 
 
 def unreadable(timer_id: TimerId, claim: Claim, reason: str) -> Failed:
-    """Fail a timer whose row no code can read, in plain words."""
+    """Fail a timer whose row no code can read, in plain words: nobody knows who is to be told."""
     return _not_begun(timer_id, claim, reason)
 
 
-def without_answers(settlement: Settlement) -> Settlement | None:
-    """Leave out what receivers answered, which is likeliest to be refused; None: there is none."""
-    if isinstance(settlement, Release) or not any(each.answer for each in settlement.attempts):
+def plainer(settlement: Settlement) -> Settlement | None:
+    """Leave out what stands beside a timer's own row; None: there is nothing.
+
+    First what receivers answered, which is likeliest to be refused, then the result.
+    """
+    if isinstance(settlement, Release):
         return None
-    return replace(
-        settlement, attempts=[replace(each, answer=None) for each in settlement.attempts]
-    )
+    if any(each.answer for each in settlement.attempts):
+        bare = [replace(each, answer=None) for each in settlement.attempts]
+        return replace(settlement, attempts=bare)
+    if isinstance(settlement, Retry) or settlement.result is None:
+        return None
+    return replace(settlement, result=None)
 
 
 def unstorable(settlement: Settlement, reason: str) -> Failed:
@@ -388,7 +412,7 @@ def _interrupted(
 
 def _failed(failure: _Failure) -> Failed:
     timer = failure.timer
-    return Failed(
+    failed = Failed(
         timer_id=timer.id,
         claim=timer.claim,
         is_begun=True,
@@ -398,6 +422,39 @@ def _failed(failure: _Failure) -> Failed:
         duration_ms=failure.duration_ms,
         failures=timer.failures + 1,
         attempts=failure.attempts,
+    )
+    return _with_result(timer, failed, failure.now)
+
+
+def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime) -> _Ended:
+    """Add the result of a timer that has ended, if its consumer asks for one."""
+    earlier, spec = timer.earlier, timer.spec
+    if earlier is None:
+        return end
+    target = spec.on_completed if end.status is Status.COMPLETED else spec.on_failed
+    if target is None:
+        return end
+    ended = _ended(timer, earlier, end, now)
+    attempts = all_attempts(ended, end.attempts)
+    last_attempt = attempts[-1] if attempts else None
+    return replace(end, result=result_of(target, ended, timer.claim, last_attempt, now))
+
+
+def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: datetime) -> Timer:
+    """Return the timer as its row will tell of it."""
+    is_known = end.duration_ms is not None
+    return Timer(
+        id=timer.id,
+        created_at=earlier.created_at,
+        updated_at=now,
+        spec=timer.spec,
+        status=end.status,
+        executed_at=end.executed_at or earlier.executed_at,
+        attempt=timer.attempt if end.is_begun else timer.attempt - 1,
+        last_error=end.last_error,
+        http_status=end.http_status if is_known else earlier.http_status,
+        duration_ms=end.duration_ms if is_known else earlier.duration_ms,
+        key=earlier.key,
     )
 
 

@@ -95,6 +95,14 @@ class CallbackSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultTarget:
+    """Where the result of a timer is sent."""
+
+    url: CallbackUrl
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimerSpec:
     """What the consumer asked for: the writable part of a timer."""
 
@@ -106,14 +114,26 @@ class TimerSpec:
     retry: RetryPolicy | None = None
     """None: one attempt."""
     store_response: StoreResponse = StoreResponse.FAILURES
+    on_completed: ResultTarget | None = None
+    """Who is told that it has completed; None: nobody."""
+    on_failed: ResultTarget | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether it asks for nothing that replicas of the first release do not know."""
-        return self.retry is None and self.store_response is StoreResponse.FAILURES
+        return (
+            self.retry is None
+            and self.store_response is StoreResponse.FAILURES
+            and not self.has_results
+        )
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anybody is told how it ends."""
+        return self.on_completed is not None or self.on_failed is not None
 
 
-NEW_COLUMNS: Final = frozenset({"retry", "store_response"})
+NEW_COLUMNS: Final = frozenset({"retry", "store_response", "on_completed", "on_failed"})
 """Those of a SpecChange that replicas of the first release do not know."""
 
 
@@ -131,6 +151,14 @@ class SpecChange(TypedDict, total=False):
     misfire_grace_s: float | None
     retry: RetryPolicy | None
     store_response: StoreResponse
+    on_completed: ResultTarget | None
+    on_failed: ResultTarget | None
+
+
+def asks_for_results(change: SpecChange) -> bool:
+    """Whether somebody is to be told from then on."""
+    targets = (change.get("on_completed"), change.get("on_failed"))
+    return any(target is not None for target in targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +178,8 @@ class TimerSummary:
     callback_url: str
     status: Status
     executed_at: datetime | None
+    parent_id: TimerId | None = None
+    """The timer whose result it is; None: it is no result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +204,8 @@ class Timer:
     next_attempt_at: datetime | None = None
     key: str | None = None
     """The name that its consumer gave it."""
+    parent_id: TimerId | None = None
+    """The timer whose result it is; None: it is no result."""
 
     @property
     def summary(self) -> TimerSummary:
@@ -184,7 +216,19 @@ class Timer:
             callback_url=self.spec.callback.url.text,
             status=self.status,
             executed_at=self.executed_at,
+            parent_id=self.parent_id,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a timer's row said before a claim, for the result that shows the whole timer."""
+
+    created_at: datetime
+    executed_at: datetime | None
+    http_status: int | None
+    duration_ms: int | None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +252,8 @@ class ClaimedTimer:
     next_attempt_at: datetime | None = None
     """None: this attempt follows no failure."""
     first_due_at: datetime | None = None
+    earlier: Earlier | None = None
+    """None: nobody is told how it ends."""
 
     @property
     def due_at(self) -> datetime:
@@ -226,6 +272,11 @@ class DueTimer(NamedTuple):
     due_at: datetime
     id: TimerId
     destination: Destination
+
+
+def due_timer(timer: NewTimer) -> DueTimer:
+    spec = timer.spec
+    return DueTimer(spec.execute_at, timer.id, spec.callback.url.destination)
 
 
 def shard_of(timer_id: TimerId) -> int:

@@ -29,6 +29,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSpec,
     TimerSummary,
+    due_timer,
     new_timer_id,
 )
 from timer_trio.intake.create_queue import CreateQueue
@@ -126,7 +127,7 @@ class Intake:
             lambda: self._storage.create_named(timer, before, self._clock.now())
         )
         if is_there:
-            self._offer([_due(timer)])
+            self._offer([due_timer(timer)])
         return is_there
 
     def new_timer(self, spec: TimerSpec, now: datetime, key: str | None = None) -> NewTimer:
@@ -172,7 +173,8 @@ class Intake:
         """Change a timer that waits.
 
         Raises:
-            TimerNotFoundError, NotPendingError, RowRefusedError: as TimerStorage.update.
+            TimerNotFoundError, NotPendingError, IsResultError, RowRefusedError: as
+                TimerStorage.update.
             OlderReplicasError: replicas are alive that do not know what it asks for.
             StorageUnavailableError: it may have been changed or not.
             ContentionError: it was not changed.
@@ -220,12 +222,12 @@ class Intake:
     async def _offer_all(self, timers: Sequence[NewTimer]) -> None:
         for start in range(0, len(timers), OFFER_SLICE):
             some = timers[start : start + OFFER_SLICE]
-            self._offer(map(_due, some))
+            self._offer(map(due_timer, some))
             await trio.lowlevel.checkpoint()
 
     async def _commit(self, timers: Sequence[NewTimer]) -> Sequence[None]:
         await self._storage.create(timers, self._clock.now())
-        self._offer(map(_due, timers))
+        self._offer(map(due_timer, timers))
         return [None] * len(timers)
 
     async def _commit_keyed(self, creates: Sequence[KeyedCreate]) -> Sequence[FirstAnswer]:
@@ -234,17 +236,12 @@ class Intake:
         answers = await self._storage.create_keyed([*first.values()], self._clock.now())
         stands = dict(zip(first, answers, strict=True))
         self._offer(
-            _due(timer)
+            due_timer(timer)
             for key, create in first.items()
             if stands[key].timer_ids == create.answer.timer_ids
             for timer in create.timers
         )
         return [stands[create.key] for create in creates]
-
-
-def _due(timer: NewTimer) -> DueTimer:
-    spec = timer.spec
-    return DueTimer(spec.execute_at, timer.id, spec.callback.url.destination)
 
 
 def new_summary(timer: NewTimer) -> TimerSummary:

@@ -23,6 +23,7 @@ from timer_trio.domain.timer import (
     CallbackUrl,
     Delivery,
     Method,
+    ResultTarget,
     SpecChange,
     TimerSpec,
 )
@@ -88,9 +89,13 @@ def _headers_of(text: str) -> Mapping[str, str]:
     if text == "{}":  # mostly, and the parser would take as long as the rest of the row
         return {}
     headers = _object_of(text, "callback_headers")
-    if not all(isinstance(value, str) for value in headers.values()):
+    if not _are_texts(headers):
         raise ValueError("its callback_headers hold something else than text")
     return headers
+
+
+def _are_texts(headers: Mapping[str, object]) -> bool:
+    return all(isinstance(value, str) for value in headers.values())
 
 
 def _metadata_of(text: str) -> Mapping[str, object]:
@@ -120,6 +125,32 @@ def _retry_of(text: str) -> RetryPolicy:
         return RetryPolicy(**values, delays=None if delays is None else tuple(delays))
     except TypeError:
         raise ValueError("its retry is no policy that can be followed") from None
+
+
+def _target_in_json(target: ResultTarget) -> dict[str, object]:
+    return {"url": target.url.text, "headers": dict(target.headers)}
+
+
+def _copied_target(target: ResultTarget) -> str:
+    return copied(ENCODE(_target_in_json(target)))
+
+
+def _read_target(value: object) -> ResultTarget:
+    match value:
+        case {"url": str(url), "headers": dict(headers)} if _are_texts(headers):
+            return ResultTarget(url=read_url(url), headers=headers)
+        case _:
+            raise ValueError
+
+
+def _target_of(column: str) -> Callable[[str], ResultTarget]:
+    def read(text: str) -> ResultTarget:
+        try:
+            return _read_target(json.loads(text))
+        except (ValueError, RecursionError):
+            raise ValueError(f"its {column} names nobody who can be told") from None
+
+    return read
 
 
 def _unusual_response(kept: StoreResponse) -> str | None:
@@ -185,6 +216,17 @@ SPEC: Final = (
         in_json=_unusual_response,
         in_copy=lambda kept: _unusual_response(kept) or NULL,
         of_row=_member_of(StoreResponse),
+    ),
+    *(
+        Column(
+            name=name,
+            field=name,
+            in_json=_target_in_json,
+            in_copy=_copied_target,
+            of_row=_target_of(name),
+            is_json=True,
+        )
+        for name in ("on_completed", "on_failed")
     ),
 )
 """In the order in which statements name them."""
@@ -259,6 +301,8 @@ def _spec_with(values: Row) -> TimerSpec:
         misfire_grace_s=values["misfire_grace_s"],
         retry=values["retry"],
         store_response=values["store_response"] or StoreResponse.FAILURES,
+        on_completed=values["on_completed"],
+        on_failed=values["on_failed"],
     )
 
 

@@ -120,9 +120,11 @@ class GroupCommit(Generic[Row, Reply]):
         """How many rows are not answered yet."""
         return self._open
 
-    def submit_nowait(self, row: Row, on_reply: Callable[[Reply | RowRefusedError], None]) -> None:
+    def submit_nowait(
+        self, row: Row, on_reply: Callable[[Reply | RowRefusedError], None], weight: int = 0
+    ) -> None:
         """Queue a row; `on_reply` is called once it has committed or was refused."""
-        self._enqueue(_Entry(row, 0, on_reply))
+        self._enqueue(_Entry(row, weight, on_reply))
 
     async def submit(self, row: Row, weight: int = 0) -> Reply:
         """Return when the row has committed.

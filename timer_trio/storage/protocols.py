@@ -151,6 +151,7 @@ class TimerStorage(Protocol):
         Raises:
             TimerNotFoundError: there is none.
             NotPendingError: its status forbids it.
+            IsResultError: it is a result, and the change asks for results.
             RowRefusedError: the database refuses a value.
         """
 

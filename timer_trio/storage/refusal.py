@@ -35,7 +35,7 @@ def spec_refusal(spec: TimerSpec) -> str | None:
 def settlement_refusal(settlement: Settlement) -> str | None:
     if _unstorable(settlement.last_error or ""):
         return UNSTORABLE_TEXT
-    return None
+    return None if settlement.result is None else spec_refusal(settlement.result.spec)
 
 
 def _unstorable(text: str) -> bool:

@@ -1,17 +1,21 @@
-"""What a callback's URL and headers may be."""
+"""What a callback's URL and headers may be, each with its check and its schema."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from timer_trio.api.errors import shown
+from timer_trio.api.fields.rules import Rules
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
-from timer_trio.domain.timer import CallbackUrl, Destination
+from timer_trio.domain.timer import CallbackUrl as ReadUrl
+from timer_trio.domain.timer import Destination
 from timer_trio.transport.resolver import numeric
 
 MAX_URL_LENGTH: Final = 2_048
@@ -98,9 +102,9 @@ def _addresses_in(host: str) -> tuple[str, ...]:
     return tuple(ip for ip, _ in numeric(host.removesuffix(".")) or ())
 
 
-def _check_authority(authority: str, read: CallbackUrl) -> None:
+def _check_authority(authority: str, read: ReadUrl) -> None:
     if "@" in authority:
-        raise ValueError("must not hold credentials: send them in callback_headers")
+        raise ValueError("must not hold credentials: send them in the headers")
     if "%" in authority:
         raise ValueError("must name its host plainly, without zone or escapes")
     if not _is_plain(authority) or not _is_host(read.host):
@@ -157,3 +161,36 @@ def _fault_of(name: str, value: str) -> str | None:
     if value != value.strip(" \t"):
         return "{name} must not begin or end with a space or tab"
     return None
+
+
+def _url(value: str, info: ValidationInfo) -> str:
+    if not isinstance(info.context, Rules):
+        # No ValueError, which would be the consumer's: who reads a URL must bring the rules.
+        raise TypeError("the operator's rules are missing")
+    return check_url(value, info.context.guard)
+
+
+def _headers(value: dict[str, str] | None) -> Mapping[str, str]:
+    return check_headers(value or {})
+
+
+CallbackUrl = Annotated[
+    str,
+    AfterValidator(_url),
+    Field(
+        description="Where to call back: http:// or https://, without credentials. An address that "
+        "is not public is refused, unless the operator allows it.",
+        examples=["https://example.com/hooks/reminder"],
+        json_schema_extra={"format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
+    ),
+]
+CallbackHeaders = Annotated[
+    dict[str, str] | None,
+    AfterValidator(_headers),
+    Field(
+        description="Headers of the callback, 8 KiB in all. Hop-by-hop names, Host, Content-Length,"
+        " Expect, webhook-* and X-Timer-* are refused. null: none.",
+        examples=[{"Authorization": "Bearer token-of-the-receiver"}],
+        json_schema_extra={"maxProperties": MAX_HEADERS},
+    ),
+]

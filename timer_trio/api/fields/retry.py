@@ -164,19 +164,3 @@ def policy_of(wanted: RetryRequest | None) -> RetryPolicy | None:
         jitter=wanted.get("jitter", _DEFAULT.jitter),
         give_up_after_s=wanted.get("give_up_after_seconds", _DEFAULT.give_up_after_s),
     )
-
-
-def retry_data(policy: RetryPolicy | None) -> RetryRequest | None:
-    """Return a policy as it is answered: all members that have an effect, as one may send them."""
-    if policy is None:
-        return None
-    data: RetryRequest = {"max_attempts": policy.max_attempts}
-    if policy.delays:
-        data["delays"] = list(policy.delays)
-    else:
-        data["initial_delay_seconds"] = policy.initial_delay_s
-        data["factor"] = policy.factor
-        data["max_delay_seconds"] = policy.max_delay_s
-    data["jitter"] = policy.jitter
-    data["give_up_after_seconds"] = policy.give_up_after_s
-    return data

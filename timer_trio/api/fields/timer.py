@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import (
-    AfterValidator,
     ConfigDict,
     Field,
     PlainValidator,
     TypeAdapter,
-    ValidationInfo,
     WithJsonSchema,
     with_config,
 )
 from typing_extensions import TypedDict
 
-from timer_trio.api.fields.callback import MAX_HEADERS, MAX_URL_LENGTH, check_headers, check_url
+from timer_trio.api.fields.callback import CallbackHeaders, CallbackUrl
 from timer_trio.api.fields.instants import (
     DURATION_PATTERN,
     MAX_YEARS_AHEAD,
     parse_delay,
     parse_instant,
 )
+from timer_trio.api.fields.result import OnCompletedField, OnFailedField
 from timer_trio.api.fields.retry import RetryField, StoreResponseField
-from timer_trio.api.fields.rules import Rules
 from timer_trio.domain.keys import MAX_KEY_LENGTH, OnConflict
 from timer_trio.domain.timer import Delivery, JsonText, Method
 
@@ -35,17 +32,6 @@ MAX_TIMEOUT_S: Final = 300.0
 MIN_MISFIRE_GRACE_S: Final = 1.0
 MAX_MISFIRE_GRACE_S: Final = 10 * 365.25 * 86_400
 """As far as a timer can lie ahead; null says more than any greater number."""
-
-
-def _url(value: str, info: ValidationInfo) -> str:
-    if not isinstance(info.context, Rules):
-        # No ValueError, which would be the consumer's: who reads a URL must bring the rules.
-        raise TypeError("the operator's rules are missing")
-    return check_url(value, info.context.guard)
-
-
-def _headers(value: dict[str, str] | None) -> Mapping[str, str]:
-    return check_headers(value or {})
 
 
 ExecuteAt = Annotated[
@@ -78,27 +64,7 @@ Delay = Annotated[
         }
     ),
 ]
-CallbackUrl = Annotated[
-    str,
-    AfterValidator(_url),
-    Field(
-        description="Where to call back: http:// or https://, without credentials. An address that "
-        "is not public is refused, unless the operator allows it.",
-        examples=["https://example.com/hooks/reminder"],
-        json_schema_extra={"format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
-    ),
-]
 CallbackMethod = Annotated[Method, Field(strict=False, description="The callback's method.")]
-CallbackHeaders = Annotated[
-    dict[str, str] | None,
-    AfterValidator(_headers),
-    Field(
-        description="Headers of the callback, 8 KiB in all. Hop-by-hop names, Host, Content-Length,"
-        " Expect, webhook-* and X-Timer-* are refused. null: none.",
-        examples=[{"Authorization": "Bearer token-of-the-receiver"}],
-        json_schema_extra={"maxProperties": MAX_HEADERS},
-    ),
-]
 CallbackPayload = Annotated[
     JsonText,
     WithJsonSchema(
@@ -181,6 +147,8 @@ class OptionalFields(TypedDict, total=False):
     misfire_grace_seconds: MisfireGraceSeconds
     retry: RetryField
     store_response: StoreResponseField
+    on_completed: OnCompletedField
+    on_failed: OnFailedField
 
 
 @with_config(_STRICT)

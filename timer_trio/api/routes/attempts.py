@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
@@ -12,11 +11,11 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.responses import Instant, instant_or_none, success
+from timer_trio.api.responses import Instant, success
 from timer_trio.api.route import ON_ONE, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
-from timer_trio.domain.answer import KeptAnswer
-from timer_trio.domain.attempt import AttemptRecord, all_attempts
+from timer_trio.domain.attempt import all_attempts
+from timer_trio.domain.rendering import attempt_data
 
 _EXACT: Final = ConfigDict(extra="forbid")
 
@@ -61,39 +60,10 @@ def routes(context: ApiContext) -> Sequence[Route]:
         known_id = timer_id_of(timer_id)
         timer = await context.storage.get(known_id)
         records = await context.storage.attempts(known_id)
-        return success({"attempts": [_data_of(each) for each in all_attempts(timer, records)]})
+        return success({"attempts": [attempt_data(each) for each in all_attempts(timer, records)]})
 
     path = "/timers/{timer_id}/attempts"
     return (Route(method="GET", path=path, handler=list_attempts, operation=_LIST),)
-
-
-def _data_of(record: AttemptRecord) -> AttemptData:
-    return {
-        "attempt": record.attempt,
-        "started_at": instant_or_none(record.started_at),
-        "duration_ms": record.duration_ms,
-        "outcome": record.outcome,
-        "http_status": record.http_status,
-        "error": record.error,
-        "response": None if record.answer is None else _answer_of(record.answer),
-    }
-
-
-def _answer_of(answer: KeptAnswer) -> AnswerData:
-    body, encoding = _readable(answer.body)
-    return {
-        "headers": [*answer.headers],
-        "body": body,
-        "body_encoding": encoding,
-        "truncated": answer.is_truncated,
-    }
-
-
-def _readable(body: bytes) -> tuple[str, Literal["utf-8", "base64"]]:
-    try:
-        return body.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode("ascii"), "base64"
 
 
 _LIST: Final = Operation(

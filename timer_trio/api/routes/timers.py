@@ -21,6 +21,7 @@ from timer_trio.api.errors import (
     StatusForbidsError,
     UnreadableIdError,
 )
+from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
 from timer_trio.api.parameters import refuse_parameters
@@ -51,7 +52,7 @@ from timer_trio.api.route import (
     Success,
 )
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
-from timer_trio.domain.errors import NotPendingError
+from timer_trio.domain.errors import IsResultError, NotPendingError
 from timer_trio.domain.timer import TimerId, TimerSpec
 from timer_trio.intake.intake import new_summary
 from timer_trio.intake.names import Names
@@ -161,6 +162,10 @@ class _Timers:
             summary = await self._intake.update(known_id, change)
         except NotPendingError as error:
             raise StatusForbidsError("update", error.status) from error
+        except IsResultError:
+            words = "cannot be set: this timer is a result itself, and has none of its own"
+            names = [name for name in RESULT_MEMBERS if change.get(name)]
+            raise InvalidRequestError(*(FieldError(name, words) for name in names)) from None
         return success(summary_data(summary))
 
     async def cancel(self, timer_id: str) -> Response:

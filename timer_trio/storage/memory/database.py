@@ -16,7 +16,9 @@ from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
+    NewTimer,
     ReplicaId,
+    Status,
     Timer,
     TimerId,
     shard_of,
@@ -90,6 +92,25 @@ class Database:
 
     def _destination(self, timer_id: TimerId) -> Destination:
         return self._rows[timer_id].timer.spec.callback.url.destination
+
+
+def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) -> Row:
+    return Row(
+        timer=Timer(
+            id=timer.id,
+            created_at=timer.created_at,
+            updated_at=now,
+            spec=timer.spec,
+            status=Status.PENDING,
+            executed_at=None,
+            attempt=0,
+            last_error=None,
+            key=timer.key,
+            parent_id=parent_id,
+        ),
+        requested_at=now,
+        due_at=timer.spec.execute_at,
+    )
 
 
 def refuse(reason: str | None) -> None:

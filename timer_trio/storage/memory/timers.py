@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from timer_trio.domain.errors import NotPendingError, RowRefusedError
+from timer_trio.domain.errors import IsResultError, NotPendingError, RowRefusedError
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     WAITING,
@@ -22,9 +22,10 @@ from timer_trio.domain.timer import (
     Timer,
     TimerId,
     TimerSummary,
+    asks_for_results,
 )
 from timer_trio.storage.columns import changed
-from timer_trio.storage.memory.database import Database, Row, refuse
+from timer_trio.storage.memory.database import Database, new_row, refuse
 from timer_trio.storage.memory.matching import cut, select
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.refusal import spec_refusal
@@ -65,6 +66,8 @@ class MemoryTimers(Database):
         row = self._row(timer_id)
         if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
+        if row.timer.parent_id is not None and asks_for_results(change):
+            raise IsResultError
         spec = changed(row.timer.spec, change)
         refuse(spec_refusal(spec))
         due_at = change.get("execute_at", row.due_at)
@@ -92,25 +95,7 @@ class MemoryTimers(Database):
             refuse(spec_refusal(timer.spec))
         for timer in timers:
             if timer.id not in self._rows:
-                self._put(_new_row(timer, now))
-
-
-def _new_row(timer: NewTimer, now: datetime) -> Row:
-    return Row(
-        timer=Timer(
-            id=timer.id,
-            created_at=timer.created_at,
-            updated_at=now,
-            spec=timer.spec,
-            status=Status.PENDING,
-            executed_at=None,
-            attempt=0,
-            last_error=None,
-            key=timer.key,
-        ),
-        requested_at=now,
-        due_at=timer.spec.execute_at,
-    )
+                self._put(new_row(timer, now))
 
 
 def _listed(timer: Timer) -> ListedTimer:
@@ -122,6 +107,7 @@ def _listed(timer: Timer) -> ListedTimer:
         callback_url=summary.callback_url,
         status=summary.status,
         executed_at=summary.executed_at,
+        parent_id=summary.parent_id,
         destination=timer.spec.callback.url.destination,
         attempt=timer.attempt,
         last_error=timer.last_error,

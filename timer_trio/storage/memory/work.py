@@ -18,11 +18,13 @@ from timer_trio.domain.timer import (
     ClaimedTimer,
     Destination,
     DueTimer,
+    Earlier,
     ReplicaId,
     Status,
+    Timer,
     TimerId,
 )
-from timer_trio.storage.memory.database import Database, Row, refuse
+from timer_trio.storage.memory.database import Database, Row, new_row, refuse
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
 from timer_trio.storage.refusal import settlement_refusal
 
@@ -129,6 +131,9 @@ class MemoryWork(Database):
             self._put(_settled(row, settlement, now))
             if settlement.attempts:
                 self._attempts.setdefault(row.timer.id, []).extend(settlement.attempts)
+            result = settlement.result
+            if result is not None and result.id not in self._rows:
+                self._put(new_row(result, now, parent_id=row.timer.id))
         return True
 
 
@@ -182,4 +187,15 @@ def _claimed(row: Row, claim: Claim) -> ClaimedTimer:
         next_attempt_at=row.next_attempt_at,
         first_due_at=row.first_due_at,
         spec=row.timer.spec,
+        earlier=_earlier(row.timer) if row.timer.spec.has_results else None,
+    )
+
+
+def _earlier(timer: Timer) -> Earlier:
+    return Earlier(
+        created_at=timer.created_at,
+        executed_at=timer.executed_at,
+        http_status=timer.http_status,
+        duration_ms=timer.duration_ms,
+        key=timer.key,
     )

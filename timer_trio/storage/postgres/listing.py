@@ -20,7 +20,7 @@ from timer_trio.domain.query import (
 
 _COLUMNS: Final = SQL(
     "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
-    " last_error, http_status, key,"
+    " last_error, http_status, key, parent_id,"
     " CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
     " THEN coalesce(metadata::text, 'null') END AS metadata"
 ).format(most=Literal(MAX_LISTED_METADATA))

@@ -26,6 +26,12 @@ def _skipping(query: bytes) -> bytes:
     return query.replace(b"FOR NO KEY UPDATE OF t", b"FOR NO KEY UPDATE OF t SKIP LOCKED")
 
 
+def _settling_whole(written: Mapping[str, bytes]) -> bytes:
+    """Put what is written beside the timers' rows between them and the answer."""
+    update, answer = written["settle"].rsplit(b"\n)\n", 1)
+    return b"\n".join([update, b"),", written["beside_settle"], answer])
+
+
 def _written() -> Iterator[str]:
     for file in resources.files(__package__).iterdir():
         if file.name.endswith(".sql"):
@@ -33,9 +39,12 @@ def _written() -> Iterator[str]:
 
 
 _WRITTEN: Final = _parse(with_columns("".join(_written())))
+_SETTLE_WHOLE: Final = _settling_whole(_WRITTEN)
 QUERIES: Final = {
     **_WRITTEN,
+    "settle_whole": _SETTLE_WHOLE,
     "claim_unlocked": _skipping(_WRITTEN["claim"]),
     "settle_unlocked": _skipping(_WRITTEN["settle"]),
+    "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
 }
-"""The text of each query by its name, and of two the form that waits for no row."""
+"""The text of each query by its name; of claims and settles also the form that waits for no row."""

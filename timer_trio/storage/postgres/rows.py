@@ -20,6 +20,7 @@ from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
     Destination,
+    Earlier,
     NewTimer,
     ReplicaId,
     SpecChange,
@@ -67,11 +68,15 @@ async def json_of_new(timers: Iterable[NewTimer]) -> str:
 
 
 def _object_of_new(timer: NewTimer) -> str:
+    return ENCODE(_columns_of_new(timer))
+
+
+def _columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns = json_of(timer.spec)
     columns["id"] = timer.id.hex
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
-    return ENCODE(columns)
+    return columns
 
 
 async def json_of_keyed(creates: Iterable[KeyedCreate]) -> str:
@@ -129,7 +134,22 @@ async def json_of_attempts(settlements: Sequence[Settlement]) -> str:
         for place, settlement in enumerate(settlements)
         for attempt in settlement.attempts
     ]
-    return _array(await written(placed, _object_of_attempt)) if placed else "[]"
+    return _array(await written(placed, _object_of_attempt))
+
+
+async def json_of_results(settlements: Sequence[Settlement]) -> str:
+    """Write down the results of timers that have ended, each with the place of its settlement."""
+    placed = [
+        (place, settlement.result)
+        for place, settlement in enumerate(settlements)
+        if settlement.result is not None
+    ]
+    return _array(await written(placed, _object_of_result))
+
+
+def _object_of_result(placed: tuple[int, NewTimer]) -> str:
+    place, result = placed
+    return ENCODE({"place": place, "timer": _columns_of_new(result)})
 
 
 def _object_of_attempt(placed: tuple[int, AttemptRecord]) -> str:
@@ -196,6 +216,7 @@ def timer_of(row: Row) -> Timer:
         duration_ms=row["duration_ms"],
         next_attempt_at=row["next_attempt_at"] if row["status"] == Status.RETRYING else None,
         key=row["key"],
+        parent_id=row["parent_id"],
     )
 
 
@@ -215,6 +236,17 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
         next_attempt_at=row["next_attempt_at"],
         first_due_at=row["first_due_at"],
         spec=spec_of(row),
+        earlier=None if row["created_at"] is None else _earlier_of(row),
+    )
+
+
+def _earlier_of(row: Row) -> Earlier:
+    return Earlier(
+        created_at=row["created_at"],
+        executed_at=row["executed_at"],
+        http_status=row["http_status"],
+        duration_ms=row["duration_ms"],
+        key=row["key"],
     )
 
 
@@ -244,6 +276,7 @@ def _summary(row: Row) -> dict[str, Any]:
         "callback_url": row["callback_url"],
         "status": Status(row["status"]),
         "executed_at": row["executed_at"],
+        "parent_id": row["parent_id"],
     }
 
 

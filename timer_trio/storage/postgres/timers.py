@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from timer_trio.domain.errors import (
+    IsResultError,
     NotPendingError,
     RowRefusedError,
     StorageError,
@@ -23,6 +24,7 @@ from timer_trio.domain.timer import (
     Timer,
     TimerId,
     TimerSummary,
+    asks_for_results,
 )
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.postgres.connections import Connection
@@ -80,12 +82,15 @@ class PostgresTimers(Database):
             "id": timer_id,
             "change": json_of_change(change),
             "moved_to": change.get("execute_at"),
+            "asks_for_results": asks_for_results(change),
             "now": now,
         }
         rows = await self._api.fetch("update", parameters, refuses=True)
         row = _only(rows, timer_id)
         if row["status_before"] not in WAITING:
             raise NotPendingError(Status(row["status_before"]))
+        if row["id"] is None:
+            raise IsResultError
         return summary_of(row)
 
     async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:

@@ -24,15 +24,16 @@ SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id
 -- name: get
 SELECT
     id, status, created_at, updated_at, executed_at, attempt, last_error, http_status, duration_ms,
-    next_attempt_at, key, {spec:text}
+    next_attempt_at, key, parent_id, {spec:text}
 FROM timers
 WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
 -- name: update
 -- Changes a timer that waits, and says what its status was when we had it locked. What `change` does
--- not name stays as it is.
+-- not name stays as it is. A result has no results of its own: it stays as it is, and nothing of it is
+-- answered but its status.
 WITH asked AS (
-    SELECT shard, id, status
+    SELECT shard, id, status, parent_id IS NOT NULL AS is_result
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
     FOR NO KEY UPDATE
@@ -52,8 +53,13 @@ changed AS (
         updated_at = %(now)s,
         requested_at = %(now)s
     FROM asked
-    WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status IN ('pending', 'retrying')
-    RETURNING t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at
+    WHERE
+        t.shard = asked.shard
+        AND t.id = asked.id
+        AND asked.status IN ('pending', 'retrying')
+        AND NOT (asked.is_result AND %(asks_for_results)s)
+    RETURNING
+        t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at, t.parent_id
 )
 SELECT asked.status AS status_before, changed.*
 FROM asked LEFT JOIN changed ON true;
@@ -61,7 +67,7 @@ FROM asked LEFT JOIN changed ON true;
 -- name: cancel
 -- Cancels a timer that waits, and says what its status was when we had it locked.
 WITH asked AS (
-    SELECT shard, id, status, created_at, execute_at, callback_url, executed_at
+    SELECT shard, id, status, created_at, execute_at, callback_url, executed_at, parent_id
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
     FOR NO KEY UPDATE
@@ -74,5 +80,5 @@ canceled AS (
 )
 SELECT
     status AS status_before, id, 'canceled' AS status,
-    created_at, execute_at, callback_url, executed_at
+    created_at, execute_at, callback_url, executed_at, parent_id
 FROM asked;

@@ -15,7 +15,12 @@ from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
-from timer_trio.storage.postgres.rows import claimed_of, json_of_attempts, json_of_settlements
+from timer_trio.storage.postgres.rows import (
+    claimed_of,
+    json_of_attempts,
+    json_of_results,
+    json_of_settlements,
+)
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
 
 
@@ -79,20 +84,26 @@ class PostgresWork(Database):
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False
     ) -> Sequence[bool | None]:
-        parameters = {
-            "settlements": await json_of_settlements(settlements),
-            "attempts": await json_of_attempts(settlements),
-            "now": now,
-        }
+        parameters = {"settlements": await json_of_settlements(settlements), "now": now}
+        query = "settle"
+        if any(one.attempts or one.result for one in settlements):
+            query = "settle_whole"
+            parameters["attempts"] = await json_of_attempts(settlements)
+            parameters["results"] = await json_of_results(settlements)
         if skip_locked:
             return await self._stages.run(
                 lambda connection: _settle_unlocked(
-                    connection, parameters, settlements, self._locks
+                    connection, f"{query}_unlocked", parameters, settlements, self._locks
                 ),
                 verb="settle",
                 refuses=True,
             )
-        rows = await self._stages.fetch("settle", parameters, tells=False, refuses=True)
+        rows = await self._stages.run(
+            lambda connection: rows_of(connection, query, parameters),
+            verb="settle",
+            tells=False,
+            refuses=True,
+        )
         places = {row["place"] for row in rows}
         return [place in places for place in range(len(settlements))]
 
@@ -133,11 +144,12 @@ def _look_again(
 
 def _settle_unlocked(
     connection: Connection,
+    query: str,
     parameters: Mapping[str, object],
     settlements: Sequence[Settlement],
     locks: LockWatch,
 ) -> Sequence[bool | None]:
-    rows = rows_of(connection, "settle_unlocked", parameters)
+    rows = rows_of(connection, query, parameters)
     places = {row["place"] for row in rows}
     unanswered = [one.timer_id for place, one in enumerate(settlements) if place not in places]
     if not unanswered:

@@ -35,6 +35,7 @@ CROSS JOIN LATERAL (
 -- The replica's row is locked first, so that a sweep either waits for us and then sees what we took,
 -- or makes us take nothing. What this claim has given back it never takes again: that would be a
 -- statement that comes late, whose answer nobody waits for.
+-- What the row said before is for results alone, and NULL where nobody asks for any.
 WITH me AS (
     SELECT id FROM replicas WHERE id = %(replica)s FOR KEY SHARE
 ),
@@ -67,7 +68,9 @@ taken AS (
         )
     RETURNING
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
-        t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text}
+        t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
+        coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
+        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key
 ),
 moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
@@ -76,6 +79,11 @@ SELECT
     coalesce(taken.id, moved.id) AS id,
     taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
     taken.first_due_at, taken.requested_at, {taken.spec},
+    CASE WHEN taken.has_results THEN taken.created_at END AS created_at,
+    CASE WHEN taken.has_results THEN taken.executed_at END AS executed_at,
+    CASE WHEN taken.has_results THEN taken.http_status END AS http_status,
+    CASE WHEN taken.has_results THEN taken.duration_ms END AS duration_ms,
+    CASE WHEN taken.has_results THEN taken.key END AS key,
     moved.due_at, moved.destination
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
@@ -112,7 +120,6 @@ FROM asked LEFT JOIN free ON free.id = asked.id;
 -- Writes what has been decided of claimed timers, and answers with the places in the batch whose
 -- claim stood. Whoever gives a timer back changes its claim, so that the same statement, should it
 -- come again, finds its work done and lowers nothing twice. What a settlement leaves out stays.
--- `attempts` are those of them that tell more than their timers' rows.
 WITH given AS (
     SELECT *
     FROM json_to_recordset(%(settlements)s::json) AS s (
@@ -157,7 +164,13 @@ written AS (
         updated_at = %(now)s
     FROM asked
     WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_open
-),
+)
+SELECT place FROM asked WHERE stands;
+
+-- name: beside_settle
+-- What settle writes beside the timers' rows, where there is any: plain timers do not pay for it, which
+-- is a fifth of a millisecond a statement. `attempts` are those that tell more than their timers' rows;
+-- `results` are timers that tell how others have ended, under ids that are the same for the same ending.
 recorded AS (
     INSERT INTO attempts (
         shard, timer_id, attempt, started_at, ended_at, outcome, http_status, error,
@@ -173,8 +186,21 @@ recorded AS (
     )
     JOIN asked ON asked.place = a.place
     WHERE asked.is_open
-)
-SELECT place FROM asked WHERE stands;
+),
+told AS (
+    INSERT INTO timers (
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, parent_id,
+        {spec}
+    )
+    SELECT
+        get_byte(uuid_send(r.id), 15), r.id, 'pending', r.execute_at, r.created_at, %(now)s,
+        %(now)s, r.destination, asked.id, {r.spec}
+    FROM json_to_recordset(%(results)s::json) AS given_result (place integer, timer json)
+    JOIN asked ON asked.place = given_result.place
+    CROSS JOIN LATERAL json_populate_record(NULL::timers, given_result.timer) AS r
+    WHERE asked.is_open
+    ON CONFLICT (shard, id) DO NOTHING
+);
 
 -- name: still_claimed
 -- The claims of these rows, for a settle that skips locked rows and did not find them.

@@ -1,0 +1,4 @@
+ALTER TABLE timers
+    DROP COLUMN on_completed,
+    DROP COLUMN on_failed,
+    DROP COLUMN parent_id;

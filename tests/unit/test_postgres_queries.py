@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from timer_trio.storage.postgres.queries import QUERIES
+
+
+def test_a_settle_of_plain_timers_writes_their_rows_alone() -> None:
+    for name in ("settle", "settle_unlocked"):
+        assert QUERIES[name].count(b"INSERT INTO") == 0
+        assert QUERIES[name.replace("settle", "settle_whole")].count(b"INSERT INTO") == 2
+
+
+def test_a_whole_settle_is_the_plain_one_and_what_stands_beside() -> None:
+    for form in ("", "_unlocked"):
+        plain, whole = QUERIES[f"settle{form}"], QUERIES[f"settle_whole{form}"]
+        update, answer = plain.rsplit(b"\n)\n", 1)
+        assert whole.startswith(update)
+        assert whole.endswith(answer)
+
+
+def test_only_forms_that_skip_locked_rows_say_so() -> None:
+    skipping = {name for name, text in QUERIES.items() if b"FOR NO KEY UPDATE OF t SKIP" in text}
+    assert skipping >= {"claim_unlocked", "settle_unlocked", "settle_whole_unlocked"}
+    assert not skipping & {"claim", "settle", "settle_whole"}

@@ -1,0 +1,110 @@
+"""What consumers see of a timer and of its attempts: JSON, in answers as in results."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.timer import ResultTarget, Timer, TimerId, rfc3339
+
+Json = dict[str, object]
+
+
+def timer_json(timer: Timer) -> str:
+    """Write a whole timer down, its payload as the text that arrived."""
+    known = json.dumps(_timer_data(timer), ensure_ascii=False)
+    payload = timer.spec.callback.payload or "null"
+    return f'{known[:-1]}, "callback_payload": {payload}}}'
+
+
+def _timer_data(timer: Timer) -> Json:
+    """Return all of a timer but its payload."""
+    spec, callback = timer.spec, timer.spec.callback
+    return {
+        "id": str(timer.id),
+        "created_at": rfc3339(timer.created_at),
+        "updated_at": rfc3339(timer.updated_at),
+        "execute_at": rfc3339(spec.execute_at),
+        "callback_url": callback.url.text,
+        "callback_method": callback.method,
+        "callback_headers": dict(callback.headers),
+        "metadata": None if spec.metadata is None else dict(spec.metadata),
+        "timeout_seconds": callback.timeout_s,
+        "delivery": callback.delivery,
+        "misfire_grace_seconds": spec.misfire_grace_s,
+        "status": timer.status,
+        "executed_at": instant_or_none(timer.executed_at),
+        "attempt": timer.attempt,
+        "last_error": timer.last_error,
+        "http_status": timer.http_status,
+        "duration_ms": timer.duration_ms,
+        "next_attempt_at": instant_or_none(timer.next_attempt_at),
+        "retry": retry_data(spec.retry),
+        "store_response": spec.store_response,
+        "key": timer.key,
+        "on_completed": target_data(spec.on_completed),
+        "on_failed": target_data(spec.on_failed),
+        "parent_id": id_or_none(timer.parent_id),
+    }
+
+
+def attempt_data(record: AttemptRecord) -> Json:
+    return {
+        "attempt": record.attempt,
+        "started_at": instant_or_none(record.started_at),
+        "duration_ms": record.duration_ms,
+        "outcome": record.outcome,
+        "http_status": record.http_status,
+        "error": record.error,
+        "response": None if record.answer is None else _answer_data(record.answer),
+    }
+
+
+def retry_data(policy: RetryPolicy | None) -> Json | None:
+    """Return a policy as it is answered: all members that have an effect, as one may send them."""
+    if policy is None:
+        return None
+    data: Json = {"max_attempts": policy.max_attempts}
+    if policy.delays:
+        data["delays"] = list(policy.delays)
+    else:
+        data["initial_delay_seconds"] = policy.initial_delay_s
+        data["factor"] = policy.factor
+        data["max_delay_seconds"] = policy.max_delay_s
+    data["jitter"] = policy.jitter
+    data["give_up_after_seconds"] = policy.give_up_after_s
+    return data
+
+
+def target_data(target: ResultTarget | None) -> Json | None:
+    return None if target is None else {"url": target.url.text, "headers": dict(target.headers)}
+
+
+def instant_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
+
+
+def id_or_none(timer_id: TimerId | None) -> str | None:
+    return None if timer_id is None else str(timer_id)
+
+
+def _answer_data(answer: KeptAnswer) -> Json:
+    body, encoding = _readable(answer.body)
+    return {
+        "headers": [*answer.headers],
+        "body": body,
+        "body_encoding": encoding,
+        "truncated": answer.is_truncated,
+    }
+
+
+def _readable(body: bytes) -> tuple[str, str]:
+    """Return a body as text, and how it is encoded: as base64 where it is no UTF-8."""
+    try:
+        return body.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode("ascii"), "base64"
