@@ -1,6 +1,7 @@
 """The columns of what a consumer asked for: all that statements and rows need to know of each.
 
-Where statements name those of a whole spec, they say `{spec}`, or `{spec:text}` where they read it.
+Where statements name those of a whole spec, they say `{spec}`, or `{spec:text}` where they read it;
+`{timer}` where they read a whole timer.
 """
 
 from __future__ import annotations
@@ -306,12 +307,33 @@ def _spec_with(values: Row) -> TimerSpec:
     )
 
 
+OF_A_TIMER: Final = (
+    "id",
+    "status",
+    "created_at",
+    "updated_at",
+    "executed_at",
+    "attempt",
+    "last_error",
+    "http_status",
+    "duration_ms",
+    "next_attempt_at",
+    "key",
+    "parent_id",
+)
+"""What a whole timer has beside its spec."""
+
+
 def with_columns(statement: str) -> str:
-    """Name the columns of a spec where a statement says `{spec}`, `{t.spec}` or `{t.spec:text}`."""
-    return re.sub(r"\{(\w+\.)?spec(:text)?\}", _named, statement)
+    """Name columns where a statement asks for those of a spec, or of a whole timer.
+
+    `{spec}` or `{t.spec}` to write them, `{t.spec:text}` to read them; `{t.timer}` are all.
+    """
+    return re.sub(r"\{(\w+\.)?(spec|timer)(:text)?\}", _named, statement)
 
 
 def _named(match: re.Match[str]) -> str:
-    table = match[1] or ""
-    columns = (column.read_as(table) if match[2] else table + column.name for column in SPEC)
-    return ", ".join(columns)
+    table, is_read = match[1] or "", match[3] or match[2] == "timer"
+    columns = [column.read_as(table) if is_read else table + column.name for column in SPEC]
+    own = [table + name for name in OF_A_TIMER] if match[2] == "timer" else []
+    return ", ".join([*own, *columns])

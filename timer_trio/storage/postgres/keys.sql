@@ -62,9 +62,7 @@ SELECT count(*) AS deleted FROM deleted;
 
 -- name: name_holder
 -- Reads which timer a name stands for, and that timer, without a lock: it may be gone.
-SELECT
-    k.timer_ids[1] AS holder, t.id, t.status, t.created_at, t.updated_at, t.executed_at, t.attempt,
-    t.last_error, t.http_status, t.duration_ms, t.next_attempt_at, t.key, {t.spec:text}
+SELECT k.timer_ids[1] AS holder, {t.timer}
 FROM timer_keys AS k
 LEFT JOIN timers AS t
     ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]

@@ -22,9 +22,7 @@ COPY timers (
 SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
 -- name: get
-SELECT
-    id, status, created_at, updated_at, executed_at, attempt, last_error, http_status, duration_ms,
-    next_attempt_at, key, parent_id, {spec:text}
+SELECT {timer}
 FROM timers
 WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
