@@ -52,12 +52,10 @@ async def test_timer_that_was_moved_before_it_is_offered_again_keeps_the_earlier
     if shares:
         parts.share_shards()
     open_cache(parts.agenda)
-    moved, later = own(parts, NEAR_S), own(parts, NEAR_S + 1)
-    parts.hints.offer([moved])
-    parts.hints.offer_again([moved._replace(due_at=later.due_at)])
-    parts.hints.offer([later])
-    parts.hints.offer_again([later._replace(due_at=moved.due_at)])
-    assert sorted(parts.on_agenda()) == sorted([moved, later._replace(due_at=moved.due_at)])
+    near, moved, far = own(parts, NEAR_S), own(parts, NEAR_S + 1), own(parts, NEAR_S + 2)
+    parts.hints.offer([moved, far])
+    parts.hints.offer_again([moved._replace(due_at=far.due_at), far._replace(due_at=near.due_at)])
+    assert parts.on_agenda() == [far._replace(due_at=near.due_at), moved]
 
 
 async def test_near_timer_of_another_is_told_and_left_to_it(pair: Parts) -> None:
