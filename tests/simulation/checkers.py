@@ -64,7 +64,7 @@ def acknowledged_holds(history: History) -> Iterator[str]:
             later = timer_log.requests[index:]
             match request.asked, request.verdict:
                 case Asked.CANCEL, Verdict.ACKNOWLEDGED:
-                    yield from _canceled_for_good(timer_log, request)
+                    yield from _canceled_for_good(history, timer_log, request)
                 case Asked.UPDATE, Verdict.ACKNOWLEDGED:
                     yield from _fires_as_updated(timer_log, request, later)
                 case ((Asked.UPDATE | Asked.CREATE), Verdict.REFUSED):
@@ -234,11 +234,16 @@ def not_asked_to_cancel(timer_log: TimerLog) -> bool:
     )
 
 
-def _canceled_for_good(timer_log: TimerLog, request: Request) -> Iterator[str]:
+def _canceled_for_good(history: History, timer_log: TimerLog, request: Request) -> Iterator[str]:
     tries = fired(timer_log)
     if policy_of(timer_log):
-        # What was sent before has failed, and the timer was retrying.
-        if any(not has_failed(timer_log, one) for one in tries):
+        # What was sent before has failed, or who sent it was lost, and the timer was retrying.
+        known = [
+            one
+            for one in tries
+            if not history.was_lost(one.process, one.fired_s, request.answered_s)
+        ]
+        if any(not has_failed(timer_log, one) for one in known):
             yield f"{timer_log.number} was canceled, though it was sent and has not failed"
         tries = [one for one in tries if one.fired_s > request.answered_s]
     yield from promises.canceled_is_not_sent(str(timer_log.number), [one.version for one in tries])
