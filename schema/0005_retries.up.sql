@@ -1,12 +1,12 @@
--- Further attempts after a failure, and what each attempt met. Constraints that are replaced are not
--- checked against the rows that are there, which met the narrower ones: a later step does that.
+-- Further attempts after a failure, and what each attempt met. No constraint is checked against the
+-- rows that are there, for which the table would be locked: a later step does that.
 ALTER TABLE timers
     -- The policy; NULL: one attempt.
-    ADD COLUMN retry json CHECK (json_typeof(retry) = 'object'),
+    ADD COLUMN retry json,
     -- Which answers are kept; NULL: those of failures.
-    ADD COLUMN store_response text CHECK (store_response IN ('all', 'none')),
+    ADD COLUMN store_response text,
     -- Failed attempts since the create or the redrive: the budget, and the exponent of the delay.
-    ADD COLUMN failures smallint NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    ADD COLUMN failures smallint NOT NULL DEFAULT 0,
     -- When the attempt after a failure is due. A claim leaves it, since lateness counts from it.
     ADD COLUMN next_attempt_at timestamptz,
     -- When the first attempt of this budget was due, only where the policy gives up some time after it.
@@ -14,6 +14,9 @@ ALTER TABLE timers
     -- Of the last attempt whose outcome is known.
     ADD COLUMN http_status smallint,
     ADD COLUMN duration_ms integer,
+    ADD CONSTRAINT timers_retry_check CHECK (json_typeof(retry) = 'object') NOT VALID,
+    ADD CONSTRAINT timers_store_response_check CHECK (store_response IN ('all', 'none')) NOT VALID,
+    ADD CONSTRAINT timers_failures_check CHECK (failures >= 0) NOT VALID,
     DROP CONSTRAINT timers_status_check,
     ADD CONSTRAINT timers_status_check CHECK (
         status IN ('pending', 'executing', 'retrying', 'completed', 'failed', 'canceled')
