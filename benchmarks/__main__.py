@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import backlog, burst, idle, intake, memory, scaling, slow, soak, steady, wake
+from benchmarks import backlog, bulk, burst, idle, intake, memory, scaling, slow, soak, steady, wake
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
@@ -28,6 +28,7 @@ QUICK: Final[Mapping[str, Measure]] = {
 }
 FULL: Final[Mapping[str, Measure]] = {
     **QUICK,
+    bulk.NAME: bulk.measure,
     slow.NAME: slow.measure,
     idle.NAME: idle.measure,
     backlog.NAME: backlog.measure,

@@ -24,12 +24,12 @@ _INSERT: Final = SQL("""
 INSERT INTO timers (
     shard, id, status, due_at, execute_at, created_at, updated_at, requested_at,
     destination, callback_url, callback_method, callback_headers, callback_payload,
-    timeout_s, delivery, misfire_grace_s
+    timeout_s, delivery, misfire_grace_s, metadata
 )
 SELECT
     get_byte(uuid_send(id), 15), id, 'pending', due_at, due_at, now(), now(), now(),
     'https://hooks.example:443', 'https://hooks.example/reminders', 'POST', '{{}}', '"hello"',
-    30, 'at_least_once', 300
+    30, 'at_least_once', 300, {metadata}::jsonb
 FROM (
     SELECT uuidv7() AS id, now() + (30 + 335 * random()) * interval '1 day' AS due_at
     FROM generate_series(1, {count})
@@ -48,13 +48,19 @@ def fill(data_dir: Path, count: int) -> None:
     trio.run(main)
 
 
+def add(database_url: str, count: int, metadata: str) -> None:
+    """Write so many pending timers, none due within a month, into a database that is in use."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(_INSERT.format(count=count, metadata=metadata))
+
+
 def _fill(database_url: str, count: int) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET maintenance_work_mem = '1GB'")
         with _without_indexes(connection):
             for start in range(0, count, CHUNK):
-                connection.execute(_INSERT.format(count=min(CHUNK, count - start)))
+                connection.execute(_INSERT.format(count=min(CHUNK, count - start), metadata=None))
         connection.execute("VACUUM (ANALYZE) timers")
         connection.execute("CHECKPOINT")
 

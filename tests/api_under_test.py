@@ -16,13 +16,16 @@ import trustme
 
 from timer_trio.api import ApiContext, create_app
 from timer_trio.clock import Clock
-from timer_trio.cluster.releases import Releases
+from timer_trio.cluster.releases import OLDEST, Releases
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
+from timer_trio.domain.membership import Identity
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import Claim, ReplicaId, Status, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId
+from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.redrive import Redriver
 from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -80,12 +83,25 @@ class ApiUnderTest:
         self.closing = trio.Event()
         """Set once the server is to take no more requests."""
         self.metrics = metrics = Metrics()
+        self.offered: list[DueTimer] = []
+        """What is near may be fired at once."""
+        releases = Releases(self.storage)
+        self.redriver = Redriver(
+            storage=self.storage, clock=self.clock, offer=self.offered.extend, releases=releases
+        )
+        self.bulk_writer = BulkWriter(
+            storage=self.storage,
+            clock=self.clock,
+            offer=self.offered.extend,
+            metrics=metrics,
+            releases=releases,
+        )
         self.intake = Intake(
             storage=self.storage,
             clock=self.clock,
-            offer=lambda _: None,
+            offer=self.offered.extend,
             metrics=metrics,
-            releases=Releases(self.storage),
+            releases=releases,
             shards=Shards(),
             window_s=300,
         )
@@ -93,6 +109,8 @@ class ApiUnderTest:
             ApiContext(
                 storage=self.storage,
                 intake=self.intake,
+                redriver=self.redriver,
+                bulk_writer=self.bulk_writer,
                 clock=self.clock,
                 health=self.health,
                 metrics=metrics.registry,
@@ -124,12 +142,12 @@ class ApiUnderTest:
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    async def begin(self, timer_id: str) -> None:
+    async def begin(self, timer_id: str, claim: int = _CLAIM) -> None:
         """Claim a timer, which makes it executing."""
         far = START + timedelta(days=9_999)
-        await self.storage.join(_REPLICA, self.clock.now())
+        await self.storage.join(_REPLICA, self.clock.now(), Identity(version=OLDEST))
         known_id = TimerId(UUID(timer_id))
-        reply = await self.storage.claim(_REPLICA, _CLAIM, [known_id], far, self.clock.now())
+        reply = await self.storage.claim(_REPLICA, Claim(claim), [known_id], far, self.clock.now())
         assert len(reply.claimed) == 1
 
     async def end(self, timer_id: str, status: Status, last_error: str | None = None) -> None:

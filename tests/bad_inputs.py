@@ -12,7 +12,7 @@ import httpx
 
 _JSON: Final = {"Content-Type": "application/json"}
 _GOOD: Final[Mapping[str, Any]] = {"delay": 60, "callback_url": "https://example.com/hook"}
-_CODES: Final = {400: 2, 401: 4, 404: 3, 405: 2, 413: 2, 415: 2}
+_CODES: Final = {400: 2, 401: 4, 404: 3, 405: 2, 409: 5, 413: 2, 415: 2}
 _INSIDE: Final = ("Traceback", "site-packages", "SELECT", ".py")
 _UNKNOWN_ID: Final = "00000000-0000-7000-8000-000000000000"
 
@@ -456,4 +456,111 @@ def _keys() -> Iterator[BadInput]:
     yield BadInput(claim="a megabyte without a key", status=401, key=None, body=b" " * 1_000_000)
 
 
-BAD_INPUTS: Final = tuple(chain(_fields(), _bodies(), _media(), _queries(), _routes(), _keys()))
+_REDRIVES: Final[Mapping[bytes, str]] = {
+    b"[]": "object",
+    b"null": "object",
+    b"{": "JSON",
+    b'{"delay": 1, "execute_at": "2030-06-01T00:00:00Z"}': "delay",
+    b'{"delay": 1, "delay": 2}': "delay",
+    b'{"delay": -1}': "delay",
+    b'{"delay": "1"}': "delay",
+    b'{"delay": null}': "delay",
+    b'{"delay": "P1M"}': "delay",
+    b'{"execute_at": "2020-01-01T00:00:00Z"}': "execute_at",
+    b'{"execute_at": 1893456000}': "execute_at",
+    b'{"execute_at": "2041-01-01T00:00:00Z"}': "execute_at",
+    b'{"exectue_at": "2030-06-01T00:00:00Z"}': "did you mean execute_at?",
+    b'{"callback_url": "https://example.com/"}': "is not a field of a redrive",
+    b'{"retry": {}}': "retry",
+    b" ": "empty",
+}
+
+
+def _redrives() -> Iterator[BadInput]:
+    path = "/timers/{id}/redrive"
+    for body, named in _REDRIVES.items():
+        yield BadInput(claim=f"a redrive with {body!r}", path=path, body=body, named=named)
+    yield BadInput(claim="a redrive of a pending timer", status=409, path=path)
+    yield BadInput(claim="a redrive with a parameter", path=f"{path}?force=1", named="force")
+    yield BadInput(claim="a redrive as a form", status=415, path=path, headers={}, body=b"delay=1")
+    yield BadInput(claim="a redrive by PUT", status=405, method="PUT", path=path)
+    yield BadInput(claim="a redrive without a key", status=401, path=path, key=None)
+    for text in (_UNKNOWN_ID, "1", "%00"):
+        yield BadInput(claim=f"a redrive of {text}", status=404, path=f"/timers/{text}/redrive")
+
+
+_BULK: Final[Mapping[str, Any]] = {"action": "cancel", "filter": {"status": "pending"}}
+_LIMITS: Final[tuple[object, ...]] = (0, -1, 1.5, "5", True, [], 10**30)
+_FLAGS: Final[tuple[object, ...]] = (None, 1, "true", "yes", [])
+_BULKS: Final[tuple[tuple[Mapping[str, Any], str], ...]] = (
+    ({"action": None}, "action"),
+    ({"action": "stop"}, "action"),
+    ({"action": "CANCEL"}, "action"),
+    ({"action": ["cancel"]}, "action"),
+    ({"filter": None}, "filter"),
+    ({"filter": {}}, "must name at least one thing"),
+    ({"filter": []}, "filter"),
+    ({"filter": "status=pending"}, "filter"),
+    ({"filter": {"status": "done"}}, "filter.status"),
+    ({"filter": {"status": None}}, "filter.status"),
+    ({"filter": {"status": ["pending"]}}, "filter.status"),
+    ({"filter": {"status": {"eq": "pending"}}}, "filter.status"),
+    ({"filter": {"satus": "pending"}}, "filter.satus"),
+    ({"filter": {"": "pending"}}, "filter."),
+    ({"filter": {"id": _UNKNOWN_ID}}, "filter.id"),
+    ({"filter": {"status": "pending", "limit": 5}}, "filter.limit"),
+    ({"filter": {"offset": "5"}}, "filter.offset"),
+    ({"filter": {"sort": "created_at"}}, "filter.sort"),
+    ({"filter": {"order": "asc"}}, "filter.order"),
+    ({"filter": {"cursor": "AAAA"}}, "filter.cursor"),
+    ({"filter": {"execute_after": 1893456000}}, "filter.execute_after"),
+    ({"filter": {"execute_before": "2030-01-01"}}, "filter.execute_before"),
+    ({"filter": {"metadata": {"a": 1}}}, "filter.metadata"),
+    ({"filter": {"metadata.": "x"}}, "filter.metadata."),
+    ({"filter": {"metadata.a": ["x"]}}, "filter.metadata.a"),
+    ({"filter": {f"metadata.k{n}": "x" for n in range(21)}}, "filter.metadata"),
+    ({"filter": {f"k{n}": "x" for n in range(1_000)}}, "filter"),
+    ({"rate_per_second": 5}, "rate_per_second"),
+    ({"action": "delete", "rate_per_second": 5}, "leave it out for delete"),
+    *(
+        ({"action": "redrive", "rate_per_second": rate}, "rate_per_second")
+        for rate in (0, 0.09, -1, 10_001, "5", True, [5], 1e300)
+    ),
+    *(({"limit": limit}, "limit") for limit in _LIMITS),
+    *(({"dry_run": value}, "dry_run") for value in _FLAGS),
+    *(
+        ({"as_of": at}, "as_of")
+        for at in (None, 0, "now", "2030-01-01T00:00:00", "9999-01-01T00:00:00Z")
+    ),
+    ({"as_off": "2030-01-01T00:00:00Z"}, "did you mean as_of?"),
+    ({"filters": {}}, "did you mean filter?"),
+    ({"ids": []}, "is not a field of a bulk action"),
+)
+
+
+def _bulks() -> Iterator[BadInput]:
+    path = "/timers/bulk"
+    for changes, named in _BULKS:
+        body = json.dumps({**_BULK, **changes}).encode()
+        yield BadInput(claim=f"a bulk with {changes!r:.80}", path=path, body=body, named=named)
+    for raw in (b"", b"[]", b"{", b'"cancel"', b'{"action": "cancel", "action": "delete"}'):
+        yield BadInput(claim=f"a bulk of {raw!r}", path=path, body=raw)
+    for name in _BULK:
+        body = json.dumps({key: _BULK[key] for key in _BULK if key != name}).encode()
+        yield BadInput(claim=f"a bulk without {name}", path=path, body=body, named=name)
+    twice = b'{"action": "cancel", "filter": {"status": "failed", "status": "pending"}}'
+    yield BadInput(claim="a filter twice", path=path, body=twice, named="status")
+    good = json.dumps(_BULK).encode()
+    yield BadInput(claim="a bulk with a parameter", path=f"{path}?status=x", body=good)
+    yield BadInput(claim="a bulk as text", status=415, path=path, headers={}, body=good)
+    yield BadInput(claim="a bulk without a key", status=401, path=path, key=None, body=good)
+    yield BadInput(claim="a bulk by DELETE", status=405, method="DELETE", path=path)
+    yield BadInput(claim="a bulk of a megabyte", status=413, path=path, body=b" " * 1_000_000)
+
+
+BAD_INPUTS: Final = tuple(
+    chain(
+        *(_fields(), _bodies(), _media(), _queries(), _routes(), _keys()),
+        *(_redrives(), _bulks()),
+    )
+)

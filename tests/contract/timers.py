@@ -56,7 +56,8 @@ TRANSITIONS: Final[Mapping[Status, AbstractSet[Status]]] = {
         Status.FAILED,
     },
     Status.RETRYING: {Status.RETRYING, Status.EXECUTING, Status.CANCELED},
-    **dict.fromkeys(ENDED, frozenset[Status]()),
+    # pending again: a redrive.
+    **dict.fromkeys(ENDED, frozenset({Status.PENDING})),
 }
 """The ways that a timer may go, whatever is asked of a storage."""
 

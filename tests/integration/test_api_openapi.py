@@ -92,9 +92,11 @@ async def test_every_schema_is_one_and_every_example_fits_it(api: ApiUnderTest) 
 
 async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
     document = await document_of(api)
-    created = await api.create()
     for method, path, operation in operations(document):
         if "requestBody" in operation:
+            created = await api.create()
+            if path.endswith("/redrive"):
+                await api.client.delete(f"/timers/{created['id']}")
             [(media, content)] = operation["requestBody"]["content"].items()
             example = content["example"]
             raw = example if isinstance(example, str) else json.dumps(example)
@@ -115,7 +117,7 @@ class Walk:
         self._api = api
         self._monkeypatch = monkeypatch
 
-    async def answer(  # noqa: C901, PLR0911 - one return a status
+    async def answer(  # noqa: C901, PLR0911, PLR0912 - one return a status
         self, status: int, method: str, path: str
     ) -> httpx.Response:
         match status:
@@ -134,6 +136,8 @@ class Walk:
                 key = await self._named()
                 await self._api.begin((await self._by_key(key))["id"])
                 return await self._good(method, path, key=key)
+            case 409 if path.endswith("/redrive"):
+                return await self._good(method, path, is_ended=False)
             case 409:
                 await self._good(method, path, headers={"Idempotency-Key": path})
                 body = json.dumps({**WANTED, "delay": 61})
@@ -169,7 +173,13 @@ class Walk:
         return (await self._api.client.get(f"/timers/by-key/{key}")).json()["data"]
 
     async def _good(
-        self, method: str, path: str, headers: dict[str, str] | None = None, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        key: str | None = None,
+        *,
+        is_ended: bool = True,
     ) -> httpx.Response:
         if "{key}" in path and method == "PUT":
             content = json.dumps(WANTED).encode()
@@ -180,6 +190,12 @@ class Walk:
         path_alone = path.partition("?")[0]
         if path_alone == "/timers/batch":
             body = {"timers": [WANTED]}
+        if path_alone == "/timers/bulk":
+            body = {"action": "cancel", "filter": {"status": "pending"}}
+        if path_alone.endswith("/redrive"):
+            body = {"delay": 1}
+            if created and is_ended:
+                await self._api.client.delete(f"/timers/{created}")
         if path_alone == "/timers/import":
             headers = {"Content-Type": "application/x-ndjson", **(headers or {})}
         content = b"" if body is None else json.dumps(body).encode()
@@ -204,6 +220,8 @@ class Walk:
                 patch.setattr(self._api.storage, verb, _failing(error))
             for verb in ("create", "create_all", "update"):
                 patch.setattr(self._api.intake, verb, _failing(error))
+            patch.setattr(self._api.redriver, "redrive", _failing(error))
+            patch.setattr(self._api.bulk_writer, "require_allowed", _failing(error))
             path = path.replace("{timer_id}", str(uuid4()))
             return await self._good(method, path)
 

@@ -71,9 +71,12 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
 
 
 DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune"]
-TIMERS_COMMANDS = ["timers list", "timers get", "timers create", "timers cancel"]
+BULK_COMMANDS = ["bulk", "bulk cancel", "bulk redrive", "bulk delete"]
+TIMERS_COMMANDS = [
+    f"timers {name}" for name in ("list", "get", "create", "cancel", "redrive", "attempts")
+]
 COMMANDS = [
-    *("", "serve", "listen", "import", "replicas"),
+    *("", "serve", "listen", "import", *BULK_COMMANDS, "replicas"),
     *("timers", *TIMERS_COMMANDS, "db", *DB_COMMANDS),
 ]
 

@@ -96,6 +96,42 @@ async def test_what_is_left_out_is_as_the_service_has_it(tmp_path: Path) -> None
         assert timer["execute_at"] == "2030-01-02T02:03:04.500000Z"
 
 
+async def test_failed_timer_is_looked_at_and_redriven(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        timer_id = await failed(api, "HTTP 503 from https://example.com")
+        assert await asked(tmp_path, url, "attempts", timer_id) == ""
+        assert json.loads(await asked(tmp_path, url, "attempts", timer_id, "--json")) == {
+            "attempts": []
+        }
+        await asked(tmp_path, url, "redrive", timer_id, "--in", "5m")
+        data = await api.get(timer_id)
+        assert (data["status"], data["execute_at"]) == ("pending", "2030-01-01T00:05:00Z")
+        code, out, err = await tried(tmp_path, url, "redrive", timer_id)
+        assert (code, out) == (1, "")
+        assert "cannot redrive timer with status 'pending'" in err
+
+
+async def test_attempts_for_a_program_are_lines_of_cells(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        timer_id = (await api.create())["id"]
+        await api.begin(timer_id)
+        await api.end(timer_id, Status.COMPLETED)
+        out = await asked(tmp_path, url, "attempts", timer_id)
+        assert out.split("\t")[0::3] == ["1", "delivered"]
+
+
+async def test_policy_and_name_can_be_given(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        made = ("--in", "5m", "--retry", '{"max_attempts": 2}', "--key", "nightly")
+        timer_id = (await created(tmp_path, url, *made))["id"]
+        data = await api.get(timer_id)
+        assert (data["key"], data["retry"]["max_attempts"]) == ("nightly", 2)
+        code, _, err = await tried(
+            tmp_path, url, "create", "--url", URL, "--in", "1", "--retry", "{"
+        )
+        assert (code, "--retry is no JSON" in err) == (2, True)
+
+
 async def test_number_of_any_size_goes_through(tmp_path: Path) -> None:
     digits = "1" * 5_000
     before = sys.get_int_max_str_digits()

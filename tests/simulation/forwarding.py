@@ -44,6 +44,8 @@ class ForwardingStorage(ABC):
     list = _forwarded(Storage.list)
     update = _forwarded(Storage.update)
     cancel = _forwarded(Storage.cancel)
+    redrive = _forwarded(Storage.redrive)
+    bulk = _forwarded(Storage.bulk)
     attempts = _forwarded(Storage.attempts)
     rotate_attempts = _forwarded(Storage.rotate_attempts)
     prune_attempts = _forwarded(Storage.prune_attempts)

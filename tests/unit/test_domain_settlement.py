@@ -334,8 +334,10 @@ def accepted(settlement: Settlement) -> set[int | None]:
 
 
 @ENDS
-def test_an_end_stands_against_its_own_claim_alone(settlement: Settlement) -> None:
-    assert accepted(settlement) == {FIRST}
+def test_an_end_stands_against_its_claim_and_what_a_redrive_leaves_of_it(
+    settlement: Settlement,
+) -> None:
+    assert accepted(settlement) == {FIRST, -FIRST}
 
 
 def test_a_release_stands_against_its_claim_and_what_it_has_left_of_it() -> None:

@@ -30,7 +30,7 @@ from tests.contract.timers import (
 )
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
-from timer_trio.domain.errors import NotPendingError
+from timer_trio.domain.errors import NotEndedError, NotPendingError
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
@@ -168,6 +168,10 @@ async def _give_back(storage: MemoryStorage, timer_id: TimerId) -> None:
     await storage.settle([given_back(timer_id)], SOON)
 
 
+async def _redrive(storage: MemoryStorage, timer_id: TimerId) -> None:
+    await storage.redrive(timer_id, SOON, SOON)
+
+
 Step = Callable[[MemoryStorage, TimerId], Awaitable[None]]
 BEGINNINGS: Final[tuple[Step, ...]] = (
     _make_pending,
@@ -186,6 +190,7 @@ VERBS: Final[tuple[Step, ...]] = (
     _settle_failed,
     _settle_retrying,
     _give_back,
+    _redrive,
 )
 
 
@@ -194,7 +199,7 @@ async def _steps_seen(begin: Step, verb: Step) -> tuple[Status, Status]:
     timer_id = await created(storage)
     await begin(storage, timer_id)
     before = (await storage.get(timer_id)).status
-    with suppress(NotPendingError):
+    with suppress(NotPendingError, NotEndedError):
         await verb(storage, timer_id)
     return before, (await storage.get(timer_id)).status
 

@@ -10,6 +10,8 @@
 - ``page``           a page around any HTML
 - ``idempotency``    requests that may be repeated
 - ``import_run``     an import: its lines are read while those before are written
+- ``bulk_run``       what is done to many timers, page by page
+- ``run_body``       an answer that tells how far its work is
 - ``requests``       from the members of a body to the domain
 - ``query``          from a query string to the page of timers that it asks for
 - ``responses``      from the domain to JSON

@@ -14,7 +14,9 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.timer import ReplicaId
+from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.redrive import Redriver
 from timer_trio.storage import Storage
 
 
@@ -44,6 +46,8 @@ class Health(Protocol):
 class ApiContext:
     storage: Storage
     intake: Intake
+    redriver: Redriver
+    bulk_writer: BulkWriter
     clock: Clock
     health: Health
     metrics: CollectorRegistry

@@ -76,6 +76,13 @@ class IdempotencyConflictError(TimerTrioError):
         )
 
 
+class StatusConflictError(TimerTrioError):
+    """The timer is not where this could be done."""
+
+    def __init__(self, verb: str, status: Status) -> None:
+        super().__init__(f"cannot {verb} timer with status '{status}'")
+
+
 class UnreadableIdError(TimerTrioError):
     """The path holds no UUID, so no timer can have it as its id."""
 
@@ -122,6 +129,8 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911 - one re
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | IdempotencyConflictError():
             return _conflict(error)
+        case StatusConflictError():
+            return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case RowRefusedError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, REFUSED_BY_DATABASE)
         case TimerNotFoundError() | UnreadableIdError() | NoSuchNameError():

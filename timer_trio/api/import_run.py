@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -14,8 +14,9 @@ from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
 from timer_trio.api.requests import read_spec, reading_members
+from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
-from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer
+from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
 
 MAX_LINES: Final = 1_000_000
 """A minute's work: whoever has more begins anew, and knows how far he came."""
@@ -29,12 +30,6 @@ IDLE_S: Final = 30.0
 """A sender from whom not a byte comes for so long is given up."""
 
 
-class Ending(NamedTuple):
-    code: Code
-    message: str
-
-
-COMPLETE: Final = Ending(Code.SUCCESS, "success")
 _TOO_MANY: Final = Ending(
     Code.INVALID, f"an import has at most {MAX_LINES:,} lines: send the rest in another"
 )
@@ -52,8 +47,6 @@ _AWAY: Final = Ending(
     "the database cannot be reached: send what follows through_line again, but the unknown lines "
     "only if no timer has the id that stands with them",
 )
-BUSY: Final = Ending(Code.INTERNAL, "too many imports are under way: try again when one has ended")
-BROKEN: Final = Ending(Code.INTERNAL, "internal error: send what follows through_line again")
 
 
 class ImportRun:
@@ -62,6 +55,11 @@ class ImportRun:
     Times are judged as of its making, when the request arrives. At most one chunk is written, one
     waits and one is read, whatever the sender's speed.
     """
+
+    failed, ended = "import_failed", "import_ended"
+    busy = Ending(Code.INTERNAL, "too many imports are under way: try again when one has ended")
+    broken = Ending(Code.INTERNAL, "internal error: send what follows through_line again")
+    opening = None
 
     def __init__(self, stream: BodyStream, context: ApiContext) -> None:
         self._stream = stream
@@ -95,6 +93,25 @@ class ImportRun:
                     if cause := await self._write(chunk):
                         self.ending = cause
                         nursery.cancel_scope.cancel()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        imported, refused = self.writer.imported, self.writer.refused
+        return {"lines": self.lines, "imported": imported, "refused": refused}
+
+    @property
+    def progress(self) -> Mapping[str, object]:
+        return {**self.counts, "through_line": self.writer.through_line}
+
+    def result(self, ending: Ending) -> Mapping[str, object]:
+        writer = self.writer
+        result = {**self.counts, "errors": [error._asdict() for error in writer.errors]}
+        if ending.code is Code.SUCCESS:
+            return result
+        return result | {
+            "through_line": writer.through_line,
+            "unknown": None if writer.unknown is None else _unknown_data(writer.unknown),
+        }
 
     async def _write(self, chunk: Chunk) -> Ending | None:
         """Write a chunk; answer with why nothing more can be written, if that is so."""
@@ -167,3 +184,8 @@ class ImportRun:
                 yield LineError(number, first.field, first.message)
             else:
                 yield LineTimer(number, self._intake.new_timer(spec, now))
+
+
+def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:
+    first_line, last_line, timer_id = unknown
+    return {"first_line": first_line, "last_line": last_line, "id": str(timer_id)}

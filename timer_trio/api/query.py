@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from timer_trio.api.cursor import position_of
-from timer_trio.api.errors import FieldError, InvalidRequestError, shown
+from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
@@ -43,7 +43,7 @@ def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
         InvalidRequestError: naming every parameter that is wrong.
     """
     given = parameters_in(raw)
-    metadata = {n: given.pop(n) for n in list(given) if n.startswith(_METADATA) and n != _METADATA}
+    metadata = _metadata_in(given)
     cursor = given.pop("cursor", None)
     if unknown := [name for name in given if name not in _READERS]:
         raise InvalidRequestError(_with_guess(unknown[0]), *map(unknown_parameter, unknown[1:]))
@@ -78,6 +78,58 @@ def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
     except (ValueError, OverflowError):
         words = "belongs to no list with these filters and this order: begin again without it"
         raise invalid_parameter("cursor", words) from None
+
+
+_HOW_SHOWN: Final = frozenset({"limit", "offset", "sort", "order", "cursor"})
+"""Parameters that say nothing of which timers."""
+
+
+def parse_filter(given: Mapping[str, object]) -> TimerFilter:
+    """Read which timers an object asks for, whose members are the filters of a list.
+
+    A scalar that is no string stands for its text, as it would in a query string.
+
+    Raises:
+        InvalidRequestError: naming every member that is wrong.
+    """
+    if not given:
+        raise invalid_parameter("filter", "must name at least one thing, such as status")
+    try:
+        texts = _texts_of(given)
+        metadata = _filters(_metadata_in(texts))
+        return TimerFilter(**_read(texts), metadata=metadata)
+    except InvalidRequestError as error:
+        within = (FieldError(f"filter.{each.field}", each.message) for each in error.errors)
+        raise InvalidRequestError(*within) from None
+
+
+def _texts_of(given: Mapping[str, object]) -> dict[str, str]:
+    errors = [FieldError(shown(name), words) for name in given if (words := _fault_in(name, given))]
+    if errors:
+        raise InvalidRequestError(*errors[:MAX_ERRORS])
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in given.items()
+    }
+
+
+def _fault_in(name: str, given: Mapping[str, object]) -> str | None:
+    if name in _HOW_SHOWN:
+        return "is no filter: it only says how a list is shown"
+    if name not in _READERS and not _is_of_metadata(name):
+        return "is not a filter of GET /timers"
+    if isinstance(given[name], dict | list):
+        return "must be a string, as in the query of GET /timers"
+    return None
+
+
+def _is_of_metadata(name: str) -> bool:
+    return name.startswith(_METADATA) and name != _METADATA
+
+
+def _metadata_in(given: dict[str, str]) -> dict[str, str]:
+    """Take the filters of metadata out of the parameters."""
+    return {name: given.pop(name) for name in list(given) if _is_of_metadata(name)}
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Generator, Mapping, Sequence
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 from timer_trio.api.body.json_body import reading_object
 from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
-from timer_trio.api.fields.instants import due_at
+from timer_trio.api.fields.bulk import BULK, BulkRequest
+from timer_trio.api.fields.bulk import FIELDS as BULK_FIELDS
+from timer_trio.api.fields.instants import PAST_TOLERANCE, due_at
 from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
@@ -22,20 +24,28 @@ from timer_trio.api.fields.timer import (
     FIELDS,
     MAX_NAME_LENGTH,
     NAMED_CREATE,
+    REDRIVE,
+    REDRIVE_FIELDS,
     UPDATE,
     CreateRequest,
     NamedCreateRequest,
     OptionalFields,
+    RedriveRequest,
     UpdateRequest,
 )
+from timer_trio.api.query import parse_filter
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.bulk import Bulk, BulkAction
 from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 
-_Request = TypeVar("_Request", CreateRequest, NamedCreateRequest, UpdateRequest)
+_Request = TypeVar(
+    "_Request", CreateRequest, NamedCreateRequest, UpdateRequest, RedriveRequest, BulkRequest
+)
+_TimerRequest = TypeVar("_TimerRequest", CreateRequest, NamedCreateRequest, UpdateRequest)
 
 
 def reading_members(
@@ -152,7 +162,48 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     return cast("SpecChange", change)
 
 
-def _due_at(wanted: OptionalFields, now: datetime) -> datetime:
+def read_redrive(members: Mapping[str, object], now: datetime, rules: Rules) -> datetime:
+    """Read when a redriven timer is due, as is asked for by a POST that arrived at `now`.
+
+    Raises:
+        InvalidRequestError: naming every field that is wrong.
+    """
+    errors = _when_errors(members, required=False)
+    wanted = _checked(REDRIVE, members, rules, errors, called="a redrive", known=REDRIVE_FIELDS)
+    return _due_at(wanted, now) if wanted else now
+
+
+def reading_bulk(raw: bytes, rules: Rules) -> Generator[None, None, dict[str, object]]:
+    """Parse what `read_bulk` reads, as `reading_members`."""
+    return reading_object(raw, verbatim="", known=BULK_FIELDS, most_values=rules.max_metadata_keys)
+
+
+def read_bulk(members: Mapping[str, object], now: datetime, rules: Rules) -> Bulk:
+    """Read what is to be done to many timers, as is asked for by a POST that arrived at `now`.
+
+    Raises:
+        InvalidRequestError: naming every field that is wrong.
+    """
+    wanted = _checked(BULK, members, rules, [], called="a bulk action", known=BULK_FIELDS)
+    action, rate = wanted["action"], wanted.get("rate_per_second")
+    if rate is not None and action is not BulkAction.REDRIVE:
+        words = f"spaces what is redriven: leave it out for {action}"
+        raise InvalidRequestError(FieldError("rate_per_second", words))
+    as_of = wanted.get("as_of", now)
+    if as_of > now + PAST_TOLERANCE:
+        words = "lies in the future: send the one that an earlier answer began with, or none"
+        raise InvalidRequestError(FieldError("as_of", words))
+    return Bulk(
+        action=action,
+        wanted=parse_filter(wanted["filter"]),
+        as_of=as_of,
+        limit=wanted.get("limit"),
+        spacing=timedelta(seconds=1 / rate) if rate else timedelta(),
+        is_dry_run=wanted.get("dry_run", False),
+    )
+
+
+def _due_at(wanted: OptionalFields | RedriveRequest, now: datetime) -> datetime:
     field = "delay" if "delay" in wanted else "execute_at"
     try:
         return due_at(wanted["delay"] if "delay" in wanted else wanted["execute_at"], now)
@@ -170,11 +221,28 @@ def _when_errors(members: Mapping[str, object], *, required: bool) -> list[Field
 
 
 def _validated(
+    adapter: TypeAdapter[_TimerRequest],
+    members: Mapping[str, object],
+    rules: Rules,
+    others: list[FieldError],
+) -> _TimerRequest:
+    wanted = _checked(adapter, members, rules, others)
+    if has_more_values(wanted.get("metadata"), rules.max_metadata_keys):
+        words = str(too_many(rules.max_metadata_keys))
+        raise InvalidRequestError(FieldError("metadata", words))
+    return wanted
+
+
+def _checked(
     adapter: TypeAdapter[_Request],
     members: Mapping[str, object],
     rules: Rules,
     others: list[FieldError],
+    *,
+    called: str = "a timer",
+    known: Collection[str] = FIELDS,
 ) -> _Request:
+    """Read a request with the `known` fields; `called` is what it is of, in words."""
     errors = others
     try:
         wanted = adapter.validate_python(members, context=rules)
@@ -182,14 +250,11 @@ def _validated(
         details = error.errors(include_url=False, include_input=False)
         # A misspelled field explains a missing one, so it is named first.
         details.sort(key=lambda d: d["type"] != "extra_forbidden")
-        errors = [_field_error(d) for d in details[:MAX_ERRORS]] + others
+        errors = [_field_error(d, called) for d in details[:MAX_ERRORS]] + others
         if details[0]["type"] == "extra_forbidden":
-            errors[0] = _with_guess(errors[0])
+            errors[0] = _with_guess(errors[0], known)
     if errors:
         raise InvalidRequestError(*errors)
-    if has_more_values(wanted.get("metadata"), rules.max_metadata_keys):
-        words = str(too_many(rules.max_metadata_keys))
-        raise InvalidRequestError(FieldError("metadata", words))
     return wanted
 
 
@@ -212,7 +277,7 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def _field_error(details: ErrorDetails) -> FieldError:
+def _field_error(details: ErrorDetails, called: str) -> FieldError:
     field = ".".join(shown(str(part)) for part in details["loc"])
     context = details.get("ctx", {})
     match details["type"]:
@@ -220,7 +285,7 @@ def _field_error(details: ErrorDetails) -> FieldError:
             if field in _NAMING:
                 return FieldError(field, "is for POST /timers alone")
             parent = ".".join(map(str, details["loc"][:-1]))
-            return FieldError(field, f"is not a field of {parent or 'a timer'}")
+            return FieldError(field, f"is not a field of {parent or called}")
         case "value_error":
             return FieldError(field, str(context["error"]))
         case kind if kind in _WORDS:
@@ -236,10 +301,10 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
 """What the objects among the fields may hold."""
 
 
-def _with_guess(unknown: FieldError) -> FieldError:
+def _with_guess(unknown: FieldError, known: Collection[str]) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an error.
     parent, _, name = unknown.field.rpartition(".")
-    near = get_close_matches(name, _MEMBERS.get(parent, FIELDS), n=1)
+    near = get_close_matches(name, _MEMBERS.get(parent, known), n=1)
     if not near or near[0] == unknown.field:
         return unknown
     return FieldError(unknown.field, f"{unknown.message}; did you mean {near[0]}?")

@@ -50,6 +50,7 @@ class Body:
     media: str = JSON
     most_bytes: int | None = None
     """None: as many as any other route takes."""
+    is_required: bool = True
     is_streamed: bool = False
     """Whether the request has a BodyStream as its body, without a limit in bytes."""
 

@@ -9,8 +9,9 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``listen``          a receiver to try it with
 - ``trial_receiver``  what ``listen`` runs
 - ``imports``         a file of timers, sent to the service
+- ``bulk``            many timers changed by the service
 - ``replicas``        which processes share the database, asked of the service
-- ``timers``          lists, reads, creates and cancels timers, asked of the service
+- ``timers``          lists, reads, creates, cancels and redrives timers, asked of the service
 - ``timer_filters``   which timers, as options
 - ``timer_fields``    what a new timer is, as options
 - ``timer_output``    timers on a terminal, and for programs
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import click
 
+from timer_trio.cli.bulk import bulk_command
 from timer_trio.cli.db import db
 from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
@@ -46,6 +48,9 @@ def main() -> None:
     """
 
 
-for command in (serve, worker, listen_command, timers_command, import_command, replicas_command):
+for command in (
+    *(serve, worker, listen_command, timers_command, import_command),
+    *(bulk_command, replicas_command),
+):
     main.add_command(command)
 main.add_command(db)

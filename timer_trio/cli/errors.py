@@ -27,6 +27,10 @@ class ImportFailedError(CommandError):
     """The service did not take the file, or not to its end."""
 
 
+class BulkFailedError(CommandError):
+    """The service did not change many timers, or not all of them."""
+
+
 class ListFailedError(CommandError):
     """The service did not tell of its replicas."""
 

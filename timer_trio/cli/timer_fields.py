@@ -29,6 +29,12 @@ _OPTIONS: Final = (
     click.option("--timeout", "timeout_seconds", type=span, metavar="TIME"),
     click.option("--delivery", type=click.Choice([each.value for each in Delivery])),
     click.option(
+        "--retry",
+        metavar="JSON",
+        help='How a failure is tried again: {} for the defaults, or such as {"max_attempts": 8}.',
+    ),
+    click.option("--key", help="A name: at most one live timer has it."),
+    click.option(
         "--misfire-grace",
         "misfire_grace_seconds",
         type=endless_span,
@@ -43,6 +49,7 @@ _AS_THEY_ARE: Final = (
     "callback_method",
     "timeout_seconds",
     "delivery",
+    "key",
 )
 
 
@@ -68,10 +75,19 @@ def body_of(given: Mapping[str, Any]) -> str:
         fields["callback_headers"] = {n.strip(): value.strip() for n, value in headers.items()}
     if metadata := pairs(given["metadata"], "=", "--metadata"):
         fields["metadata"] = metadata
+    if given["retry"] is not None:
+        fields["retry"] = _retry(given["retry"])
     body = json.dumps(fields)
     if given["payload"] is None:
         return body
     return f'{body[:-1]}, "callback_payload": {_payload(given["payload"])}}}'
+
+
+def _retry(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise click.UsageError("--retry is no JSON") from None
 
 
 def _payload(text: str) -> str:

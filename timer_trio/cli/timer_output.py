@@ -21,6 +21,15 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "last_error": "last error",
 }
 """What is shown of a timer in a list, and how it is headed on a terminal."""
+_ATTEMPT_COLUMNS: Final[Mapping[str, str]] = {
+    "attempt": "attempt",
+    "started_at": "started at (UTC)",
+    "duration_ms": "ms",
+    "outcome": "outcome",
+    "http_status": "status",
+    "error": "error",
+}
+"""Likewise of an attempt."""
 _PLACES: Final = [*_COLUMNS]
 _COLORS: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -39,6 +48,17 @@ def print_json(data: object) -> None:
 def print_list(timers: Iterable[Mapping[str, Any]]) -> None:
     """Print a table; for a program, a line of cells as each timer comes."""
     lines = _table(list(timers)) if shows_tables() else map(_line, timers)
+    for line in lines:
+        click.echo(line)
+
+
+def print_attempts(attempts: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table; for a program, a line of cells for each attempt."""
+    rows = [[_cell(attempt.get(name)) for name in _ATTEMPT_COLUMNS] for attempt in attempts]
+    if shows_tables():
+        lines = map(in_columns, aligned([[*_ATTEMPT_COLUMNS.values()], *rows], {0, 2, 4}))
+    else:
+        lines = map(tab_separated, rows)
     for line in lines:
         click.echo(line)
 

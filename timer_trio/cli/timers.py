@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from timer_trio.cli.group import version
 from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
 from timer_trio.cli.timer_fields import body_of, field_options
 from timer_trio.cli.timer_filters import filter_options, parameters_of
-from timer_trio.cli.timer_output import print_json, print_list, print_timer
+from timer_trio.cli.timer_output import print_attempts, print_json, print_list, print_timer
+from timer_trio.cli.values import span
 from timer_trio.domain.query import Order, Sort
 
 MAX_PAGE: Final = 200
@@ -30,7 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 @version
 @click.pass_context
 def timers_command(context: click.Context, url: str | None) -> None:
-    """List, read, create and cancel timers of a running service.
+    """List, read, create, cancel and redrive timers of a running service.
 
     The key is API_KEY, or what the service keeps in DATA_DIR. Tables are for terminals: a program
     that reads the output gets a line for each timer, or for each field, with tabs and no heading.
@@ -123,6 +125,34 @@ def cancel(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
     """Cancel the timer ID: once this exits with 0, it never fires."""
     with asking(url) as api:
         _show(api.ask("DELETE", f"/timers/{timer_id}"), as_json=as_json)
+
+
+@timers_command.command()
+@click.argument("timer_id", metavar="ID", type=click.UUID)
+@click.option("--in", "delay", type=span, metavar="TIME", help="How long from now; by default 0.")
+@json_option
+@version
+@click.pass_obj
+def redrive(url: str | None, timer_id: UUID, *, delay: float | None, as_json: bool) -> None:
+    """Make the ended timer ID fire once more."""
+    body = json.dumps({} if delay is None else {"delay": delay})
+    with asking(url) as api:
+        _show(api.ask("POST", f"/timers/{timer_id}/redrive", body=body), as_json=as_json)
+
+
+@timers_command.command()
+@click.argument("timer_id", metavar="ID", type=click.UUID)
+@json_option
+@version
+@click.pass_obj
+def attempts(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
+    """List what the attempts of the timer ID have met, the newest first."""
+    with asking(url) as api:
+        data = api.ask("GET", f"/timers/{timer_id}/attempts")
+    if as_json:
+        print_json(data)
+    else:
+        print_attempts(data["attempts"])
 
 
 def _show(timer: Json, *, as_json: bool) -> None:

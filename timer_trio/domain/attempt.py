@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.answer import KeptAnswer, StoreResponse
 from timer_trio.domain.outcome import Delivered
 from timer_trio.domain.timer import Status, Timer
 
@@ -42,19 +42,29 @@ def duration_ms(sent_at: datetime, ended_at: datetime) -> int:
 
 
 def all_attempts(timer: Timer, records: Sequence[AttemptRecord]) -> Sequence[AttemptRecord]:
-    """Return what is kept of a timer's attempts, or the one that its own row tells of.
+    """Return what is kept of a timer's attempts, or the one that its own row tells of."""
+    record = None if records else _told_by_row(timer)
+    return [record] if record else records
 
-    That is a first attempt that was delivered.
+
+def told_by_row_alone(timer: Timer) -> AttemptRecord | None:
+    """Return the attempt of which a timer's own row tells and no other, if there is one.
+
+    One whose answer is kept has a row of its own.
     """
-    is_told_by_row = timer.status is Status.COMPLETED and timer.attempt == 1 and not records
-    if not is_told_by_row or timer.executed_at is None:
-        return records
+    is_kept = timer.spec.store_response is StoreResponse.ALL
+    return None if is_kept else _told_by_row(timer)
+
+
+def _told_by_row(timer: Timer) -> AttemptRecord | None:
+    """Return a first attempt that was delivered."""
+    if timer.status is not Status.COMPLETED or timer.attempt != 1 or timer.executed_at is None:
+        return None
     duration = timedelta(milliseconds=timer.duration_ms or 0)
-    record = AttemptRecord(
+    return AttemptRecord(
         attempt=1,
         started_at=timer.executed_at,
         ended_at=timer.executed_at + duration,
         outcome=Delivered.name,
         http_status=timer.http_status,
     )
-    return [record]

@@ -38,6 +38,14 @@ class IsResultError(TimerTrioError):
         super().__init__("the timer is a result")
 
 
+class NotEndedError(TimerTrioError):
+    """The timer has not ended, so there is nothing to redrive."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"the timer is {status}")
+        self.status = status
+
+
 class StorageError(TimerTrioError):
     """The storage did not do what it was asked for."""
 

@@ -386,8 +386,11 @@ def unstorable(settlement: Settlement, reason: str) -> Failed:
 
 
 def stands(settlement: Settlement, claim: int | None) -> bool:
-    """Whether a row with this claim is the settlement's to write, or has been written by it."""
-    return claim in (settlement.claim, settlement.claim_after)
+    """Whether a row with this claim is the settlement's to write, or has been written by it.
+
+    It has been if the claim is negated: a redrive does so too.
+    """
+    return claim in (settlement.claim, -settlement.claim)
 
 
 def origin_of(timer: ClaimedTimer) -> str:

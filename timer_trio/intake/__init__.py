@@ -3,5 +3,7 @@
 - ``intake``        creates, updates, cancels; near timers are offered to the cache
 - ``create_queue``  light and heavy creates, each written together
 - ``names``         timers by the names that consumers give them
+- ``redrive``       ended timers made live again
+- ``bulk``          many timers changed at once, page by page
 - ``imports``       an import's chunks, and what has become of each line
 """

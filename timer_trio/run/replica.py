@@ -34,7 +34,9 @@ from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
+from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.redrive import Redriver
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
@@ -152,12 +154,23 @@ class Replica:
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
         )
+        releases = Releases(storage)
+        self._redriver = Redriver(
+            storage=storage, clock=clock, offer=self._hints.offer, releases=releases
+        )
+        self._bulk_writer = BulkWriter(
+            storage=storage,
+            clock=clock,
+            offer=self._hints.offer,
+            metrics=metrics,
+            releases=releases,
+        )
         self._intake = Intake(
             storage=storage,
             clock=clock,
             offer=self._hints.offer,
             metrics=metrics,
-            releases=Releases(storage),
+            releases=releases,
             shards=agenda.shards,
             window_s=settings.cache_window_s,
             random_bits=chance.bits,
@@ -220,6 +233,8 @@ class Replica:
             ApiContext(
                 storage=self._database.storage,
                 intake=self._intake,
+                redriver=self._redriver,
+                bulk_writer=self._bulk_writer,
                 clock=self._database.clock,
                 health=self,
                 metrics=self._metrics.registry,

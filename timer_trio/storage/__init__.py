@@ -3,6 +3,7 @@
 from timer_trio.storage.protocols import (
     AttemptStorage,
     Beat,
+    BulkStorage,
     ClaimReply,
     Hint,
     HintsLostError,
@@ -10,6 +11,7 @@ from timer_trio.storage.protocols import (
     KeyStorage,
     Looked,
     Pruned,
+    RedriveStorage,
     ReplicaStorage,
     RetentionStorage,
     Rotated,
@@ -23,6 +25,7 @@ from timer_trio.storage.protocols import (
 __all__ = [
     "AttemptStorage",
     "Beat",
+    "BulkStorage",
     "ClaimReply",
     "Hint",
     "HintStorage",
@@ -30,6 +33,7 @@ __all__ = [
     "KeyStorage",
     "Looked",
     "Pruned",
+    "RedriveStorage",
     "ReplicaStorage",
     "RetentionStorage",
     "Rotated",

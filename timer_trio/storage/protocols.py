@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
@@ -161,6 +162,38 @@ class TimerStorage(Protocol):
         Raises:
             TimerNotFoundError: there is none.
             NotPendingError: its status forbids it.
+        """
+
+
+class RedriveStorage(Protocol):
+    """What makes ended timers live again."""
+
+    async def redrive(
+        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+    ) -> TimerSummary | None:
+        """Make an ended timer pending, due at `due_at`, with a fresh budget of attempts.
+
+        Their numbers go on; a late copy of its last claim or settlement changes nothing. One that
+        has a name takes it from `holder`, which its name stands for as far as is known (None:
+        nothing); the answer is None if another one has it now, or `holder` lives.
+
+        Raises:
+            TimerNotFoundError: there is none.
+            NotEndedError: its status forbids it.
+        """
+
+
+class BulkStorage(Protocol):
+    """What is done to many timers."""
+
+    async def bulk(self, page: BulkPage, now: datetime) -> BulkReply:
+        """Do what a bulk action asks for to the next timers that match, as of `now`.
+
+        Waits for nobody: a row that somebody holds is left out. What it cancels never fires.
+        Deleted timers are deleted with what is kept of their attempts.
+
+        Raises:
+            RowRefusedError: the database refuses a value to be looked for.
         """
 
 
@@ -359,6 +392,8 @@ class RetentionStorage(Protocol):
 
 class Storage(
     TimerStorage,
+    RedriveStorage,
+    BulkStorage,
     AttemptStorage,
     KeyStorage,
     WorkStorage,

@@ -36,6 +36,22 @@ async def json_body() -> bytes:
         InvalidRequestError, UnsupportedMediaError, BodyTooLargeError: it is not JSON to read.
     """
     check_head(JSON)
+    return await _body()
+
+
+async def optional_json_body() -> bytes:
+    """Read the whole body of a request, which may be empty, whatever its head says then.
+
+    Raises:
+        InvalidRequestError, UnsupportedMediaError, BodyTooLargeError: it is not JSON to read.
+    """
+    refuse_parameters(request.query_string)
+    if body := await _body():
+        check_head(JSON)
+    return body
+
+
+async def _body() -> bytes:
     try:
         return await request.get_data(cache=True, as_text=False, parse_form_data=False)
     except RequestEntityTooLarge:

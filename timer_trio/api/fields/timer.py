@@ -167,8 +167,16 @@ class NamedCreateRequest(CreateRequest, total=False):
     on_conflict: ConflictRule
 
 
+@with_config(_STRICT)
+class RedriveRequest(TypedDict, total=False):
+    execute_at: ExecuteAt
+    delay: Delay
+
+
 FIELDS: Final = (*UpdateRequest.__annotations__, "key", "on_conflict")
+REDRIVE_FIELDS: Final = tuple(RedriveRequest.__annotations__)
 
 CREATE: Final = TypeAdapter(CreateRequest)
 NAMED_CREATE: Final = TypeAdapter(NamedCreateRequest)
 UPDATE: Final = TypeAdapter(UpdateRequest)
+REDRIVE: Final = TypeAdapter(RedriveRequest)

@@ -89,7 +89,8 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
     creates = [definitions[f"{kind}CreateRequest"] for kind in ("", "Named")]
     update = definitions["UpdateRequest"]
     update["minProperties"] = 1
-    update["not"] = {"required": ["execute_at", "delay"]}
+    for request in (update, definitions["RedriveRequest"]):
+        request["not"] = {"required": ["execute_at", "delay"]}
     for request in (*creates, update):
         _tell_most_metadata(request["properties"]["metadata"], context.max_metadata_keys)
     for create in creates:
@@ -145,7 +146,7 @@ def _operation(route: Route, operation: Operation, schemas: _Schemas) -> Json:
 
 def _request_body(body: Body, schema: Json) -> Json:
     return {
-        "required": True,
+        "required": body.is_required,
         "description": body.limits,
         "content": {body.media: {"schema": schema, "example": body.example}},
     }

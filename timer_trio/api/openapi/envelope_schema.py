@@ -110,8 +110,8 @@ def refusals() -> Json:
         ),
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
         HTTPStatus.CONFLICT: answer(
-            "The Idempotency-Key stands for another request; or a live timer has the `key`, and "
-            "`data.id` is its own.",
+            "The timer's status does not allow it; the Idempotency-Key stands for another request; "
+            "or a live timer has the `key`, and `data.id` is its own.",
             envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
@@ -122,8 +122,8 @@ def refusals() -> Json:
             "A fault of the service.", envelope(Code.INTERNAL, _NULL)
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: answer(
-            "The database cannot be reached, the timer is being changed by somebody else, or too "
-            "many imports are under way.",
+            "The database cannot be reached, the timer is being changed by somebody else, too "
+            "many imports or bulk actions are under way, or replicas of older releases live.",
             envelope(Code.INTERNAL, _TIMER_ID),
             "Retry-After",
         ),

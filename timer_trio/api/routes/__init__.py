@@ -13,17 +13,22 @@ from timer_trio.api.route import Route
 from timer_trio.api.routes import (
     attempts,
     batch,
+    bulk,
     by_key,
     docs,
     health,
     home,
     imports,
     metrics,
+    redrive,
     replicas,
     timers,
 )
 
-_RESOURCES: Final = (timers, attempts, by_key, batch, imports, replicas, home, health, metrics)
+_RESOURCES: Final = (
+    *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
+    *(home, health, metrics),
+)
 
 
 def all_routes(context: ApiContext) -> Sequence[Route]:

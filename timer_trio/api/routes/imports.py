@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Annotated, Any, Final, Self, cast
+from collections.abc import Sequence
+from typing import Annotated, Final, cast
 
-import structlog
 import trio
 from pydantic import Field, TypeAdapter
 from quart import Response, request
-from quart.wrappers.response import ResponseBody
 from typing_extensions import TypeAliasType
 
 from timer_trio.api.body.media import NDJSON, check_head
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import BusyError, Code
-from timer_trio.api.import_run import BROKEN, BUSY, MAX_LINES, Ending, ImportRun
-from timer_trio.api.responses import envelope, streamed
+from timer_trio.api.errors import BusyError
+from timer_trio.api.import_run import MAX_LINES, ImportRun
+from timer_trio.api.responses import streamed
 from timer_trio.api.route import Body, Operation, Route, Success
+from timer_trio.api.run_body import RunBody
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.intake.imports import UnknownLines
 
 MAX_IMPORTS: Final = 4
 """At once: each may hold three chunks in memory, and two fill the database's part already."""
-PROGRESS_S: Final = 1.0
-"""Between two lines of progress."""
-
-log = structlog.get_logger()
-
 
 ImportRequest = TypeAliasType(
     "ImportRequest", Annotated[str, Field(description="Lines of JSON, each as CreateRequest.")]
@@ -65,97 +55,7 @@ class _Imports:
             raise BusyError(f"{MAX_IMPORTS} imports are under way: try again when one has ended")
         stream = cast("BodyStream", request.body)
         run = ImportRun(stream, self._context)
-        return streamed(_ImportBody(run, self._limiter), NDJSON)
-
-
-class _ImportBody(ResponseBody):
-    """The answer to an import, which runs as long as the answer is being sent.
-
-    It does not wait for its client to read: one that looks only at the end misses some progress.
-    """
-
-    def __init__(self, run: ImportRun, limiter: trio.CapacityLimiter) -> None:
-        self._import = run
-        self._writer = run.writer
-        self._limiter = limiter
-        self._running = AsyncExitStack()
-        self._ended = trio.Event()
-        self._is_complete = False
-
-    async def __aenter__(self) -> Self:
-        nursery = await self._running.enter_async_context(trio.open_nursery())
-        nursery.start_soon(self._run)
-        return self
-
-    def __aexit__(  # type: ignore[override]  # what awaits is the nursery's own end
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> Coroutine[Any, Any, bool | None]:
-        return self._running.__aexit__(kind, error, trace)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._is_complete:
-            raise StopAsyncIteration
-        with trio.move_on_after(PROGRESS_S):
-            await self._ended.wait()
-        if not self._ended.is_set():
-            progress = {**self._counts, "through_line": self._writer.through_line}
-            return json.dumps(progress).encode() + b"\n"
-        self._is_complete = True
-        ending = self._import.ending or BROKEN
-        return envelope(ending.code, ending.message, json.dumps(self._result(ending))) + b"\n"
-
-    async def _run(self) -> None:
-        try:
-            await self._import_if_free()
-        except Exception:
-            log.exception("import_failed")
-            self._import.ending = BROKEN
-        finally:
-            # One whose client has left has no ending.
-            ending = self._import.ending
-            log.info(
-                "import_ended", ending=ending.message if ending else "disconnected", **self._counts
-            )
-        self._ended.set()
-
-    async def _import_if_free(self) -> None:
-        # Others may have come in since the route looked. It cannot take the place itself: who
-        # leaves before the answer begins would keep it for ever.
-        try:
-            self._limiter.acquire_nowait()
-        except trio.WouldBlock:
-            self._import.ending = BUSY
-            return
-        try:
-            await self._import.run()
-        finally:
-            self._limiter.release()
-
-    @property
-    def _counts(self) -> Mapping[str, int]:
-        imported, refused = self._writer.imported, self._writer.refused
-        return {"lines": self._import.lines, "imported": imported, "refused": refused}
-
-    def _result(self, ending: Ending) -> Mapping[str, object]:
-        writer = self._writer
-        result = {**self._counts, "errors": [error._asdict() for error in writer.errors]}
-        if ending.code is Code.SUCCESS:
-            return result
-        return result | {
-            "through_line": writer.through_line,
-            "unknown": None if writer.unknown is None else _unknown_data(writer.unknown),
-        }
-
-
-def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:
-    first_line, last_line, timer_id = unknown
-    return {"first_line": first_line, "last_line": last_line, "id": str(timer_id)}
+        return streamed(RunBody(run, self._limiter), NDJSON)
 
 
 _IMPORT: Final = Operation(

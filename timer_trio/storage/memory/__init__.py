@@ -7,6 +7,7 @@ anything: canceled there, it has not happened.
 from __future__ import annotations
 
 from timer_trio.storage.memory.attempts import MemoryAttempts
+from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.keys import MemoryKeys
 from timer_trio.storage.memory.replicas import MemoryReplicas
@@ -15,6 +16,12 @@ from timer_trio.storage.memory.work import MemoryWork
 
 
 class MemoryStorage(
-    MemoryKeys, MemoryAttempts, MemoryWork, MemoryReplicas, MemoryHints, MemoryRetention
+    MemoryKeys,
+    MemoryBulk,
+    MemoryAttempts,
+    MemoryWork,
+    MemoryReplicas,
+    MemoryHints,
+    MemoryRetention,
 ):
     """A Storage whose database is this object, and whose database's clock is `now`."""

@@ -32,7 +32,7 @@ TESTS: Final[Mapping[str, Callable[[Timer, Any], bool]]] = {
 
 def select(timers: Iterator[Timer], query: TimerQuery) -> list[Timer]:
     """All that match, in the order asked for."""
-    found = [timer for timer in timers if _matches(timer, query)]
+    found = [timer for timer in timers if matches(timer, query)]
     place = _place_by(query.sort)
     found.sort(key=place, reverse=query.order is Order.DESC)
     return found
@@ -55,7 +55,8 @@ def _place_by(sort: Sort) -> Callable[[Timer], tuple[datetime, TimerId]]:
     return lambda timer: (timer.spec.execute_at, timer.id)
 
 
-def _matches(timer: Timer, wanted: TimerFilter) -> bool:
+def matches(timer: Timer, wanted: TimerFilter) -> bool:
+    """Whether all that a filter asks for holds of a timer."""
     asked = ((holds, getattr(wanted, name)) for name, holds in TESTS.items())
     return all(value is None or holds(timer, value) for holds, value in asked)
 

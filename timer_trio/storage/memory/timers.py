@@ -25,7 +25,7 @@ from timer_trio.domain.timer import (
     asks_for_results,
 )
 from timer_trio.storage.columns import changed
-from timer_trio.storage.memory.database import Database, new_row, refuse
+from timer_trio.storage.memory.database import Database, Row, new_row, refuse
 from timer_trio.storage.memory.matching import cut, select
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.refusal import spec_refusal
@@ -86,9 +86,9 @@ class MemoryTimers(Database):
             return row.timer.summary
         if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
-        timer = replace(row.timer, status=Status.CANCELED, updated_at=now, next_attempt_at=None)
-        self._put(replace(row, timer=timer, due_at=None))
-        return timer.summary
+        canceled_row = canceled(row, now)
+        self._put(canceled_row)
+        return canceled_row.timer.summary
 
     def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         for timer in timers:
@@ -96,6 +96,11 @@ class MemoryTimers(Database):
         for timer in timers:
             if timer.id not in self._rows:
                 self._put(new_row(timer, now))
+
+
+def canceled(row: Row, now: datetime) -> Row:
+    timer = replace(row.timer, status=Status.CANCELED, updated_at=now, next_attempt_at=None)
+    return replace(row, timer=timer, due_at=None)
 
 
 def _listed(timer: Timer) -> ListedTimer:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from timer_trio.storage.postgres.attempts import PostgresAttempts
+from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
+from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
 from timer_trio.storage.postgres.timers import PostgresTimers
@@ -14,6 +16,8 @@ from timer_trio.storage.postgres.work import PostgresWork
 class PostgresStorage(
     PostgresTimers,
     PostgresKeys,
+    PostgresRedrive,
+    PostgresBulk,
     PostgresAttempts,
     PostgresWork,
     PostgresReplicas,

@@ -15,7 +15,8 @@ STAGE_CONNECTIONS: Final = 10
 """Two each for create, load and claim, one each for settle, prune, hint and what is locked; few are
 mostly open."""
 BULK_CONNECTIONS: Final = 2
-"""For batches and imports: what they take of the database's time, claims and creates wait for."""
+"""For batches, imports and bulk actions: what they take of the database's time, claims and creates
+wait for."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
 _STAGE_SESSION: Final = {
     "enable_seqscan": "off",
@@ -24,6 +25,8 @@ _STAGE_SESSION: Final = {
     # for hours, and meanwhile a claim or a settle has other rows to think of.
     "lock_timeout": "100ms",
 }
+# A page of a bulk action is read by the index of `created_at`, however few timers match.
+_BULK_SESSION: Final = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 _API_SESSION: Final[Mapping[str, str]] = {}
 # After it the fence is down anyway.
 _HEARTBEAT_SESSION: Final = {"statement_timeout": "3s"}
@@ -47,7 +50,7 @@ class Database:
         self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
         self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
         self._api = self._connections(conninfo, pool_size, _API_SESSION)
-        self._bulk = self._connections(conninfo, BULK_CONNECTIONS, _API_SESSION)
+        self._bulk = self._connections(conninfo, BULK_CONNECTIONS, _BULK_SESSION)
         self._listen_conninfo = bounded(listen_url or database_url)
 
     def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:

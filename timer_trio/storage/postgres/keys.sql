@@ -30,7 +30,9 @@ written AS (
     SELECT
         get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
         destination, {spec}
-    FROM json_populate_recordset(NULL::timers, %(timers)s::json)
+    FROM json_to_recordset(%(timers)s::json) AS new (
+    id uuid, created_at timestamptz, destination text, {spec:type}
+)
     WHERE id IN (SELECT unnest(timer_ids) FROM taken)
     ON CONFLICT (shard, id) DO NOTHING
 )
@@ -99,6 +101,8 @@ written AS (
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
         t.destination, taken.key, {t.spec}
-    FROM json_populate_recordset(NULL::timers, %(timers)s::json) AS t, taken
+    FROM json_to_recordset(%(timers)s::json) AS t (
+        id uuid, created_at timestamptz, destination text, {spec:type}
+    ), taken
 )
 SELECT EXISTS (SELECT FROM taken) OR EXISTS (SELECT FROM ours) AS is_there;

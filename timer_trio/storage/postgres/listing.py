@@ -1,4 +1,4 @@
-"""The one statement that is put together at run time: a page of a list."""
+"""A page of a list: a statement that is put together at run time."""
 
 from __future__ import annotations
 
@@ -87,6 +87,11 @@ CONDITIONS: Final[Mapping[str, SQL]] = {
     "ended_before": SQL(f"updated_at < {{}} AND {_ENDED}"),
 }
 """What a field of a TimerFilter asks of a row; `metadata` asks for as many things as it names."""
+
+
+def conditions_of(wanted: TimerFilter) -> Composable:
+    """Return what a filter asks of a row, in parentheses."""
+    return SQL("({})").format(_all(list(_conditions(wanted))))
 
 
 def _conditions(wanted: TimerFilter) -> Iterator[Composable]:

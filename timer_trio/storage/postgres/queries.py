@@ -8,6 +8,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
+from psycopg.sql import SQL
+
 from timer_trio.storage.columns import with_columns
 
 
@@ -26,9 +28,14 @@ def _skipping(query: bytes) -> bytes:
     return query.replace(b"FOR NO KEY UPDATE OF t", b"FOR NO KEY UPDATE OF t SKIP LOCKED")
 
 
+_OF_A_FAILURE: Final = b"failures smallint, first_due_at timestamptz"
+
+
 def _settling_whole(written: Mapping[str, bytes]) -> bytes:
-    """Put what is written beside the timers' rows between them and the answer."""
+    """Put in what is written of failures, and beside the timers' rows."""
     update, answer = written["settle"].rsplit(b"\n)\n", 1)
+    update = update.replace(b"duration_ms integer", b"duration_ms integer, " + _OF_A_FAILURE)
+    update = update.replace(b"updated_at = %(now)s", written["settle_failures"])
     return b"\n".join([update, b"),", written["beside_settle"], answer])
 
 
@@ -48,3 +55,8 @@ QUERIES: Final = {
     "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
 }
 """The text of each query by its name; of claims and settles also the form that waits for no row."""
+
+
+def template(name: str) -> SQL:
+    """Return a query with names in braces, to be filled in: what has none is run as it stands."""
+    return SQL(QUERIES[name].decode())

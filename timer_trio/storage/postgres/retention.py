@@ -27,7 +27,8 @@ MIN_PAUSE_S: Final = 0.05
 
 # Any number that all replicas agree upon and nobody else is likely to.
 _TURN: Final = 0x5052554E45
-_START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
+START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
+"""Before all timers in the order of their creation."""
 
 Connection = psycopg.Connection[Any]
 
@@ -87,7 +88,7 @@ def _page(
     limit: int,
     turn: int | None,
 ) -> Pruned:
-    behind = after or _START
+    behind = after or START
     parameters = {
         "turn": turn,
         "cutoff": cutoff,

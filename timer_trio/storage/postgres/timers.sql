@@ -8,7 +8,9 @@ INSERT INTO timers (
 SELECT
     get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
     destination, {spec}
-FROM json_populate_recordset(NULL::timers, %(timers)s::json)
+FROM json_to_recordset(%(timers)s::json) AS new (
+    id uuid, created_at timestamptz, destination text, {spec:type}
+)
 ON CONFLICT (shard, id) DO NOTHING;
 
 -- name: create_many

@@ -10,7 +10,15 @@ from psycopg.rows import DictRow, args_row
 
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.settlement import Settlement, stands
-from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import (
+    Claim,
+    ClaimedTimer,
+    Destination,
+    DueTimer,
+    ReplicaId,
+    Status,
+    TimerId,
+)
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
@@ -86,7 +94,7 @@ class PostgresWork(Database):
     ) -> Sequence[bool | None]:
         parameters = {"settlements": await json_of_settlements(settlements), "now": now}
         query = "settle"
-        if any(one.attempts or one.result for one in settlements):
+        if not all(map(_is_plain, settlements)):
             query = "settle_whole"
             parameters["attempts"] = await json_of_attempts(settlements)
             parameters["results"] = await json_of_results(settlements)
@@ -106,6 +114,16 @@ class PostgresWork(Database):
         )
         places = {row["place"] for row in rows}
         return [place in places for place in range(len(settlements))]
+
+
+def _is_plain(settlement: Settlement) -> bool:
+    """Whether it writes what the row of any timer has, and nothing beside it."""
+    return (
+        settlement.failures is None
+        and settlement.status is not Status.RETRYING
+        and not settlement.attempts
+        and settlement.result is None
+    )
 
 
 def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[DueTimer]:

@@ -125,14 +125,14 @@ WITH given AS (
     FROM json_to_recordset(%(settlements)s::json) AS s (
         place integer, id uuid, claim bigint, claim_after bigint, status text,
         due_at timestamptz, is_begun boolean, executed_at timestamptz, last_error text,
-        http_status smallint, duration_ms integer, failures smallint, first_due_at timestamptz
+        http_status smallint, duration_ms integer
     )
 ),
 asked AS (
     SELECT
         t.shard, given.*,
         t.claim = given.claim AND t.status = 'executing' AS is_open,
-        t.claim IN (given.claim, given.claim_after) AS stands
+        t.claim IN (given.claim, -given.claim) AS stands
     FROM given
     JOIN timers AS t ON t.shard = get_byte(uuid_send(given.id), 15) AND t.id = given.id
     ORDER BY t.shard, t.id
@@ -156,16 +156,21 @@ written AS (
             WHEN asked.duration_ms IS NULL THEN t.http_status ELSE asked.http_status
         END,
         duration_ms = coalesce(asked.duration_ms, t.duration_ms),
-        failures = coalesce(asked.failures, t.failures),
-        next_attempt_at = CASE
-            WHEN asked.status = 'retrying' THEN asked.due_at ELSE t.next_attempt_at
-        END,
-        first_due_at = coalesce(asked.first_due_at, t.first_due_at),
         updated_at = %(now)s
     FROM asked
     WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_open
 )
 SELECT place FROM asked WHERE stands;
+
+-- name: settle_failures
+-- What settle writes of a failure besides, in the middle of the rest; what is delivered does not pay
+-- for it.
+        failures = coalesce(asked.failures, t.failures),
+        next_attempt_at = CASE
+            WHEN asked.status = 'retrying' THEN asked.due_at ELSE t.next_attempt_at
+        END,
+        first_due_at = coalesce(asked.first_due_at, t.first_due_at),
+        updated_at = %(now)s;
 
 -- name: beside_settle
 -- What settle writes beside the timers' rows, where there is any: plain timers do not pay for it, which

@@ -1,0 +1,84 @@
+"""What is done to many timers, in PostgreSQL: a statement a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from psycopg.rows import DictRow
+from psycopg.sql import Composable, Composed, Literal
+
+from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage, BulkReply, changed_at
+from timer_trio.domain.query import Position
+from timer_trio.domain.timer import DueTimer, TimerId
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.listing import conditions_of
+from timer_trio.storage.postgres.queries import template
+from timer_trio.storage.postgres.redrive import redriven
+from timer_trio.storage.postgres.retention import START
+
+LOOK_ROWS: Final = 10_000
+"""What one page reads at most in search of timers that match: some 10 ms, and it locks none."""
+
+
+class PostgresBulk(Database):
+    """BulkStorage in PostgreSQL."""
+
+    async def bulk(self, page: BulkPage, now: datetime) -> BulkReply:
+        statement = _statement(page, now)
+        rows = await self._bulk.run(
+            lambda connection: connection.execute(statement, prepare=False, binary=True).fetchall(),
+            verb="bulk",
+            refuses=True,
+        )
+        return _reply_of(rows)
+
+
+def _statement(page: BulkPage, now: datetime) -> Composed:
+    bulk, behind = page.bulk, page.after or START
+    return template("bulk").format(
+        as_of=Literal(bulk.as_of),
+        conditions=conditions_of(bulk.wanted),
+        instant=Literal(behind.instant),
+        id=Literal(behind.id),
+        look=Literal(LOOK_ROWS),
+        size=Literal(page.size),
+        work=_work(page, now),
+    )
+
+
+def _work(page: BulkPage, now: datetime) -> Composable:
+    bulk = page.bulk
+    statuses = Literal(sorted(TAKES[bulk.action]))
+    if bulk.is_dry_run:
+        return template("bulk_count").format(statuses=statuses)
+    locked = template("bulk_locked").format(statuses=statuses, as_of=Literal(bulk.as_of))
+    at = changed_at(bulk, now)
+    match bulk.action:
+        case BulkAction.CANCEL:
+            return template("bulk_cancel").format(locked=locked, now=Literal(at))
+        case BulkAction.REDRIVE:
+            return template("bulk_redrive").format(
+                locked=locked,
+                due_at=Literal(page.due_at),
+                spacing=Literal(bulk.spacing),
+                redriven=redriven(at),
+            )
+        case BulkAction.DELETE:
+            return template("bulk_delete").format(locked=locked)
+
+
+def _reply_of(rows: Sequence[DictRow]) -> BulkReply:
+    first = rows[0]
+    follows = first["id"] is not None
+    return BulkReply(
+        matched=first["matched"],
+        done=first["done"],
+        next=Position(first["created_at"], TimerId(first["id"])) if follows else None,
+        due=tuple(
+            DueTimer(row["due_at"], row["due_id"], row["destination"])
+            for row in rows
+            if row["due_id"]
+        ),
+    )

@@ -1,0 +1,42 @@
+"""Ended timers that live again, in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from psycopg.sql import Composed, Literal
+
+from timer_trio.domain.errors import NotEndedError, TimerNotFoundError
+from timer_trio.domain.timer import ENDED, Status, TimerId, TimerSummary
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.queries import template
+from timer_trio.storage.postgres.rows import summary_of
+
+
+class PostgresRedrive(Database):
+    """RedriveStorage in PostgreSQL."""
+
+    async def redrive(
+        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+    ) -> TimerSummary | None:
+        statement = template("redrive_one").format(
+            id=Literal(timer_id),
+            due_at=Literal(due_at),
+            holder=Literal(holder),
+            redriven=redriven(now),
+        )
+        rows = await self._api.run(
+            lambda connection: connection.execute(statement, prepare=False, binary=True).fetchall(),
+            verb="redrive",
+        )
+        if not rows:
+            raise TimerNotFoundError(timer_id)
+        status = Status(rows[0]["status_before"])
+        if status not in ENDED:
+            raise NotEndedError(status)
+        return summary_of(rows[0]) if rows[0]["id"] else None
+
+
+def redriven(now: datetime) -> Composed:
+    """Return the part of a statement that redrives the ended timers that it has locked."""
+    return template("redriven").format(now=Literal(now))
