@@ -54,6 +54,8 @@ async def test_summaries_are_those_of_the_create(api: ApiUnderTest) -> None:
         "destination": "https://example.com:443",
         "attempt": 0,
         "last_error": None,
+        "http_status": None,
+        "key": None,
         "metadata": {"customer": "c-17"},
     }
     assert (await listed(api))["timers"] == [created | beside]

@@ -128,7 +128,7 @@ class Walk:
             case 401:
                 return await self._good(method, path, headers={"X-API-Key": "wrong"})
             case 404:
-                path = path if "{key}" in path else f"/timers/{uuid4()}"
+                path = path.replace("{timer_id}", str(uuid4()))
                 return await self._good(method, path)
             case 405:
                 return await self._api.client.request("BREW", path)

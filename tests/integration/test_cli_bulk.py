@@ -80,9 +80,9 @@ async def test_what_the_service_refuses_is_told(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["cancel"], "name at least one filter, such as --status failed"),
-        (["cancel", "--metadata", "customer"], "--metadata must be KEY=VALUE, and is customer"),
-        (["cancel", "--metadata", "=x"], "--metadata must be KEY=VALUE"),
-        (["cancel", "--metadata", "a=1", "--metadata", "a=2"], "--metadata names a twice"),
+        (["cancel", "--metadata", "customer"], "--metadata must be NAME=VALUE: 'customer' is not"),
+        (["cancel", "--metadata", "=x"], "--metadata must be NAME=VALUE"),
+        (["cancel", "--metadata", "a=1", "--metadata", "a=2"], "--metadata names 'a' twice"),
         (["cancel", "--status", "done"], "'done' is not one of"),
         (["cancel", "--status", "pending", "--rate", "5"], "No such option"),
         (["redrive", "--status", "failed", "--rate", "0"], "--rate"),

@@ -48,7 +48,8 @@ def create() -> None:
 @version
 def migrate_command(*, into_existing: bool) -> None:
     """Bring the database to the schema of this version."""
-    taken = with_connection(partial(migrate.migrate, into_existing=into_existing, tell=click.echo))
+    tell = partial(click.echo, err=True)
+    taken = with_connection(partial(migrate.migrate, into_existing=into_existing, tell=tell))
     _print_steps("applied", taken, "nothing to apply: the database is up to date")
 
 
