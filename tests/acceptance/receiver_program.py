@@ -2,7 +2,9 @@
 
 Writes its port on the first line of stdout and then a JSON line for each callback. The path says
 what it answers: `/` 200 at once, `/wait/SECONDS` 200 after a while, `/tell/SECONDS` the same and
-then a line that it has been answered, `/status/CODE` that code, `/never` nothing.
+then a line that it has been answered, `/status/CODE` that code, `/never` nothing; `/reset` closes
+without an answer. `/fail/COUNT/CODE` answers so many attempts of each timer with that code, and 200
+from then on; a name and a value behind it are a header of those answers.
 
 On stderr stands, 100 times a second, by how many milliseconds it woke late from a sleep: what this
 machine, as busy as it is, does to any process.
@@ -32,8 +34,8 @@ class Requests:
     path: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    whole: list[tuple[str, str]] = field(default_factory=list)
-    """The path and the timer of each."""
+    whole: list[tuple[str, str, int]] = field(default_factory=list)
+    """The path, the timer and the attempt of each."""
 
     def on_message_begin(self) -> None:
         self.at = time.time()  # noqa: TID251 - an arrival by the clock of the world outside
@@ -58,7 +60,8 @@ class Requests:
                 "body": self.body.decode("latin-1"),
             }
         )
-        self.whole.append((self.path, headers.get("x-timer-id", "")))
+        attempt = int(headers.get("x-timer-attempt", 1))
+        self.whole.append((self.path, headers.get("x-timer-id", ""), attempt))
 
 
 def write_line(value: object, file: int = 1) -> None:
@@ -78,8 +81,15 @@ async def serve(stream: trio.SocketStream) -> None:
     await stream.aclose()
 
 
-async def answer(stream: trio.SocketStream, path: str, timer_id: str) -> None:
+async def answer(stream: trio.SocketStream, path: str, timer_id: str, attempt: int) -> None:
     _, verb, *rest = path.split("/")
+    if verb == "reset":
+        raise trio.BrokenResourceError
+    if verb == "fail" and attempt <= int(rest[0]):
+        headers = f"{rest[2]}: {rest[3]}\r\n" if rest[2:] else ""
+        failed = f"HTTP/1.1 {rest[1]} No\r\n{headers}Content-Length: 5\r\n\r\nsorry"
+        await stream.send_all(failed.encode())
+        return
     if verb == "never":
         await trio.sleep_forever()
     if verb in {"wait", "tell"}:
