@@ -208,7 +208,7 @@ class OptimisticSettle(MemoryStorage):
         return await super().settle(better, now, **how)
 
 
-class Retries(MemoryStorage):
+class PausedItems(MemoryStorage):
     """Writes of each retry what `_instead` makes of it."""
 
     async def settle(
@@ -221,21 +221,21 @@ class Retries(MemoryStorage):
         raise NotImplementedError
 
 
-class HastyRetry(Retries):
+class HastyRetry(PausedItems):
     """Has it due at once."""
 
     def _instead(self, retry: Retry) -> Settlement:
         return replace(retry, due_at=retry.executed_at)
 
 
-class LazyRetry(Retries):
+class LazyRetry(PausedItems):
     """Has it due some seconds later."""
 
     def _instead(self, retry: Retry) -> Settlement:
         return replace(retry, due_at=retry.due_at + timedelta(seconds=3))
 
 
-class EndlessRetry(Retries):
+class EndlessRetry(PausedItems):
     """Counts no failure but the first."""
 
     def _instead(self, retry: Retry) -> Settlement:
@@ -244,7 +244,7 @@ class EndlessRetry(Retries):
         )
 
 
-class MissingRetry(Retries):
+class MissingRetry(PausedItems):
     """Ends it."""
 
     def _instead(self, retry: Retry) -> Settlement:

@@ -9,7 +9,7 @@ from tests.unit.parts import PROMPT, REACH_S, Parts, open_cache
 from timer_trio.delivery.claims import CLAIMS_AT_ONCE, FAILED_PAUSE
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, RowsFailedError, StorageUnavailableError
-from timer_trio.domain.retries import LONGEST_PAUSE_S
+from timer_trio.domain.paused import LONGEST_PAUSE_S
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 

@@ -241,7 +241,7 @@ def advised(*headers: tuple[bytes, bytes], status: int = 503) -> Advice:
         (503, [(b"X-Timer-Retry", b"n o")], False),
         (503, [(b"X-Timer-Retry", b"")], False),
         (503, [(b"X-Timer-Retry", b"\xff\x00no")], False),
-        (503, [(b"X-Timer-Retries", b"no")], False),
+        (503, [(b"X-Timer-PausedItems", b"no")], False),
         (503, [(b"X_Timer_Retry", b"no")], False),
         (503, [(b"", b"no"), (b"\xff", b"no")], False),
     ],

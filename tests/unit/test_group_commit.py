@@ -14,7 +14,7 @@ from timer_trio.domain.errors import (
     RowsFailedError,
     StorageUnavailableError,
 )
-from timer_trio.domain.retries import LONGEST_PAUSE_S
+from timer_trio.domain.paused import LONGEST_PAUSE_S
 from timer_trio.storage.group_commit import (
     RETRY_PAUSE_S,
     GroupCommit,

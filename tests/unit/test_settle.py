@@ -32,8 +32,8 @@ from tests.contract.timers import (
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.paused import LONGEST_PAUSE_S
 from timer_trio.domain.query import TimerQuery
-from timer_trio.domain.retries import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
 from timer_trio.domain.timer import JsonText, Status, TimerId
 from timer_trio.storage.memory import MemoryStorage

@@ -10,7 +10,7 @@ import trio
 
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.retries import FIRST_PAUSE_S, Retries, Retry
+from timer_trio.domain.paused import FIRST_PAUSE_S, Paused, PausedItems
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import Looked, WorkStorage
 
@@ -48,7 +48,7 @@ class LockedTimers:
         self._replica = replica
         self._on_free = on_free
         self._on_held = on_held
-        self._waiting: Retries[LockedTimer] = Retries()
+        self._waiting: PausedItems[LockedTimer] = PausedItems()
         self._looked_at = 0
         self._added = trio.Event()
 
@@ -77,19 +77,19 @@ class LockedTimers:
             with trio.move_on_at(self._waiting.next_s):
                 await self._added.wait()
 
-    async def _look(self, retries: Sequence[Retry[LockedTimer]]) -> None:
-        self._looked_at = len(retries)
-        claims = {retry.item.armed.timer.id: retry.item.claim for retry in retries}
+    async def _look(self, paused: Sequence[Paused[LockedTimer]]) -> None:
+        self._looked_at = len(paused)
+        claims = {one.item.armed.timer.id: one.item.claim for one in paused}
         try:
             looked = await self._storage.look_again(self._replica(), claims)
         except (StorageUnavailableError, ContentionError):
             looked = Looked(free=(), held=(), locked=claims.keys())
         finally:
             self._looked_at = 0
-        await self._take_answer(retries, looked)
+        await self._take_answer(paused, looked)
 
-    async def _take_answer(self, retries: Sequence[Retry[LockedTimer]], looked: Looked) -> None:
-        waiting = {retry.item.armed.timer.id: retry for retry in retries}
+    async def _take_answer(self, paused: Sequence[Paused[LockedTimer]], looked: Looked) -> None:
+        waiting = {one.item.armed.timer.id: one for one in paused}
         now_s = trio.current_time()
         for timer_id in looked.locked:
             self._waiting.again(waiting.pop(timer_id), now_s)

@@ -11,7 +11,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.create_cost import create_cost_us
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
-from timer_trio.domain.retries import LONGEST_PAUSE_S
+from timer_trio.domain.paused import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Settlement, plainer, unstorable
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import WorkStorage

@@ -17,7 +17,7 @@ from timer_trio.domain.errors import (
     RowsFailedError,
     StorageUnavailableError,
 )
-from timer_trio.domain.retries import Retries, Retry
+from timer_trio.domain.paused import Paused, PausedItems
 from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
 
@@ -54,7 +54,7 @@ class _Entry(Generic[Row, Reply]):
     row: Row
     weight: int
     on_reply: Callable[[Reply | RowRefusedError], None]
-    retry: Retry[_Entry[Row, Reply]] | None = None
+    pause: Paused[_Entry[Row, Reply]] | None = None
     """How long it was put off last."""
     is_put_off: bool = False
     """It waits for that time."""
@@ -107,7 +107,7 @@ class GroupCommit(Generic[Row, Reply]):
         self._answers_at_once = answers_at_once or max_rows
         self._linger_s = linger_s
         self._queue: deque[_Entry[Row, Reply]] = deque()
-        self._put_off: Retries[_Entry[Row, Reply]] = Retries()
+        self._put_off: PausedItems[_Entry[Row, Reply]] = PausedItems()
         self._was_put_off = trio.Event()
         self._open = 0
         self._is_waiting = False
@@ -190,9 +190,9 @@ class GroupCommit(Generic[Row, Reply]):
             self._was_put_off = trio.Event()
             with trio.move_on_at(self._put_off.next_s):
                 await self._was_put_off.wait()
-            for retry in self._put_off.take(trio.current_time(), self._max_rows):
-                retry.item.retry, retry.item.is_put_off = retry, False
-                self._queue.append(retry.item)
+            for one in self._put_off.take(trio.current_time(), self._max_rows):
+                one.item.pause, one.item.is_put_off = one, False
+                self._queue.append(one.item)
             self._note_filling()
 
     def _take(self) -> list[_Entry[Row, Reply]]:
@@ -277,10 +277,10 @@ class GroupCommit(Generic[Row, Reply]):
     def _put_off_entry(self, entry: _Entry[Row, Reply]) -> None:
         now_s = trio.current_time()
         entry.is_put_off = True
-        if entry.retry is None:
+        if entry.pause is None:
             self._put_off.add(entry, now_s)
         else:
-            self._put_off.again(entry.retry, now_s)
+            self._put_off.again(entry.pause, now_s)
         self._was_put_off.set()
 
     async def _timed_commit(self, rows: Sequence[Row]) -> Sequence[Reply | PutOff]:

@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Retry(Generic[T]):
+class Paused(Generic[T]):
     """Something that waits for another try, and how long it waits this time."""
 
     item: T
     pause_s: float
 
 
-class Retries(Generic[T]):
+class PausedItems(Generic[T]):
     """Orders what waits by when its time comes; what is taken comes back by `again`, or never."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Retry[T]]] = []
+        self._heap: list[tuple[float, int, Paused[T]]] = []
         self._order = 0
 
     def __len__(self) -> int:
@@ -42,19 +42,19 @@ class Retries(Generic[T]):
         return self._heap[0][0] if self._heap else float("inf")
 
     def add(self, item: T, now_s: float) -> None:
-        self._push(Retry(item, _PAUSES.next_s(0.0)), now_s)
+        self._push(Paused(item, _PAUSES.next_s(0.0)), now_s)
 
-    def again(self, retry: Retry[T], now_s: float) -> None:
+    def again(self, one: Paused[T], now_s: float) -> None:
         """Put back what was tried in vain: it waits twice as long."""
-        self._push(Retry(retry.item, _PAUSES.next_s(retry.pause_s)), now_s)
+        self._push(Paused(one.item, _PAUSES.next_s(one.pause_s)), now_s)
 
-    def take(self, now_s: float, at_most: int) -> list[Retry[T]]:
+    def take(self, now_s: float, at_most: int) -> list[Paused[T]]:
         """Take out those whose time has come, the first ones first."""
-        taken: list[Retry[T]] = []
+        taken: list[Paused[T]] = []
         while self._heap and self._heap[0][0] <= now_s and len(taken) < at_most:
             taken.append(heappop(self._heap)[2])
         return taken
 
-    def _push(self, retry: Retry[T], now_s: float) -> None:
+    def _push(self, one: Paused[T], now_s: float) -> None:
         self._order += 1
-        heappush(self._heap, (now_s + retry.pause_s, self._order, retry))
+        heappush(self._heap, (now_s + one.pause_s, self._order, one))

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from timer_trio.domain.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Retries
+from timer_trio.domain.paused import FIRST_PAUSE_S, LONGEST_PAUSE_S, PausedItems
 
 
 def test_nothing_waits_in_the_beginning() -> None:
-    retries: Retries[str] = Retries()
+    retries: PausedItems[str] = PausedItems()
     assert (len(retries), retries.next_s) == (0, float("inf"))
     assert retries.take(1e9, 10) == []
 
 
 def test_each_waits_for_its_first_pause() -> None:
-    retries: Retries[str] = Retries()
+    retries: PausedItems[str] = PausedItems()
     retries.add("a", 10.0)
     retries.add("b", 10.01)
     assert retries.next_s == 10.0 + FIRST_PAUSE_S
@@ -20,7 +20,7 @@ def test_each_waits_for_its_first_pause() -> None:
 
 
 def test_no_more_are_taken_than_asked_for_and_the_first_come_first() -> None:
-    retries: Retries[int] = Retries()
+    retries: PausedItems[int] = PausedItems()
     for number in range(5):
         retries.add(number, 0.0)
     assert [retry.item for retry in retries.take(1.0, 3)] == [0, 1, 2]
@@ -28,7 +28,7 @@ def test_no_more_are_taken_than_asked_for_and_the_first_come_first() -> None:
 
 
 def test_a_pause_doubles_with_each_try_up_to_the_longest() -> None:
-    retries: Retries[str] = Retries()
+    retries: PausedItems[str] = PausedItems()
     retries.add("a", 0.0)
     pauses_s: list[float] = []
     now_s = 0.0
