@@ -219,9 +219,9 @@ _LIST: Final = Operation(
     description="Pages never overlap. A parameter that is unknown or given twice is refused. "
     "`status=failed`, `status=canceled`, `metadata.*` and all bounds of `created_at` and "
     "`execute_at` are served by indexes, those of an end beside one of these two statuses. What "
-    "none serves (`destination`, `last_error`, the end of a completed timer) is refused unless "
-    "`created_after`, `execute_after` or, with one of these statuses, `ended_after` bounds what is "
-    "read.",
+    "none serves (`destination`, `http_status`, `key`, `last_error`, the end of a completed timer) "
+    "is refused unless `created_after`, `execute_after` or, with one of these statuses, "
+    "`ended_after` bounds what is read.",
     success=Success(words="A page of timers.", data=TypeAdapter(PageData)),
     refusals=ON_STORED,
     parameters=LIST_PARAMETERS,
