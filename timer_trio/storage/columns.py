@@ -121,6 +121,7 @@ def _copied_retry(policy: RetryPolicy) -> str:
     return copied(ENCODE(asdict(policy)))
 
 
+@lru_cache(maxsize=1_024)  # consumers have few policies, and each attempt reads one
 def _retry_of(text: str) -> RetryPolicy:
     values = _object_of(text, "retry")
     delays = values.pop("delays", None)
