@@ -7,6 +7,7 @@ from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
     IsResultError,
+    NameTakenError,
     NotPendingError,
     StorageError,
     StorageUnavailableError,
@@ -22,6 +23,12 @@ def test_missing_timer_is_named() -> None:
 
 def test_a_result_is_named_as_such() -> None:
     assert str(IsResultError()) == "the timer is a result"
+
+
+def test_timer_that_has_a_name_is_known_by_its_id() -> None:
+    timer_id = new_timer().id
+    error = NameTakenError(timer_id, "lives already")
+    assert (str(error), error.timer_id) == ("a timer with this key lives already", timer_id)
 
 
 @pytest.mark.parametrize("status", list(Status))
