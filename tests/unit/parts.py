@@ -24,6 +24,7 @@ from timer_trio.cluster.hints import Hints
 from timer_trio.cluster.membership import Membership
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.callback import Caller
+from timer_trio.delivery.claim_asker import ClaimAsker
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer, Firing
@@ -126,9 +127,14 @@ class Parts:
             heartbeat=self.heartbeat,
             launcher=self.launcher,
             firer=self.firer,
-            metrics=metrics,
-            reach_s=REACH_S,
-            random_bits=self._random_bits,
+            asker=ClaimAsker(
+                storage=self.database,
+                clock=clock,
+                heartbeat=self.heartbeat,
+                metrics=metrics,
+                reach_s=REACH_S,
+                random_bits=self._random_bits,
+            ),
         )
         self.claimer = Claimer(
             lifecycle=lifecycle,

@@ -6,7 +6,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import PROMPT, REACH_S, Parts, open_cache
-from timer_trio.delivery.claims import CLAIMS_AT_ONCE, FAILED_PAUSE
+from timer_trio.delivery.claim_asker import FAILED_PAUSE
+from timer_trio.delivery.claims import CLAIMS_AT_ONCE
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, RowsFailedError, StorageUnavailableError
 from timer_trio.domain.paused import LONGEST_PAUSE_S

@@ -1,13 +1,14 @@
 """From the table to the receiver, and back.
 
-- ``agenda``    what is about to be claimed: written by many, read by the claimer
-- ``refill``    what the loader is asked to read
-- ``loader``    reads what falls due soon into the agenda
-- ``claimer``   has claimed what is due on the agenda
-- ``claims``    asks for timers, and does what the answer says of each
-- ``locked``    looks again at what somebody's transaction keeps locked
-- ``launcher``  starts each claimed timer at its instant
-- ``firer``     one task a timer, from its instant to its outcome
-- ``callback``  one request, and how it can end
-- ``settler``   writes what became of each timer
+- ``agenda``       what is about to be claimed: written by many, read by the claimer
+- ``refill``       what the loader is asked to read
+- ``loader``       reads what falls due soon into the agenda
+- ``claimer``      has claimed what is due on the agenda
+- ``claims``       does what the answer to a claim says of each timer
+- ``claim_asker``  asks for timers until the database answers
+- ``locked``       looks again at what somebody's transaction keeps locked
+- ``launcher``     starts each claimed timer at its instant
+- ``firer``        one task a timer, from its instant to its outcome
+- ``callback``     one request, and how it can end
+- ``settler``      writes what became of each timer
 """

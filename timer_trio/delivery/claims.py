@@ -1,55 +1,32 @@
-"""Claims: due timers are asked for, and what the answer says of each is done."""
+"""Claims: what the answer to each says of its timers is done."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
-import structlog
 import trio
 
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.claim_asker import Batch, ClaimAsker
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.domain.arming import Armed
-from timer_trio.domain.errors import (
-    ContentionError,
-    ReplicaGoneError,
-    RowRefusedError,
-    RowsFailedError,
-)
+from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.settlement import judge, unreadable
-from timer_trio.domain.timer import Claim, ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.storage import ClaimReply, WorkStorage
-from timer_trio.storage.group_commit import repeat_until_answered
-from timer_trio.storage.halving import by_halves
-from timer_trio.telemetry.metrics import Metrics
 
 CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
 TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
-FAILED_PAUSE: Final = timedelta(seconds=30)
-"""Before a timer is claimed again that the database could not claim: somebody must mend its row."""
-
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """The timers of one claim, and the right under which they are asked for."""
-
-    replica: ReplicaId
-    claim: Claim
-    armed: Sequence[Armed]
-    until: datetime
 
 
 class Claims:
@@ -69,20 +46,15 @@ class Claims:
         heartbeat: Heartbeat,
         launcher: Launcher,
         firer: Firer,
-        metrics: Metrics,
-        reach_s: float,
-        random_bits: Callable[[int], int] = secrets.randbits,
+        asker: ClaimAsker,
     ) -> None:
         self._lifecycle = lifecycle
-        self._storage = storage
         self._clock = clock
         self._agenda = agenda
         self._heartbeat = heartbeat
         self._launcher = launcher
         self._firer = firer
-        self._metrics = metrics
-        self._reach = timedelta(seconds=reach_s)
-        self._random_bits = random_bits
+        self._asker = asker
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._locked = LockedTimers(
             storage=storage,
@@ -98,64 +70,22 @@ class Claims:
 
     async def claim(self, armed: Sequence[Armed]) -> None:
         """Claim timers, each of which holds a slot; from `draining` on, just free the slots."""
-        await self._claim(self._batch(armed))
+        await self._claim(self._asker.batch(armed))
 
-    def _batch(self, armed: Sequence[Armed]) -> _Batch:
-        return _Batch(
-            replica=self._heartbeat.replica,
-            claim=Claim(self._random_bits(63)),
-            armed=armed,
-            until=self._clock.now() + self._reach,
-        )
-
-    async def _claim(self, batch: _Batch) -> None:
+    async def _claim(self, batch: Batch) -> None:
         # Nothing is known of what was not asked for: it is due as it was.
         reply = ClaimReply(moved=[armed.timer for armed in batch.armed])
         try:
             async with self._at_once:
                 if not self._lifecycle.draining.is_set():
-                    reply = await repeat_until_answered(lambda: self._ask(batch))
+                    reply = await self._asker.ask(batch, self._waits)
         except ReplicaGoneError:
             self._heartbeat.lose(batch.replica)
         await self._take_reply(batch, reply)
 
-    async def _ask(self, batch: _Batch) -> ClaimReply:
-        try:
-            # As long as some rows are known to be locked, none is waited for.
-            return await self._ask_apart(batch, skip_locked=len(self._locked) > 0)
-        except ContentionError:
-            return await self._ask_apart(batch, skip_locked=True)
-
-    async def _ask_apart(self, batch: _Batch, *, skip_locked: bool) -> ClaimReply:
-        """Claim without those for which alone a claim fails: they are due again later."""
-        replies: list[ClaimReply] = []
-        later: list[DueTimer] = []
-
-        async def ask(armed: Sequence[Armed]) -> None:
-            replies.append(await self._ask_once(batch, armed, skip_locked=skip_locked))
-
-        def on_failed(armed: Armed, error: RowRefusedError | RowsFailedError) -> None:
-            log.error("claim_failed", timer_id=str(armed.timer.id), reason=str(error))
-            later.append(armed.timer._replace(due_at=self._clock.now() + FAILED_PAUSE))
-
-        await by_halves(batch.armed, ask, on_failed)
-        return _joined(*replies, ClaimReply(moved=later))
-
-    async def _ask_once(
-        self, batch: _Batch, armed: Sequence[Armed], *, skip_locked: bool
-    ) -> ClaimReply:
-        began = trio.current_time()
-        ids = [each.timer.id for each in armed]
-        reply = await self._storage.claim(
-            batch.replica,
-            batch.claim,
-            ids,
-            batch.until,
-            self._clock.now(),
-            skip_locked=skip_locked,
-        )
-        self._metrics.flushed("claim", len(ids), trio.current_time() - began)
-        return reply
+    def _waits(self) -> bool:
+        """Whether a locked row is waited for: not as long as some are known to be locked."""
+        return len(self._locked) == 0
 
     async def _claim_again(self, held: Sequence[LockedTimer]) -> None:
         """Fetch what a claim took whose answer was lost."""
@@ -163,9 +93,9 @@ class Claims:
             armed = [locked.armed for locked in held if locked.claim == claim]
             for each in armed:
                 self._agenda.slots.hold(each.timer.destination)
-            await self._claim(replace(self._batch(armed), claim=claim))
+            await self._claim(replace(self._asker.batch(armed), claim=claim))
 
-    async def _take_reply(self, batch: _Batch, reply: ClaimReply) -> None:
+    async def _take_reply(self, batch: Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
         now = self._clock.now()
         for taken, timer in enumerate(reply.claimed, start=1):
@@ -200,12 +130,3 @@ class Claims:
     def _release(self, destination: Destination) -> None:
         self._agenda.slots.release(destination, self._clock.now().timestamp())
         self._agenda.note_slot_freed(destination)
-
-
-def _joined(*replies: ClaimReply) -> ClaimReply:
-    return ClaimReply(
-        claimed=[timer for reply in replies for timer in reply.claimed],
-        moved=[timer for reply in replies for timer in reply.moved],
-        unreadable={key: words for reply in replies for key, words in reply.unreadable.items()},
-        locked=[timer_id for reply in replies for timer_id in reply.locked],
-    )

@@ -22,6 +22,7 @@ from timer_trio.cluster.releases import Releases
 from timer_trio.config import Settings
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.callback import Caller
+from timer_trio.delivery.claim_asker import ClaimAsker
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
@@ -133,9 +134,14 @@ class Replica:
             heartbeat=self._heartbeat,
             launcher=launcher,
             firer=firer,
-            metrics=metrics,
-            reach_s=settings.claim_reach_s,
-            random_bits=chance.bits,
+            asker=ClaimAsker(
+                storage=storage,
+                clock=clock,
+                heartbeat=self._heartbeat,
+                metrics=metrics,
+                reach_s=settings.claim_reach_s,
+                random_bits=chance.bits,
+            ),
         )
         self._claimer = Claimer(
             lifecycle=lifecycle,

@@ -1,0 +1,124 @@
+"""One claim asked of the database, until it is answered."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import Heartbeat
+from timer_trio.domain.arming import Armed
+from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId
+from timer_trio.storage import ClaimReply, WorkStorage
+from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.storage.halving import by_halves
+from timer_trio.telemetry.metrics import Metrics
+
+FAILED_PAUSE: Final = timedelta(seconds=30)
+"""Before a timer is claimed again that the database could not claim: somebody must mend its row."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The timers of one claim, and the right under which they are asked for."""
+
+    replica: ReplicaId
+    claim: Claim
+    armed: Sequence[Armed]
+    until: datetime
+
+
+class ClaimAsker:
+    """Asks for timers up to `reach_s` ahead, each time under a number of its own."""
+
+    def __init__(
+        self,
+        *,
+        storage: WorkStorage,
+        clock: Clock,
+        heartbeat: Heartbeat,
+        metrics: Metrics,
+        reach_s: float,
+        random_bits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._metrics = metrics
+        self._reach = timedelta(seconds=reach_s)
+        self._random_bits = random_bits
+
+    def batch(self, armed: Sequence[Armed]) -> Batch:
+        """Return a claim of these timers that has not been asked for yet."""
+        return Batch(
+            replica=self._heartbeat.replica,
+            claim=Claim(self._random_bits(63)),
+            armed=armed,
+            until=self._clock.now() + self._reach,
+        )
+
+    async def ask(self, batch: Batch, waits: Callable[[], bool]) -> ClaimReply:
+        """Claim until the database answers; what alone cannot be claimed is due again later.
+
+        `waits` says whether rows that somebody locks are waited for a moment; where that was in
+        vain they are not.
+
+        Raises:
+            ReplicaGoneError: the replica's row is gone; it holds no claim.
+        """
+        return await repeat_until_answered(lambda: self._ask(batch, waits=waits()))
+
+    async def _ask(self, batch: Batch, *, waits: bool) -> ClaimReply:
+        try:
+            return await self._ask_apart(batch, skip_locked=not waits)
+        except ContentionError:
+            return await self._ask_apart(batch, skip_locked=True)
+
+    async def _ask_apart(self, batch: Batch, *, skip_locked: bool) -> ClaimReply:
+        """Claim without those for which alone a claim fails."""
+        replies: list[ClaimReply] = []
+        later: list[DueTimer] = []
+
+        async def ask(armed: Sequence[Armed]) -> None:
+            replies.append(await self._ask_once(batch, armed, skip_locked=skip_locked))
+
+        def on_failed(armed: Armed, error: RowRefusedError | RowsFailedError) -> None:
+            log.error("claim_failed", timer_id=str(armed.timer.id), reason=str(error))
+            later.append(armed.timer._replace(due_at=self._clock.now() + FAILED_PAUSE))
+
+        await by_halves(batch.armed, ask, on_failed)
+        return _joined(*replies, ClaimReply(moved=later))
+
+    async def _ask_once(
+        self, batch: Batch, armed: Sequence[Armed], *, skip_locked: bool
+    ) -> ClaimReply:
+        began = trio.current_time()
+        ids = [each.timer.id for each in armed]
+        reply = await self._storage.claim(
+            batch.replica,
+            batch.claim,
+            ids,
+            batch.until,
+            self._clock.now(),
+            skip_locked=skip_locked,
+        )
+        self._metrics.flushed("claim", len(ids), trio.current_time() - began)
+        return reply
+
+
+def _joined(*replies: ClaimReply) -> ClaimReply:
+    return ClaimReply(
+        claimed=[timer for reply in replies for timer in reply.claimed],
+        moved=[timer for reply in replies for timer in reply.moved],
+        unreadable={key: words for reply in replies for key, words in reply.unreadable.items()},
+        locked=[timer_id for reply in replies for timer_id in reply.locked],
+    )
