@@ -224,10 +224,9 @@ def objecting(verb: str, state: str) -> str:
 @pytest.mark.parametrize("verb", ["create", "claim", "settle"])
 @pytest.mark.parametrize("state", ["P0001", "XX001", "42883", "0A000", "23514"])
 async def test_row_that_fails_alone_costs_no_other(
-    url: str, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, verb: str, state: str
+    url: str, owner: psycopg.Connection, verb: str, state: str
 ) -> None:
     owner.execute(objecting(verb, state).encode())
-    monkeypatch.setattr(intake, "CREATE_DEADLINE_S", 0.5)
     async with serving(url) as service:
         service.may_answer.set()
         answers: list[httpx.Response] = []
@@ -238,10 +237,14 @@ async def test_row_that_fails_alone_costs_no_other(
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(create, {"is": BAD if number in {0, 1, 9} else "good"})
-        created = [answer.json()["data"]["id"] for answer in answers if answer.status_code == 201]
-        assert len(created) == (17 if verb == "create" else 20)
+            # The bad ones are written again and again; where they are refused, as values, at once.
+            with trio.fail_after(PATIENCE_S):
+                while sum(answer.status_code == 201 for answer in answers) < 17:  # noqa: ASYNC110 - a probe
+                    await trio.sleep(0.02)
+            if verb == "create":
+                nursery.cancel_scope.cancel()
         completed = 0
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             while completed < 17:
                 await trio.sleep(0.05)
                 page = await service.client.get("/timers?status=completed")
