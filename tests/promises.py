@@ -1,4 +1,6 @@
-"""The promises that simulated and real replicas are held to alike: each names what broke it.
+"""The promises that simulated and real replicas are held to alike.
+
+Each names what broke it, or tells a figure.
 
 Timers go by the name that their violations are to call them by. What only one kind of test can see
 is checked beside that kind's own record: tests/simulation/checkers.py, tests/chaos/checks.py.
@@ -6,7 +8,8 @@ is checked beside that kind's own record: tests/simulation/checkers.py, tests/ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -99,3 +102,16 @@ def sent_as_told(
     for version in versions_sent:
         if version not in allowed:
             yield f"{name} was sent as version {version}, of {sorted(allowed)} that may be"
+
+
+def most_overtaken(due_s: Iterable[float]) -> int:
+    """Tell by how many younger ones the unluckiest of some timers was overtaken.
+
+    `due_s`: their instants, in the order in which they were sent.
+    """
+    came: list[float] = []
+    most = 0
+    for instant_s in due_s:
+        most = max(most, len(came) - bisect_right(came, instant_s))
+        insort(came, instant_s)
+    return most

@@ -5,7 +5,6 @@ What simulated replicas are held to as well is in tests/promises.py.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
@@ -205,12 +204,7 @@ def resumed_s(arrivals: Sequence[Arrival], gone_s: float, back_s: float) -> floa
 
 def most_overtaken(arrivals: Sequence[Arrival]) -> int:
     """Tell by how many younger ones the unluckiest of these timers was overtaken."""
-    came: list[float] = []
-    most = 0
-    for arrival in arrivals:
-        most = max(most, len(came) - bisect_right(came, arrival.scheduled_s))
-        insort(came, arrival.scheduled_s)
-    return most
+    return promises.most_overtaken(arrival.scheduled_s for arrival in arrivals)
 
 
 def overdue(
