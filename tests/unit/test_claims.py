@@ -170,6 +170,21 @@ async def test_claim_waits_for_a_database_that_is_away(parts: Parts) -> None:
     assert parts.agenda.slots.in_use == 1
 
 
+async def test_claim_is_not_asked_for_again_before_the_lease_is_held(parts: Parts) -> None:
+    timer = await parts.create(1)
+    parts.database.is_away = True
+    parts.nursery.start_soon(parts.claims.claim, arm(parts, timer))
+    await trio.sleep(1)
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    parts.database.is_away = False
+    asked = len(parts.database.asked)
+    await trio.sleep(FAR_S)
+    assert len(parts.database.asked) == asked
+    await parts.heartbeat.join(alone=False)
+    assert await sent(parts) == [timer.id]
+    assert len({asked.claim for asked in parts.database.asked}) == 1
+
+
 async def test_replica_that_was_swept_loses_its_lease_and_frees_all_slots(parts: Parts) -> None:
     timers = [await parts.create(1), await parts.create(1.5)]
     await parts.database.sweep(parts.heartbeat.replica, None, parts.clock.now())

@@ -159,6 +159,41 @@ def test_lease_is_held_again_once_the_database_is_back() -> None:
     beating(script)
 
 
+def test_lease_that_is_held_for_long_enough_is_not_waited_for() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        began_s = trio.current_time()
+        await running.heartbeat.wait_held(2.4)
+        assert trio.current_time() == began_s
+        await running.heartbeat.wait_held(2.6)
+        assert trio.current_time() == pytest.approx(1.0)
+
+    beating(script)
+
+
+def test_all_who_wait_for_the_lease_go_on_with_the_same_beat() -> None:
+    went_on_s: list[float] = []
+
+    async def wait(running: Running) -> None:
+        await running.heartbeat.wait_held(0.5)
+        went_on_s.append(trio.current_time())
+
+    async def script(running: Running) -> None:
+        await trio.sleep(0.5)
+        running.database.error = StorageUnavailableError
+        await trio.sleep(60)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(wait, running)
+            await trio.sleep(60)
+            assert not went_on_s
+            running.database.error = None
+        assert running.heartbeat.is_held
+        assert len(set(went_on_s)) == 1
+
+    beating(script)
+
+
 def test_database_counts_as_away_two_seconds_after_its_last_answer() -> None:
     async def script(running: Running) -> None:
         await trio.sleep(0.5)

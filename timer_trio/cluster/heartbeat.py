@@ -71,6 +71,7 @@ class Heartbeat:
         self._is_leaving = False
         self._confirmed_s = float("-inf")
         self._is_answered = False
+        self._next_confirmed = trio.Event()
         self.replica = ReplicaId(new_id())
         metrics.database_up.set_function(lambda: self.is_connected)
 
@@ -87,6 +88,11 @@ class Heartbeat:
     def holds(self, replica: ReplicaId) -> bool:
         """Whether claims made under this id may be acted upon; has no checkpoint."""
         return replica == self.replica and self.is_held
+
+    async def wait_held(self, for_s: float) -> None:
+        """Return once this replica may send for so long at least; all who wait go on together."""
+        while self._age_s() >= self._times.fence_s - for_s:
+            await self._next_confirmed.wait()
 
     def lose(self, replica: ReplicaId) -> None:
         """Hold the lease no longer: somebody has learned that the row of this id is gone."""
@@ -191,6 +197,8 @@ class Heartbeat:
     def _confirm(self, sent_s: float) -> None:
         was_held = self.is_held
         self._confirmed_s = sent_s
+        self._next_confirmed.set()
+        self._next_confirmed = trio.Event()
         if not self._is_answered:
             log.info("database_connected")
         self._is_answered = True

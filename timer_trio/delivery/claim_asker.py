@@ -23,6 +23,8 @@ from timer_trio.telemetry.metrics import Metrics
 
 FAILED_PAUSE: Final = timedelta(seconds=30)
 """Before a timer is claimed again that the database could not claim: somebody must mend its row."""
+SENT_WITHIN_S: Final = 0.5
+"""Left of the lease when a claim is asked for: ten times what its way to the last send takes."""
 
 log = structlog.get_logger()
 
@@ -67,7 +69,9 @@ class ClaimAsker:
         )
 
     async def ask(self, batch: Batch, waits: Callable[[], bool]) -> ClaimReply:
-        """Claim until the database answers; what alone cannot be claimed is due again later.
+        """Claim until the database answers, whenever this replica may send.
+
+        What alone cannot be claimed is due again later.
 
         `waits` says whether rows that somebody locks are waited for a moment; where that was in
         vain they are not.
@@ -78,6 +82,8 @@ class ClaimAsker:
         return await repeat_until_answered(lambda: self._ask(batch, waits=waits()))
 
     async def _ask(self, batch: Batch, *, waits: bool) -> ClaimReply:
+        # Without a lease all would be given back, and overtaken by what is claimed meanwhile.
+        await self._heartbeat.wait_held(SENT_WITHIN_S)
         try:
             return await self._ask_apart(batch, skip_locked=not waits)
         except ContentionError:
