@@ -127,6 +127,36 @@ def test_a_failing_step_leaves_no_trace_and_the_ones_before_it(
     assert all(state.applied_at for state in states if state.kind != "concurrent")
 
 
+def test_a_step_may_take_longer_than_a_role_has_for_statements(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    migrate(connection)
+    check = "DO $$ BEGIN ASSERT current_setting('statement_timeout') = '0'; END $$"
+    both = [*steps, Migration(9001, "long", check, check)]
+    connection.execute("SET statement_timeout = '10s'")
+    assert list(migrate(connection, both)) == both[-1:]
+    assert list(revert(connection, 1, both)) == both[-1:]
+    assert connection.execute("SHOW statement_timeout").fetchone() == ("10s",)
+
+
+def test_constraints_are_checked_by_one_look_at_the_table(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    (checking,) = (step for step in steps if step.name == "retries_checked")
+    migrate(connection, [step for step in steps if step.version < checking.version])
+    before = looks_at_timers(connection)
+    connection.execute(checking.up.encode())
+    assert looks_at_timers(connection) - before == 1
+
+
+def looks_at_timers(connection: Connection) -> int:
+    """How often the table has been read as a whole."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    query = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'timers'"
+    (looks,) = connection.execute(query).fetchone() or (0,)
+    return int(looks)
+
+
 def test_a_step_that_was_changed_afterwards_is_refused(
     connection: Connection, steps: Sequence[Migration]
 ) -> None:

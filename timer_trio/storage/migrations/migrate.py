@@ -247,14 +247,20 @@ def _locked(connection: Connection) -> Iterator[None]:
 
 
 def _take(connection: Connection, migration: Migration) -> None:
-    stop_builds(connection)
+    _begin(connection)
     with explained(migration):
         connection.execute(migration.up.encode(), prepare=False)
         record(connection, migration)
 
 
-def _take_back(connection: Connection, migration: Migration) -> None:
+def _begin(connection: Connection) -> None:
     stop_builds(connection)
+    # A role that works behind a pooler has some seconds, and a great table takes longer to read.
+    connection.execute("SET LOCAL statement_timeout = 0")
+
+
+def _take_back(connection: Connection, migration: Migration) -> None:
+    _begin(connection)
     with explained(migration):
         # Before its SQL: that of the first step drops this very table.
         forget(connection, migration)
