@@ -149,6 +149,17 @@ async def test_names_are_for_single_creates_alone(api: ApiUnderTest) -> None:
     assert (await api.client.get("/timers/by-key/%00")).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["%FF", "a%C3", "%ED%A0%80"])
+async def test_what_is_not_utf_8_is_no_name(api: ApiUnderTest, path: str) -> None:
+    # All that cannot be read would be one name.
+    for method, body in (("GET", None), ("PUT", WANTED), ("DELETE", None)):
+        answer = await api.client.request(method, f"/timers/by-key/{path}", json=body)
+        words = "key: is not UTF-8, percent-encoded"
+        assert (answer.status_code, answer.json()["message"]) == (400, words)
+    mark = await api.client.put("/timers/by-key/%EF%BF%BD", json=WANTED)
+    assert mark.status_code == 201
+
+
 async def test_what_is_moved_ahead_again_and_again_fires_once_at_the_end(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

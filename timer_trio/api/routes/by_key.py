@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import FieldError, InvalidRequestError
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.requests import read_name, read_spec, reading_members
@@ -68,11 +70,11 @@ class _ByKey:
 
     async def get_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_timer(await self._names.get(read_name(key)))
+        return whole_timer(await self._names.get(_name_of(key)))
 
     async def put_by_key(self, key: str) -> Response:
         arrived_at = self._clock.now()
-        name = read_name(key)
+        name = _name_of(key)
         members = await self._slices.finish(reading_members(await json_body(), self._rules))
         spec = read_spec(members, arrived_at, self._rules)
         timer, is_new = await self._names.create(name, spec, arrived_at, OnConflict.REPLACE)
@@ -80,8 +82,21 @@ class _ByKey:
 
     async def cancel_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)
-        timer = await self._names.cancel(read_name(key))
+        timer = await self._names.cancel(_name_of(key))
         return success({"id": str(timer.id), "status": timer.status})
+
+
+def _name_of(key: str) -> str:
+    """Read the name in the path; `key` has a mark in place of what is not UTF-8.
+
+    Raises:
+        InvalidRequestError: no timer can have it.
+    """
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError(FieldError("key", "is not UTF-8, percent-encoded")) from None
+    return read_name(key)
 
 
 _GET: Final = Operation(
