@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from codecs import getincrementaldecoder
 from datetime import datetime
 
 from timer_trio.domain.answer import KeptAnswer
@@ -93,7 +94,7 @@ def id_or_none(timer_id: TimerId | None) -> str | None:
 
 
 def _answer_data(answer: KeptAnswer) -> Json:
-    body, encoding = _readable(answer.body)
+    body, encoding = _readable(answer.body, is_cut=answer.is_truncated)
     return {
         "headers": [*answer.headers],
         "body": body,
@@ -102,9 +103,12 @@ def _answer_data(answer: KeptAnswer) -> Json:
     }
 
 
-def _readable(body: bytes) -> tuple[str, str]:
-    """Return a body as text, and how it is encoded: as base64 where it is no UTF-8."""
+def _readable(body: bytes, *, is_cut: bool) -> tuple[str, str]:
+    """Return a body as text, and how it is encoded: as base64 where it is no UTF-8.
+
+    Of one that is cut off amid a character that character is left out.
+    """
     try:
-        return body.decode("utf-8"), "utf-8"
+        return getincrementaldecoder("utf-8")().decode(body, final=not is_cut), "utf-8"
     except UnicodeDecodeError:
         return base64.b64encode(body).decode("ascii"), "base64"

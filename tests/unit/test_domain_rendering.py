@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.rendering import attempt_data
+
+ENDED_AT = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def body_of(body: bytes, *, is_truncated: bool) -> tuple[str, str]:
+    answer = KeptAnswer(headers=(), body=body, is_truncated=is_truncated)
+    record = AttemptRecord(
+        attempt=1, started_at=None, ended_at=ENDED_AT, outcome="rejected", answer=answer
+    )
+    response: Any = attempt_data(record)["response"]
+    return response["body"], response["body_encoding"]
+
+
+@pytest.mark.parametrize("end", ["\u00fc", "\u20ac", "\U0001f600"])
+def test_text_that_is_cut_off_amid_a_character_is_text(end: str) -> None:
+    encoded = end.encode()
+    for length in range(1, len(encoded)):
+        cut = b"Gr" + encoded[:length]
+        assert body_of(cut, is_truncated=True) == ("Gr", "utf-8")
+        assert body_of(cut, is_truncated=False)[1] == "base64"
+    assert body_of(b"Gr" + encoded, is_truncated=True) == (f"Gr{end}", "utf-8")
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"a\xc3(", b"\xed\xa0\x80b", b"\xc3\xa4\xff"])
+def test_what_is_no_text_stays_none_if_it_is_cut_off(body: bytes) -> None:
+    assert body_of(body, is_truncated=True)[1] == "base64"
