@@ -527,7 +527,7 @@ _BULKS: Final[tuple[tuple[Mapping[str, Any], str], ...]] = (
         for rate in (0, 0.09, -1, 10_001, "5", True, [5], 1e300)
     ),
     *(({"limit": limit}, "limit") for limit in _LIMITS),
-    *(({"dry_run": value}, "dry_run") for value in _FLAGS),
+    *(({"dry_run": value}, "dry_run: must be true or false") for value in _FLAGS),
     *(
         ({"as_of": at}, "as_of")
         for at in (None, 0, "now", "2030-01-01T00:00:00", "9999-01-01T00:00:00Z")

@@ -17,8 +17,10 @@ from tests.api_under_test import API_KEY, ApiUnderTest, served_api
 from tests.command import run_command
 from tests.one_answer import one_answer
 from timer_trio.cli.timer_output import print_list
+from timer_trio.cli.timers import list_command
 from timer_trio.domain.errors import CreateUnknownError
-from timer_trio.domain.timer import Status, TimerId
+from timer_trio.domain.query import TimerFilter
+from timer_trio.domain.timer import Destination, Status, TimerId
 
 TIMER_ID = "019bd3c0-0000-7000-8000-000000000000"
 NOWHERE = "http://127.0.0.1:1"
@@ -52,6 +54,12 @@ async def failed(api: ApiUnderTest, last_error: str, **fields: object) -> str:
     await api.begin(timer_id)
     await api.end(timer_id, Status.FAILED, last_error)
     return timer_id
+
+
+def test_help_names_each_filter_that_needs_a_bound() -> None:
+    asked = TimerFilter(destination=Destination("x"), last_error="x", http_status=500, key="x")
+    words = list_command.help or ""
+    assert [name for name in asked.unindexed if f"--{name.replace('_', '-')}" not in words] == []
 
 
 async def test_timer_is_created_shown_and_canceled(tmp_path: Path) -> None:

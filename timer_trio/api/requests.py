@@ -268,6 +268,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "too_long": "must have at most {max_length} elements",
     "int_type": "must be a whole number, written without a decimal point",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "finite_number": "must be a finite number",
     "enum": "must be {expected}",
     "string_too_short": "must not be empty",

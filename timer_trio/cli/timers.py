@@ -58,9 +58,9 @@ def timers_command(context: click.Context, url: str | None) -> None:
 def list_command(url: str | None, /, *, limit: int, as_json: bool, **asked: Any) -> None:
     """List timers of which all that is asked for holds, the newest first.
 
-    WHEN is an RFC 3339 timestamp, or how long ago: 45s, 90m, 12h, 7d. --destination, --last-error
-    and the end of what neither failed nor was canceled need --created-after, --execute-after or,
-    with --status failed or canceled, --ended-after beside them.
+    WHEN is an RFC 3339 timestamp, or how long ago: 45s, 90m, 12h, 7d. --destination, --last-error,
+    --http-status, --key and the end of what neither failed nor was canceled need --created-after,
+    --execute-after or, with --status failed or canceled, --ended-after beside them.
     """
     parameters = parameters_of(asked)
     with asking(url) as api:

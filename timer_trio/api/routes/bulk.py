@@ -67,7 +67,7 @@ matches and has a status that the action cannot be done to, or was locked by som
 
 It runs as long as its client listens; what is done stays. Who has lost the connection, or reads a \
 last line whose code is not 0, sends the same again with the `as_of` of the first line: it goes on \
-where the first one ended, and counts what was left. A rate begins anew then.""",
+where the first one ended, and counts what was left. A rate and a limit begin anew then.""",
     success=Success(words="Progress, and at last the envelope.", media=NDJSON),
     refusals=(*ON_STORED, *ON_BODY),
 )
