@@ -10,7 +10,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import backlog, bulk, burst, idle, intake, memory, scaling, slow, soak, steady, wake
+from benchmarks import (
+    attempts,
+    backlog,
+    bulk,
+    burst,
+    idle,
+    intake,
+    memory,
+    scaling,
+    slow,
+    soak,
+    steady,
+    upgrade,
+    wake,
+)
 from benchmarks.machine import monotonic
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
@@ -39,6 +53,8 @@ ALL: Final[Mapping[str, Measure]] = {
     **FULL,
     backlog.MANY_NAME: backlog.measure_many,
     soak.LONG_NAME: soak.measure_long,
+    attempts.NAME: attempts.measure,
+    upgrade.NAME: upgrade.measure,
 }
 
 

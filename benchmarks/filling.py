@@ -54,15 +54,20 @@ def add(database_url: str, count: int, metadata: str) -> None:
         connection.execute(_INSERT.format(count=count, metadata=metadata))
 
 
+def fill_database(connection: Connection, count: int) -> None:
+    """Write so many pending timers, none due within a month, into a table without any."""
+    connection.execute("SET synchronous_commit = off")
+    connection.execute("SET maintenance_work_mem = '1GB'")
+    with _without_indexes(connection):
+        for start in range(0, count, CHUNK):
+            connection.execute(_INSERT.format(count=min(CHUNK, count - start), metadata=None))
+    connection.execute("VACUUM (ANALYZE) timers")
+    connection.execute("CHECKPOINT")
+
+
 def _fill(database_url: str, count: int) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("SET synchronous_commit = off")
-        connection.execute("SET maintenance_work_mem = '1GB'")
-        with _without_indexes(connection):
-            for start in range(0, count, CHUNK):
-                connection.execute(_INSERT.format(count=min(CHUNK, count - start), metadata=None))
-        connection.execute("VACUUM (ANALYZE) timers")
-        connection.execute("CHECKPOINT")
+        fill_database(connection, count)
 
 
 @contextmanager
