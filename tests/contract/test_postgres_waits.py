@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -146,6 +146,72 @@ async def update(storage: Storage, timer_id: TimerId) -> None:
 
 async def cancel(storage: Storage, timer_id: TimerId) -> None:
     await storage.cancel(timer_id, SOON)
+
+
+RETRIES = """
+    UPDATE timers SET
+        status = 'retrying', due_at = %(later)s, next_attempt_at = %(later)s, claim = -claim,
+        claimed_by = NULL, settled_attempts = attempt
+    WHERE id = %(id)s
+"""
+GIVES_BACK = """
+    UPDATE timers SET
+        status = 'pending', due_at = %(later)s, claim = -claim, claimed_by = NULL, attempt = 0
+    WHERE id = %(id)s
+"""
+FAILS = """
+    UPDATE timers SET status = 'failed', claimed_by = NULL, settled_attempts = attempt
+    WHERE id = %(id)s
+"""
+REDRIVES = """
+    UPDATE timers SET status = 'pending', due_at = %(later)s, claim = -claim WHERE id = %(id)s
+"""
+
+
+async def move(storage: Storage, timer_id: TimerId) -> None:
+    await storage.update(timer_id, {"execute_at": LATER}, SOON)
+
+
+async def redrive(storage: Storage, timer_id: TimerId) -> None:
+    await storage.redrive(timer_id, LATER, SOON, None)
+
+
+@pytest.mark.parametrize(
+    ("settlements", "statement", "verb"),
+    [
+        *(
+            ((), change, verb)
+            for change in (RETRIES, GIVES_BACK)
+            for verb in (update, move, cancel)
+        ),
+        *(((FAILS,), REDRIVES, verb) for verb in (update, move, cancel)),
+        ((), FAILS, redrive),
+    ],
+)
+async def test_what_the_row_was_before_the_wait_is_no_hindrance(
+    postgres: PostgresStorage,
+    other: Connection,
+    observer: Connection,
+    settlements: Sequence[str],
+    statement: str,
+    verb: Callable[[Storage, TimerId], Awaitable[None]],
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+    await claimed(postgres, timer_id)
+    for each in settlements:
+        begin(other, each, timer_id)
+        other.commit()
+    begin(other, statement, timer_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(verb, postgres, timer_id)
+        await waiting(observer)
+        other.commit()
+    timer = await postgres.get(timer_id)
+    retries = statement is RETRIES
+    status = Status.RETRYING if retries else Status.PENDING
+    assert timer.status is (Status.CANCELED if verb is cancel else status)
+    assert timer.next_attempt_at == (LATER if retries and verb is not cancel else None)
 
 
 @pytest.mark.parametrize("change", [update, cancel])

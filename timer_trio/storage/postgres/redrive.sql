@@ -54,7 +54,9 @@ redriven AS (
         next_attempt_at = NULL,
         first_due_at = NULL,
         settled_attempts = t.attempt,
-        claim = -abs(t.claim)
+        claim = -abs(t.claim),
+        -- Nobody holds it; but constraints are first checked on the row as it was before we had to wait.
+        claimed_by = NULL
     FROM asked
     WHERE
         t.shard = asked.shard

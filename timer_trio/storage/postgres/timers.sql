@@ -32,8 +32,10 @@ WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 -- Changes a timer that waits, and says what its status was when we had it locked. What `change` does
 -- not name stays as it is. A result has no results of its own: it stays as it is, and nothing of it is
 -- answered but its status.
+-- If we have waited for the lock, constraints are first checked on the row as it was before: so all that
+-- they look at comes from the row that we have locked.
 WITH asked AS (
-    SELECT shard, id, status, parent_id IS NOT NULL AS is_result
+    SELECT shard, id, status, due_at, claim, claimed_by, parent_id IS NOT NULL AS is_result
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
     FOR NO KEY UPDATE
@@ -43,13 +45,17 @@ changed AS (
     SET
         (due_at, next_attempt_at, destination, {spec}) = (
             SELECT
-                coalesce(%(moved_to)s::timestamptz, t.due_at),
+                coalesce(%(moved_to)s::timestamptz, asked.due_at),
                 CASE
-                    WHEN t.status = 'retrying' THEN coalesce(%(moved_to)s::timestamptz, t.due_at)
+                    WHEN asked.status = 'retrying'
+                        THEN coalesce(%(moved_to)s::timestamptz, asked.due_at)
                 END,
                 destination, {spec}
             FROM json_populate_record(t, %(change)s::json)
         ),
+        status = asked.status,
+        claim = asked.claim,
+        claimed_by = asked.claimed_by,
         updated_at = %(now)s,
         requested_at = %(now)s
     FROM asked
@@ -65,7 +71,8 @@ SELECT asked.status AS status_before, changed.*
 FROM asked LEFT JOIN changed ON true;
 
 -- name: cancel
--- Cancels a timer that waits, and says what its status was when we had it locked.
+-- Cancels a timer that waits, and says what its status was when we had it locked. Nobody holds it then;
+-- that is said because constraints are first checked on the row as it was before we waited for the lock.
 WITH asked AS (
     SELECT shard, id, status, created_at, execute_at, callback_url, executed_at, parent_id
     FROM timers
@@ -74,7 +81,7 @@ WITH asked AS (
 ),
 canceled AS (
     UPDATE timers AS t
-    SET status = 'canceled', due_at = NULL, updated_at = %(now)s
+    SET status = 'canceled', due_at = NULL, claimed_by = NULL, updated_at = %(now)s
     FROM asked
     WHERE t.shard = asked.shard AND t.id = asked.id AND asked.status IN ('pending', 'retrying')
 )
