@@ -450,3 +450,29 @@ async def test_a_connection_cut_while_it_waits_is_an_unknown_outcome(
         )
     other.rollback()
     assert len((await ask(postgres, [timer_id], claim=SECOND)).claimed) == 1
+
+
+OWN_CLAIM = """
+    UPDATE timers SET
+        status = 'executing', due_at = NULL, claim = %(claim)s, claimed_by = %(alice)s, attempt = 1
+    WHERE id = %(id)s
+"""
+
+
+async def test_a_claim_that_waits_for_its_own_first_copy_finds_what_that_took(
+    postgres: PostgresStorage, other: Connection, observer: Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    timer_id = await created(postgres)
+    replies: list[ClaimReply] = []
+
+    async def claim() -> None:
+        replies.append(await ask(postgres, [timer_id]))
+
+    other.execute(OWN_CLAIM, {"id": timer_id, "alice": ALICE, "claim": FIRST})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(claim)
+        await waiting(observer)
+        other.commit()
+    (timer,) = replies[0].claimed
+    assert timer.attempt == 1

@@ -35,6 +35,8 @@ CROSS JOIN LATERAL (
 -- The replica's row is locked first, so that a sweep either waits for us and then sees what we took,
 -- or makes us take nothing. What this claim has given back it never takes again: that would be a
 -- statement that comes late, whose answer nobody waits for.
+-- What is ours has an attempt; but if we have waited for the row, constraints are first checked on it as
+-- it was before.
 -- What the row said before is for results alone, and NULL where nobody asks for any.
 WITH me AS (
     SELECT id FROM replicas WHERE id = %(replica)s FOR KEY SHARE
@@ -56,7 +58,7 @@ taken AS (
         due_at = NULL,
         claim = %(claim)s,
         claimed_by = %(replica)s,
-        attempt = CASE WHEN asked.is_ours THEN t.attempt ELSE t.attempt + 1 END,
+        attempt = CASE WHEN asked.is_ours THEN greatest(t.attempt, 1) ELSE t.attempt + 1 END,
         updated_at = CASE WHEN asked.is_ours THEN t.updated_at ELSE %(now)s END
     FROM asked
     WHERE
