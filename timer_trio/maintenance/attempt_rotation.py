@@ -10,8 +10,8 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import AttemptStorage
-from timer_trio.storage.postgres.retention import PAGE_ROWS, pause_s
 
 INTERVAL_S: Final = 3600.0
 """Days are made two ahead: some of these passes may fail."""
@@ -45,7 +45,7 @@ class AttemptRotation:
         now = self._clock.now()
         try:
             rotated = await self._storage.rotate_attempts(now, now - self._keep)
-            pruned = await self._prune()
+            pruned = await delete_in_pages(self._prune)
         except (StorageUnavailableError, ContentionError) as error:
             log.debug("rotation_failed", reason=str(error))
             return False
@@ -59,12 +59,5 @@ class AttemptRotation:
             )
         return rotated.put_off is None
 
-    async def _prune(self) -> int:
-        count = 0
-        while True:
-            began_s = trio.current_time()
-            pruned = await self._storage.prune_attempts(self._clock.now() - self._keep, PAGE_ROWS)
-            count += pruned
-            if pruned < PAGE_ROWS:
-                return count
-            await trio.sleep(pause_s(trio.current_time() - began_s))
+    async def _prune(self, limit: int) -> int:
+        return await self._storage.prune_attempts(self._clock.now() - self._keep, limit)

@@ -11,6 +11,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.query import Position
+from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import RetentionStorage
 from timer_trio.storage.postgres.retention import PAGE_ROWS, pause_s
 from timer_trio.telemetry.metrics import Metrics
@@ -53,7 +54,7 @@ class Retention:
         self._timers = self._keys = 0
         cut_short = None
         try:
-            await self._prune_keys()
+            await delete_in_pages(self._prune_keys)
             if self._keep is not None:
                 await self._prune(self._clock.now() - self._keep)
         except (StorageUnavailableError, ContentionError) as error:
@@ -68,14 +69,10 @@ class Retention:
             duration_ms=round((trio.current_time() - began) * 1000, 1),
         )
 
-    async def _prune_keys(self) -> None:
-        while True:
-            began = trio.current_time()
-            count = await self._storage.prune_keys(self._clock.now(), PAGE_ROWS)
-            self._keys += count
-            if count < PAGE_ROWS:
-                return
-            await trio.sleep(pause_s(trio.current_time() - began))
+    async def _prune_keys(self, limit: int) -> int:
+        count = await self._storage.prune_keys(self._clock.now(), limit)
+        self._keys += count  # page by page: what cuts a pass short leaves it told
+        return count
 
     async def _prune(self, cutoff: datetime) -> None:
         after: Position | None = None
