@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
+from timer_trio.domain.errors import CreatesUnknownError
 from timer_trio.domain.timer import NewTimer, TimerId
 from timer_trio.intake.intake import Intake
+from timer_trio.storage.halving import by_halves
 
 
 class LineError(NamedTuple):
@@ -65,31 +66,36 @@ class ImportWriter:
         """
         errors = [each for each in chunk.read if isinstance(each, LineError)]
         timers = [each for each in chunk.read if isinstance(each, LineTimer)]
-        self.unknown = await self._write_part(timers, errors)
+        self.unknown = await self._write_all(timers, errors)
         through_line = self.unknown.first_line - 1 if self.unknown else chunk.last_line
         self._refuse([error for error in errors if error.line <= through_line])
         self.through_line = through_line
 
-    async def _write_part(
-        self, part: Sequence[LineTimer], errors: list[LineError]
+    async def _write_all(
+        self, timers: Sequence[LineTimer], errors: list[LineError]
     ) -> UnknownLines | None:
-        """Write timers, and find those that the database refuses by halving."""
-        if not part:
-            return None
+        """Write timers, and find those that the database refuses."""
+
+        def on_refused(each: LineTimer, _error: Exception) -> None:
+            errors.append(LineError(each.line, "", self._refusal))
+
         try:
-            await self._intake.create_all([each.timer for each in part])
-        except CreatesUnknownError:
-            return UnknownLines(part[0].line, part[-1].line, part[0].timer.id)
-        except RowRefusedError:
-            if len(part) == 1:
-                errors.append(LineError(part[0].line, "", self._refusal))
-                return None
-            middle = len(part) // 2
-            before = await self._write_part(part[:middle], errors)
-            return before or await self._write_part(part[middle:], errors)
-        self.imported += len(part)
+            await by_halves(timers, self._write_some, on_refused)
+        except CreatesUnknownError as error:
+            return _unknown_lines(timers, error.timer_ids)
         return None
+
+    async def _write_some(self, timers: Sequence[LineTimer]) -> None:
+        if timers:
+            await self._intake.create_all([each.timer for each in timers])
+            self.imported += len(timers)
 
     def _refuse(self, errors: list[LineError]) -> None:
         self.refused += len(errors)
         self.errors += sorted(errors)[: self._most_errors - len(self.errors)]
+
+
+def _unknown_lines(timers: Sequence[LineTimer], timer_ids: Sequence[TimerId]) -> UnknownLines:
+    unknown = set(timer_ids)
+    lines = [each.line for each in timers if each.timer.id in unknown]
+    return UnknownLines(lines[0], lines[-1], timer_ids[0])
