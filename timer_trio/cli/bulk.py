@@ -20,6 +20,7 @@ from timer_trio.cli.service import (
     NO_TIMER_SERVICE,
     REQUEST_ERRORS,
     Service,
+    last_line,
     named_service,
     reason_of,
     url_option,
@@ -209,12 +210,8 @@ def _counts(answer: httpx.Response, service: Service, following: _Following) -> 
     if answer.status_code != httpx.codes.OK:
         answer.read()
         raise BulkFailedError(service.refused(answer))
-    last = ""
-    for line in answer.iter_lines():
-        following.take(line)
-        last = line or last
     try:
-        result = _RESULT.validate_json(last)
+        result = _RESULT.validate_json(last_line(answer, following.take))
     except ValidationError:
         words = f"what answered 200 did nothing: {NO_TIMER_SERVICE}"
         if following.as_of:

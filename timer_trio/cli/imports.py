@@ -25,6 +25,7 @@ from timer_trio.cli.service import (
     REQUEST_ERRORS,
     Service,
     is_of_a_proxy,
+    last_line,
     named_service,
     reason_of,
     url_option,
@@ -248,12 +249,8 @@ def _result(answer: httpx.Response, sending: _Sending, service: Service) -> _Res
             words += f"; {sending.words()}"
         raise ImportFailedError(words)
     sending.is_known = answer.headers.get("Content-Type") == "application/x-ndjson"
-    last = ""
-    for line in answer.iter_lines():
-        sending.take_progress(line)
-        last = line or last
     try:
-        result = _RESULT.validate_json(last)
+        result = _RESULT.validate_json(last_line(answer, sending.take_progress))
     except ValidationError:
         words = f"what answered 200 did not import: {NO_TIMER_SERVICE}"
         if sending.is_known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -133,6 +133,18 @@ def named_service(url: str | None) -> Service:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     key = settings.api_key or read_api_key(settings.data_dir)
     return Service(url or _url(settings), key.get_secret_value())
+
+
+def last_line(answer: httpx.Response, on_line: Callable[[str], None]) -> str:
+    """Read an answer that streams, and return its last line that is not blank; "": there is none.
+
+    `on_line` gets each line as it comes.
+    """
+    last = ""
+    for line in answer.iter_lines():
+        on_line(line)
+        last = line or last
+    return last
 
 
 def reason_of(error: Exception) -> str:
