@@ -18,6 +18,7 @@ from tests.contract.timers import (
     failed,
     given_back,
     new_timer,
+    took_name,
 )
 from timer_trio.domain.errors import ContentionError, RowRefusedError
 from timer_trio.domain.keys import NameHolder
@@ -31,7 +32,7 @@ def named(key: str = "cart") -> NewTimer:
 
 async def taken(storage: Storage, key: str = "cart") -> TimerId:
     timer = named(key)
-    assert await storage.create_named(timer, None, NOW)
+    assert await took_name(storage, timer, None, NOW)
     return timer.id
 
 
@@ -54,11 +55,11 @@ async def test_a_free_name_is_taken_and_read_back(storage: Storage) -> None:
 async def test_a_live_timer_keeps_its_name(storage: Storage) -> None:
     timer_id = await taken(storage)
     for before in (None, timer_id, new_timer().id):
-        assert not await storage.create_named(named(), before, SOON)
+        assert not await took_name(storage, named(), before, SOON)
     await claimed(storage, timer_id)
-    assert not await storage.create_named(named(), timer_id, SOON)
+    assert not await took_name(storage, named(), timer_id, SOON)
     await storage.settle([given_back(timer_id)], SOON)
-    assert not await storage.create_named(named(), timer_id, SOON)
+    assert not await took_name(storage, named(), timer_id, SOON)
     assert await due(storage) == [timer_id]
 
 
@@ -72,28 +73,28 @@ async def test_the_name_of_one_that_ended_is_taken_over(storage: Storage, end: s
         await storage.settle([(completed if end == "completed" else failed)(timer_id)], SOON)
     assert await holder(storage) == timer_id
     second, third = named(), named()
-    assert not await storage.create_named(second, None, SOON)
-    assert await storage.create_named(second, timer_id, SOON)
-    assert not await storage.create_named(third, timer_id, SOON)
+    assert not await took_name(storage, second, None, SOON)
+    assert await took_name(storage, second, timer_id, SOON)
+    assert not await took_name(storage, third, timer_id, SOON)
     assert await holder(storage) == second.id
     assert await due(storage) == [second.id]
 
 
 async def test_the_same_call_again_has_the_same_answer(storage: Storage) -> None:
     first, second = named(), named()
-    assert await storage.create_named(first, None, NOW)
-    assert await storage.create_named(first, None, SOON)
+    assert await took_name(storage, first, None, NOW)
+    assert await took_name(storage, first, None, SOON)
     await storage.cancel(first.id, SOON)
-    assert await storage.create_named(first, None, SOON)
-    assert await storage.create_named(second, first.id, SOON)
-    assert await storage.create_named(first, None, SOON)
+    assert await took_name(storage, first, None, SOON)
+    assert await took_name(storage, second, first.id, SOON)
+    assert await took_name(storage, first, None, SOON)
     assert await due(storage) == [second.id]
 
 
 async def test_what_is_refused_takes_no_name(storage: Storage) -> None:
     bad = replace(new_timer(metadata={"a": "\0"}), key="cart")
     with pytest.raises(RowRefusedError):
-        await storage.create_named(bad, None, NOW)
+        await took_name(storage, bad, None, NOW)
     assert await storage.name_holder("cart") is None
 
 
@@ -102,7 +103,7 @@ async def test_a_name_goes_with_the_timer_that_is_pruned(storage: Storage) -> No
     await storage.cancel(old, NOW)
     await storage.cancel(again, NOW)
     live = named()
-    assert await storage.create_named(live, again, NOW)
+    assert await took_name(storage, live, again, NOW)
     assert (await storage.prune(LATER, None, 10)).count == 2
     assert await holder(storage, "a") is None
     assert await holder(storage, "b") == kept
@@ -120,7 +121,7 @@ async def test_a_name_whose_timer_is_gone_is_taken_over(storage: Storage) -> Non
             lambda connection: connection.execute("DELETE FROM timers")
         )
     assert await storage.name_holder("cart") == NameHolder(timer_id, None)
-    assert await storage.create_named(named(), timer_id, NOW)
+    assert await took_name(storage, named(), timer_id, NOW)
 
 
 async def test_of_many_at_once_one_gets_a_name(storage: Storage) -> None:
@@ -132,7 +133,7 @@ async def test_of_many_at_once_one_gets_a_name(storage: Storage) -> None:
     async def take(timer: NewTimer) -> None:
         while True:
             try:
-                if await storage.create_named(timer, first, NOW):
+                if await took_name(storage, timer, first, NOW):
                     won.append(timer.id)
             except ContentionError:
                 continue

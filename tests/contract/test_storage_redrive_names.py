@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tests.contract.timers import LATER, NOW, SOON, new_timer
+from tests.contract.timers import LATER, NOW, SOON, new_timer, took_name
 from timer_trio.domain.bulk import Bulk, BulkAction, BulkPage
 from timer_trio.domain.query import TimerFilter
 from timer_trio.domain.timer import NewTimer, Status, TimerId
@@ -21,7 +21,7 @@ def named(shard: int = 0) -> NewTimer:
 async def ended(storage: Storage, before: TimerId | None = None) -> TimerId:
     """Write a timer under the name, and cancel it."""
     timer = named()
-    assert await storage.create_named(timer, before, NOW)
+    assert await took_name(storage, timer, before, NOW)
     await storage.cancel(timer.id, SOON)
     return timer.id
 
@@ -56,7 +56,7 @@ async def test_a_name_is_taken_back_from_one_that_has_ended(storage: Storage) ->
 async def test_a_live_timer_keeps_its_name(storage: Storage) -> None:
     first = await ended(storage)
     live = named()
-    assert await storage.create_named(live, first, NOW)
+    assert await took_name(storage, live, first, NOW)
     assert await storage.redrive(first, LATER, LATER, live.id) is None
     assert (await storage.get(first)).status is Status.CANCELED
     assert await holder(storage) == live.id

@@ -114,6 +114,14 @@ async def created(storage: Storage, **changes: Unpack[SpecChange]) -> TimerId:
     return timer.id
 
 
+async def took_name(
+    storage: Storage, timer: NewTimer, before: TimerId | None, now: datetime
+) -> bool:
+    """Write a new timer under its name, which `before` is known to have had."""
+    known = {} if before is None or timer.key is None else {timer.key: before}
+    return await storage.create_named([timer], known, now)
+
+
 async def claimed(
     storage: Storage, timer_id: TimerId, replica: ReplicaId = ALICE, claim: Claim = FIRST
 ) -> ClaimedTimer:

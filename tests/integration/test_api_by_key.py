@@ -131,16 +131,14 @@ async def test_a_bad_key_is_refused_in_words(
     assert (answer.status_code, answer.json()["message"]) == (400, words)
 
 
-async def test_names_are_for_single_creates_alone(api: ApiUnderTest) -> None:
+async def test_names_are_for_new_timers_alone(api: ApiUnderTest) -> None:
     wanted = {**WANTED, "on_conflict": "keep"}
     answer = await api.client.post("/timers", json=wanted)
     assert answer.json()["message"].startswith("on_conflict: needs a key")
     wanted = {**WANTED, "key": "cart"}
-    batch = await api.client.post("/timers/batch", json={"timers": [wanted]})
-    assert batch.json()["message"] == "timers[0].key: is for POST /timers alone"
     timer = await api.create()
     update = await api.client.put(f"/timers/{timer['id']}", json={"key": "cart"})
-    assert update.json()["message"] == "key: is for POST /timers alone"
+    assert update.json()["message"] == ("key: is for new timers: POST /timers, batches and imports")
     headers = {"Idempotency-Key": "k"}
     both = await api.client.post("/timers", json=wanted, headers=headers)
     assert both.json()["message"].startswith("key: cannot stand beside an Idempotency-Key")

@@ -104,6 +104,21 @@ async def test_of_many_puts_at_once_one_creates_and_all_others_replace(
         assert await replicas.total() == 1
 
 
+async def test_of_many_batches_at_once_that_share_a_name_one_is_written(
+    clean_database_url: str,
+) -> None:
+    keys = (("a", "cart"), ("cart", "b"), ("c", "d", "cart"))
+    bodies = [{"timers": [{**WANTED, "key": key} for key in some] + [WANTED]} for some in keys]
+    async with fleet(clean_database_url) as replicas:
+        answers = await replicas.post_many("/timers/batch", bodies, keyed=False)
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
+        (won,) = [answer for answer in answers if answer.status_code == 201]
+        ids = {timer["id"] for timer in won.json()["data"]["timers"]}
+        told = {a.json()["data"]["id"] for a in answers if a is not won}
+        assert told <= ids
+        assert await replicas.total() == len(ids)
+
+
 async def test_of_many_creates_at_once_one_gets_the_name(clean_database_url: str) -> None:
     async with fleet(clean_database_url) as replicas:
         answers = await replicas.post_many("/timers", [{**WANTED, "key": "cart"}], keyed=False)

@@ -39,6 +39,7 @@ class ForwardingStorage(ABC):
     create_keyed = _forwarded(Storage.create_keyed)
     first_answer = _forwarded(Storage.first_answer)
     name_holder = _forwarded(Storage.name_holder)
+    held_names = _forwarded(Storage.held_names)
     create_named = _forwarded(Storage.create_named)
     get = _forwarded(Storage.get)
     list = _forwarded(Storage.list)

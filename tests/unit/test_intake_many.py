@@ -1,7 +1,8 @@
 # ruff: noqa: ARG001 - pytest-trio finds the clock of a test among its arguments
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -18,10 +19,11 @@ from timer_trio.domain.errors import (
     RowRefusedError,
     StorageUnavailableError,
 )
-from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate
 from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import DueTimer, NewTimer
+from timer_trio.domain.timer import DueTimer, NewTimer, Status, TimerId
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
+from timer_trio.intake.names import Names
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -42,6 +44,13 @@ class TroubledStorage(MemoryStorage):
         with trio.CancelScope(shield=True):  # as in a thread
             await trio.sleep(self.commit_takes_s)
         self._trouble()
+
+    async def create_named(
+        self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
+    ) -> bool:
+        is_there = await super().create_named(timers, before, now)
+        self._trouble()
+        return is_there
 
     async def create_keyed(
         self, creates: Sequence[KeyedCreate], now: datetime
@@ -69,6 +78,7 @@ class IntakeUnderTest:
             shards=Shards(),
             window_s=300,
         )
+        self.names = Names(storage, self.intake)
 
     def _offer(self, timers: Iterable[DueTimer]) -> None:
         self.offered += timers
@@ -170,3 +180,57 @@ async def test_many_under_a_key_without_an_answer_are_unknown_and_offered(
         await under_test.intake.create_keyed(keyed("k", new_timer(), new_timer()))
     assert trio.current_time() == pytest.approx(CREATE_DEADLINE_S)
     assert len(under_test.offered) == 2
+
+
+def some_named() -> list[NewTimer]:
+    return [replace(new_timer(), key="a"), new_timer(), replace(new_timer(), key="b")]
+
+
+async def test_named_ones_without_an_answer_are_written_again(autojump_clock: MockClock) -> None:
+    under_test = IntakeUnderTest(TroubledStorage(StorageUnavailableError(), ContentionError()))
+    timers = some_named()
+    assert await under_test.names.create_all(timers) == {}
+    assert [offered.id for offered in under_test.offered] == [timer.id for timer in timers]
+
+
+async def test_named_ones_that_stay_without_an_answer_are_unknown_and_offered(
+    autojump_clock: MockClock,
+) -> None:
+    under_test = IntakeUnderTest(TroubledStorage(*[StorageUnavailableError()] * 1_000))
+    timers = some_named()
+    with pytest.raises(CreatesUnknownError) as error:
+        await under_test.names.create_all(timers)
+    assert error.value.timer_ids == [timer.id for timer in timers]
+    assert trio.current_time() == pytest.approx(CREATE_DEADLINE_S)
+    assert len(under_test.offered) == 3
+
+
+async def test_names_that_are_taken_are_answered_and_nothing_is_offered() -> None:
+    under_test = IntakeUnderTest(TroubledStorage())
+    first, second = some_named(), some_named()
+    await under_test.names.create_all(first)
+    under_test.offered.clear()
+    assert await under_test.names.create_all(second) == {
+        "a": HeldName(first[0].id, Status.PENDING),
+        "b": HeldName(first[2].id, Status.PENDING),
+    }
+    assert not under_test.offered
+
+
+class RacedStorage(TroubledStorage):
+    """Somebody takes and gives up a name between the look at it and the create."""
+
+    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
+        held = await super().held_names(keys)
+        if not held:
+            other = replace(new_timer(), key="a")
+            await super().create_named([other], {}, NOW)
+            await self.cancel(other.id, NOW)
+        return held
+
+
+async def test_a_name_that_another_had_meanwhile_is_looked_at_again() -> None:
+    under_test = IntakeUnderTest(RacedStorage())
+    timers = some_named()
+    assert await under_test.names.create_all(timers) == {}
+    assert [offered.id for offered in under_test.offered] == [timer.id for timer in timers]

@@ -66,6 +66,14 @@ class StatusForbidsError(TimerTrioError):
         super().__init__(f"cannot {verb} timer with status '{status}'")
 
 
+class ItemTakenError(TimerTrioError):
+    """A live timer has the name of one of many new ones, and stays as it is."""
+
+    def __init__(self, field: str, error: NameTakenError) -> None:
+        super().__init__(f"{field}: {error}; none was created")
+        self.timer_id = error.timer_id
+
+
 class IdempotencyConflictError(TimerTrioError):
     """The key of a request stands for another one."""
 
@@ -127,7 +135,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911 - one re
             return _invalid(error.errors)
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
-        case NameTakenError() | IdempotencyConflictError():
+        case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
         case StatusConflictError():
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
@@ -166,8 +174,8 @@ def _invalid(errors: Sequence[FieldError]) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(errors[0]), {"errors": listed})
 
 
-def _conflict(error: NameTakenError | IdempotencyConflictError) -> Refusal:
-    data = {"id": str(error.timer_id)} if isinstance(error, NameTakenError) else None
+def _conflict(error: NameTakenError | ItemTakenError | IdempotencyConflictError) -> Refusal:
+    data = None if isinstance(error, IdempotencyConflictError) else {"id": str(error.timer_id)}
     return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error), data)
 
 

@@ -13,10 +13,11 @@ from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.requests import read_spec, reading_members
+from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
+from timer_trio.intake.names import Names
 
 MAX_LINES: Final = 1_000_000
 """A minute's work: whoever has more begins anew, and knows how far he came."""
@@ -76,7 +77,9 @@ class ImportRun:
         self.lines = 0
         """Lines read, blank ones not counted."""
         self.writer = ImportWriter(
-            context.intake, most_errors=MAX_ERRORS, refusal=REFUSED_BY_DATABASE
+            Names(context.storage, context.intake),
+            most_errors=MAX_ERRORS,
+            refusal=REFUSED_BY_DATABASE,
         )
         self.ending: Ending | None = None
 
@@ -178,12 +181,12 @@ class ImportRun:
                 continue
             try:
                 members = yield from reading_members(raw, self._rules, "the line")
-                spec = read_spec(members, self._arrived_at, self._rules)
+                spec, key = read_one_of_many(members, self._arrived_at, self._rules)
             except InvalidRequestError as error:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)
             else:
-                yield LineTimer(number, self._intake.new_timer(spec, now))
+                yield LineTimer(number, self._intake.new_timer(spec, now, key))
 
 
 def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:

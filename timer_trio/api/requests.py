@@ -24,11 +24,13 @@ from timer_trio.api.fields.timer import (
     FIELDS,
     MAX_NAME_LENGTH,
     NAMED_CREATE,
+    ONE_OF_MANY,
     REDRIVE,
     REDRIVE_FIELDS,
     UPDATE,
     CreateRequest,
     NamedCreateRequest,
+    OneOfManyCreateRequest,
     OptionalFields,
     RedriveRequest,
     UpdateRequest,
@@ -43,9 +45,18 @@ from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 
 _Request = TypeVar(
-    "_Request", CreateRequest, NamedCreateRequest, UpdateRequest, RedriveRequest, BulkRequest
+    "_Request",
+    CreateRequest,
+    NamedCreateRequest,
+    OneOfManyCreateRequest,
+    UpdateRequest,
+    RedriveRequest,
+    BulkRequest,
 )
-_TimerRequest = TypeVar("_TimerRequest", CreateRequest, NamedCreateRequest, UpdateRequest)
+_TimerRequest = TypeVar(
+    "_TimerRequest", CreateRequest, NamedCreateRequest, OneOfManyCreateRequest, UpdateRequest
+)
+_NewRequest = CreateRequest | NamedCreateRequest | OneOfManyCreateRequest
 
 
 def reading_members(
@@ -88,14 +99,25 @@ def read_named(
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
-    if not members.keys() & {"key", "on_conflict"}:
+    if _NAMING.isdisjoint(members):
         return read_spec(members, now, rules), None
-    others = _when_errors(members, required=True)
-    if "key" not in members:
-        others.append(FieldError("on_conflict", "needs a key: it says what becomes of its timer"))
-    wanted = _validated(NAMED_CREATE, members, rules, others)
+    wanted = _validated(NAMED_CREATE, members, rules, _naming_errors(members))
     named = Named(wanted["key"], wanted.get("on_conflict", OnConflict.REJECT))
     return _spec_of(wanted, now, rules), named
+
+
+def read_one_of_many(
+    members: Mapping[str, object], now: datetime, rules: Rules
+) -> tuple[TimerSpec, str | None]:
+    """Read what one timer of a batch or an import is asked for as of `now`, and its name.
+
+    Raises:
+        InvalidRequestError: naming every field that is wrong.
+    """
+    if _NAMING.isdisjoint(members):
+        return read_spec(members, now, rules), None
+    wanted = _validated(ONE_OF_MANY, members, rules, _naming_errors(members))
+    return _spec_of(wanted, now, rules), wanted["key"]
 
 
 def read_name(text: str) -> str:
@@ -112,7 +134,7 @@ def read_name(text: str) -> str:
     return text
 
 
-def _spec_of(wanted: CreateRequest | NamedCreateRequest, now: datetime, rules: Rules) -> TimerSpec:
+def _spec_of(wanted: _NewRequest, now: datetime, rules: Rules) -> TimerSpec:
     return TimerSpec(
         execute_at=_due_at(wanted, now),
         callback=_callback_of(wanted, rules),
@@ -125,7 +147,7 @@ def _spec_of(wanted: CreateRequest | NamedCreateRequest, now: datetime, rules: R
     )
 
 
-def _callback_of(wanted: CreateRequest | NamedCreateRequest, rules: Rules) -> CallbackSpec:
+def _callback_of(wanted: _NewRequest, rules: Rules) -> CallbackSpec:
     return CallbackSpec(
         url=read_url(wanted["callback_url"]),
         method=wanted.get("callback_method", Method.POST),
@@ -220,6 +242,13 @@ def _when_errors(members: Mapping[str, object], *, required: bool) -> list[Field
     return []
 
 
+def _naming_errors(members: Mapping[str, object]) -> list[FieldError]:
+    errors = _when_errors(members, required=True)
+    if "key" not in members:
+        errors.append(FieldError("on_conflict", "needs a key: it says what becomes of its timer"))
+    return errors
+
+
 def _validated(
     adapter: TypeAdapter[_TimerRequest],
     members: Mapping[str, object],
@@ -284,7 +313,7 @@ def _field_error(details: ErrorDetails, called: str) -> FieldError:
     match details["type"]:
         case "extra_forbidden":
             if field in _NAMING:
-                return FieldError(field, "is for POST /timers alone")
+                return FieldError(field, "is for new timers: POST /timers, batches and imports")
             parent = ".".join(map(str, details["loc"][:-1]))
             return FieldError(field, f"is not a field of {parent or called}")
         case "value_error":

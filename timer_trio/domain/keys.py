@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from timer_trio.domain.timer import JsonText, NewTimer, Timer, TimerId
+from timer_trio.domain.timer import ENDED, JsonText, NewTimer, Status, Timer, TimerId
 
 IDEMPOTENCY_PERIOD: Final = timedelta(hours=24)
 """How long a key stands for its first request: longer than any client goes on repeating one."""
@@ -48,3 +48,15 @@ class NameHolder(NamedTuple):
 
     timer_id: TimerId
     timer: Timer | None
+
+
+class HeldName(NamedTuple):
+    """The timer that a name stands for, by its status; None: it is gone."""
+
+    timer_id: TimerId
+    status: Status | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether that timer has the name for itself."""
+        return self.status is not None and self.status not in ENDED

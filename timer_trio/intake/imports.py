@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from timer_trio.domain.errors import CreatesUnknownError
+from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer, TimerId
-from timer_trio.intake.intake import Intake
+from timer_trio.intake.names import Names, name_taken
 from timer_trio.storage.halving import by_halves
 
 
@@ -16,6 +18,10 @@ class LineError(NamedTuple):
     line: int
     field: str
     message: str
+
+
+LineErrors = dict[int, LineError]
+"""By line."""
 
 
 class LineTimer(NamedTuple):
@@ -46,8 +52,8 @@ class ImportWriter:
     which the database refuses a value.
     """
 
-    def __init__(self, intake: Intake, *, most_errors: int, refusal: str) -> None:
-        self._intake = intake
+    def __init__(self, names: Names, *, most_errors: int, refusal: str) -> None:
+        self._names = names
         self._most_errors = most_errors
         self._refusal = refusal
         self.imported = 0
@@ -60,39 +66,60 @@ class ImportWriter:
         """Once it is set, nothing more may be written."""
 
     async def write(self, chunk: Chunk) -> None:
-        """Write a chunk in one transaction, or in several if the database refuses some of it.
+        """Write a chunk in one transaction, or in several if some of it cannot be written.
 
         Cancellation: what is being written is written to its end.
         """
-        errors = [each for each in chunk.read if isinstance(each, LineError)]
+        errors = {each.line: each for each in chunk.read if isinstance(each, LineError)}
         timers = [each for each in chunk.read if isinstance(each, LineTimer)]
-        self.unknown = await self._write_all(timers, errors)
+        self.unknown = await self._write_all(_without_doubles(timers, errors), errors)
         through_line = self.unknown.first_line - 1 if self.unknown else chunk.last_line
-        self._refuse([error for error in errors if error.line <= through_line])
+        self._refuse([error for error in errors.values() if error.line <= through_line])
         self.through_line = through_line
 
     async def _write_all(
-        self, timers: Sequence[LineTimer], errors: list[LineError]
+        self, timers: Sequence[LineTimer], errors: LineErrors
     ) -> UnknownLines | None:
         """Write timers, and find those that the database refuses."""
 
         def on_refused(each: LineTimer, _error: Exception) -> None:
-            errors.append(LineError(each.line, "", self._refusal))
+            errors[each.line] = LineError(each.line, "", self._refusal)
 
         try:
-            await by_halves(timers, self._write_some, on_refused)
+            await by_halves(timers, partial(self._write_some, errors), on_refused)
         except CreatesUnknownError as error:
             return _unknown_lines(timers, error.timer_ids)
         return None
 
-    async def _write_some(self, timers: Sequence[LineTimer]) -> None:
-        if timers:
-            await self._intake.create_all([each.timer for each in timers])
-            self.imported += len(timers)
+    async def _write_some(self, errors: LineErrors, timers: Sequence[LineTimer]) -> None:
+        """Write timers together, but those whose names live timers have."""
+        while rest := [each for each in timers if each.line not in errors]:
+            taken = await self._names.create_all([each.timer for each in rest])
+            if not taken:
+                self.imported += len(rest)
+                return
+            errors |= _taken_errors(rest, taken)
 
     def _refuse(self, errors: list[LineError]) -> None:
         self.refused += len(errors)
         self.errors += sorted(errors)[: self._most_errors - len(self.errors)]
+
+
+def _without_doubles(timers: Sequence[LineTimer], errors: LineErrors) -> Sequence[LineTimer]:
+    """Return those whose name no earlier one has; the others become errors."""
+    lines: dict[str, int] = {}
+    for line, timer in timers:
+        if timer.key is not None and (first := lines.setdefault(timer.key, line)) != line:
+            errors[line] = LineError(line, "key", f"line {first} has the same key")
+    return [each for each in timers if each.line not in errors]
+
+
+def _taken_errors(timers: Sequence[LineTimer], taken: Mapping[str, HeldName]) -> LineErrors:
+    return {
+        line: LineError(line, "key", f"{name_taken(held.timer_id, held.status)}: {held.timer_id}")
+        for line, timer in timers
+        if timer.key is not None and (held := taken.get(timer.key))
+    }
 
 
 def _unknown_lines(timers: Sequence[LineTimer], timer_ids: Sequence[TimerId]) -> UnknownLines:

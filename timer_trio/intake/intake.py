@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, TypeVar
 
 import trio
 
@@ -36,6 +36,8 @@ from timer_trio.intake.create_queue import CreateQueue
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.protocols import KeyStorage, TimerStorage
 from timer_trio.telemetry.metrics import Metrics
+
+Reply = TypeVar("Reply")
 
 CREATE_DEADLINE_S: Final = 10.0
 """How long a consumer waits for its commit: below what HTTP clients use to wait."""
@@ -116,19 +118,21 @@ class Intake:
             return await self._create_many_keyed(create)
         raise KeyedCreateUnknownError
 
-    async def create_named(self, timer: NewTimer, before: TimerId | None) -> bool:
-        """Write a new timer under its name, as KeyStorage.create_named, until that is answered.
+    async def create_named(self, timers: Sequence[NewTimer], before: Mapping[str, TimerId]) -> bool:
+        """Write new timers under their names, as KeyStorage.create_named, until that is answered.
 
         Raises:
-            RowRefusedError, OlderReplicasError: as `create`.
+            RowRefusedError, OlderReplicasError: as `create_all`.
+
+        Cancellation: as `create_all`.
         """
-        await self._require_known([timer.spec])
-        is_there = await repeat_until_answered(
-            lambda: self._storage.create_named(timer, before, self._clock.now())
+        await self._require_known([timer.spec for timer in timers])
+        return await self._write(
+            "create_named",
+            timers,
+            lambda: self._storage.create_named(timers, before, self._clock.now()),
+            lambda is_there: is_there,
         )
-        if is_there:
-            self._offer([due_timer(timer)])
-        return is_there
 
     def new_timer(self, spec: TimerSpec, now: datetime, key: str | None = None) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
@@ -150,24 +154,15 @@ class Intake:
         Cancellation: what is being written is written to its end, and offered.
         """
         await self._require_known([timer.spec for timer in timers])
-        now, began = self._clock.now(), trio.current_time()
-        answered = refused = False
-        try:
-            with trio.move_on_after(CREATE_DEADLINE_S):
-                await repeat_until_answered(lambda: self._storage.create_many(timers, now))
-                answered = True
-        except RowRefusedError:
-            refused = True
-            raise
-        finally:
-            # Nobody else knows of near ones until the loader's next look. What is not there after
-            # all does no harm in the cache.
-            if not refused:
-                with trio.CancelScope(shield=True):
-                    await self._offer_all(timers)
-        if not answered:
-            raise CreatesUnknownError([timer.id for timer in timers])
-        self._metrics.flushed("create_many", len(timers), trio.current_time() - began)
+        now = self._clock.now()
+        with trio.move_on_after(CREATE_DEADLINE_S):
+            return await self._write(
+                "create_many",
+                timers,
+                lambda: self._storage.create_many(timers, now),
+                lambda _none: True,
+            )
+        raise CreatesUnknownError([timer.id for timer in timers])
 
     async def update(self, timer_id: TimerId, change: SpecChange) -> TimerSummary:
         """Change a timer that waits.
@@ -202,22 +197,40 @@ class Intake:
             await self._releases.require_all_new()
 
     async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:
-        began, now = trio.current_time(), self._clock.now()
-        is_ours = True  # for all that is known, until it is answered
+        now = self._clock.now()
+        (answer,) = await self._write(
+            "create_keyed",
+            create.timers,
+            lambda: self._storage.create_keyed([create], now),
+            lambda answers: answers[0].timer_ids == create.answer.timer_ids,
+        )
+        return answer
+
+    async def _write(
+        self,
+        verb: str,
+        timers: Sequence[NewTimer],
+        call: Callable[[], Awaitable[Reply]],
+        are_there: Callable[[Reply], bool],
+    ) -> Reply:
+        """Make a call that writes timers until it is answered, and offer them if they are there.
+
+        Cancellation: they are offered. Nobody else knows of near ones until the loader's next look,
+        and what is not there after all does no harm in the cache.
+        """
+        began_s, is_offered = trio.current_time(), True
         try:
-            (answer,) = await repeat_until_answered(
-                lambda: self._storage.create_keyed([create], now)
-            )
-            is_ours = answer.timer_ids == create.answer.timer_ids
+            reply = await repeat_until_answered(call)
+            is_offered = are_there(reply)
         except RowRefusedError:
-            is_ours = False
+            is_offered = False
             raise
         finally:
-            if is_ours:  # as in create_all
+            if is_offered:
                 with trio.CancelScope(shield=True):
-                    await self._offer_all(create.timers)
-        self._metrics.flushed("create_keyed", len(create.timers), trio.current_time() - began)
-        return answer
+                    await self._offer_all(timers)
+        self._metrics.flushed(verb, len(timers), trio.current_time() - began_s)
+        return reply
 
     async def _offer_all(self, timers: Sequence[NewTimer]) -> None:
         for start in range(0, len(timers), OFFER_SLICE):

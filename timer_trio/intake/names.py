@@ -6,21 +6,31 @@ again. A new timer takes the name of one that has ended in the statement that wr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
 import trio
 
-from timer_trio.clock import Clock
 from timer_trio.domain.errors import (
+    CreatesUnknownError,
     CreateUnknownError,
     NameTakenError,
     NoSuchNameError,
     NotPendingError,
     TimerNotFoundError,
 )
-from timer_trio.domain.keys import OnConflict
-from timer_trio.domain.timer import ENDED, SpecChange, Timer, TimerId, TimerSpec, TimerSummary
+from timer_trio.domain.keys import HeldName, OnConflict
+from timer_trio.domain.timer import (
+    ENDED,
+    NewTimer,
+    SpecChange,
+    Status,
+    Timer,
+    TimerId,
+    TimerSpec,
+    TimerSummary,
+)
 from timer_trio.intake.intake import CREATE_DEADLINE_S, Intake, new_summary
 from timer_trio.storage.columns import change_to
 from timer_trio.storage.group_commit import repeat_until_answered
@@ -35,10 +45,9 @@ class Written(NamedTuple):
 class Names:
     """What consumers do to timers by their names."""
 
-    def __init__(self, storage: KeyStorage, intake: Intake, clock: Clock) -> None:
+    def __init__(self, storage: KeyStorage, intake: Intake) -> None:
         self._storage = storage
         self._intake = intake
-        self._clock = clock
 
     async def create(
         self, key: str, spec: TimerSpec, arrived_at: datetime, on_conflict: OnConflict
@@ -58,9 +67,33 @@ class Names:
                 if live is not None:
                     if written := await self._meet(live, spec, on_conflict):
                         return written
-                elif await self._intake.create_named(timer, before):
+                elif await self._intake.create_named([timer], before):
                     return Written(new_summary(timer), is_new=True)
         raise CreateUnknownError(timer.id)
+
+    async def create_all(self, timers: Sequence[NewTimer]) -> Mapping[str, HeldName]:
+        """Write new timers, all or none, those that have a name under it: each name once.
+
+        Answers which of their names live timers have: none was written then, if there are any.
+
+        Raises:
+            RowRefusedError, OlderReplicasError, CreatesUnknownError: as Intake.create_all.
+
+        Cancellation: as Intake.create_all.
+        """
+        keys = [timer.key for timer in timers if timer.key is not None]
+        if not keys:
+            await self._intake.create_all(timers)
+            return {}
+        with trio.move_on_after(CREATE_DEADLINE_S):
+            while True:
+                held = await repeat_until_answered(lambda: self._storage.held_names(keys))
+                if taken := {key: name for key, name in held.items() if name.is_live}:
+                    return taken
+                before = {key: name.timer_id for key, name in held.items()}
+                if await self._intake.create_named(timers, before):
+                    return {}
+        raise CreatesUnknownError([timer.id for timer in timers])
 
     async def get(self, key: str) -> Timer:
         """Read the live timer of this name, or the last one that ended.
@@ -92,18 +125,18 @@ class Names:
             except TimerNotFoundError:
                 pass
 
-    async def _look_up(self, key: str) -> tuple[TimerId | None, Timer | None]:
-        """Name the timer that a name stands for; it comes whole if it lives."""
+    async def _look_up(self, key: str) -> tuple[Mapping[str, TimerId], Timer | None]:
+        """Name the timer that a name stands for, by that name; it comes whole if it lives."""
         holder = await repeat_until_answered(lambda: self._storage.name_holder(key))
         if holder is None:
-            return None, None
+            return {}, None
         timer = holder.timer
-        return holder.timer_id, timer if timer and timer.status not in ENDED else None
+        return {key: holder.timer_id}, timer if timer and timer.status not in ENDED else None
 
     async def _meet(self, live: Timer, spec: TimerSpec, on_conflict: OnConflict) -> Written | None:
         match on_conflict:
             case OnConflict.REJECT:
-                raise NameTakenError(live.id, f"is there already, and {live.status}")
+                raise name_taken(live.id, live.status)
             case OnConflict.KEEP:
                 return Written(live.summary, is_new=False)
             case OnConflict.REPLACE:
@@ -120,6 +153,11 @@ class Names:
         except TimerNotFoundError:
             pass
         return None
+
+
+def name_taken(timer_id: TimerId, status: Status | None) -> NameTakenError:
+    """Return what a new timer meets whose name this live one has."""
+    return NameTakenError(timer_id, f"is there already, and {status}")
 
 
 def _refuse_unless_ended(timer_id: TimerId, error: NotPendingError, what: str) -> None:

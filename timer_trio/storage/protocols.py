@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.keys import FirstAnswer, KeyedCreate, NameHolder
+from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.settlement import Settlement
@@ -249,14 +249,21 @@ class KeyStorage(Protocol):
     async def name_holder(self, key: str) -> NameHolder | None:
         """Read which timer a name stands for, without waiting for whoever changes it."""
 
-    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
-        """Write a new timer under its name, if that stands for `before`, which has ended, or none.
+    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
+        """Read what many names stand for, as `name_holder`; what stands for nothing is left out."""
 
-        Answers whether it is there; otherwise the name stands for another one by now, or that one
-        lives. The same call again has the same answer. A live timer keeps its name.
+    async def create_named(
+        self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
+    ) -> bool:
+        """Write new timers, all or none: those that have a name under it, each name once.
+
+        One at least has a name. A name must stand for the timer in `before`, which has ended, or
+        for nothing. Answers whether they are there; otherwise a name stands for another one by now,
+        or that one lives, and nothing was written. The same call again has the same answer. A live
+        timer keeps its name. No claim waits for a create of many.
 
         Raises:
-            RowRefusedError: the database refuses a value.
+            RowRefusedError: the database refuses a value of one of them; nothing was written.
         """
 
 

@@ -132,6 +132,29 @@ ConflictRule = Annotated[
 ]
 
 
+def _parse_reject(value: object) -> OnConflict:
+    if value != OnConflict.REJECT:
+        raise ValueError(
+            "must be reject where there are many: send what is to keep or to replace another timer "
+            "alone, with POST /timers"
+        )
+    return OnConflict.REJECT
+
+
+OnlyReject = Annotated[
+    OnConflict,
+    PlainValidator(_parse_reject),
+    WithJsonSchema(
+        {
+            "const": OnConflict.REJECT.value,
+            "default": OnConflict.REJECT.value,
+            "description": "If a live timer has the `key`, the new one is refused. To keep or to "
+            "replace that one, send POST /timers.",
+        }
+    ),
+]
+
+
 _STRICT: Final = ConfigDict(strict=True, extra="forbid")
 
 
@@ -168,6 +191,12 @@ class NamedCreateRequest(CreateRequest, total=False):
 
 
 @with_config(_STRICT)
+class OneOfManyCreateRequest(CreateRequest, total=False):
+    key: Key
+    on_conflict: OnlyReject
+
+
+@with_config(_STRICT)
 class RedriveRequest(TypedDict, total=False):
     execute_at: ExecuteAt
     delay: Delay
@@ -178,5 +207,6 @@ REDRIVE_FIELDS: Final = tuple(RedriveRequest.__annotations__)
 
 CREATE: Final = TypeAdapter(CreateRequest)
 NAMED_CREATE: Final = TypeAdapter(NamedCreateRequest)
+ONE_OF_MANY: Final = TypeAdapter(OneOfManyCreateRequest)
 UPDATE: Final = TypeAdapter(UpdateRequest)
 REDRIVE: Final = TypeAdapter(RedriveRequest)

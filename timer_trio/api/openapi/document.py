@@ -86,7 +86,7 @@ def _models(described: Iterable[_Described]) -> Iterator[tuple[str, _Mode, TypeA
 
 def _add_rules(definitions: Json, context: ApiContext) -> None:
     """Write down what the types cannot say: defaults, and which fields exclude each other."""
-    creates = [definitions[f"{kind}CreateRequest"] for kind in ("", "Named")]
+    creates = [definitions[f"{kind}CreateRequest"] for kind in ("", "Named", "OneOfMany")]
     update = definitions["UpdateRequest"]
     update["minProperties"] = 1
     for request in (update, definitions["RedriveRequest"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -14,10 +14,11 @@ from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.body.json_array import objects_in
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError
-from timer_trio.api.fields.timer import CreateRequest
+from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, ItemTakenError
+from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.timer import OneOfManyCreateRequest
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
-from timer_trio.api.requests import read_spec, reading_members
+from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
 from timer_trio.api.route import (
     KEY_PARAMETER,
@@ -30,8 +31,10 @@ from timer_trio.api.route import (
     Success,
 )
 from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer
-from timer_trio.intake.intake import new_summary
+from timer_trio.intake.intake import Intake, new_summary
+from timer_trio.intake.names import Names, name_taken
 
 MAX_TIMERS: Final = 1_000
 """In one batch: a twentieth of a second's work, after which a consumer knows."""
@@ -44,7 +47,7 @@ _AROUND_ONE: Final = 1_024
 
 @with_config(ConfigDict(extra="forbid"))
 class BatchRequest(TypedDict):
-    timers: Annotated[list[CreateRequest], Field(min_length=1, max_length=MAX_TIMERS)]
+    timers: Annotated[list[OneOfManyCreateRequest], Field(min_length=1, max_length=MAX_TIMERS)]
 
 
 def routes(context: ApiContext) -> Sequence[Route]:
@@ -64,6 +67,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
 class _Batch:
     def __init__(self, context: ApiContext) -> None:
         self._intake = context.intake
+        self._names = Names(context.storage, context.intake)
         self._clock = context.clock
         self._most_bytes = context.max_body_bytes
         self._rules = context.rules
@@ -78,10 +82,12 @@ class _Batch:
             if key is not None:
                 return await self._create_keyed(key, raw, arrived_at)
             timers = await self._slices.collect(self._read(raw, arrived_at))
-            await self._intake.create_all(timers)
+            taken = await self._names.create_all(timers)
         except RowRefusedError:
             words = "the database refuses a value of one of them; none was created"
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
+        if taken:
+            raise _taken_error(timers, taken)
         return created(await self._data_of(timers))
 
     async def _create_keyed(self, key: str, raw: bytes, arrived_at: datetime) -> Response:
@@ -105,6 +111,7 @@ class _Batch:
             InvalidRequestError: when all is read, naming what is wrong with any of them.
         """
         errors: list[FieldError] = []
+        items = _Items(self._intake, now, self._rules, with_key=fingerprint is not None)
         place = -1
         readable = 0
         for item in objects_in(raw, MEMBER, self._most_bytes):
@@ -121,13 +128,54 @@ class _Batch:
                 if fingerprint is not None:
                     yield from fingerprint.reading(item)
                 if len(errors) < MAX_ERRORS:
-                    yield self._intake.new_timer(read_spec(members, now, self._rules), now)
+                    yield items.timer_of(members, place)
             except InvalidRequestError as error:
                 errors += [_placed(each, place) for each in error.errors]
         if readable == place + 1 and fingerprint is not None:
             fingerprint.end()
         if errors := [*_count_errors(place + 1), *errors]:
             raise InvalidRequestError(*errors)
+
+
+class _Items:
+    """Makes timers of what was read of a batch that arrived at `now`, each name once.
+
+    `with_key`: the batch has an idempotency key, and may have no names.
+    """
+
+    def __init__(self, intake: Intake, now: datetime, rules: Rules, *, with_key: bool) -> None:
+        self._intake = intake
+        self._now = now
+        self._rules = rules
+        self._with_key = with_key
+        self._places: dict[str, int] = {}
+
+    def timer_of(self, members: Mapping[str, object], place: int) -> NewTimer:
+        """Make the timer at this place.
+
+        Raises:
+            InvalidRequestError: naming every field that is wrong.
+        """
+        spec, key = read_one_of_many(members, self._now, self._rules)
+        if key is not None:
+            self._take_name(key, place)
+        return self._intake.new_timer(spec, self._now, key)
+
+    def _take_name(self, key: str, place: int) -> None:
+        if self._with_key:
+            words = "cannot stand beside an Idempotency-Key: a repetition finds its names taken"
+            raise InvalidRequestError(FieldError("key", words))
+        if (first := self._places.setdefault(key, place)) != place:
+            raise InvalidRequestError(FieldError("key", f"{MEMBER}[{first}] has the same key"))
+
+
+def _taken_error(timers: Sequence[NewTimer], taken: Mapping[str, HeldName]) -> ItemTakenError:
+    """Return the error of the first timer whose name a live one has."""
+    for place, timer in enumerate(timers):
+        if timer.key is not None and (held := taken.get(timer.key)):
+            error = name_taken(held.timer_id, held.status)
+            return ItemTakenError(f"{MEMBER}[{place}].key", error)
+    raise AssertionError("what is taken is the name of one of them")
 
 
 def _count_errors(count: int) -> Iterator[FieldError]:
@@ -155,7 +203,9 @@ _CREATE: Final = Operation(
     description=f"Up to {MAX_TIMERS:,} of the same objects as for a single one: all are "
     "created, or none. An error names its timer: `timers[17].callback_url`. A 503 with ids in "
     "its data leaves open whether they exist: all do if the first does; with an Idempotency-Key, "
-    "send the same again to learn it.",
+    "send the same again to learn it. If a live timer has the `key` of one of them, none is "
+    "created: 409, with the id of that timer. A `key` comes once in a batch, and not beside an "
+    "Idempotency-Key.",
     success=Success(
         words="The new timers.",
         data=TypeAdapter(SummariesData),

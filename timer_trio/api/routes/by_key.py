@@ -63,7 +63,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
 
 class _ByKey:
     def __init__(self, context: ApiContext) -> None:
-        self._names = Names(context.storage, context.intake, context.clock)
+        self._names = Names(context.storage, context.intake)
         self._clock = context.clock
         self._rules = context.rules
         self._slices = context.slices

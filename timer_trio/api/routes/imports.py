@@ -24,7 +24,8 @@ MAX_IMPORTS: Final = 4
 """At once: each may hold three chunks in memory, and two fill the database's part already."""
 
 ImportRequest = TypeAliasType(
-    "ImportRequest", Annotated[str, Field(description="Lines of JSON, each as CreateRequest.")]
+    "ImportRequest",
+    Annotated[str, Field(description="Lines of JSON, each as OneOfManyCreateRequest.")],
 )
 
 
@@ -63,9 +64,10 @@ _IMPORT: Final = Operation(
     tag="timers",
     summary="Import timers line by line",
     description="""\
-Each line is such an object as creates a single timer; blank lines are skipped. What is wrong with \
-a line keeps out that line alone. The lines are written in order, some thousand in a transaction, \
-while the next ones are read, so that a body may be as long as it takes.
+Each line is such an object as creates one timer of a batch; blank lines are skipped. What is \
+wrong with a line keeps out that line alone, and so does a `key` that a live timer or an earlier \
+line has. The lines are written in order, some thousand in a transaction, while the next ones are \
+read, so that a body may be as long as it takes.
 
 The answer begins at once: a line of progress each second at most, `{"lines": 2000, "imported": \
 1998, "refused": 2, "through_line": 2000}`, and at last the envelope, whose `data` has the three \
@@ -79,7 +81,7 @@ less than 1 KiB a second came while the service waited 30 s for it), the code of
 line is not 0. Then `data.through_line`, as in the progress, says up to \
 which line all are imported or refused: send those behind it again. `data.unknown` names lines \
 whose transaction was not answered, and the id of the first of their timers: if that one exists, \
-all of these lines are imported, otherwise none. What is imported stays, also \
+all of these lines but refused ones are imported, otherwise none. What is imported stays, also \
 when the client leaves in the middle.""",
     success=Success(words="Progress, and at last the envelope.", media=NDJSON),
     refusals=(400, 401, 415, 503),

@@ -105,7 +105,7 @@ class _Timers:
         self._clock = context.clock
         self._rules = context.rules
         self._slices = context.slices
-        self._names = Names(context.storage, context.intake, context.clock)
+        self._names = Names(context.storage, context.intake)
         self._keyed = KeyedRequests(
             context, lambda answer: created(answer.data, answer.timer_ids[0])
         )

@@ -62,7 +62,7 @@ class Database:
         self._attempts: dict[TimerId, list[AttemptRecord]] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
         self._keys: dict[str, KeyRow] = {}
-        self._names: dict[str | None, TimerId] = {}
+        self._names: dict[str, TimerId] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import trio
 
-from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate, NameHolder
-from timer_trio.domain.timer import ENDED, NewTimer, TimerId
+from timer_trio.domain.keys import (
+    IDEMPOTENCY_PERIOD,
+    FirstAnswer,
+    HeldName,
+    KeyedCreate,
+    NameHolder,
+)
+from timer_trio.domain.timer import NewTimer, TimerId
 from timer_trio.storage.memory.database import KeyRow, refuse
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S, MemoryTimers
 from timer_trio.storage.refusal import spec_refusal
@@ -41,18 +47,25 @@ class MemoryKeys(MemoryTimers):
         row = self._rows.get(timer_id)
         return NameHolder(timer_id, row.timer if row is not None else None)
 
-    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
+    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
         await trio.lowlevel.checkpoint()
-        if before is not None:
-            await self._wait_unlocked([before], CHANGE_LOCK_S)
-        if timer.id in self._rows:
+        return {key: self._held(self._names[key]) for key in keys if key in self._names}
+
+    async def create_named(
+        self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
+    ) -> bool:
+        await trio.lowlevel.checkpoint()
+        names = {timer.key: timer.id for timer in timers if timer.key is not None}
+        known = {key: before[key] for key in names if key in before}
+        await self._wait_unlocked(known.values(), CHANGE_LOCK_S)
+        if timers[0].id in self._rows:
             return True
-        row = self._rows.get(before) if before is not None else None
-        is_live = row is not None and row.timer.status not in ENDED
-        if is_live or self._names.get(timer.key) != before:
+        if any(self._names.get(key) != known.get(key) for key in names):
             return False
-        self._create([timer], now)
-        self._names[timer.key] = timer.id
+        if any(self._held(timer_id).is_live for timer_id in known.values()):
+            return False
+        self._create(timers, now)
+        self._names |= names
         return True
 
     async def prune_keys(self, now: datetime, limit: int) -> int:
@@ -61,6 +74,10 @@ class MemoryKeys(MemoryTimers):
         for key in expired[:limit]:
             del self._keys[key]
         return len(expired[:limit])
+
+    def _held(self, timer_id: TimerId) -> HeldName:
+        row = self._rows.get(timer_id)
+        return HeldName(timer_id, row.timer.status if row is not None else None)
 
     def _answer_of(self, key: str, now: datetime) -> FirstAnswer | None:
         row = self._keys.get(key)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+import psycopg
 from psycopg.rows import DictRow
 
 from timer_trio.domain.errors import ContentionError, StorageError
-from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer, KeyedCreate, NameHolder
-from timer_trio.domain.timer import JsonText, NewTimer, TimerId
+from timer_trio.domain.keys import (
+    IDEMPOTENCY_PERIOD,
+    FirstAnswer,
+    HeldName,
+    KeyedCreate,
+    NameHolder,
+)
+from timer_trio.domain.timer import JsonText, NewTimer, Status, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
-from timer_trio.storage.postgres.rows import json_of_keyed, json_of_new, timer_of
+from timer_trio.storage.postgres.rows import json_of_keyed, json_of_named, json_of_new, timer_of
 
 
 class PostgresKeys(Database):
@@ -44,16 +51,25 @@ class PostgresKeys(Database):
         rows = await self._api.fetch("name_holder", {"key": key})
         return _holder_of(rows[0]) if rows else None
 
-    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
+    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
+        rows = await self._bulk.fetch("held_names", {"keys": [*keys]}, refuses=True)
+        return {row["key"]: _held_of(row) for row in rows}
+
+    async def create_named(
+        self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
+    ) -> bool:
         parameters = {
-            "id": timer.id,
-            "key": timer.key,
-            "before": before,
-            "timers": await json_of_new([timer]),
+            "timers": await json_of_named(timers, before),
+            "first": timers[0].id,
             "now": now,
         }
-        (row,) = await self._api.fetch("create_named", parameters, refuses=True)
-        return bool(row["is_there"])
+        # Many timers of one request must keep nobody waiting.
+        connections = self._bulk if len(timers) > 1 else self._api
+        return await connections.run(
+            lambda connection: _create_named(connection, parameters),
+            verb="create_named",
+            refuses=True,
+        )
 
 
 def _create(
@@ -69,6 +85,18 @@ def _create(
             # Who prunes has a later clock. What has been written is found by the next call.
             raise ContentionError("a key has just expired")
     return [earlier.get(each.key, each.answer) for each in creates]
+
+
+def _create_named(connection: Connection, parameters: Mapping[str, object]) -> bool:
+    try:
+        (row,) = rows_of(connection, "create_named", parameters)
+    except psycopg.errors.DivisionByZero:
+        return False  # some names were free, and are so again
+    return bool(row["is_there"])
+
+
+def _held_of(row: DictRow) -> HeldName:
+    return HeldName(TimerId(row["holder"]), row["status"] and Status(row["status"]))
 
 
 def _holder_of(row: DictRow) -> NameHolder:

@@ -70,29 +70,65 @@ LEFT JOIN timers AS t
     ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]
 WHERE k.project = 0 AND k.kind = 'name' AND k.key = %(key)s;
 
+-- name: held_names
+-- Reads what many names stand for, and how that timer is, without a lock.
+SELECT k.key, k.timer_ids[1] AS holder, t.status
+FROM timer_keys AS k
+LEFT JOIN timers AS t
+    ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]
+WHERE k.project = 0 AND k.kind = 'name' AND k.key = ANY (%(keys)s);
+
 -- name: create_named
--- Writes a new timer under a name that nobody has, or one that has ended and that we know of. That one
--- is locked first, so that it stays as it is; a live one keeps its name, so it need not be asked for it.
-WITH before AS MATERIALIZED (
-    SELECT status
-    FROM timers
-    WHERE shard = get_byte(uuid_send(%(before)s::uuid), 15) AND id = %(before)s::uuid
-    FOR NO KEY UPDATE
+-- Writes new timers, all or none: those that have a name under it, if nobody has it, or one that has
+-- ended and that we know of. Such are locked first, so that they stay as they are; a live one keeps its
+-- name, so it need not be asked for it. Then the names are locked, in their order. Where some of them
+-- were taken and others not, the statement fails (a division by zero), which gives them back.
+WITH asked AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset(%(timers)s::json) AS t (
+        id uuid, created_at timestamptz, destination text, key text, before uuid, {spec:type}
+    )
 ),
+before AS MATERIALIZED (
+    SELECT locked.status
+    FROM (
+        SELECT before FROM asked
+        WHERE before IS NOT NULL
+        ORDER BY get_byte(uuid_send(before), 15), before
+    ) AS known
+    CROSS JOIN LATERAL (
+        SELECT t.status
+        FROM timers AS t
+        WHERE t.shard = get_byte(uuid_send(known.before), 15) AND t.id = known.before
+        FOR NO KEY UPDATE
+    ) AS locked
+),
+-- All of them are there if the first is.
 ours AS MATERIALIZED (
-    SELECT FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+    SELECT FROM timers WHERE shard = get_byte(uuid_send(%(first)s), 15) AND id = %(first)s
 ),
 taken AS (
     INSERT INTO timer_keys AS k (kind, key, timer_ids)
-    SELECT 'name', %(key)s, ARRAY[%(id)s::uuid]
+    SELECT 'name', key, ARRAY[id]
+    FROM asked
     WHERE
-        NOT EXISTS (SELECT FROM ours)
+        key IS NOT NULL
+        AND NOT EXISTS (SELECT FROM ours)
         AND NOT EXISTS (
             SELECT FROM before WHERE status NOT IN ('completed', 'failed', 'canceled')
         )
+    ORDER BY key
     ON CONFLICT (project, kind, key) DO UPDATE SET timer_ids = excluded.timer_ids
-    WHERE k.timer_ids = ARRAY[%(before)s::uuid]
+    -- Ours already, where an earlier call ended while this one waited for it.
+    WHERE
+        k.timer_ids[1] IN (SELECT before FROM asked WHERE before IS NOT NULL)
+        OR k.timer_ids = excluded.timer_ids
     RETURNING k.key
+),
+counted AS MATERIALIZED (
+    SELECT
+        (SELECT count(*) FROM taken) AS taken,
+        (SELECT count(key) FROM asked) AS names
 ),
 written AS (
     INSERT INTO timers (
@@ -100,9 +136,12 @@ written AS (
     )
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
-        t.destination, taken.key, {t.spec}
-    FROM json_to_recordset(%(timers)s::json) AS t (
-        id uuid, created_at timestamptz, destination text, {spec:type}
-    ), taken
+        t.destination, t.key, {t.spec}
+    FROM asked AS t, counted
+    WHERE counted.taken = counted.names
+    ON CONFLICT (shard, id) DO NOTHING
 )
-SELECT EXISTS (SELECT FROM taken) OR EXISTS (SELECT FROM ours) AS is_there;
+SELECT
+    taken = names OR EXISTS (SELECT FROM ours) AS is_there,
+    1 / (taken IN (0, names))::integer AS all_or_none
+FROM counted;

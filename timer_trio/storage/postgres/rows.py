@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -77,6 +77,19 @@ def _columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
     return columns
+
+
+async def json_of_named(timers: Iterable[NewTimer], before: Mapping[str, TimerId]) -> str:
+    """Write down timers with their names, and what is known to have had these before."""
+    return _array(await written(timers, lambda timer: _object_of_named(timer, before)))
+
+
+def _object_of_named(timer: NewTimer, before: Mapping[str, TimerId]) -> str:
+    columns = _columns_of_new(timer)
+    if timer.key is not None:
+        columns["key"] = timer.key
+        columns["before"] = before[timer.key].hex if timer.key in before else None
+    return ENCODE(columns)
 
 
 async def json_of_keyed(creates: Iterable[KeyedCreate]) -> str:
