@@ -34,6 +34,12 @@ class Database(MemoryStorage):
         self.page_s = 0.0
         self.asked_at: list[float] = []
         self.failures: list[Exception | None] = []
+        self.key_failures: list[Exception | None] = []
+
+    async def prune_keys(self, now: datetime, limit: int) -> int:
+        if self.key_failures and (failure := self.key_failures.pop(0)):
+            raise failure
+        return await super().prune_keys(now, limit)
 
     async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
         self.asked_at.append(trio.current_time())
@@ -177,6 +183,18 @@ async def test_keys_that_have_expired_are_deleted_whether_or_not_timers_are(
         assert await database.count() == count
         told = [line["keys"] for line in service.logged if line.get("keys")]
         assert told == [count]
+
+
+async def test_keys_that_were_deleted_before_an_outage_are_told(autojump_clock: MockClock) -> None:
+    async with running(autojump_clock, None) as service:
+        database = service.database
+        creates = [keyed(str(n)) for n in range(PAGE_ROWS + 1)]
+        await database.create_keyed(creates, database._now())
+        await trio.sleep(IDEMPOTENCY_PERIOD.total_seconds() - 1)
+        database.key_failures = [None, StorageUnavailableError("the database is away")]
+        await trio.sleep(2 * INTERVAL_S)
+        told = [(line["keys"], line["cut_short"]) for line in service.logged]
+        assert told == [(PAGE_ROWS, "the database is away"), (1, None)]
 
 
 async def test_who_asks_it_for_nothing_reads_nothing_of_it(autojump_clock: MockClock) -> None:
