@@ -89,9 +89,9 @@ def _each(following: _Next, end: datetime, at: datetime) -> Iterator[datetime]:
 
 
 def _begin(rule: Rule, bounds: Bounds, after: datetime) -> datetime:
-    if isinstance(rule, CronRule) and not bounds.starts_at_anchor:
-        return max(after, _FIRST - _INSTANT)
-    return max(after, bounds.anchor - _INSTANT, _FIRST - _INSTANT)
+    has_no_first = isinstance(rule, CronRule) and not bounds.starts_at_anchor
+    first = _FIRST if has_no_first else max(bounds.anchor, _FIRST)
+    return max(after, first - _INSTANT)
 
 
 def _never(rule: Rule) -> RuleError:
