@@ -14,7 +14,7 @@ from timer_trio.calendar.zones import zone
 from timer_trio.domain.schedule_rule import Bounds, CronRule
 
 WHOLE: Final = bool(os.environ.get("CALENDAR_WHOLE"))
-"""Each expression in each zone over three years, in a quarter of an hour, rather than a sample of days."""
+"""Each expression in each zone over three years, in ten minutes, rather than a sample of days."""
 FIRST_YEARS: Final = {
     "Europe/Berlin": 2026,
     "America/New_York": 2026,

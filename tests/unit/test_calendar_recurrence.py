@@ -375,6 +375,7 @@ def test_dateutil_finds_the_same(text: str, start: datetime) -> None:
         ("FREQ=DAILY;BYSETPOS=1", "without another BY part"),
         ("FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "never matches"),
         ("FREQ=DAILY;BYHOUR=1;BYSETPOS=2", "never matches"),
+        ("FREQ=DAILY;UNTIL=20251231", "never matches.* by its UNTIL"),
         ("FREQ=YEARLY;COUNT=60", "within 50 years"),
         ("FREQ=DAILY;BYHOUR=" + "1," * 3_000, "at most 4000 characters"),
     ],

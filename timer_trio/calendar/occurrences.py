@@ -95,8 +95,11 @@ def _begin(rule: Rule, bounds: Bounds, after: datetime) -> datetime:
 
 
 def _never(rule: Rule) -> RuleError:
-    field = {CronRule: "cron", EveryRule: "every", RecurrenceRule: "rrule"}[type(rule)]
-    return RuleError(field, f"never matches: not once within {LOOK_AHEAD_YEARS} years of its start")
+    words = f"never matches: not once within {LOOK_AHEAD_YEARS} years of its start"
+    if isinstance(rule, RecurrenceRule):
+        by = " and by its UNTIL" if "UNTIL" in rule.text.upper() else ""
+        return RuleError("rrule", words + by)
+    return RuleError("cron" if isinstance(rule, CronRule) else "every", words)
 
 
 def _read(rule: Rule, bounds: Bounds) -> tuple[_Next, datetime]:
