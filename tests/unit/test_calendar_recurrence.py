@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -237,6 +237,15 @@ def test_the_last_week_of_a_year_is_counted_from_its_end() -> None:
     assert found == days("2020 Dec 28 2021 Dec 27 2022 Dec 26")
 
 
+@pytest.mark.parametrize("week", [1, 2, 26, 51, 52, 53])
+def test_weeks_are_those_of_iso_8601(week: int) -> None:
+    text = f"FREQ=YEARLY;BYWEEKNO={week};BYDAY=MO,TU,WE,TH,FR,SA,SU"
+    found = [at.date() for at in some(datetime(1980, 1, 1, tzinfo=UTC), text, 300, "UTC")]
+    span = (found[-1] - date(1980, 1, 1)).days + 1
+    days_of_span = (date(1980, 1, 1) + timedelta(days=number) for number in range(span))
+    assert found == [day for day in days_of_span if day.isocalendar().week == week]
+
+
 @pytest.mark.parametrize("until", ["20260103", "20260103T090000", "20260103T140000Z"])
 def test_until_is_a_day_a_reading_or_an_instant_and_belongs_to_it(until: str) -> None:
     found = some(at_nine("20260101"), f"FREQ=DAILY;UNTIL={until}", 9)
@@ -274,7 +283,8 @@ def test_a_start_between_two_seconds_counts_from_the_next_one() -> None:
 
 
 # What dateutil makes of the same rules. Left out is what it does otherwise: week numbers from the
-# end or without a day, and plain weekdays beside numbered ones.
+# end or without a day, and those at the edges of a year, which it counts by the length of the wrong
+# year; plain weekdays beside numbered ones; and the first week of BYSETPOS.
 
 WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
@@ -309,7 +319,7 @@ BY_FREQUENCY: Final = {
     },
 }
 WEEKS: Final = st.fixed_dictionaries(
-    {"BYWEEKNO": numbers(*range(1, 54)), "BYDAY": of_days("")},
+    {"BYWEEKNO": numbers(*range(2, 52)), "BYDAY": of_days("")},
     optional={"BYMONTH": COMMON["BYMONTH"], "INTERVAL": COMMON["INTERVAL"], "WKST": COMMON["WKST"]},
 )
 
@@ -332,9 +342,15 @@ def rules(draw: st.DrawFn) -> str:
 )
 def test_dateutil_finds_the_same(text: str, start: datetime) -> None:
     start = start.replace(microsecond=0)
-    found = [at.replace(tzinfo=None) for at in some(start.replace(tzinfo=UTC), text, 20, "UTC")]
+    # Of the week in which it starts dateutil numbers but the days from DTSTART on.
+    is_numbered_week = "WEEKLY" in text and "BYSETPOS" in text
+    since = start + timedelta(days=7) if is_numbered_week else start - timedelta(seconds=1)
+    rule = RecurrenceRule(text=text, timezone="UTC")
+    begin = bounds(start.replace(tzinfo=UTC))
+    found = list(islice(instants(rule, begin, since.replace(tzinfo=UTC)), 20))
     assume(len(found) == 20)  # dateutil looks for more up to the year 9999
-    assert list(islice(rrulestr(text, dtstart=start), 20)) == found
+    expected = rrulestr(text, dtstart=start).xafter(since, count=20)
+    assert found == [at.replace(tzinfo=UTC) for at in expected]
 
 
 @pytest.mark.parametrize(
