@@ -18,6 +18,7 @@ from benchmarks import (
     idle,
     intake,
     memory,
+    retries,
     scaling,
     slow,
     soak,
@@ -42,6 +43,7 @@ QUICK: Final[Mapping[str, Measure]] = {
 }
 FULL: Final[Mapping[str, Measure]] = {
     **QUICK,
+    retries.NAME: retries.measure,
     bulk.NAME: bulk.measure,
     slow.NAME: slow.measure,
     idle.NAME: idle.measure,

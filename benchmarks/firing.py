@@ -15,6 +15,7 @@ from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import Receiving, Seen, receiver
 from benchmarks.timers import timers, write
+from timer_trio.domain.retry import RetryPolicy
 
 PATIENCE_S: Final = 60.0
 """After the last instant: what is that late is lost."""
@@ -30,11 +31,19 @@ class Schedule:
     destinations: int
     lead_s: float
     """From now to the first: so long it may take to write and to load them all."""
+    retry: RetryPolicy | None = None
+    """With one every attempt but the last that it allows is refused."""
+
+    @property
+    def attempts(self) -> int:
+        """How many each timer takes."""
+        return 1 if self.retry is None else self.retry.max_attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     count: int
+    """Of attempts: as many as of timers where none is to fail."""
     first_due_s: float
     seen: Seen
     cost: Cost
@@ -81,7 +90,8 @@ def burst(count: int, destinations: int) -> Schedule:
 
 def run(start: Start, schedule: Schedule) -> Run:
     """Let a contender fire a schedule on a fresh database."""
-    with start() as contender, receiver(schedule.destinations) as far_end:
+    failures = schedule.attempts - 1
+    with start() as contender, receiver(schedule.destinations, failures=failures) as far_end:
         return fire(contender, far_end, schedule)
 
 
@@ -93,17 +103,18 @@ def fire(contender: Contender, far_end: Receiving, schedule: Schedule) -> Run:
     began = contender.cost()
     instants = write_schedule(contender, far_end, schedule)
     written = contender.cost()
-    seen = await_all(contender, far_end, instants)
+    seen = await_all(contender, far_end, instants, schedule.attempts)
     before = replace(written, worker_s=began.worker_s) if contender.reads_itself else written
     cost = contender.cost() - before
-    return Run(schedule.count, instants[0], seen, cost, contender.rss_bytes())
+    count = schedule.count * schedule.attempts
+    return Run(count, instants[0], seen, cost, contender.rss_bytes())
 
 
 def write_schedule(contender: Contender, far_end: Receiving, schedule: Schedule) -> Sequence[float]:
     """Write a schedule's timers, and answer with their instants in Unix seconds."""
     first_s = time() + schedule.lead_s
     instants = [first_s + schedule.offset_s(number) for number in range(schedule.count)]
-    write(contender.database_url, timers(instants, far_end.urls))
+    write(contender.database_url, timers(instants, far_end.urls, schedule.retry))
     _pause_until_flushed()
     contender.load()
     if time() > first_s:
@@ -111,16 +122,18 @@ def write_schedule(contender: Contender, far_end: Receiving, schedule: Schedule)
     return instants
 
 
-def await_all(contender: Contender, far_end: Receiving, instants: Sequence[float]) -> Seen:
-    """Return when the timers of these instants have arrived and are settled.
+def await_all(
+    contender: Contender, far_end: Receiving, instants: Sequence[float], attempts: int = 1
+) -> Seen:
+    """Return when the timers of these instants have arrived so many times each and are settled.
 
     Raises:
         BenchmarkError: one was lost, doubled, early, or not settled: the figures are worth nothing.
     """
-    far_end.expect(len(instants), instants[-1] - time() + PATIENCE_S)
+    far_end.expect(len(instants) * attempts, instants[-1] - time() + PATIENCE_S)
     seen = far_end.report()
-    check(seen, len(instants))
-    _wait_completed(contender.database_url, instants)
+    check(seen, len(instants) * attempts)
+    _wait_completed(contender.database_url, instants, attempts)
     return seen
 
 
@@ -139,11 +152,11 @@ def mean_us(runs: Sequence[Run]) -> float:
 
 
 def check(seen: Seen, count: int) -> None:
-    """Raise BenchmarkError if any of so many timers was lost, doubled or early."""
+    """Raise BenchmarkError unless exactly so many attempts have come, no one of them early."""
     lost = count - seen.distinct
     if lost or seen.doubles or seen.early:
         raise BenchmarkError(
-            f"of {count} timers {lost} were lost, {seen.doubles} doubled, {seen.early} early"
+            f"of {count} attempts {lost} were lost, {seen.doubles} doubled, {seen.early} early"
         )
 
 
@@ -152,7 +165,7 @@ def _pause_until_flushed() -> None:
     sleep(1.1)
 
 
-def _wait_completed(database_url: str, instants: Sequence[float]) -> None:
+def _wait_completed(database_url: str, instants: Sequence[float], attempts: int) -> None:
     give_up_s = time() + SETTLE_S
     # An instant of the database has whole microseconds.
     span = [datetime.fromtimestamp(at, UTC) for at in (instants[0] - 1e-3, instants[-1] + 1e-3)]
@@ -160,10 +173,10 @@ def _wait_completed(database_url: str, instants: Sequence[float]) -> None:
         while time() < give_up_s:
             row = connection.execute(
                 "SELECT count(*) FROM timers"
-                " WHERE execute_at BETWEEN %s AND %s AND status = 'completed' AND attempt = 1",
-                span,
+                " WHERE execute_at BETWEEN %s AND %s AND status = 'completed' AND attempt = %s",
+                [*span, attempts],
             ).fetchone()
             if row is not None and row[0] >= len(instants):
                 return
             sleep(0.2)
-    raise BenchmarkError(f"fewer than {len(instants)} timers are completed at their first attempt")
+    raise BenchmarkError(f"fewer than {len(instants)} timers are completed at attempt {attempts}")

@@ -1,10 +1,11 @@
 """An independent receiver of callbacks, cheap enough to share the machine with what it watches.
 
-python -m benchmarks.receiver PORTS [DELAY_S]: listens on so many ports, prints them as JSON, and
-answers 200 to each callback, after the delay. For each line `COUNT SECONDS` on its standard input
-it waits until it has seen so many timers since the last answer, at most so long, and prints what it
-has seen as one line of JSON. It ends with its standard input. One loop over epoll and no task, no
-future and no parser: about 20 us a callback.
+python -m benchmarks.receiver PORTS [DELAY_S [FAILURES]]: listens on so many ports, prints them as
+JSON, and answers 200 to each callback, after the delay, but 503 to the first FAILURES attempts of
+each timer. For each line `COUNT SECONDS` on its standard input it waits until it has seen so many
+attempts since the last answer, at most so long, and prints what it has seen as one line of JSON. It
+ends with its standard input. One loop over epoll and no task, no future and no parser: about 20 us
+a callback.
 """
 
 from __future__ import annotations
@@ -26,35 +27,51 @@ from typing import Final
 from benchmarks.machine import monotonic, time
 
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 16\r\n\r\n"
+    b"come back later\n"
+)
 BACKLOG: Final = 4096
 LINGER_S: Final = 0.3
 """After the last one that was asked for: one too many would still come now."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ID: Final = re.compile(rb"\r\nx-timer-id: *([0-9a-f-]{36})", re.IGNORECASE)
+_ATTEMPT: Final = re.compile(rb"\r\nx-timer-attempt: *(\d+)", re.IGNORECASE)
 _SCHEDULED: Final = re.compile(rb"\r\nx-timer-scheduled-at: *([^\r]+)", re.IGNORECASE)
 
 
 class Arrivals:
-    """What has come since the last report; doubles are counted over all reports."""
+    """What has come since the last report; doubles are counted over all reports.
 
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+    With `keeps_instants` the report says when each attempt came, by timer and attempt.
+    """
+
+    def __init__(self, *, keeps_instants: bool = False) -> None:
+        self._seen: set[tuple[bytes, int]] = set()
         self._late_ms: list[float] = []
+        self._keeps_instants = keeps_instants
+        self._instants: list[tuple[str, int, float]] = []
         self._first_s = self._last_s = 0.0
         self.distinct = 0
 
-    def note(self, request: bytes, now_s: float) -> None:
+    def note(self, request: bytes, now_s: float) -> int:
+        """Count a request; answers with the number of its attempt."""
         timer_id, scheduled = _ID.search(request), _SCHEDULED.search(request)
-        if timer_id is None or scheduled is None:
-            return
+        numbered = _ATTEMPT.search(request)
+        if timer_id is None or scheduled is None or numbered is None:
+            return 0
+        attempt = int(numbered[1])
         due_s = datetime.fromisoformat(scheduled[1].decode()).timestamp()
         self._late_ms.append((now_s - due_s) * 1000)
         self._first_s = self._first_s or now_s
         self._last_s = now_s
-        if timer_id[1] not in self._seen:
-            self._seen.add(timer_id[1])
+        if (timer_id[1], attempt) not in self._seen:
+            self._seen.add((timer_id[1], attempt))
             self.distinct += 1
+        if self._keeps_instants:
+            self._instants.append((timer_id[1].decode(), attempt, now_s))
+        return attempt
 
     def report(self) -> str:
         report = {
@@ -62,20 +79,22 @@ class Arrivals:
             "distinct": self.distinct,
             "first_s": self._first_s,
             "last_s": self._last_s,
+            "instants": self._instants,
         }
-        self._late_ms = []
+        self._late_ms, self._instants = [], []
         self._first_s, self.distinct = 0.0, 0
         return json.dumps(report)
 
 
 class Receiver:
-    def __init__(self, ports: int, delay_s: float) -> None:
+    def __init__(self, ports: int, delay_s: float, failures: int) -> None:
         self._delay_s = delay_s
+        self._failures = failures
         self._epoll = select.epoll()
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(keeps_instants=failures > 0)
         self._actions: dict[int, Callable[[], None]] = {}
         self._partial: dict[socket.socket, bytes] = {}
-        self._held: deque[tuple[float, socket.socket]] = deque()
+        self._held: deque[tuple[float, socket.socket, bytes]] = deque()
         self._wanted: int | None = None
         self._give_up_s = self._report_s = float("inf")
         self._is_open = True
@@ -126,15 +145,16 @@ class Receiver:
         if not _is_whole(data):
             self._partial[connection] = data
             return
-        self._arrivals.note(data, now_s)
+        attempt = self._arrivals.note(data, now_s)
+        answer = REFUSAL if attempt <= self._failures else ANSWER
         if self._delay_s:
-            self._held.append((monotonic() + self._delay_s, connection))
+            self._held.append((monotonic() + self._delay_s, connection, answer))
         else:
-            self._answer(connection)
+            self._answer(connection, answer)
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket, answer: bytes) -> None:
         with suppress(OSError):  # whoever has gone gets no answer
-            connection.send(ANSWER)
+            connection.send(answer)
 
     def _close(self, connection: socket.socket) -> None:
         self._partial.pop(connection, None)
@@ -144,7 +164,8 @@ class Receiver:
 
     def _answer_held(self) -> None:
         while self._held and self._held[0][0] <= monotonic():
-            self._answer(self._held.popleft()[1])
+            _, connection, answer = self._held.popleft()
+            self._answer(connection, answer)
 
     def _patience_s(self) -> float:
         wake_s = min(self._give_up_s, self._report_s)
@@ -185,7 +206,8 @@ def _is_whole(request: bytes) -> bool:
 def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    Receiver(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0).run()
+    ports, delay_s, failures = [*sys.argv[1:], *("0", "0")][:3]
+    Receiver(int(ports), float(delay_s), int(failures)).run()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,16 @@ START_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a receiver saw since its last report; `all_late_ms` is sorted."""
+    """What a receiver saw since its last report; `all_late_ms` is sorted.
+
+    `instants`: each timer, its attempt, and when that came; only where some were to fail.
+    """
 
     all_late_ms: Sequence[float]
     distinct: int
     first_s: float
     last_s: float
+    instants: Sequence[tuple[str, int, float]] = ()
 
     @property
     def doubles(self) -> int:
@@ -54,7 +58,7 @@ class Receiving:
         self.pid: Final = program.pid
 
     def expect(self, count: int, within_s: float) -> None:
-        """Ask for a report once so many timers have come since the last one, or after that time."""
+        """Ask for a report once so many attempts have come since the last, or after that time."""
         self._program.tell(f"{count} {within_s}")
         self._within_s = within_s
 
@@ -65,13 +69,15 @@ class Receiving:
 
 
 @contextmanager
-def receiver(destinations: int, delay_s: float = 0.0) -> Iterator[Receiving]:
-    """Run a receiver with so many ports, each a destination of its own, until the block ends."""
+def receiver(destinations: int, delay_s: float = 0.0, failures: int = 0) -> Iterator[Receiving]:
+    """Run a receiver with so many ports, each a destination of its own, until the block ends.
+
+    It refuses the first `failures` attempts of each timer.
+    """
+    arguments = map(str, (destinations, delay_s, failures))
     with (
         temporary_folder() as folder,
-        running(
-            "-m", "benchmarks.receiver", str(destinations), str(delay_s), folder=folder
-        ) as program,
+        running("-m", "benchmarks.receiver", *arguments, folder=folder) as program,
     ):
         ports = json.loads(program.read_line(START_S))
         yield Receiving(program, [f"http://127.0.0.1:{port}/callbacks" for port in ports])

@@ -12,6 +12,7 @@ import trio
 
 from benchmarks.machine import time
 from timer_trio.callback_url import read_url
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     SHARDS,
     CallbackSpec,
@@ -28,14 +29,18 @@ PAYLOAD: Final = '{"order": 4711}'
 _BATCH: Final = 1000
 
 
-def timers(due_s: Iterable[float], callback_urls: Sequence[str]) -> list[NewTimer]:
+def timers(
+    due_s: Iterable[float], callback_urls: Sequence[str], retry: RetryPolicy | None = None
+) -> list[NewTimer]:
     """Make a timer for each instant (Unix seconds), the destinations by turns."""
     now = datetime.fromtimestamp(time(), UTC)
     return [
         NewTimer(
             id=new_timer_id(now, random.randrange(SHARDS), secrets.randbits),  # noqa: S311 - a shard
             created_at=now,
-            spec=_spec(datetime.fromtimestamp(due, UTC), callback_urls[n % len(callback_urls)]),
+            spec=_spec(
+                datetime.fromtimestamp(due, UTC), callback_urls[n % len(callback_urls)], retry
+            ),
         )
         for n, due in enumerate(due_s)
     ]
@@ -50,7 +55,7 @@ def write(database_url: str, wanted: Sequence[NewTimer]) -> None:
     trio.run(create)
 
 
-def _spec(execute_at: datetime, callback_url: str) -> TimerSpec:
+def _spec(execute_at: datetime, callback_url: str, retry: RetryPolicy | None) -> TimerSpec:
     return TimerSpec(
         execute_at=execute_at,
         callback=CallbackSpec(
@@ -63,4 +68,5 @@ def _spec(execute_at: datetime, callback_url: str) -> TimerSpec:
         ),
         metadata=None,
         misfire_grace_s=300,
+        retry=retry,
     )
