@@ -313,7 +313,7 @@ async def test_attempts_are_listed_newest_first(storage: Storage) -> None:
     timer_id = await retrying(storage)
     await ask(storage, [timer_id], claim=SECOND, now=THEN)
     unknown = AttemptRecord(attempt=2, started_at=None, ended_at=LATER, outcome="unknown")
-    told = (unknown, replace(record(3), outcome="delivered", http_status=200, error=None))
+    told = (unknown, record(3)._replace(outcome="delivered", http_status=200, error=None))
     assert await storage.settle([replace(completed(timer_id, SECOND), attempts=told)], LATER)
     assert await storage.attempts(timer_id) == [*reversed(told), record()]
     assert await storage.attempts(new_timer().id) == []

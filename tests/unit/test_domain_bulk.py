@@ -109,7 +109,7 @@ def test_row_of_a_delivered_first_attempt_tells_of_it() -> None:
     )
     assert told_by_row_alone(TIMER) == record
     assert all_attempts(TIMER, []) == [record]
-    other = replace(record, attempt=2)
+    other = record._replace(attempt=2)
     assert all_attempts(TIMER, [other]) == [other]
 
 

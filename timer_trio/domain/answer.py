@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_KEPT_HEADERS: Final = 32
 """More than servers send; an attempt's row must not grow by what a stranger makes up."""
@@ -21,8 +20,7 @@ class StoreResponse(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptAnswer:
+class KeptAnswer(NamedTuple):
     """The beginning of an answer; `is_truncated`: headers or a part of the body are left out."""
 
     headers: tuple[tuple[str, str], ...]
@@ -36,7 +34,7 @@ def kept_answer(
 ) -> KeptAnswer:
     """Cut an answer to its first headers and the first `at_most` bytes of its body."""
     return KeptAnswer(
-        headers=tuple((_text(name), _text(value)) for name, value in headers[:MAX_KEPT_HEADERS]),
+        headers=tuple([(_text(name), _text(value)) for name, value in headers[:MAX_KEPT_HEADERS]]),
         body=body[:at_most],
         is_truncated=len(headers) > MAX_KEPT_HEADERS or len(body) > at_most,
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from timer_trio.domain.answer import KeptAnswer, StoreResponse
 from timer_trio.domain.outcome import Delivered
@@ -15,8 +14,7 @@ UNKNOWN: Final = "unknown"
 """The outcome of an attempt whose replica died before it could tell."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """An attempt that has ended: `outcome` is the name of a CallbackOutcome, or UNKNOWN.
 
     `started_at` is when its callback was sent; None: nobody knows.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from timer_trio.domain.http_date import http_date
@@ -43,8 +43,7 @@ class RetryPolicy:
     """No attempt begins later than this after the first one was due; None: however late."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(NamedTuple):
     """What a failed answer says of a further attempt; where there was no answer: nothing."""
 
     is_refused: bool = False
@@ -67,7 +66,7 @@ def advice_of(http_status: int, headers: Iterable[tuple[bytes, bytes]], now: dat
                 not_before = max(at, not_before) if at and not_before else at or not_before
             case _:
                 pass
-    return Advice(is_refused=is_refused, not_before=not_before)
+    return Advice(is_refused, not_before)
 
 
 def next_attempt_at(  # noqa: PLR0917 - what a decision needs, in the order in which it comes about

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple, TypeVar, assert_never
 
+from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import UNKNOWN, AttemptRecord, all_attempts, duration_ms
 from timer_trio.domain.outcome import (
     Broken,
@@ -30,6 +32,7 @@ from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
     Delivery,
+    Destination,
     Earlier,
     NewTimer,
     Status,
@@ -170,7 +173,7 @@ def settlement_of(
         case Delivered():
             return _completed(timer, outcome, sent_at, now)
         case Rejected() | Unreachable() | TimedOut() | Broken():
-            return _after_failure(_Failure(timer, outcome, sent_at, now))
+            return _after_failure(_failure(timer, outcome, sent_at, now))
         case Interrupted():
             return _interrupted(timer, outcome, sent_at, now)
         case Withheld() | Short():
@@ -179,38 +182,19 @@ def settlement_of(
             assert_never(outcome)
 
 
+_FailedOutcome = Rejected | Unreachable | TimedOut | Broken | Interrupted
+
+
 class _Failure(NamedTuple):
-    """An attempt that has failed at `now`."""
+    """An attempt that has failed at `now`; `error` is what the consumer reads in `last_error`."""
 
     timer: ClaimedTimer
-    outcome: Rejected | Unreachable | TimedOut | Broken | Interrupted
+    outcome: _FailedOutcome
     sent_at: datetime
     now: datetime
-
-    @property
-    def error(self) -> str:
-        """What the consumer reads in `last_error`."""
-        return clean(self._reason)
-
-    @property
-    def _reason(self) -> str:
-        match self.outcome:
-            case Rejected(http_status):
-                return f"HTTP {http_status} from {origin_of(self.timer)}"
-            case Unreachable(reason):
-                return reason
-            case TimedOut(phase):
-                return _timed_out(phase, self.timer.spec.callback.timeout_s)
-            case Broken(reason):
-                return f"internal error: {reason}"
-            case Interrupted():
-                return "outcome unknown: the service stopped before the answer came"
-            case _:
-                assert_never(self.outcome)
-
-    @property
-    def http_status(self) -> int | None:
-        return self.outcome.http_status if isinstance(self.outcome, Rejected) else None
+    error: str
+    http_status: int | None
+    answer: KeptAnswer | None
 
     @property
     def duration_ms(self) -> int:
@@ -219,15 +203,44 @@ class _Failure(NamedTuple):
     @property
     def attempts(self) -> Sequence[AttemptRecord]:
         record = AttemptRecord(
-            attempt=self.timer.attempt,
-            started_at=self.sent_at,
-            ended_at=self.now,
-            outcome=self.outcome.name,
-            http_status=self.http_status,
-            error=self.error,
-            answer=self.outcome.answer if isinstance(self.outcome, Rejected) else None,
+            self.timer.attempt,
+            self.sent_at,
+            self.now,
+            self.outcome.name,
+            self.http_status,
+            self.error,
+            self.answer,
         )
         return (*_unknown_ones(self.timer, self.now), record)
+
+
+def _failure(
+    timer: ClaimedTimer, outcome: _FailedOutcome, sent_at: datetime, now: datetime
+) -> _Failure:
+    if isinstance(outcome, Rejected):
+        status, answer = outcome.http_status, outcome.answer
+        error = _rejection(status, timer.spec.callback.url.destination)
+        return _Failure(timer, outcome, sent_at, now, error, status, answer)
+    return _Failure(timer, outcome, sent_at, now, clean(_reason(timer, outcome)), None, None)
+
+
+@lru_cache(maxsize=1_024)  # whoever refuses one callback refuses the next
+def _rejection(http_status: int, destination: Destination) -> str:
+    return clean(f"HTTP {http_status} from {_origin(destination)}")
+
+
+def _reason(timer: ClaimedTimer, outcome: Unreachable | TimedOut | Broken | Interrupted) -> str:
+    match outcome:
+        case Unreachable(reason):
+            return reason
+        case TimedOut(phase):
+            return _timed_out(phase, timer.spec.callback.timeout_s)
+        case Broken(reason):
+            return f"internal error: {reason}"
+        case Interrupted():
+            return "outcome unknown: the service stopped before the answer came"
+        case _:
+            assert_never(outcome)
 
 
 def _completed(
@@ -261,7 +274,6 @@ def _after_failure(failure: _Failure) -> Retry | Failed:
     due_at = None if policy is None else _next_attempt_at(failure, policy)
     if policy is None or due_at is None:
         return _failed(failure)
-    gives_up = policy.give_up_after_s is not None
     return Retry(
         timer_id=timer.id,
         claim=timer.claim,
@@ -271,30 +283,37 @@ def _after_failure(failure: _Failure) -> Retry | Failed:
         http_status=failure.http_status,
         duration_ms=failure.duration_ms,
         failures=timer.failures + 1,
-        first_due_at=_first_due_at(timer) if gives_up else None,
+        first_due_at=_first_due_at(timer, policy),
         attempts=failure.attempts,
     )
 
 
 def _next_attempt_at(failure: _Failure, policy: RetryPolicy) -> datetime | None:
-    timer, outcome, _, now = failure
-    may_be_sent = not (isinstance(outcome, Unreachable | TimedOut) and outcome.is_unsent)
-    if may_be_sent and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
+    timer, outcome, now = failure.timer, failure.outcome, failure.now
+    if timer.spec.callback.delivery is Delivery.AT_MOST_ONCE and _may_be_sent(outcome):
         return None
     advice = Advice()
     if isinstance(outcome, Rejected):
         advice = advice_of(outcome.http_status, outcome.headers, now)
-    failures = timer.failures + 1
-    return next_attempt_at(policy, timer.id, failures, now, _first_due_at(timer), advice)
+    first_due_at = _first_due_at(timer, policy)
+    return next_attempt_at(policy, timer.id, timer.failures + 1, now, first_due_at, advice)
 
 
-def _first_due_at(timer: ClaimedTimer) -> datetime:
-    """Return when the first attempt of this budget was due."""
+def _may_be_sent(outcome: _FailedOutcome) -> bool:
+    return not (isinstance(outcome, Unreachable | TimedOut) and outcome.is_unsent)
+
+
+def _first_due_at(timer: ClaimedTimer, policy: RetryPolicy) -> datetime | None:
+    """Return when the first attempt of this budget was due; None: the policy does not ask."""
+    if policy.give_up_after_s is None:
+        return None
     return timer.first_due_at or timer.expected_at
 
 
 def _unknown_ones(timer: ClaimedTimer, now: datetime) -> Sequence[AttemptRecord]:
     """Tell of the attempts before this one whose outcome nobody knows."""
+    if not timer.unknown_attempts:
+        return ()
     first = timer.attempt - timer.unknown_attempts
     return tuple(
         AttemptRecord(attempt=attempt, started_at=None, ended_at=now, outcome=UNKNOWN)
@@ -365,7 +384,7 @@ def plainer(settlement: Settlement) -> Settlement | None:
     if isinstance(settlement, Release):
         return None
     if any(each.answer for each in settlement.attempts):
-        bare = [replace(each, answer=None) for each in settlement.attempts]
+        bare = [each._replace(answer=None) for each in settlement.attempts]
         return replace(settlement, attempts=bare)
     if isinstance(settlement, Retry) or settlement.result is None:
         return None
@@ -395,7 +414,10 @@ def stands(settlement: Settlement, claim: int | None) -> bool:
 
 def origin_of(timer: ClaimedTimer) -> str:
     """Name a destination as people do, without the port that its scheme implies."""
-    destination = timer.spec.callback.url.destination
+    return _origin(timer.spec.callback.url.destination)
+
+
+def _origin(destination: Destination) -> str:
     implied = ":443" if destination.startswith("https") else ":80"
     return destination.removesuffix(implied)
 
@@ -410,7 +432,7 @@ def _interrupted(
 ) -> Failed | None:
     if timer.spec.callback.delivery is Delivery.AT_LEAST_ONCE:
         return None
-    return _failed(_Failure(timer, outcome, sent_at, now))
+    return _failed(_failure(timer, outcome, sent_at, now))
 
 
 def _failed(failure: _Failure) -> Failed:

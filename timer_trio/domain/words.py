@@ -10,8 +10,10 @@ MAX_ERROR_LENGTH: Final = 1_000
 
 def clean(text: str) -> str:
     """Make words that a receiver may have chosen fit to store: no controls, no surrogates."""
-    printable = "".join(c if c.isprintable() else " " for c in text[: 2 * MAX_ERROR_LENGTH])
-    return " ".join(printable.split())[:MAX_ERROR_LENGTH]
+    text = text[: 2 * MAX_ERROR_LENGTH]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:MAX_ERROR_LENGTH]
 
 
 def in_words(seconds: float) -> str:
