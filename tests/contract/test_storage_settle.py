@@ -341,6 +341,17 @@ async def test_an_answer_is_kept_as_it_came(storage: Storage, answer: KeptAnswer
     assert await storage.attempts(timer_id) == [kept]
 
 
+async def test_words_are_kept_as_they_are(storage: Storage) -> None:
+    timer_id = await created(storage)
+    await claimed(storage, timer_id)
+    words = 'HTTP 503 from "sch\xf6n\\\u65e5 \U0001f642"'
+    kept = record()._replace(error=words)
+    settlement = replace(retried(timer_id, attempts=[kept]), last_error=words)
+    assert await storage.settle([settlement], SOON) == [True]
+    assert (await storage.get(timer_id)).last_error == words
+    assert await storage.attempts(timer_id) == [kept]
+
+
 async def test_what_was_refused_leaves_no_attempts_behind(storage: Storage) -> None:
     timer_id = await created(storage)
     await claimed(storage, timer_id)

@@ -33,6 +33,8 @@ Row = Mapping[str, Any]
 
 ENCODE: Final = json.JSONEncoder(check_circular=False).encode
 """Of what came as JSON: nothing in it holds itself."""
+QUOTE: Final = json.encoder.encode_basestring_ascii
+"""Spells a text as ENCODE does, in a third of the time."""
 NULL: Final = r"\N"
 """How COPY spells it."""
 

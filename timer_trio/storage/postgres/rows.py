@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.keys import KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
@@ -33,6 +34,7 @@ from timer_trio.domain.timer import (
 from timer_trio.storage.columns import (
     ENCODE,
     EXECUTE_AT,
+    QUOTE,
     Row,
     copied,
     copy_of,
@@ -167,28 +169,29 @@ def _object_of_result(placed: tuple[int, NewTimer]) -> str:
 
 def _object_of_attempt(placed: tuple[int, AttemptRecord]) -> str:
     place, attempt = placed
-    columns: dict[str, object] = {
-        "place": place,
-        "attempt": attempt.attempt,
-        "started_at": attempt.started_at and attempt.started_at.isoformat(),
-        "ended_at": attempt.ended_at.isoformat(),
-        "outcome": attempt.outcome,
-        "http_status": attempt.http_status,
-        "error": attempt.error,
-        "is_truncated": False,
-    }
-    if answer := attempt.answer:
-        columns["response_headers"] = answer.headers
-        columns["response_body"] = b64encode(answer.body).decode("ascii")
-        columns["is_truncated"] = answer.is_truncated
-    return ENCODE(columns)
+    error = "null" if attempt.error is None else QUOTE(attempt.error)
+    answer = '"is_truncated":false' if attempt.answer is None else _members_of(attempt.answer)
+    # As below: the encoder would take three times as long.
+    return (
+        f'{{"place":{place},"attempt":{attempt.attempt},"outcome":"{attempt.outcome}",'
+        f'"started_at":{_quoted(attempt.started_at)},"ended_at":{_quoted(attempt.ended_at)},'
+        f'"http_status":{attempt.http_status or "null"},"error":{error},{answer}}}'
+    )
+
+
+def _members_of(answer: KeptAnswer) -> str:
+    headers = ",".join([f"[{QUOTE(name)},{QUOTE(value)}]" for name, value in answer.headers])
+    return (
+        f'"response_headers":[{headers}],"response_body":"{b64encode(answer.body).decode("ascii")}",'
+        f'"is_truncated":{"true" if answer.is_truncated else "false"}'
+    )
 
 
 def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     place, settlement = placed
     error = settlement.last_error
     is_begun = "true" if settlement.is_begun else "false"
-    last_error = "null" if error is None else json.dumps(error)
+    last_error = "null" if error is None else QUOTE(error)
     more = ""
     if settlement.duration_ms is not None:
         http_status = settlement.http_status or "null"
