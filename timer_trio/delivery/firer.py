@@ -185,7 +185,7 @@ class Firer:
         if isinstance(settlement, Release):
             self._offer([due])
         elif isinstance(settlement, Retry):
-            self._offer([due._replace(due_at=settlement.due_at)])
+            self._offer([DueTimer(settlement.due_at, due.id, due.destination)])
         self._written(settlement, due)
 
     def _written(self, settlement: Settlement, due: DueTimer) -> None:
