@@ -40,7 +40,7 @@ PATIENCE_S: Final = 0.5
 
 def spec_of(
     world: World,
-    number: int,
+    number: int | None,
     version: int,
     *,
     in_s: float,
@@ -68,7 +68,7 @@ def spec_of(
     )
 
 
-def payload_of(number: int, version: int) -> JsonText:
+def payload_of(number: int | None, version: int) -> JsonText:
     return JsonText(dumps({"number": number, "version": version}))
 
 

@@ -90,8 +90,8 @@ class FarEnd:
         process: str,
         thread: Thread,
         random: Random,
-        on_try: Callable[[int, Try], None],
-        on_send: Callable[[int, Send], None],
+        on_try: Callable[[int | None, Try], None],
+        on_send: Callable[[int | None, Send], None],
     ) -> None:
         self._process = process
         self._thread = thread
@@ -106,10 +106,10 @@ class FarEnd:
             process=self._process,
             timer_id=headers["X-Timer-Id"],
             attempt=int(headers["X-Timer-Attempt"]),
-            version=payload["version"],
+            version=payload.get("version", 0),
             began_s=trio.current_time(),
         )
-        self._on_try(payload["number"], one)
+        self._on_try(payload.get("number"), one)
         try:
             answer = await self._send(request, permit, one)
         except TransportError as error:
@@ -158,7 +158,7 @@ class FarEnd:
             sent_s=trio.current_time(),
         )
         one.sent_s = send.sent_s
-        self._on_send(json.loads(request.body)["number"], send)
+        self._on_send(json.loads(request.body).get("number"), send)
         return send
 
     async def _answer(self, behaviour: Behaviour) -> int:

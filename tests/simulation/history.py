@@ -5,12 +5,14 @@ Instants are seconds of the world's clock, which is the database's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.bulk import Bulk
 from timer_trio.domain.timer import Status, Timer, TimerId, TimerSpec
+from timer_trio.storage.memory.database import Row
 
 
 class Asked(StrEnum):
@@ -176,6 +178,55 @@ class Life:
     ended_s: float = float("inf")
 
 
+class Verb(StrEnum):
+    """What a consumer can ask for beside a plain timer of its own."""
+
+    KEYED = "create under an idempotency key"
+    NAMED = "create or replace by name"
+    UNNAMED = "cancel by name"
+    REDRIVE = "redrive"
+
+
+@dataclass(slots=True, kw_only=True)
+class Act:
+    """Something a consumer asked for by a verb.
+
+    `subject`: the key, the name, or the id of the timer. `body` tells requests apart that ask for
+    something else. `timer_id` and `data` are of the answer.
+    """
+
+    verb: Verb
+    subject: str
+    body: int
+    asked_s: float
+    answered_s: float = float("inf")
+    verdict: Verdict = Verdict.UNKNOWN
+    timer_id: TimerId | None = None
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row as it was written; None: it was deleted."""
+
+    at_s: float
+    timer_id: TimerId
+    row: Row | None
+
+
+@dataclass(frozen=True, slots=True)
+class DonePage:
+    """A page of a bulk action: what it was said to have done, and what it did.
+
+    `touched` has the status of each timer before and after it; None: it is gone.
+    """
+
+    at_s: float
+    bulk: Bulk
+    done: int
+    touched: Mapping[TimerId, tuple[Status, Status | None]]
+
+
 @dataclass(slots=True)
 class History:
     """`interval_s`: between two looks of a loader at what falls due soon."""
@@ -188,6 +239,12 @@ class History:
     leaks: list[str] = field(default_factory=list)
     """What a process still held when it had nothing to do any more."""
     unheard: list[Unheard] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    """Of all rows, in the order in which they were written."""
+    pages: list[DonePage] = field(default_factory=list)
+    sends: list[Send] = field(default_factory=list)
+    """Of timers that have no log of their own."""
 
     def was_lost(self, process: str, since_s: float, until_s: float = float("inf")) -> bool:
         """Tell whether a process died, or was declared dead, in a span of time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -42,8 +43,19 @@ class Scenario(StrEnum):
     FLEET = "fleet"
 
 
+Consume = Callable[[World, float, float], Awaitable[None]]
+"""What one consumer does; it hears when the great thing goes wrong, and how long all act."""
+
+
 def random_history(seed: int, scenario: Scenario, build: Build | None = None) -> History:
     """Run the history of a seed."""
+    return history_of([_consume] * TIMERS, seed, scenario, build)
+
+
+def history_of(
+    consumers: Sequence[Consume], seed: int, scenario: Scenario, build: Build | None = None
+) -> History:
+    """Run the history of a seed, with these consumers."""
     random = Random(f"{scenario} {seed}")
     span_s = FLEET_SPAN_S if scenario is Scenario.FLEET else SPAN_S
     climax_s = random.uniform(1.0, span_s * 0.75)
@@ -51,8 +63,8 @@ def random_history(seed: int, scenario: Scenario, build: Build | None = None) ->
     async def script(world: World) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_play, world, scenario, climax_s)
-            for _ in range(TIMERS):
-                nursery.start_soon(_consume, world, climax_s, span_s)
+            for consume in consumers:
+                nursery.start_soon(consume, world, climax_s, span_s)
         await world.settled()
 
     return run_world(seed, _faults(random, scenario, climax_s), script, build)

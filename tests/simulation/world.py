@@ -6,7 +6,15 @@ tasks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,16 +40,38 @@ from tests.simulation.faults import (
     FaultyStorage,
     Thread,
 )
-from tests.simulation.history import History, Life, Loss, Send, Trouble, Try, Unheard
+from tests.simulation.history import (
+    Change,
+    DonePage,
+    History,
+    Life,
+    Loss,
+    Send,
+    TimerLog,
+    Trouble,
+    Try,
+    Unheard,
+)
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.attempt import all_attempts
+from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.shards import owners
-from timer_trio.domain.timer import ENDED, SHARDS, ReplicaId, TimerId, shard_of
+from timer_trio.domain.timer import (
+    ENDED,
+    SHARDS,
+    DueTimer,
+    ReplicaId,
+    Status,
+    Timer,
+    TimerId,
+    shard_of,
+)
 from timer_trio.run.replica import Chance, Replica
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.storage.memory.database import Row
 
 T = TypeVar("T")
 
@@ -274,12 +304,17 @@ class World:
             await self._came.wait()
         return self.random.choice(self.alive)
 
-    def tried(self, number: int, one: Try) -> None:
+    def tried(self, number: int | None, one: Try) -> None:
+        if number is None:
+            return
         holder = self.database._rows[TimerId(UUID(one.timer_id))].claimed_by
         one.is_held = holder is not None and self.names[holder] == one.process
         self.history.timer_logs[number].tries.append(one)
 
-    def sent(self, number: int, send: Send) -> None:
+    def sent(self, number: int | None, send: Send) -> None:
+        if number is None:
+            self.history.sends.append(send)
+            return
         self.history.timer_logs[number].sends.append(send)
 
     def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
@@ -343,8 +378,9 @@ class World:
             recovery_s=UNLOCKED_RECOVERY_S,
         )
         for timer_id in timer_ids:
-            payload = self.database._rows[timer_id].timer.spec.callback.payload
-            self.history.timer_logs[loads(payload or "")["number"]].locks.append(lock)
+            row = self.database._rows.get(timer_id)
+            if row and (timer_log := self._log_of(row.timer)):
+                timer_log.locks.append(lock)
 
     async def settled(self) -> None:
         """Wait until every timer has ended, or until that takes too long; close the history."""
@@ -368,12 +404,16 @@ class World:
 
     async def _read_rows(self) -> None:
         for row in self.database._rows.values():
-            timer_log = self.history.timer_logs[
-                loads(row.timer.spec.callback.payload or "")["number"]
-            ]
+            timer_log = self._log_of(row.timer)
+            if timer_log is None:
+                continue
             timer_log.row = row.timer
             records = await self.database.attempts(row.timer.id)
             timer_log.attempts = all_attempts(row.timer, records)
+
+    def _log_of(self, timer: Timer) -> TimerLog | None:
+        number = loads(timer.spec.callback.payload or "").get("number")
+        return None if number is None else self.history.timer_logs[number]
 
     async def _note_outage(self, away: Away) -> None:
         await trio.sleep_until(away.began_s)
@@ -447,9 +487,40 @@ def _scheduled_by(seed: int) -> Iterator[None]:
 
 
 def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
-    """Make the database, and note when it declares a living process dead, and who owns what."""
+    """Make the database, and note when it declares a living process dead, and who owns what.
+
+    What is written of each row is noted as well, and what each page of a bulk action does.
+    """
 
     class Watched(storage):  # type: ignore[valid-type,misc]
+        _touched: Mapping[TimerId, tuple[Status, Status | None]]
+
+        def _put(self, row: Row) -> None:
+            super()._put(row)
+            timer_id = row.timer.id
+            change = Change(trio.current_time(), timer_id, self._rows[timer_id])
+            world.history.changes.append(change)
+
+        async def bulk(self, page: BulkPage, now: datetime) -> BulkReply:
+            self._touched = {}
+            reply: BulkReply = await super().bulk(page, now)
+            done = DonePage(trio.current_time(), page.bulk, reply.done, self._touched)
+            world.history.pages.append(done)
+            return reply
+
+        def _do_all(self, rows: Sequence[Row], page: BulkPage, at: datetime) -> Sequence[DueTimer]:
+            before = {row.timer.id: self._rows[row.timer.id].timer.status for row in rows}
+            due: Sequence[DueTimer] = super()._do_all(rows, page, at)
+            gone = before.keys() - self._rows.keys()
+            world.history.changes += [
+                Change(trio.current_time(), timer_id, None) for timer_id in sorted(gone)
+            ]
+            self._touched = {
+                timer_id: (was, None if timer_id in gone else self._rows[timer_id].timer.status)
+                for timer_id, was in before.items()
+            }
+            return due
+
         async def join(self, replica: ReplicaId, now: datetime, identity: Identity) -> None:
             await super().join(replica, now, identity)
             name = world.names[replica]
