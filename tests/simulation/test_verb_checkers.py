@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -59,10 +60,11 @@ def assert_found_out(checker: Checker, scenario: Scenario, build: Build | None =
 class CarelessName(MemoryStorage):
     """Gives a name away without a look at who has it."""
 
-    async def create_named(self, timer: NewTimer, before: TimerId | None, now: datetime) -> bool:
-        del before
-        self._names.pop(timer.key, None)
-        return await super().create_named(timer, None, now)
+    async def create_named(self, *asked: Any) -> bool:
+        timers, _, now = asked
+        for timer in timers:
+            self._names.pop(timer.key, None)
+        return await super().create_named(timers, {}, now)
 
 
 class CarelessBulkRedrive(MemoryStorage):
