@@ -71,7 +71,7 @@ class CarelessBulkRedrive(MemoryStorage):
     """Makes many live again, whoever has their names."""
 
     def _has_its_name(self, row: Row) -> bool:
-        self._names[row.timer.key] = row.timer.id
+        self._names[row.timer.key or ""] = row.timer.id
         return True
 
 
