@@ -73,7 +73,7 @@ def ended(timer: ClaimedTimer, outcome: CallbackOutcome = Delivered(200)) -> Set
 
 def missed(timer: ClaimedTimer) -> Failed:
     refused = judge(timer, timer.expected_at + seconds(301), waited_for_slot=False)
-    assert refused is not None
+    assert isinstance(refused, Failed)
     return refused
 
 

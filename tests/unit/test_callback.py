@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Unpack
 from uuid import UUID
@@ -23,7 +24,15 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
-from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Method, SpecChange, TimerId
+from timer_trio.domain.timer import (
+    ClaimedOccurrence,
+    ClaimedTimer,
+    Delivery,
+    JsonText,
+    Method,
+    SpecChange,
+    TimerId,
+)
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import (
     Answer,
@@ -43,6 +52,14 @@ def claimed_timer(*, attempt: int = 1, **changes: Unpack[SpecChange]) -> Claimed
     return ClaimedTimer(
         id=TIMER_ID, claim=FIRST, attempt=attempt, requested_at=NOW, spec=spec(**changes)
     )
+
+
+def test_an_occurrence_names_its_schedule_and_its_instant() -> None:
+    occurrence = ClaimedOccurrence(UUID(int=9), NOW, is_superseded=False)
+    headers = headers_of(request_of(replace(claimed_timer(), occurrence=occurrence)))
+    assert headers["x-schedule-id"] == "00000000-0000-0000-0000-000000000009"
+    assert headers["x-schedule-instant"] == "2030-01-01T00:00:00Z"
+    assert "x-schedule-id" not in headers_of(sent())
 
 
 def permit() -> Permit:

@@ -27,11 +27,13 @@ from timer_trio.domain.outcome import (
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import (
     MAX_UNKNOWN_ATTEMPTS,
+    SUPERSEDED,
     Completed,
     Failed,
     Release,
     Retry,
     Settlement,
+    Skipped,
     given_back,
     judge,
     origin_of,
@@ -41,7 +43,7 @@ from timer_trio.domain.settlement import (
     unreadable,
     unstorable,
 )
-from timer_trio.domain.timer import ClaimedTimer, Delivery, Status, TimerId
+from timer_trio.domain.timer import ClaimedOccurrence, ClaimedTimer, Delivery, Status, TimerId
 
 DURATION_MS: Final = 3_599_000
 """From SOON to LATER."""
@@ -495,3 +497,24 @@ def test_a_first_attempt_that_was_delivered_is_told_by_its_timer_alone(
     timer: ClaimedTimer, outcome: CallbackOutcome, told: list[int]
 ) -> None:
     assert [record.attempt for record in ended(timer, outcome).attempts] == told
+
+
+@pytest.mark.parametrize("late_s", [0.0, 3_600.0])
+def test_a_superseded_occurrence_is_skipped_and_not_sent(late_s: float) -> None:
+    occurrence = ClaimedOccurrence(UUID(int=9), NOW, is_superseded=True)
+    timer = replace(claimed_timer(), occurrence=occurrence)
+    settlement = judge(timer, NOW + timedelta(seconds=late_s), waited_for_slot=False)
+    assert settlement == Skipped(timer_id=timer.id, claim=FIRST, last_error=SUPERSEDED)
+    assert (settlement.status, settlement.due_at) == (Status.CANCELED, None)
+    assert not settlement.is_begun
+    assert settlement.claim_after == FIRST
+    assert accepted(settlement) == {FIRST, -FIRST}
+    assert plainer(settlement) is None
+
+
+def test_an_occurrence_that_is_not_superseded_is_judged_as_any_timer() -> None:
+    occurrence = ClaimedOccurrence(UUID(int=9), NOW, is_superseded=False)
+    timer = replace(claimed_timer(), occurrence=occurrence)
+    assert judge(timer, NOW, waited_for_slot=False) is None
+    missed = judge(timer, LATER, waited_for_slot=False)
+    assert isinstance(missed, Failed)

@@ -19,7 +19,14 @@ from timer_trio.domain.outcome import (
     Unreachable,
     Withheld,
 )
-from timer_trio.domain.timer import CallbackUrl, ClaimedTimer, Delivery, Method, rfc3339
+from timer_trio.domain.timer import (
+    CallbackUrl,
+    ClaimedOccurrence,
+    ClaimedTimer,
+    Delivery,
+    Method,
+    rfc3339,
+)
 from timer_trio.transport import (
     Answer,
     Endpoint,
@@ -94,15 +101,23 @@ def request_of(timer: ClaimedTimer) -> Request:
     length = ""
     if body or callback.method in _METHODS_WITH_BODY:
         length = f"Content-Length: {len(body)}\r\n"
+    occurrence = "" if timer.occurrence is None else _told_of(timer.occurrence)
     head = (
         f"X-Timer-Id: {timer.id}\r\n"
         f"X-Timer-Attempt: {timer.attempt}\r\n"
         f"X-Timer-Scheduled-At: {rfc3339(timer.spec.execute_at)}\r\n"
         f"webhook-id: {timer.id}\r\n"
-        f"{length}\r\n"
+        f"{occurrence}{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE
     return Request(endpoint, common + head.encode("ascii"), body, is_once)
+
+
+def _told_of(occurrence: ClaimedOccurrence) -> str:
+    return (
+        f"X-Schedule-Id: {occurrence.schedule_id}\r\n"
+        f"X-Schedule-Instant: {rfc3339(occurrence.instant)}\r\n"
+    )
 
 
 @lru_cache(maxsize=512)  # most callbacks have few heads in common; of the longest 8 MB in all

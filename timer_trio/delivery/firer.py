@@ -27,7 +27,14 @@ from timer_trio.domain.outcome import (
     Withheld,
     tells_pace,
 )
-from timer_trio.domain.settlement import Failed, Release, Retry, Settlement, settlement_of
+from timer_trio.domain.settlement import (
+    Failed,
+    Release,
+    Retry,
+    Settlement,
+    Skipped,
+    settlement_of,
+)
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
@@ -100,12 +107,15 @@ class Firer:
         self._slots.release(firing.due.destination, now.timestamp())
         self._hand_on(firing, Withheld(), now, now)
 
-    def refuse(self, settlement: Failed, due: DueTimer) -> None:
+    def refuse(self, settlement: Failed | Skipped, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
         self._agenda.cache.done(due.id)
         self._slots.release(due.destination, self._clock.now().timestamp())
         self._agenda.note_slot_freed(due.destination)
-        self._recorder.note_refused(settlement, due.destination)
+        if isinstance(settlement, Skipped):
+            self._recorder.note_skipped(settlement)
+        else:
+            self._recorder.note_refused(settlement, due.destination)
         self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
 
     async def fire(self, firing: Firing) -> None:

@@ -100,6 +100,14 @@ class NoSuchNameError(TimerTrioError):
     """No live timer has this name."""
 
 
+class ScheduleNotFoundError(TimerTrioError):
+    """No schedule has this id, or this name."""
+
+
+class ScheduleEndedError(TimerTrioError):
+    """The schedule has ended, and stays so."""
+
+
 class KeyedCreateUnknownError(StorageUnavailableError):
     """A write under a key was not answered in time: it may be there or not."""
 

@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.occurrence import IS_OCCURRENCE
 from timer_trio.domain.rendering import attempt_data, timer_json
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
@@ -37,11 +38,12 @@ TIMEOUT_S: Final = 30.0
 def result_id(timer_id: TimerId, claim: Claim) -> TimerId:
     """Make the UUIDv8 (RFC 9562, section 5.8) of the result of what ended under a claim.
 
-    It is in the timer's own shard. Its other bits are the 16-byte BLAKE2b of the id's 16 bytes and
-    the claim in 8, big-endian: replicas of all versions must make the same.
+    It is in the timer's own shard, and does not look like an occurrence. Its other bits are the
+    16-byte BLAKE2b of the id's 16 bytes and the claim in 8, big-endian: replicas of all versions
+    must make the same.
     """
     drawn = blake2b(timer_id.bytes + claim.to_bytes(8, "big"), digest_size=16).digest()
-    bits = int.from_bytes(drawn, "big")
+    bits = int.from_bytes(drawn, "big") & ~IS_OCCURRENCE
     bits = bits & ~(0xF << 76) | 0x8 << 76
     bits = bits & ~(0b11 << 62) | 0b10 << 62
     return TimerId(UUID(int=bits & ~0xFF | shard_of(timer_id)))

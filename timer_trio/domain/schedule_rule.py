@@ -40,6 +40,11 @@ class RecurrenceRule:
 Rule = CronRule | EveryRule | RecurrenceRule
 
 
+def field_of(rule: Rule) -> str:
+    """Return under which name a consumer gives a rule."""
+    return {CronRule: "cron", EveryRule: "every", RecurrenceRule: "rrule"}[type(rule)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Where a rule's instants begin and end. All instants are in UTC."""

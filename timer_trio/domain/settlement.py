@@ -41,6 +41,10 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.domain.words import clean, in_words
 
+SKIPPED: Final = "skipped: "
+"""With it begins `last_error` of what its schedule has skipped."""
+SUPERSEDED: Final = f"{SKIPPED}the next occurrence was due as well"
+OVERLAPPED: Final = f"{SKIPPED}an earlier occurrence was still under way"
 MAX_UNKNOWN_ATTEMPTS: Final = 3
 """A timer that kills its replica must not kill them all."""
 
@@ -88,6 +92,30 @@ class Failed:
     failures: int | None = None
     attempts: Sequence[AttemptRecord] = ()
     result: NewTimer | None = None
+
+    @property
+    def claim_after(self) -> int:
+        return self.claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """The timer is canceled, as its schedule has it: nothing of it was sent."""
+
+    status: ClassVar[Status] = Status.CANCELED
+    due_at: ClassVar[datetime | None] = None
+    executed_at: ClassVar[datetime | None] = None
+    is_begun: ClassVar[bool] = False
+    http_status: ClassVar[int | None] = None
+    duration_ms: ClassVar[int | None] = None
+    failures: ClassVar[int | None] = None
+    first_due_at: ClassVar[datetime | None] = None
+    attempts: ClassVar[Sequence[AttemptRecord]] = ()
+    result: ClassVar[NewTimer | None] = None
+
+    timer_id: TimerId
+    claim: Claim
+    last_error: str
 
     @property
     def claim_after(self) -> int:
@@ -148,7 +176,7 @@ class Release:
         return -self.claim
 
 
-Settlement = Completed | Failed | Retry | Release
+Settlement = Completed | Failed | Skipped | Retry | Release
 """What is to be written of a claimed timer.
 
 All have `status`, `due_at` (None once it has ended), `last_error`, `is_begun` (an attempt that is
@@ -321,8 +349,10 @@ def _unknown_ones(timer: ClaimedTimer, now: datetime) -> Sequence[AttemptRecord]
     )
 
 
-def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Failed | None:
+def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Failed | Skipped | None:
     """Decide whether a timer just claimed must not be fired any more; None: fire it."""
+    if timer.occurrence is not None and timer.occurrence.is_superseded:
+        return Skipped(timer_id=timer.id, claim=timer.claim, last_error=SUPERSEDED)
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
         reason = "outcome unknown: the service died after it had claimed this timer"
@@ -381,7 +411,7 @@ def plainer(settlement: Settlement) -> Settlement | None:
 
     First what receivers answered, which is likeliest to be refused, then the result.
     """
-    if isinstance(settlement, Release):
+    if isinstance(settlement, Release | Skipped):
         return None
     if any(each.answer for each in settlement.attempts):
         bare = [each._replace(answer=None) for each in settlement.attempts]

@@ -206,6 +206,8 @@ class Timer:
     """The name that its consumer gave it."""
     parent_id: TimerId | None = None
     """The timer whose result it is; None: it is no result."""
+    schedule_id: UUID | None = None
+    """The schedule whose occurrence it is; None: it is none."""
 
     @property
     def summary(self) -> TimerSummary:
@@ -231,6 +233,16 @@ class Earlier:
     key: str | None = None
 
 
+class ClaimedOccurrence(NamedTuple):
+    """What a claimed timer is an occurrence of."""
+
+    schedule_id: UUID
+    instant: datetime
+    """Of the rule: jitter or a change may have moved the timer away from it."""
+    is_superseded: bool
+    """Whether it is to be skipped, since the next one is due as well."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedTimer:
     """A timer that this replica may fire, and what to send.
@@ -254,6 +266,8 @@ class ClaimedTimer:
     first_due_at: datetime | None = None
     earlier: Earlier | None = None
     """None: nobody is told how it ends."""
+    occurrence: ClaimedOccurrence | None = None
+    """None: it is none of a schedule."""
 
     @property
     def due_at(self) -> datetime:

@@ -48,6 +48,25 @@ class Metrics:
             "Timers deleted because they ended long enough ago",
             registry=self.registry,
         )
+        self.planned = Counter(
+            "timer_trio_occurrences_planned",
+            "Occurrences of schedules written ahead by the planner",
+            registry=self.registry,
+        )
+        self.skipped = Counter(
+            "timer_trio_occurrences_skipped",
+            "Occurrences of schedules that were skipped as their catch_up or overlap says",
+            registry=self.registry,
+        )
+        self.schedules = Gauge(
+            "timer_trio_schedules",
+            "Schedules of all replicas by status; broken ones the service has paused",
+            ["status"],
+            registry=self.registry,
+        )
+        self.planner_lag_s = self._gauge(
+            "planner_lag_seconds", "How long a schedule waits to be planned, beyond a look a minute"
+        )
         self.flush_rows = Histogram(
             "timer_trio_flush_rows",
             "Rows in one statement",

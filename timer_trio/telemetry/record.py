@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
-from timer_trio.domain.settlement import Failed
+from timer_trio.domain.settlement import Failed, Skipped
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.metrics import Metrics
 
@@ -68,6 +68,15 @@ class Recorder:
             "not_fired",
             timer_id=str(settlement.timer_id),
             destination=destination,
+            reason=settlement.last_error,
+        )
+
+    def note_skipped(self, settlement: Skipped) -> None:
+        """Count a claimed occurrence that is skipped."""
+        self._metrics.skipped.inc()
+        log.info(
+            "occurrences_skipped",
+            timer_ids=[str(settlement.timer_id)],
             reason=settlement.last_error,
         )
 
