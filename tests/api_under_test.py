@@ -15,17 +15,21 @@ import trio
 import trustme
 
 from timer_trio.api import ApiContext, create_app
+from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import OLDEST, Releases
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.membership import Identity
+from timer_trio.domain.planning import Calendar
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.redrive import Redriver
+from timer_trio.intake.schedules import Schedules
+from timer_trio.scheduler.replanning import Replanner
 from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -35,6 +39,11 @@ START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_METADATA_KEYS: Final = 64
 WANTED: Final[dict[str, Any]] = {"delay": 60, "callback_url": "https://example.com/hook"}
+SCHEDULE: Final[dict[str, Any]] = {
+    "cron": "0 9 * * MON-FRI",
+    "timezone": "Europe/Berlin",
+    "callback_url": "https://example.com/hook",
+}
 
 _REPLICA: Final = ReplicaId(UUID(int=1))
 _CLAIM: Final = Claim(1)
@@ -105,12 +114,27 @@ class ApiUnderTest:
             shards=Shards(),
             window_s=300,
         )
+        calendar = Calendar(instants, zone_data_version())
+        self.schedules = Schedules(
+            storage=self.storage,
+            clock=self.clock,
+            calendar=calendar,
+            offer=self.offered.extend,
+            releases=releases,
+            shards=Shards(),
+        )
+        replanner = Replanner(
+            storage=self.storage, clock=self.clock, calendar=calendar, offer=self.offered.extend
+        )
         self.app = create_app(
             ApiContext(
                 storage=self.storage,
                 intake=self.intake,
                 redriver=self.redriver,
                 bulk_writer=self.bulk_writer,
+                schedules=self.schedules,
+                replanner=replanner,
+                calendar=calendar,
                 clock=self.clock,
                 health=self.health,
                 metrics=metrics.registry,
@@ -134,6 +158,12 @@ class ApiUnderTest:
     async def create(self, **fields: Any) -> Any:
         """Create a timer; answers with its data."""
         answer = await self.client.post("/timers", json={**WANTED, **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["data"]
+
+    async def create_schedule(self, **fields: Any) -> Any:
+        """Create a schedule; answers with its data."""
+        answer = await self.client.post("/schedules", json={**SCHEDULE, **fields})
         assert answer.status_code == 201, answer.text
         return answer.json()["data"]
 

@@ -51,7 +51,8 @@ def clean_database_url(shared_database: str) -> str:
     """A migrated database without a row: much quicker to have than one of one's own."""
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(
-            "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys; DELETE FROM replicas"
+            "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
+            "DELETE FROM schedules; DELETE FROM replicas"
         )
     return shared_database
 

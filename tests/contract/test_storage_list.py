@@ -83,6 +83,7 @@ async def test_a_list_holds_summaries(storage: Storage) -> None:
             last_error=None,
             http_status=None,
             key=None,
+            schedule_id=None,
             metadata=JsonText('{"n": "é"}'),
         )
     ]

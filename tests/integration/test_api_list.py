@@ -56,6 +56,7 @@ async def test_summaries_are_those_of_the_create(api: ApiUnderTest) -> None:
         "last_error": None,
         "http_status": None,
         "key": None,
+        "schedule_id": None,
         "metadata": {"customer": "c-17"},
     }
     assert (await listed(api))["timers"] == [created | beside]

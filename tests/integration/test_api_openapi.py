@@ -10,7 +10,7 @@ import pytest
 import trio
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
-from tests.api_under_test import WANTED, ApiUnderTest, running_api
+from tests.api_under_test import SCHEDULE, WANTED, ApiUnderTest, running_api
 from tests.contract.timers import ALICE
 from timer_trio.api import asgi
 from timer_trio.api.routes.batch import MAX_BATCH_BYTES
@@ -97,12 +97,16 @@ async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
             created = await api.create()
             if path.endswith("/redrive"):
                 await api.client.delete(f"/timers/{created['id']}")
+            schedule = await api.create_schedule()
             [(media, content)] = operation["requestBody"]["content"].items()
             example = content["example"]
             raw = example if isinstance(example, str) else json.dumps(example)
             answer = await api.client.request(
                 method,
-                path.replace("{timer_id}", created["id"]).replace("{key}", "free"),
+                path.replace("{timer_id}", created["id"])
+                .replace("{schedule_id}", schedule["id"])
+                .replace("{key}", "free")
+                .replace("{name}", "free"),
                 content=raw,
                 headers={"Content-Type": media},
             )
@@ -129,7 +133,8 @@ class Walk:
                 return await self._good(method, path, headers={"X-API-Key": "wrong"})
             case 404:
                 path = path.replace("{timer_id}", str(uuid4()))
-                return await self._good(method, path)
+                path = path.replace("{schedule_id}", str(uuid4()))
+                return await self._good(method, path, name=str(uuid4()))
             case 405:
                 return await self._api.client.request("BREW", path)
             case 409 if "{key}" in path:
@@ -138,16 +143,24 @@ class Walk:
                 return await self._good(method, path, key=key)
             case 409 if path.endswith("/redrive"):
                 return await self._good(method, path, is_ended=False)
+            case 409 if "{schedule_id}" in path:
+                schedule_id = (await self._api.create_schedule())["id"]
+                await self._api.client.delete(f"/schedules/{schedule_id}")
+                return await self._good(method, path.replace("{schedule_id}", schedule_id))
             case 409:
                 await self._good(method, path, headers={"Idempotency-Key": path})
                 body = json.dumps({**WANTED, "delay": 61})
-                raw = body if path == "/timers" else f'{{"timers": [{body}]}}'
+                raw = body if path != "/timers/batch" else f'{{"timers": [{body}]}}'
+                if path == "/schedules":
+                    raw = json.dumps({**SCHEDULE, "timezone": "UTC"})
                 return await self._send(method, path, raw.encode(), {"Idempotency-Key": path})
             case 408:
                 return await self._send(method, path, _endless())
             case 413:
                 return await self._send(method, path, b" " * (MAX_BATCH_BYTES + 1))
             case 415:
+                if path.endswith(_WITHOUT_FIELDS):
+                    return await self._send(method, path, b"{}", {"Content-Type": "text/plain"})
                 return await self._good(method, path, headers={"Content-Type": "text/plain"})
             case 500:
                 return await self._broken(method, path, RuntimeError())
@@ -159,6 +172,8 @@ class Walk:
         if "{key}" in path:
             key = await self._named() if status == 200 else None
             return await self._good(method, path, key=key)
+        if "{name}" in path and status == 201:
+            return await self._good(method, path, name=str(uuid4()))
         if (status, method, path) == (200, "POST", "/timers"):
             wanted = {**WANTED, "key": await self._named(), "on_conflict": "keep"}
             return await self._send(method, path, json.dumps(wanted).encode())
@@ -178,9 +193,12 @@ class Walk:
         path: str,
         headers: dict[str, str] | None = None,
         key: str | None = None,
+        name: str | None = None,
         *,
         is_ended: bool = True,
     ) -> httpx.Response:
+        if path.startswith("/schedules"):
+            return await self._good_schedule(method, path, headers, name)
         if "{key}" in path and method == "PUT":
             content = json.dumps(WANTED).encode()
             return await self._send(method, _with_key(path, key), content, headers)
@@ -201,6 +219,24 @@ class Walk:
         content = b"" if body is None else json.dumps(body).encode()
         return await self._send(method, path.replace("{timer_id}", created), content, headers)
 
+    async def _good_schedule(
+        self, method: str, path: str, headers: dict[str, str] | None, name: str | None
+    ) -> httpx.Response:
+        if "{schedule_id}" in path:
+            schedule_id = (await self._api.create_schedule())["id"]
+            path = path.replace("{schedule_id}", schedule_id)
+        if "{name}" in path:
+            if name is None:
+                name = str(uuid4())
+                await self._api.create_schedule(name=name)
+            path = path.replace("{name}", name)
+        body: object = {"PUT": SCHEDULE}.get(method)
+        last = path.partition("?")[0].rpartition("/")[2]
+        if method == "POST":
+            body = _SCHEDULE_BODIES.get(last)
+        content = b"" if body is None else json.dumps(body).encode()
+        return await self._send(method, path, content, headers)
+
     async def _send(
         self,
         method: str,
@@ -208,7 +244,8 @@ class Walk:
         content: bytes | AsyncIterator[bytes],
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        path = path.replace("{timer_id}", str(uuid4()))
+        path = path.replace("{timer_id}", str(uuid4())).replace("{schedule_id}", str(uuid4()))
+        path = path.replace("{name}", str(uuid4()))
         return await self._api.client.request(
             method, path, content=content, headers={**JSON, **(headers or {})}
         )
@@ -216,14 +253,28 @@ class Walk:
     async def _broken(self, method: str, path: str, error: Exception) -> httpx.Response:
         with self._monkeypatch.context() as patch:
             patch.setattr("timer_trio.intake.names.CREATE_DEADLINE_S", 0.05)
-            for verb in ("get", "list", "cancel", "replicas", "name_holder"):
+            path = path.replace("{timer_id}", str(uuid4())).replace("{schedule_id}", str(uuid4()))
+            path = path.replace("{name}", str(uuid4()))
+            patch.setattr("timer_trio.intake.schedules.CREATE_DEADLINE_S", 0.05)
+            for verb in _BROKEN:
                 patch.setattr(self._api.storage, verb, _failing(error))
             for verb in ("create", "create_all", "update"):
                 patch.setattr(self._api.intake, verb, _failing(error))
             patch.setattr(self._api.redriver, "redrive", _failing(error))
             patch.setattr(self._api.bulk_writer, "require_allowed", _failing(error))
-            path = path.replace("{timer_id}", str(uuid4()))
             return await self._good(method, path)
+
+
+_SCHEDULE_BODIES = {
+    "schedules": SCHEDULE,
+    "preview": {"every": 60},
+    "backfill": {"from": "2029-12-01T00:00:00Z", "to": "2029-12-02T00:00:00Z"},
+}
+_WITHOUT_FIELDS = ("/pause", "/resume", "/trigger", "/replan")
+_BROKEN = (
+    *("get", "list", "cancel", "replicas", "name_holder"),
+    *("create_schedule", "schedule", "schedules", "schedule_named", "change_schedule"),
+)
 
 
 def _with_key(path: str, key: str | None) -> str:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, running_api
 from timer_trio import __version__
+from timer_trio.calendar import zone_data_version
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import (
     ContentionError,
@@ -148,7 +149,12 @@ async def test_health_up(api: ApiUnderTest) -> None:
     assert answer.json() == {
         "code": 0,
         "message": "success",
-        "data": {"status": "up", "database": "connected", "timestamp": "2030-01-01T00:00:00Z"},
+        "data": {
+            "status": "up",
+            "database": "connected",
+            "timestamp": "2030-01-01T00:00:00Z",
+            "zone_data": zone_data_version(),
+        },
     }
 
 

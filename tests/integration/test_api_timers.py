@@ -98,6 +98,7 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "key": None,
         "attempt": 0,
         "parent_id": None,
+        "schedule_id": None,
     }
 
 

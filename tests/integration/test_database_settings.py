@@ -185,7 +185,7 @@ async def test_each_documented_grant_is_missed(database_url: str) -> None:
         *(
             f"{verb} ON {table}"
             for verb in ("SELECT", "INSERT", "UPDATE", "DELETE")
-            for table in ("timers", "timer_keys", "replicas")
+            for table in ("timers", "attempts", "timer_keys", "schedules", "replicas")
         ),
         "SELECT ON timer_trio_migrations",
     ]

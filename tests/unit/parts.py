@@ -90,7 +90,7 @@ class Parts:
         self.agenda = agenda = Agenda(cache=cache, slots=slots, shards=Shards())
         self.offered: list[DueTimer] = []
         self.hints = Hints(storage=self.database, clock=clock, agenda=agenda, window_s=WINDOW_S)
-        self.membership = Membership(agenda, self.hints)
+        self.membership = Membership(agenda, self.hints, plan_anew=lambda: None)
         self.heartbeat = Heartbeat(
             storage=self.database,
             clock=clock,

@@ -252,7 +252,10 @@ def test_messages_are_cut_out_of_any_pieces() -> None:
 @pytest.mark.parametrize(
     ("verb", "forms"),
     [
-        ("claim", ["claim", "claim_unlocked"]),
+        (
+            "claim",
+            ["claim", "claim_unlocked", "claim_occurrences", "claim_occurrences_unlocked"],
+        ),
         (
             "settle",
             ["settle", "settle_whole", "settle_unlocked", "settle_whole_unlocked"],

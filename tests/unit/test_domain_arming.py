@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.timers import NOW, seconds
-from timer_trio.domain.arming import Plan, take_due
+from tests.schedules import FIRST_ID
+from timer_trio.domain.arming import Armed, Plan, batches, take_due
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.occurrence import occurrence_id
 from timer_trio.domain.pace import PROMPT_S
+from timer_trio.domain.schedule import Overlap
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Destination, DueTimer, TimerId
 
@@ -406,3 +409,24 @@ def test_replica_that_obeys_the_plans_fires_everything_once(
     slots = Slots(total, per_destination)
     run = Run(cache_of(timers), slots, hold_s, per_destination)
     assert sorted(run.fire_all(len(timers))) == sorted(timers)
+
+
+def armed_with(timer_id: TimerId) -> Armed:
+    return Armed(DueTimer(NOW, timer_id, Destination("http://a.example:80")), waited=False)
+
+
+PLAIN: Final = [armed_with(TimerId(UUID(int=place))) for place in range(5)]
+
+
+def test_plain_timers_are_claimed_together_as_far_as_a_claim_reaches() -> None:
+    assert [*batches(PLAIN, 2)] == [PLAIN[:2], PLAIN[2:4], PLAIN[4:]]
+    assert [*batches([], 2)] == []
+
+
+def test_occurrences_are_claimed_apart_from_plain_timers() -> None:
+    plain, other = PLAIN[:2]
+    allowed, skipping = (
+        armed_with(occurrence_id(FIRST_ID, 1, NOW, overlap)) for overlap in Overlap
+    )
+    divided = [*batches([skipping, plain, allowed, other], 500)]
+    assert divided == [[plain, other], [allowed], [skipping]]

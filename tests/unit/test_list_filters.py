@@ -18,6 +18,7 @@ EXAMPLES = {
     "last_error": "timed out",
     "http_status": "503",
     "metadata": "x",
+    "schedule_id": "01900000-0000-7000-8000-000000000007",
 }
 INSTANT = "2030-01-01T00:00:00Z"
 

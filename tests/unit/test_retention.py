@@ -11,10 +11,12 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.contract.timers import NOW, keyed, new_timer
+from tests.schedules import schedule_of, schedule_spec
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD
+from timer_trio.domain.planning import ended
 from timer_trio.domain.query import Position, TimerQuery
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
@@ -98,6 +100,27 @@ async def test_timer_is_kept_for_its_time_and_gone_an_hour_later(autojump_clock:
         await trio.sleep(INTERVAL_S)
         assert await service.database.count() == 0
         assert service.pruned == 1
+
+
+async def test_ended_schedule_is_kept_as_long_as_a_timer(autojump_clock: MockClock) -> None:
+    async with running(autojump_clock) as service:
+        now = service.database._now()
+        schedule = ended(schedule_of(schedule_spec(), now=now), now).schedule
+        await service.database.create_schedule(schedule, [], now)
+        await trio.sleep(KEEP.total_seconds())
+        assert (await service.database.count_schedules())["ended"] == 1
+        await trio.sleep(INTERVAL_S)
+        assert (await service.database.count_schedules())["ended"] == 0
+        assert [line["schedules"] for line in service.logged if line["schedules"]] == [1]
+
+
+async def test_schedules_are_kept_for_ever_where_timers_are(autojump_clock: MockClock) -> None:
+    async with running(autojump_clock, keep=None) as service:
+        now = service.database._now()
+        schedule = ended(schedule_of(schedule_spec(), now=now), now).schedule
+        await service.database.create_schedule(schedule, [], now)
+        await trio.sleep(2 * INTERVAL_S)
+        assert (await service.database.count_schedules())["ended"] == 1
 
 
 async def test_first_pass_comes_soon_after_the_start_and_then_one_an_hour(

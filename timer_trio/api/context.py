@@ -13,10 +13,13 @@ from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.planning import Calendar
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.redrive import Redriver
+from timer_trio.intake.schedules import Schedules
+from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
 
 
@@ -48,6 +51,9 @@ class ApiContext:
     intake: Intake
     redriver: Redriver
     bulk_writer: BulkWriter
+    schedules: Schedules
+    replanner: Replanner
+    calendar: Calendar
     clock: Clock
     health: Health
     metrics: CollectorRegistry

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.query import Position, TimerFilter, TimerQuery
+from timer_trio.domain.schedule import ScheduleQuery
 from timer_trio.domain.timer import TimerId
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,14 +21,16 @@ _SCALARS: Final = tuple(f.name for f in fields(TimerFilter) if f.name != "metada
 _SEAL_BYTES: Final = 8
 """It guards no secret, only against a cursor that somebody edited or took to another list."""
 
+Query = TimerQuery | ScheduleQuery
 
-def cursor_of(position: Position, query: TimerQuery, key: bytes) -> str:
+
+def cursor_of(position: Position, query: Query, key: bytes) -> str:
     microseconds = (position.instant - _EPOCH) // timedelta(microseconds=1)
     place = _PLACE.pack(microseconds, position.id.bytes)
     return urlsafe_b64encode(place + _seal(place, query, key)).rstrip(b"=").decode()
 
 
-def position_of(cursor: str, query: TimerQuery, key: bytes) -> Position:
+def position_of(cursor: str, query: Query, key: bytes) -> Position:
     """Read a cursor that was made for this list.
 
     Raises:
@@ -44,8 +47,13 @@ def position_of(cursor: str, query: TimerQuery, key: bytes) -> Position:
     return position
 
 
-def _seal(place: bytes, query: TimerQuery, key: bytes) -> bytes:
-    filters = [getattr(query, name) for name in _SCALARS]
+def _seal(place: bytes, query: Query, key: bytes) -> bytes:
     metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
-    this_list = (query.sort, query.order, filters, metadata)
+    this_list = (*_which(query), metadata)
     return hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]
+
+
+def _which(query: Query) -> tuple[object, ...]:
+    if isinstance(query, ScheduleQuery):
+        return "schedules", query.status, query.name
+    return query.sort, query.order, [getattr(query, name) for name in _SCALARS]

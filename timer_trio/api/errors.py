@@ -10,6 +10,7 @@ from typing import Final
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from timer_trio.calendar import RuleError
 from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
@@ -19,6 +20,10 @@ from timer_trio.domain.errors import (
     NoSuchNameError,
     OlderReplicasError,
     RowRefusedError,
+    ScheduleCreateUnknownError,
+    ScheduleEndedError,
+    ScheduleNameTakenError,
+    ScheduleNotFoundError,
     StorageUnavailableError,
     TimerNotFoundError,
     TimerTrioError,
@@ -91,6 +96,10 @@ class StatusConflictError(TimerTrioError):
         super().__init__(f"cannot {verb} timer with status '{status}'")
 
 
+class NoSuchScheduleNameError(TimerTrioError):
+    """No schedule that has not ended has this name."""
+
+
 class UnreadableIdError(TimerTrioError):
     """The path holds no UUID, so no timer can have it as its id."""
 
@@ -129,21 +138,28 @@ RETRY: Final[Mapping[str, str]] = {"Retry-After": "1"}
 """The heartbeat notices within a second that the database is back."""
 
 
-def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911 - one return a kind
+def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912 - one return a kind
     match error:
         case InvalidRequestError():
             return _invalid(error.errors)
+        case RuleError():
+            return _invalid([FieldError(error.field, str(error))])
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
         case StatusConflictError():
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
+        case ScheduleNameTakenError() | ScheduleEndedError():
+            return _schedule_conflict(error)
         case RowRefusedError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, REFUSED_BY_DATABASE)
         case TimerNotFoundError() | UnreadableIdError() | NoSuchNameError():
             what = "key" if isinstance(error, NoSuchNameError) else "id"
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no timer has this {what}")
+        case ScheduleNotFoundError() | NoSuchScheduleNameError():
+            what = "name" if isinstance(error, NoSuchScheduleNameError) else "id"
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no schedule has this {what}")
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
         case BodyTooLargeError():
@@ -179,6 +195,14 @@ def _conflict(error: NameTakenError | ItemTakenError | IdempotencyConflictError)
     return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error), data)
 
 
+def _schedule_conflict(error: ScheduleNameTakenError | ScheduleEndedError) -> Refusal:
+    if isinstance(error, ScheduleNameTakenError):
+        data = {"id": str(error.schedule_id)}
+        return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, f"name: {error}", data)
+    words = "the schedule has ended, and stays so: create another one"
+    return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, words)
+
+
 def _unavailable(
     error: StorageUnavailableError | ContentionError | OlderReplicasError | BusyError,
 ) -> Refusal:
@@ -190,6 +214,11 @@ def _unavailable(
     elif isinstance(error, CreateUnknownError):
         data = {"id": str(error.timer_id)}
         message = "it is not known whether the timer was created; get its id before posting again"
+    elif isinstance(error, ScheduleCreateUnknownError):
+        data = {"id": str(error.schedule_id)}
+        message = (
+            "it is not known whether the schedule was created; get its id before posting again"
+        )
     elif isinstance(error, KeyedCreateUnknownError):
         message = "it is not known whether this was created; send it again with the same key"
     elif isinstance(error, OlderReplicasError | BusyError):

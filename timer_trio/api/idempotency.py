@@ -13,17 +13,43 @@ from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, IdempotencyConflictError, InvalidRequestError
 from timer_trio.api.route import IDEMPOTENCY_KEY, REPLAYED
+from timer_trio.calendar import RuleError
+from timer_trio.domain.errors import KeyedCreateUnknownError, ScheduleCreateUnknownError
 from timer_trio.domain.keys import MAX_KEY_LENGTH, FirstAnswer, KeyedCreate
-from timer_trio.domain.timer import JsonText, NewTimer
+from timer_trio.domain.schedule import Plan
+from timer_trio.domain.timer import JsonText, NewTimer, TimerId
+from timer_trio.intake.intake import Intake
+from timer_trio.intake.schedules import Schedules
 
 _KEY: Final = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 
 
 class New(NamedTuple):
-    """What a request asks for, and the data that it is answered if that is written."""
+    """What a request asks for: its ids, the data that it is answered, and how it is written.
 
-    timers: Sequence[NewTimer]
+    `write` takes the key and that answer, and returns what the key stands for.
+    """
+
+    ids: Sequence[TimerId]
     data: str
+    write: Callable[[str, FirstAnswer], Awaitable[FirstAnswer]]
+
+
+def new_timers(intake: Intake, timers: Sequence[NewTimer], data: str) -> New:
+    async def write(key: str, answer: FirstAnswer) -> FirstAnswer:
+        return await intake.create_keyed(KeyedCreate(key=key, timers=timers, answer=answer))
+
+    return New([timer.id for timer in timers], data, write)
+
+
+def new_schedule(schedules: Schedules, plan: Plan, data: str) -> New:
+    async def write(key: str, answer: FirstAnswer) -> FirstAnswer:
+        try:
+            return await schedules.create(plan, (key, answer)) or answer
+        except ScheduleCreateUnknownError as error:
+            raise KeyedCreateUnknownError from error
+
+    return New([TimerId(plan.schedule.id)], data, write)
 
 
 def idempotency_key() -> str | None:
@@ -49,7 +75,6 @@ class KeyedRequests:
     def __init__(self, context: ApiContext, respond: Callable[[FirstAnswer], Response]) -> None:
         self._respond = respond
         self._storage = context.storage
-        self._intake = context.intake
         self._clock = context.clock
 
     async def answer(
@@ -60,13 +85,15 @@ class KeyedRequests:
         `read` may complete the fingerprint; if it raises it has done so as far as there is one.
 
         Raises:
-            InvalidRequestError: as `read` raises it, unless the first of these requests was good.
+            InvalidRequestError, RuleError: as `read` raises it, unless the first of these requests
+                was good.
             IdempotencyConflictError: the key stands for another request.
-            RowRefusedError, KeyedCreateUnknownError: as Intake.create_keyed.
+            RowRefusedError, KeyedCreateUnknownError: as Intake.create_keyed; and what else the
+                writing of it raises.
         """
         try:
             new = await read()
-        except InvalidRequestError as error:
+        except (InvalidRequestError, RuleError) as error:
             refusal = error
         else:
             return await self._create(key, fingerprint.digest, new)
@@ -79,12 +106,11 @@ class KeyedRequests:
     async def _create(self, key: str, fingerprint: bytes, new: New) -> Response:
         own = FirstAnswer(
             fingerprint=fingerprint,
-            timer_ids=tuple(timer.id for timer in new.timers),
+            timer_ids=tuple(new.ids),
             status=HTTPStatus.CREATED,
             data=JsonText(new.data),
         )
-        create = KeyedCreate(key=key, timers=new.timers, answer=own)
-        first = await self._intake.create_keyed(create)
+        first = await new.write(key, own)
         if first.fingerprint != own.fingerprint:
             raise IdempotencyConflictError
         return self._respond(own) if first.timer_ids == own.timer_ids else self._replay(first)

@@ -1,15 +1,16 @@
-"""From a query string to the page of timers that it asks for."""
+"""From a query string to the page that it asks for: of timers, or of schedules."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from timer_trio.api.cursor import position_of
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
@@ -17,6 +18,7 @@ from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
 from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
+from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import ENDED, Status
 
 MAX_LIMIT: Final = 200
@@ -26,6 +28,7 @@ MAX_METADATA_FILTERS: Final = 20
 _METADATA: Final = "metadata."
 _MAX_NUMBER: Final = 100  # characters: no number that somebody looks for is longer
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _WHOLE: Final = re.compile(r"\d{1,10}", re.ASCII)
 
 _UNBOUNDED: Final = (
@@ -34,6 +37,7 @@ _UNBOUNDED: Final = (
 )
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+_Query = TypeVar("_Query", TimerQuery, ScheduleQuery)
 
 
 def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
@@ -45,15 +49,24 @@ def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
     given = parameters_in(raw)
     metadata = _metadata_in(given)
     cursor = given.pop("cursor", None)
-    if unknown := [name for name in given if name not in _READERS]:
-        raise InvalidRequestError(_with_guess(unknown[0]), *map(unknown_parameter, unknown[1:]))
-    query = TimerQuery(**_read(given), metadata=_filters(metadata))
+    query = TimerQuery(**_read(given, _READERS), metadata=_filters(metadata))
     refuse_unserved(query)
-    if cursor is None:
-        return query
-    if "offset" in given:
+    if cursor is not None and "offset" in given:
         raise invalid_parameter("offset", "cannot stand beside cursor: send one of them")
-    return _behind(cursor, query, cursor_key)
+    return query if cursor is None else _behind(cursor, query, cursor_key)
+
+
+def parse_schedule_query(raw: bytes, cursor_key: bytes) -> ScheduleQuery:
+    """Read the query string of GET /schedules.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = parameters_in(raw)
+    metadata = _metadata_in(given)
+    cursor = given.pop("cursor", None)
+    query = ScheduleQuery(**_read(given, _SCHEDULE_READERS), metadata=_filters(metadata))
+    return query if cursor is None else _behind(cursor, query, cursor_key)
 
 
 def refuse_unserved(wanted: TimerFilter) -> None:
@@ -72,7 +85,7 @@ def refuse_unserved(wanted: TimerFilter) -> None:
         raise InvalidRequestError(*(FieldError(name, _UNBOUNDED) for name in wanted.unindexed))
 
 
-def _behind(cursor: str, query: TimerQuery, key: bytes) -> TimerQuery:
+def _behind(cursor: str, query: _Query, key: bytes) -> _Query:
     try:
         return replace(query, after=position_of(cursor, query, key))
     except (ValueError, OverflowError):
@@ -97,7 +110,7 @@ def parse_filter(given: Mapping[str, object]) -> TimerFilter:
     try:
         texts = _texts_of(given)
         metadata = _filters(_metadata_in(texts))
-        return TimerFilter(**_read(texts), metadata=metadata)
+        return TimerFilter(**_read(texts, _READERS), metadata=metadata)
     except InvalidRequestError as error:
         within = (FieldError(f"filter.{each.field}", each.message) for each in error.errors)
         raise InvalidRequestError(*within) from None
@@ -147,6 +160,17 @@ def _text(value: str) -> str:
     return value
 
 
+def is_id(text: str) -> bool:
+    """Whether something can have this as its id."""
+    return _UUID.fullmatch(text) is not None
+
+
+def _uuid(value: str) -> UUID:
+    if not is_id(value):
+        raise ValueError("must be an id as the service answers it")
+    return UUID(value)
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def read(value: str) -> _Choice:
         try:
@@ -163,6 +187,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "last_error": _text,
     "http_status": _whole(100, 999),
     "key": _text,
+    "schedule_id": _uuid,
     "created_after": parse_instant,
     "created_before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
@@ -176,11 +201,23 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 }
 
 
-def _read(given: Mapping[str, str]) -> dict[str, Any]:
+_SCHEDULE_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "status": _one_of(ScheduleStatus),
+    "name": _text,
+    "limit": _whole(1, MAX_LIMIT),
+}
+
+
+def _read(
+    given: Mapping[str, str], readers: Mapping[str, Callable[[str], object]]
+) -> dict[str, Any]:
+    if unknown := [name for name in given if name not in readers]:
+        guessed = _with_guess(unknown[0], readers)
+        raise InvalidRequestError(guessed, *map(unknown_parameter, unknown[1:]))
     values, errors = {}, []
     for name, value in given.items():
         try:
-            values[name] = _READERS[name](value)
+            values[name] = readers[name](value)
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:
@@ -204,8 +241,8 @@ def _scalars(text: str) -> tuple[JsonScalar, ...]:
     return (text,)
 
 
-def _with_guess(name: str) -> FieldError:
+def _with_guess(name: str, known: Iterable[str]) -> FieldError:
     # For the first of them alone: a guess takes as long as all else of an answer.
     field, message = shown(name), unknown_parameter(name).message
-    near = get_close_matches(field, [*_READERS, "cursor"], n=1)
+    near = get_close_matches(field, [*known, "cursor"], n=1)
     return FieldError(field, f"{message}; did you mean {near[0]}?" if near else message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -13,12 +13,13 @@ from pydantic_core import ErrorDetails
 from timer_trio.api.body.json_body import reading_object
 from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
-from timer_trio.api.fields.bulk import BULK, BulkRequest
+from timer_trio.api.fields.bulk import BULK
 from timer_trio.api.fields.bulk import FIELDS as BULK_FIELDS
 from timer_trio.api.fields.instants import PAST_TOLERANCE, due_at
 from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
+from timer_trio.api.fields.schedule import ScheduleCreateRequest
 from timer_trio.api.fields.timer import (
     CREATE,
     FIELDS,
@@ -44,15 +45,7 @@ from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, 
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
 
-_Request = TypeVar(
-    "_Request",
-    CreateRequest,
-    NamedCreateRequest,
-    OneOfManyCreateRequest,
-    UpdateRequest,
-    RedriveRequest,
-    BulkRequest,
-)
+_Request = TypeVar("_Request")
 _TimerRequest = TypeVar(
     "_TimerRequest", CreateRequest, NamedCreateRequest, OneOfManyCreateRequest, UpdateRequest
 )
@@ -60,7 +53,7 @@ _NewRequest = CreateRequest | NamedCreateRequest | OneOfManyCreateRequest
 
 
 def reading_members(
-    raw: bytes, rules: Rules, called: str = "the body"
+    raw: bytes, rules: Rules, called: str = "the body", known: Container[str] = FIELDS
 ) -> Generator[None, None, dict[str, object]]:
     """Parse what `read_spec` and `read_change` read, with a yield where a great one can pause.
 
@@ -70,7 +63,7 @@ def reading_members(
     return reading_object(
         raw,
         verbatim=_VERBATIM,
-        known=FIELDS,
+        known=known,
         most_values=max(rules.max_metadata_keys, MAX_RESULT_VALUES, MAX_RETRY_VALUES),
         called=called,
     )
@@ -120,24 +113,24 @@ def read_one_of_many(
     return _spec_of(wanted, now, rules), wanted["key"]
 
 
-def read_name(text: str) -> str:
-    """Read a name from a path.
+def read_name(text: str, field: str = "key") -> str:
+    """Read a name from a path, in which `field` stands for it.
 
     Raises:
-        InvalidRequestError: no timer can have it.
+        InvalidRequestError: nothing can have it.
     """
     if len(text) > MAX_NAME_LENGTH:
         words = f"must be at most {MAX_NAME_LENGTH} characters"
-        raise InvalidRequestError(FieldError("key", words))
+        raise InvalidRequestError(FieldError(field, words))
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidRequestError(FieldError("key", "holds what is no character"))
+        raise InvalidRequestError(FieldError(field, "holds what is no character"))
     return text
 
 
 def _spec_of(wanted: _NewRequest, now: datetime, rules: Rules) -> TimerSpec:
     return TimerSpec(
         execute_at=_due_at(wanted, now),
-        callback=_callback_of(wanted, rules),
+        callback=callback_of(wanted, rules),
         metadata=wanted.get("metadata"),
         misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
         retry=policy_of(wanted.get("retry")),
@@ -147,7 +140,8 @@ def _spec_of(wanted: _NewRequest, now: datetime, rules: Rules) -> TimerSpec:
     )
 
 
-def _callback_of(wanted: _NewRequest, rules: Rules) -> CallbackSpec:
+def callback_of(wanted: _NewRequest | ScheduleCreateRequest, rules: Rules) -> CallbackSpec:
+    """Return what a consumer wants to be sent, the operator's defaults filled in."""
     return CallbackSpec(
         url=read_url(wanted["callback_url"]),
         method=wanted.get("callback_method", Method.POST),
@@ -158,6 +152,7 @@ def _callback_of(wanted: _NewRequest, rules: Rules) -> CallbackSpec:
     )
 
 
+_WHEN: Final = frozenset({"execute_at", "delay"})
 _DOMAIN_NAMES: Final = {"timeout_seconds": "timeout_s", "misfire_grace_seconds": "misfire_grace_s"}
 
 
@@ -170,17 +165,24 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     wanted = _validated(UPDATE, members, rules, _when_errors(members, required=False))
     if not wanted:
         raise InvalidRequestError(FieldError("", "at least one field to change is required"))
-    change: dict[str, Any] = {_DOMAIN_NAMES.get(n, n): value for n, value in wanted.items()}
-    if wanted.keys() & {"execute_at", "delay"}:
+    change = spec_change(wanted)
+    if wanted.keys() & _WHEN:
         change["execute_at"] = _due_at(wanted, now)
-        change.pop("delay", None)
+    return change
+
+
+def spec_change(wanted: Mapping[str, object]) -> SpecChange:
+    """Return what checked fields change of a timer, but when it is due."""
+    change: dict[str, Any] = {
+        _DOMAIN_NAMES.get(n, n): value for n, value in wanted.items() if n not in _WHEN
+    }
     if "retry" in wanted:
-        change["retry"] = policy_of(wanted["retry"])
+        change["retry"] = policy_of(change["retry"])
     for name in RESULT_MEMBERS:
         if name in wanted:
-            change[name] = target_of(wanted[name])
+            change[name] = target_of(change[name])
     if "callback_url" in wanted:
-        change["callback_url"] = read_url(wanted["callback_url"])
+        change["callback_url"] = read_url(change["callback_url"])
     return cast("SpecChange", change)
 
 
@@ -191,7 +193,7 @@ def read_redrive(members: Mapping[str, object], now: datetime, rules: Rules) -> 
         InvalidRequestError: naming every field that is wrong.
     """
     errors = _when_errors(members, required=False)
-    wanted = _checked(REDRIVE, members, rules, errors, called="a redrive", known=REDRIVE_FIELDS)
+    wanted = checked(REDRIVE, members, rules, errors, called="a redrive", known=REDRIVE_FIELDS)
     return _due_at(wanted, now) if wanted else now
 
 
@@ -206,7 +208,7 @@ def read_bulk(members: Mapping[str, object], now: datetime, rules: Rules) -> Bul
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
-    wanted = _checked(BULK, members, rules, [], called="a bulk action", known=BULK_FIELDS)
+    wanted = checked(BULK, members, rules, [], called="a bulk action", known=BULK_FIELDS)
     action, rate = wanted["action"], wanted.get("rate_per_second")
     if rate is not None and action is not BulkAction.REDRIVE:
         words = f"spaces what is redriven: leave it out for {action}"
@@ -255,14 +257,23 @@ def _validated(
     rules: Rules,
     others: list[FieldError],
 ) -> _TimerRequest:
-    wanted = _checked(adapter, members, rules, others)
-    if has_more_values(wanted.get("metadata"), rules.max_metadata_keys):
-        words = str(too_many(rules.max_metadata_keys))
-        raise InvalidRequestError(FieldError("metadata", words))
+    wanted = checked(adapter, members, rules, others)
+    refuse_long_metadata(wanted.get("metadata"), rules)
     return wanted
 
 
-def _checked(
+def refuse_long_metadata(metadata: object, rules: Rules) -> None:
+    """Check that metadata has no more keys and elements than the operator allows.
+
+    Raises:
+        InvalidRequestError: it has.
+    """
+    if has_more_values(metadata, rules.max_metadata_keys):
+        words = str(too_many(rules.max_metadata_keys))
+        raise InvalidRequestError(FieldError("metadata", words))
+
+
+def checked(
     adapter: TypeAdapter[_Request],
     members: Mapping[str, object],
     rules: Rules,
@@ -271,7 +282,11 @@ def _checked(
     called: str = "a timer",
     known: Collection[str] = FIELDS,
 ) -> _Request:
-    """Read a request with the `known` fields; `called` is what it is of, in words."""
+    """Read a request with the `known` fields; `called` is what it is of, in words.
+
+    Raises:
+        InvalidRequestError: naming what is wrong, `others` last.
+    """
     errors = others
     try:
         wanted = adapter.validate_python(members, context=rules)

@@ -18,7 +18,7 @@ from timer_trio.api.fields.result import ResultRequest
 from timer_trio.api.fields.retry import RetryRequest
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
-from timer_trio.domain.rendering import instant_or_none, timer_json
+from timer_trio.domain.rendering import id_or_none, instant_or_none, timer_json
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerId, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
@@ -51,6 +51,9 @@ HttpStatus = Annotated[
     int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
 ]
 Key = Annotated[str | None, Field(description="The name that its consumer gave it.")]
+ScheduleIdOrNone = Annotated[
+    Id | None, Field(description="The schedule whose occurrence it is; null where it is none.")
+]
 LastError = Annotated[str | None, Field(description="Why it failed, in words.")]
 
 
@@ -85,6 +88,7 @@ class WholeTimerData(_CommonData):
     parent_id: Annotated[
         Id | None, Field(description="The timer whose result it is; null where it is none.")
     ]
+    schedule_id: ScheduleIdOrNone
     callback_payload: Annotated[
         Any, Field(description="An equal value to what was sent; null also where there is none.")
     ]
@@ -110,6 +114,7 @@ class ListedData(SummaryData):
     last_error: LastError
     http_status: HttpStatus
     key: Key
+    schedule_id: ScheduleIdOrNone
     metadata: Annotated[
         NotRequired[Mapping[str, object] | None],
         Field(
@@ -129,12 +134,12 @@ class PageData(TypedDict):
 
 
 def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return _enveloped(status, Code.SUCCESS, "success", json.dumps(data, ensure_ascii=False))
+    return enveloped(status, Code.SUCCESS, "success", json.dumps(data, ensure_ascii=False))
 
 
 def created(data: str, timer_id: TimerId | None = None) -> Response:
     """Return the answer of something new, its data as JSON; a timer alone has a location."""
-    response = _enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
+    response = enveloped(HTTPStatus.CREATED, Code.SUCCESS, "success", data)
     if timer_id is not None:
         response.headers["Location"] = f"/timers/{timer_id}"
     return response
@@ -151,12 +156,12 @@ def summaries_json(summaries: Sequence[str]) -> str:
 
 def whole_timer(timer: Timer) -> Response:
     """Return the answer of a timer, its payload as the text that arrived."""
-    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", timer_json(timer))
+    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", timer_json(timer))
 
 
 def refused(refusal: Refusal) -> Response:
     data = json.dumps(refusal.data, ensure_ascii=False)
-    response = _enveloped(refusal.status, refusal.code, refusal.message, data)
+    response = enveloped(refusal.status, refusal.code, refusal.message, data)
     response.headers.update(refusal.headers)
     return response
 
@@ -173,7 +178,7 @@ def envelope(code: Code, message: str, data: str) -> bytes:
     return f'{{"code": {code:d}, "message": {words}, "data": {data}}}'.encode()
 
 
-def _enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Response:
+def enveloped(status: HTTPStatus, code: Code, message: str, data: str) -> Response:
     return Response(envelope(code, message, data), status, _HEADERS, content_type=_JSON)
 
 
@@ -201,7 +206,7 @@ def page_of_timers(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> Res
         beside["total"], beside["offset"] = page.total, query.offset
     timers = ", ".join(map(_listed, page.timers))
     data = f'{{"timers": [{timers}], {json.dumps(beside)[1:]}'
-    return _enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
 
 
 def _listed(timer: ListedTimer) -> str:
@@ -212,6 +217,7 @@ def _listed(timer: ListedTimer) -> str:
         "last_error": timer.last_error,
         "http_status": timer.http_status,
         "key": timer.key,
+        "schedule_id": id_or_none(timer.schedule_id),
     }
     known = json.dumps(data, ensure_ascii=False)
     return known if timer.metadata is None else f'{known[:-1]}, "metadata": {timer.metadata}}}'

@@ -64,7 +64,8 @@ class Body:
 class Success:
     """What is answered if all goes well: an envelope around `data`, or something of another type.
 
-    `has_page`: a browser is answered with a page instead. `makes_a_timer`: `Location` names it.
+    `has_page`: a browser is answered with a page instead.
+    `makes_a_timer`, `makes_a_schedule`: `Location` names it.
     `also`: another status with which the same may be answered.
     `may_be_replayed`: an earlier answer may come again, and a header says so.
     `down_with_data`: the 503 carries the same data.
@@ -76,6 +77,7 @@ class Success:
     status: int = 200
     has_page: bool = False
     makes_a_timer: bool = False
+    makes_a_schedule: bool = False
     also: int | None = None
     may_be_replayed: bool = False
     down_with_data: bool = False

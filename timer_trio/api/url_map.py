@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
 from quart.routing import QuartMap
@@ -13,13 +14,16 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from timer_trio.api.route import Route
 
+_REST: Final = re.compile(r"\{(key|name)\}")
+"""Parameters that hold what a consumer chose."""
+
 
 def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
     app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
     app.url_map.converters["default"] = _parameter_converter(routes)
     app.url_map.converters["rest"] = _RestConverter
     for route in routes:
-        rule = route.path.replace("{key}", "<rest:key>").replace("{", "<").replace("}", ">")
+        rule = _REST.sub(r"<rest:\1>", route.path).replace("{", "<").replace("}", ">")
         app.add_url_rule(rule, view_func=route.handler, methods=[route.method])
 
 
@@ -38,7 +42,7 @@ def _parameter_converter(routes: Iterable[Route]) -> type[BaseConverter]:
 
 
 class _RestConverter(BaseConverter):
-    """Matches a key, in which an encoded slash is a character as any other."""
+    """Matches a key or a name, in which an encoded slash is a character as any other."""
 
     regex = r"(?s:.+)"
     part_isolating = False

@@ -12,6 +12,10 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``bulk``            many timers changed by the service
 - ``replicas``        which processes share the database, asked of the service
 - ``timers``          lists, reads, creates, cancels and redrives timers, asked of the service
+- ``schedules``       likewise schedules
+- ``replan``          schedules planned anew, one after the other
+- ``schedule_fields`` what a new schedule is, as options
+- ``schedule_output`` schedules on a terminal, and for programs
 - ``timer_filters``   which timers, as options
 - ``timer_fields``    what a new timer is, as options
 - ``timer_output``    timers on a terminal, and for programs
@@ -34,6 +38,7 @@ from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
 from timer_trio.cli.listen import listen_command
 from timer_trio.cli.replicas import replicas_command
+from timer_trio.cli.schedules import schedules_command
 from timer_trio.cli.serve import serve
 from timer_trio.cli.timers import timers_command
 from timer_trio.cli.worker import worker
@@ -50,7 +55,7 @@ def main() -> None:
 
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
-    *(bulk_command, replicas_command),
+    *(schedules_command, bulk_command, replicas_command),
 ):
     main.add_command(command)
 main.add_command(db)

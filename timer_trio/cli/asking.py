@@ -22,7 +22,10 @@ from timer_trio.cli.service import (
 
 ANSWER_TIMEOUT_S: Final = 20.0
 """A service that cannot reach its database says so before."""
-_NO_SUCH_TIMER: Final = "no timer has this id"
+_NOT_FOUND: Final = frozenset(
+    {"no timer has this id", "no schedule has this id", "no schedule has this name"}
+)
+"""Words of a service that was reached, so that --url is right."""
 _UNKNOWN: Final = "; it may have been done all the same: look before you repeat it"
 
 Json = dict[str, Any]
@@ -66,8 +69,8 @@ class Api:
     def _refusal(self, answer: httpx.Response, method: str) -> RefusedError | NotAnsweredError:
         words, refusal = self._service.refused(answer), refusal_in(answer.content)
         if refusal is not None:
-            is_of_timer = refusal["message"] == _NO_SUCH_TIMER  # so --url is right
-            return RefusedError(_NO_SUCH_TIMER if is_of_timer else words + _id_in(answer))
+            said = refusal["message"]
+            return RefusedError(said if said in _NOT_FOUND else words + _id_in(answer))
         is_unknown = method != "GET" and is_of_a_proxy(answer)
         return NotAnsweredError(words + _UNKNOWN if is_unknown else words)
 
@@ -94,7 +97,7 @@ def _data_in(answer: httpx.Response) -> Json:
 
 
 def _id_in(answer: httpx.Response) -> str:
-    """Name the timer of which nobody knows whether it was created."""
+    """Name what nobody knows of whether it was created, or what has a name already."""
     match _json_in(answer):
         case {"data": {"id": str() as timer_id}}:
             return f": {timer_id}"

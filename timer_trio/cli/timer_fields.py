@@ -16,12 +16,15 @@ from timer_trio.domain.timer import Delivery, Method
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS: Final = (
-    click.option("--url", "callback_url", required=True, metavar="URL", help="Where to call back."),
+_WHEN: Final = (
     click.option(
         "--in", "delay", type=span, metavar="TIME", help="How long from now: 90, 5m, 1h30m."
     ),
     click.option("--at", "execute_at", metavar="INSTANT", help="RFC 3339: 2030-01-31T09:30:00Z."),
+    click.option("--key", help="A name: at most one live timer has it."),
+)
+OF_CALLBACK: Final = (
+    click.option("--url", "callback_url", required=True, metavar="URL", help="Where to call back."),
     click.option("--payload", metavar="JSON", help="What to send; @FILE reads it, @- from stdin."),
     click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'"),
     click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Text; once for each key."),
@@ -33,7 +36,6 @@ _OPTIONS: Final = (
         metavar="JSON",
         help='How a failure is tried again: {} for the defaults, or such as {"max_attempts": 8}.',
     ),
-    click.option("--key", help="A name: at most one live timer has it."),
     click.option(
         "--misfire-grace",
         "misfire_grace_seconds",
@@ -42,20 +44,14 @@ _OPTIONS: Final = (
         help="How late it may be sent; none: however late.",
     ),
 )
-_AS_THEY_ARE: Final = (
-    "callback_url",
-    "delay",
-    "execute_at",
-    "callback_method",
-    "timeout_seconds",
-    "delivery",
-    "key",
-)
+"""What is sent where, of a timer as of a schedule."""
+_WHEN_FIELDS: Final = ("delay", "execute_at", "key")
+_AS_THEY_ARE: Final = ("callback_url", "callback_method", "timeout_seconds", "delivery")
 
 
 def field_options(command: _Command) -> _Command:
     """Give a command an option for each usual field of a new timer."""
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_WHEN, *OF_CALLBACK)):
         command = option(command)
     return command
 
@@ -68,7 +64,17 @@ def body_of(given: Mapping[str, Any]) -> str:
     """
     if (given["delay"] is None) == (given["execute_at"] is None):
         raise click.UsageError("name exactly one of --in and --at")
+    return members_of(given, {n: given[n] for n in _WHEN_FIELDS if given[n] is not None})
+
+
+def members_of(given: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Return a body of what says where and what to send, and of other members.
+
+    Raises:
+        click.UsageError: something of it cannot be read.
+    """
     fields = {name: given[name] for name in _AS_THEY_ARE if given[name] is not None}
+    fields.update(others)
     if (grace_s := given["misfire_grace_seconds"]) is not None:
         fields["misfire_grace_seconds"] = None if isinf(grace_s) else grace_s
     if headers := pairs(given["headers"], ":", "--header"):

@@ -25,6 +25,7 @@ OPTIONS: Final = (
     click.option("--last-error", metavar="TEXT", help="Any part of why they failed."),
     click.option("--http-status", type=int, help="Of the answer to the last attempt."),
     click.option("--key", help="The name that its consumer gave it."),
+    click.option("--schedule-id", metavar="ID", help="Only occurrences of this schedule."),
     _bound("--created-after", "Created later than"),
     _bound("--created-before", "Created earlier than"),
     _bound("--execute-after", "Due later than"),

@@ -54,7 +54,7 @@ def print_list(timers: Iterable[Mapping[str, Any]]) -> None:
 
 def print_attempts(attempts: Sequence[Mapping[str, Any]]) -> None:
     """Print a table; for a program, a line of cells for each attempt."""
-    rows = [[_cell(attempt.get(name)) for name in _ATTEMPT_COLUMNS] for attempt in attempts]
+    rows = [[cell(attempt.get(name)) for name in _ATTEMPT_COLUMNS] for attempt in attempts]
     if shows_tables():
         lines = map(in_columns, aligned([[*_ATTEMPT_COLUMNS.values()], *rows], {0, 2, 4}))
     else:
@@ -63,16 +63,16 @@ def print_attempts(attempts: Sequence[Mapping[str, Any]]) -> None:
         click.echo(line)
 
 
-def print_timer(timer: Mapping[str, Any]) -> None:
-    """Print a line for each thing that is known of a timer."""
-    rows = [(name, _cell(value)) for name, value in timer.items()]
+def print_fields(known: Mapping[str, Any]) -> None:
+    """Print a line for each thing that is known of something."""
+    rows = [(name, cell(value)) for name, value in known.items()]
     lines = map(in_columns, aligned(rows)) if shows_tables() else map(tab_separated, rows)
     for line in lines:
         click.echo(line)
 
 
 def _line(timer: Mapping[str, Any]) -> str:
-    return tab_separated([_cell(timer.get(name)) for name in _COLUMNS])
+    return tab_separated([cell(timer.get(name)) for name in _COLUMNS])
 
 
 def _table(timers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -86,12 +86,11 @@ def _table(timers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _cells(timer: Mapping[str, Any]) -> list[str]:
     return [
-        _cell({**timer, "execute_at": _short(timer.get("execute_at"))}.get(name))
-        for name in _COLUMNS
+        cell({**timer, "execute_at": short(timer.get("execute_at"))}.get(name)) for name in _COLUMNS
     ]
 
 
-def _short(instant: object) -> object:
+def short(instant: object) -> object:
     """Return an instant to the second, if it is one."""
     try:
         return f"{datetime.fromisoformat(str(instant)).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
@@ -99,7 +98,7 @@ def _short(instant: object) -> object:
         return instant
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

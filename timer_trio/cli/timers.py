@@ -17,7 +17,7 @@ from timer_trio.cli.group import version
 from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
 from timer_trio.cli.timer_fields import body_of, field_options
 from timer_trio.cli.timer_filters import filter_options, parameters_of
-from timer_trio.cli.timer_output import print_attempts, print_json, print_list, print_timer
+from timer_trio.cli.timer_output import print_attempts, print_fields, print_json, print_list
 from timer_trio.cli.values import span
 from timer_trio.domain.query import Order, Sort
 
@@ -39,7 +39,7 @@ def timers_command(context: click.Context, url: str | None) -> None:
 
     Exit code 1: the service refuses; 2: it cannot be reached, or the command is wrong.
     """
-    context.with_resource(_any_digits())
+    context.with_resource(any_digits())
     context.obj = url
 
 
@@ -159,11 +159,11 @@ def _show(timer: Json, *, as_json: bool) -> None:
     if as_json:
         print_json(timer)
     else:
-        print_timer(timer)
+        print_fields(timer)
 
 
 @contextmanager
-def _any_digits() -> Iterator[None]:
+def any_digits() -> Iterator[None]:
     """Let numbers have any number of digits: payloads are shown as they are."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -14,17 +14,22 @@ log = structlog.get_logger()
 
 
 class Membership:
-    """Divides the shards among those who live, and has read what that or an outage calls for."""
+    """Divides the shards among those who live, and has read what that or an outage calls for.
 
-    def __init__(self, agenda: Agenda, hints: Hints) -> None:
+    `plan_anew` has the schedules looked at.
+    """
+
+    def __init__(self, agenda: Agenda, hints: Hints, plan_anew: Callable[[], None]) -> None:
         self._agenda = agenda
         self._hints = hints
+        self._plan_anew = plan_anew
 
     def resume(self) -> None:
         """Look at all anew: the lease was not held, or the database's clock was set."""
         self._agenda.wake()
         # Hints were missed if the database was away.
         self._agenda.refill.ask_window()
+        self._plan_anew()
 
     def note_freed(self) -> None:
         """Look for timers that became claimable: nobody here may know of them."""
@@ -37,4 +42,5 @@ class Membership:
         if shards.divide(replica, members):
             log.info("shards", own=len(shards.own), replicas=len(members))
             self._agenda.refill.ask_window()
+            self._plan_anew()
             self._hints.hand_over(before - shards.own)

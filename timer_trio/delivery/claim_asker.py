@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -15,8 +15,9 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
-from timer_trio.domain.timer import Claim, DueTimer, ReplicaId
-from timer_trio.storage import ClaimReply, WorkStorage
+from timer_trio.domain.occurrence import is_exclusive, is_occurrence
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
+from timer_trio.storage import ClaimReply, OccurrenceClaimReply, OccurrenceStorage, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
@@ -39,13 +40,17 @@ class Batch:
     until: datetime
 
 
+class ClaimStorage(WorkStorage, OccurrenceStorage, Protocol):
+    """What a claim asks of a storage."""
+
+
 class ClaimAsker:
     """Asks for timers up to `reach_s` ahead, each time under a number of its own."""
 
     def __init__(
         self,
         *,
-        storage: WorkStorage,
+        storage: ClaimStorage,
         clock: Clock,
         heartbeat: Heartbeat,
         metrics: Metrics,
@@ -109,7 +114,8 @@ class ClaimAsker:
     ) -> ClaimReply:
         began = trio.current_time()
         ids = [each.timer.id for each in armed]
-        reply = await self._storage.claim(
+        claim = self._verb_for(ids)
+        reply = await claim(
             batch.replica,
             batch.claim,
             ids,
@@ -117,8 +123,19 @@ class ClaimAsker:
             self._clock.now(),
             skip_locked=skip_locked,
         )
+        if isinstance(reply, OccurrenceClaimReply) and reply.skipped:
+            self._metrics.skipped.inc(len(reply.skipped))
+            log.info("occurrences_skipped", timer_ids=[*map(str, reply.skipped)])
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
         return reply
+
+    def _verb_for(self, ids: Sequence[TimerId]) -> Callable[..., Awaitable[ClaimReply]]:
+        """Return what claims timers of this kind; no ids are of any kind."""
+        if not ids or not is_occurrence(ids[0]):
+            return self._storage.claim
+        if is_exclusive(ids[0]):
+            return self._storage.claim_exclusive
+        return self._storage.claim_occurrences
 
 
 def _joined(*replies: ClaimReply) -> ClaimReply:

@@ -12,7 +12,7 @@ from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.settler import Settler
-from timer_trio.domain.arming import Plan, take_due
+from timer_trio.domain.arming import Plan, batches, take_due
 from timer_trio.lifecycle import Lifecycle, ended_by
 
 MAX_OPEN: Final = 10_000
@@ -59,8 +59,8 @@ class Claimer:
         while not self._lifecycle.draining.is_set():
             self._agenda.begin_look()
             plan = self._plan()
-            for start in range(0, len(plan.armed), MAX_CLAIMS):
-                claims.start_soon(self._claims.claim, plan.armed[start : start + MAX_CLAIMS])
+            for batch in batches(plan.armed, MAX_CLAIMS):
+                claims.start_soon(self._claims.claim, batch)
             if self._agenda.cache.wants_refill:
                 self._agenda.refill.ask_near()
             await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.out_of_slots)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.occurrence import is_exclusive, is_occurrence
 from timer_trio.domain.pace import Pace
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import Destination, DueTimer
@@ -69,6 +70,25 @@ def take_due(
     waits_s = [slots.opens_s(queue, now_s) for queue in cache.queues]
     opens_s += [wait_s for wait_s in waits_s if wait_s is not None]
     return Plan(armed=armed, wake_at=_first_instant(opens_s), out_of_slots=out_of_slots)
+
+
+def batches(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
+    """Divide what is to be claimed into claims of at most so many: each kind has its own."""
+    occurrences = [each for each in armed if is_occurrence(each.timer.id)]
+    if not occurrences:  # mostly: plain timers pay for nothing more
+        yield from _parts(armed, at_most)
+        return
+    kinds: dict[bool | None, list[Armed]] = {None: [], False: [], True: []}
+    for each in armed:
+        kind = is_exclusive(each.timer.id) if is_occurrence(each.timer.id) else None
+        kinds[kind].append(each)
+    for alike in kinds.values():
+        yield from _parts(alike, at_most)
+
+
+def _parts(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
+    for start in range(0, len(armed), at_most):
+        yield armed[start : start + at_most]
 
 
 def _recall(cache: Cache, slots: Slots, now_s: float) -> set[Destination]:

@@ -9,6 +9,7 @@ from timer_trio.domain.releases import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from timer_trio.domain.schedule import ScheduleId
     from timer_trio.domain.timer import Status, TimerId
 
 
@@ -106,6 +107,22 @@ class ScheduleNotFoundError(TimerTrioError):
 
 class ScheduleEndedError(TimerTrioError):
     """The schedule has ended, and stays so."""
+
+
+class ScheduleNameTakenError(TimerTrioError):
+    """A schedule that has not ended has the name, and stays as it is."""
+
+    def __init__(self, schedule_id: ScheduleId) -> None:
+        super().__init__(f"the schedule {schedule_id} has this name")
+        self.schedule_id = schedule_id
+
+
+class ScheduleCreateUnknownError(StorageUnavailableError):
+    """The write of a new schedule was not answered in time: it may be there or not."""
+
+    def __init__(self, schedule_id: ScheduleId) -> None:
+        super().__init__(f"it is not known whether schedule {schedule_id} was written")
+        self.schedule_id = schedule_id
 
 
 class KeyedCreateUnknownError(StorageUnavailableError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from timer_trio.domain.timer import (
     ENDED,
@@ -57,6 +58,7 @@ class TimerFilter:
     last_error: str | None = None
     http_status: int | None = None
     key: str | None = None
+    schedule_id: UUID | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     execute_after: datetime | None = None
@@ -109,6 +111,7 @@ class ListedTimer(TimerSummary):
     last_error: str | None
     http_status: int | None
     key: str | None
+    schedule_id: UUID | None
     metadata: JsonText | None
     """None: it is longer than a list holds."""
 

@@ -6,11 +6,12 @@ import base64
 import json
 from codecs import getincrementaldecoder
 from datetime import datetime
+from uuid import UUID
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.retry import RetryPolicy
-from timer_trio.domain.timer import ResultTarget, Timer, TimerId, rfc3339
+from timer_trio.domain.timer import ResultTarget, Timer, TimerSpec, rfc3339
 
 Json = dict[str, object]
 
@@ -24,19 +25,12 @@ def timer_json(timer: Timer) -> str:
 
 def _timer_data(timer: Timer) -> Json:
     """Return all of a timer but its payload."""
-    spec, callback = timer.spec, timer.spec.callback
     return {
         "id": str(timer.id),
         "created_at": rfc3339(timer.created_at),
         "updated_at": rfc3339(timer.updated_at),
-        "execute_at": rfc3339(spec.execute_at),
-        "callback_url": callback.url.text,
-        "callback_method": callback.method,
-        "callback_headers": dict(callback.headers),
-        "metadata": None if spec.metadata is None else dict(spec.metadata),
-        "timeout_seconds": callback.timeout_s,
-        "delivery": callback.delivery,
-        "misfire_grace_seconds": spec.misfire_grace_s,
+        "execute_at": rfc3339(timer.spec.execute_at),
+        **wanted_data(timer.spec),
         "status": timer.status,
         "executed_at": instant_or_none(timer.executed_at),
         "attempt": timer.attempt,
@@ -44,12 +38,27 @@ def _timer_data(timer: Timer) -> Json:
         "http_status": timer.http_status,
         "duration_ms": timer.duration_ms,
         "next_attempt_at": instant_or_none(timer.next_attempt_at),
+        "key": timer.key,
+        "parent_id": id_or_none(timer.parent_id),
+        "schedule_id": id_or_none(timer.schedule_id),
+    }
+
+
+def wanted_data(spec: TimerSpec) -> Json:
+    """Return what was asked for, but when, and the payload."""
+    callback = spec.callback
+    return {
+        "callback_url": callback.url.text,
+        "callback_method": callback.method,
+        "callback_headers": dict(callback.headers),
+        "metadata": None if spec.metadata is None else dict(spec.metadata),
+        "timeout_seconds": callback.timeout_s,
+        "delivery": callback.delivery,
+        "misfire_grace_seconds": spec.misfire_grace_s,
         "retry": retry_data(spec.retry),
         "store_response": spec.store_response,
-        "key": timer.key,
         "on_completed": target_data(spec.on_completed),
         "on_failed": target_data(spec.on_failed),
-        "parent_id": id_or_none(timer.parent_id),
     }
 
 
@@ -89,7 +98,7 @@ def instant_or_none(instant: datetime | None) -> str | None:
     return None if instant is None else rfc3339(instant)
 
 
-def id_or_none(timer_id: TimerId | None) -> str | None:
+def id_or_none(timer_id: UUID | None) -> str | None:
     return None if timer_id is None else str(timer_id)
 
 

@@ -1,8 +1,9 @@
-"""The stage that forgets: timers that ended long enough ago, and keys that have expired."""
+"""The stage that forgets: timers and schedules that ended long enough ago, and expired keys."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NoReturn
 
 import structlog
@@ -40,7 +41,7 @@ class Retention:
         self._clock = clock
         self._metrics = metrics
         self._keep = keep
-        self._timers = self._keys = 0
+        self._timers = self._schedules = self._keys = 0
 
     async def run(self) -> NoReturn:
         """Prune for ever; what an outage cuts short is left for the next hour."""
@@ -51,12 +52,14 @@ class Retention:
 
     async def _pass(self) -> None:
         began = trio.current_time()
-        self._timers = self._keys = 0
+        self._timers = self._schedules = self._keys = 0
         cut_short = None
         try:
             await delete_in_pages(self._prune_keys)
             if self._keep is not None:
-                await self._prune(self._clock.now() - self._keep)
+                cutoff = self._clock.now() - self._keep
+                await delete_in_pages(partial(self._prune_schedules, cutoff))
+                await self._prune(cutoff)
         except (StorageUnavailableError, ContentionError) as error:
             cut_short = str(error)
         if self._keep is None and not self._keys:
@@ -64,6 +67,7 @@ class Retention:
         log.info(
             "pruned",
             timers=self._timers,
+            schedules=self._schedules,
             keys=self._keys,
             cut_short=cut_short,
             duration_ms=round((trio.current_time() - began) * 1000, 1),
@@ -72,6 +76,11 @@ class Retention:
     async def _prune_keys(self, limit: int) -> int:
         count = await self._storage.prune_keys(self._clock.now(), limit)
         self._keys += count  # page by page: what cuts a pass short leaves it told
+        return count
+
+    async def _prune_schedules(self, cutoff: datetime, limit: int) -> int:
+        count = await self._storage.prune_schedules(cutoff, limit)
+        self._schedules += count
         return count
 
     async def _prune(self, cutoff: datetime) -> None:

@@ -12,6 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from timer_trio import __version__
+from timer_trio.calendar import zone_data_version
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
@@ -107,7 +108,13 @@ class _Service:
     def _log_start(self) -> None:
         allowed = [str(entry) for entry in self.settings.callback_allow]
         urls = self.server.urls
-        log.info("starting", version=__version__, listening=urls, callback_allow=allowed)
+        log.info(
+            "starting",
+            version=__version__,
+            zone_data=zone_data_version(),
+            listening=urls,
+            callback_allow=allowed,
+        )
 
     def _show_ready(self) -> None:
         """Log that the service is ready, and show whoever started it how to use it."""

@@ -14,6 +14,7 @@ from quart_trio import QuartTrio
 
 from timer_trio import __version__
 from timer_trio.api import ApiContext, create_app
+from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.cluster.hints import HINTS_LOST_WARNING, Hints
@@ -32,17 +33,21 @@ from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
+from timer_trio.domain.planning import Calendar
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.redrive import Redriver
+from timer_trio.intake.schedules import Schedules
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
+from timer_trio.scheduler.planner import Planner
+from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
@@ -101,12 +106,25 @@ class Replica:
         self._hints = Hints(
             storage=storage, clock=clock, agenda=agenda, window_s=settings.cache_window_s
         )
+        self._calendar = calendar = Calendar(instants, zone_data_version())
+        self._replanner = Replanner(
+            storage=storage, clock=clock, calendar=calendar, offer=self._hints.offer
+        )
+        self._planner = Planner(
+            storage=storage,
+            clock=clock,
+            calendar=calendar,
+            replanner=self._replanner,
+            shards=agenda.shards,
+            offer=self._hints.offer,
+            metrics=metrics,
+        )
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
             metrics=metrics,
             times=lease,
-            membership=Membership(agenda, self._hints),
+            membership=Membership(agenda, self._hints, self._planner.look),
             stats=lambda: ReplicaStats(
                 in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
             ),
@@ -181,6 +199,15 @@ class Replica:
             window_s=settings.cache_window_s,
             random_bits=chance.bits,
         )
+        self._schedules = Schedules(
+            storage=storage,
+            clock=clock,
+            calendar=calendar,
+            offer=self._hints.offer,
+            releases=releases,
+            shards=agenda.shards,
+            random_bits=chance.bits,
+        )
         self._rotation = AttemptRotation(
             storage=storage,
             clock=clock,
@@ -241,6 +268,9 @@ class Replica:
                 intake=self._intake,
                 redriver=self._redriver,
                 bulk_writer=self._bulk_writer,
+                schedules=self._schedules,
+                replanner=self._replanner,
+                calendar=self._calendar,
                 clock=self._database.clock,
                 health=self,
                 metrics=self._metrics.registry,
@@ -276,6 +306,7 @@ class Replica:
             hints=self._hints,
             presence=self._presence(),
             loader=self._loader,
+            planner=self._planner,
             claimer=self._claimer,
             launcher=self._launcher,
             firer=self._firer,

@@ -4,7 +4,7 @@ Nesting order is stop order: what is needed longest is outermost. ::
 
     writers      outcomes, log lines, creates, hints: until all that they are told is written
       server     the API: until the last request is answered
-        stages   heartbeat, loader, and what is fired: until the last outcome is written
+        stages   heartbeat, loader, planner, and what is fired: until the last outcome is written
           callbacks  launcher, firer, a task for each callback: until the last answer
             claims     claimer: until the last claim is answered
 
@@ -35,6 +35,7 @@ from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
+from timer_trio.scheduler.planner import Planner
 from timer_trio.telemetry.record import Recorder
 
 LAST_WRITES_S: Final = 5.0
@@ -64,6 +65,7 @@ class Parts:
     hints: Hints
     presence: Presence
     loader: Loader
+    planner: Planner
     claimer: Claimer
     launcher: Launcher
     firer: Firer
@@ -117,6 +119,7 @@ class Supervisor:
             stages.start_soon(parts.presence.keep)
             stages.start_soon(parts.hints.listen_forever)
             stages.start_soon(parts.rotation.run)
+            stages.start_soon(parts.planner.run)
             async with ended_by(self._lifecycle.handing_over):
                 await stages.start(parts.loader.run)
                 self._lifecycle.running.set()

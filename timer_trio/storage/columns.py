@@ -330,6 +330,7 @@ OF_A_TIMER: Final = (
     "next_attempt_at",
     "key",
     "parent_id",
+    "schedule_id",
 )
 """What a whole timer has beside its spec."""
 

@@ -19,6 +19,19 @@ from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.schedule import (
+    Changed,
+    NewOccurrence,
+    Plan,
+    Schedule,
+    ScheduleChange,
+    ScheduleFacts,
+    ScheduleId,
+    SchedulePage,
+    ScheduleQuery,
+    Standing,
+    UnreadableSchedule,
+)
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
@@ -326,6 +339,58 @@ class WorkStorage(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OccurrenceClaimReply(ClaimReply):
+    """What became of the occurrences that a claim asked for.
+
+    `skipped` ones have ended as canceled, each for the reason that its row tells: they were not to
+    be fired while an earlier one is under way.
+    """
+
+    skipped: Collection[TimerId] = ()
+
+
+class OccurrenceStorage(Protocol):
+    """What the stages ask for occurrences beside what they ask for all timers."""
+
+    async def claim_occurrences(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> ClaimReply:
+        """Claim occurrences as `claim` does; each claimed one tells what it is an occurrence of.
+
+        Raises:
+            ReplicaGoneError, ContentionError, RowRefusedError: as `claim`.
+        """
+
+    async def claim_exclusive(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+        *,
+        skip_locked: bool = False,
+    ) -> OccurrenceClaimReply:
+        """Claim occurrences that are skipped while an earlier one is executing or retrying.
+
+        Of each schedule at most one is claimed; others of it that are due are answered as moved,
+        and so are those that are due later. Before its first attempt one is skipped that is
+        superseded, or finds another one under way. Nobody claims of the same schedules meanwhile.
+
+        Raises:
+            ReplicaGoneError, ContentionError, RowRefusedError: as `claim`; a schedule that somebody
+                locks is as a timer that somebody locks.
+        """
+
+
 class ReplicaStorage(Protocol):
     """What replicas write of themselves, and of each other."""
 
@@ -359,6 +424,113 @@ class ReplicaStorage(Protocol):
 
     async def replicas(self) -> Sequence[ReplicaRecord]:
         """Read the rows of all replicas, in the order in which they started."""
+
+
+class ScheduleStorage(Protocol):
+    """What consumers and the planner do with schedules.
+
+    A lock is taken of a schedule before any of its occurrences.
+    """
+
+    async def create_schedule(
+        self,
+        schedule: Schedule,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        keyed: tuple[str, FirstAnswer] | None = None,
+    ) -> FirstAnswer | None:
+        """Write a new schedule and its first occurrences, all or none.
+
+        The same call again changes nothing. With an idempotency key and what is to be answered
+        under it: answers what the key stands for now; if that is another answer, nothing is
+        written. Its `timer_ids` hold the schedule's id.
+
+        Raises:
+            ScheduleNameTakenError: nothing was written.
+            RowRefusedError: the database refuses a value; nothing was written.
+        """
+
+    async def schedule(self, schedule_id: ScheduleId) -> Schedule:
+        """Read one schedule.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+        """
+
+    async def schedule_facts(self, schedule_id: ScheduleId) -> ScheduleFacts:
+        """Read what a schedule has done; of one that is not there: nothing."""
+
+    async def schedule_named(self, name: str) -> ScheduleId | None:
+        """Read which schedule that has not ended has a name."""
+
+    async def schedules(self, query: ScheduleQuery) -> SchedulePage:
+        """Read a page of schedules.
+
+        Raises:
+            RowRefusedError: the database refuses a value to be looked for.
+        """
+
+    async def change_schedule(
+        self,
+        schedule_id: ScheduleId,
+        decide: Callable[[Schedule, Standing], ScheduleChange],
+        now: datetime,
+    ) -> Changed:
+        """Change a schedule as `decide` says, which is called while nobody else changes it.
+
+        Once this returns no occurrence is pending that the change has replaced or canceled.
+        `decide` does nothing else, and is quick: it may be called in a thread. What it raises is
+        raised here, and nothing is changed.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+            ScheduleNameTakenError: nothing was changed.
+            RowRefusedError: the database refuses a value; nothing was changed.
+        """
+
+    async def due_schedules(
+        self, shards: Collection[int], until: datetime, limit: int
+    ) -> Sequence[Schedule | UnreadableSchedule]:
+        """Read what must be planned by `until` in these shards, at most `limit`, earliest first."""
+
+    async def outdated_schedules(
+        self, shards: Collection[int], zone_data: str, limit: int
+    ) -> Sequence[Schedule | UnreadableSchedule]:
+        """Read active schedules in these shards that were planned with older zone data."""
+
+    async def plan(self, plans: Sequence[Plan], now: datetime) -> Sequence[bool]:
+        """Write plans, each of them whole or not at all; answers which of them still held.
+
+        One that does not hold any more, or whose schedule somebody locks, is left out. It takes the
+        database up to 100 us an occurrence, for which a claim may have to wait: no more than 500
+        in a call, or those of one schedule.
+
+        Raises:
+            RowRefusedError: the database refuses a value of one of them; nothing was written.
+            ContentionError: somebody locks one of the timers; nothing was written.
+        """
+
+    async def break_schedule(
+        self, schedule_id: ScheduleId, version: int, reason: str, now: datetime
+    ) -> bool:
+        """Pause an active schedule that cannot be planned, and keep why; what is pending stays.
+
+        Answers whether it still had this version.
+        """
+
+    async def add_occurrences(
+        self, schedule_id: ScheduleId, occurrences: Sequence[NewOccurrence], now: datetime
+    ) -> Sequence[TimerId]:
+        """Write occurrences beside the rule; answers which are new.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+            ScheduleEndedError: nothing was written.
+            RowRefusedError: the database refuses a value; nothing was written.
+        """
+
+    async def count_schedules(self) -> Mapping[str, int]:
+        """Count the schedules by status, and those that the service has paused as `broken`."""
 
 
 class HintStorage(Protocol):
@@ -396,6 +568,12 @@ class RetentionStorage(Protocol):
         Fewer than `limit`: no more are left, but those that somebody holds.
         """
 
+    async def prune_schedules(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` schedules that ended before `cutoff`, and answer how many.
+
+        Fewer than `limit`: no more are left, but those that somebody holds.
+        """
+
 
 class Storage(
     TimerStorage,
@@ -404,6 +582,8 @@ class Storage(
     AttemptStorage,
     KeyStorage,
     WorkStorage,
+    OccurrenceStorage,
+    ScheduleStorage,
     ReplicaStorage,
     HintStorage,
     RetentionStorage,

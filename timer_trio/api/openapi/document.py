@@ -94,11 +94,15 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
     for request in (*creates, update):
         _tell_most_metadata(request["properties"]["metadata"], context.max_metadata_keys)
     for create in creates:
-        _add_create_rules(create, context)
+        create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
+        _add_defaults(create, context)
+    for kind in ("Create", "Update"):
+        schedule = definitions[f"Schedule{kind}Request"]["properties"]["metadata"]
+        _tell_most_metadata(schedule, context.max_metadata_keys)
+    _add_defaults(definitions["ScheduleCreateRequest"], context)
 
 
-def _add_create_rules(create: Json, context: ApiContext) -> None:
-    create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
+def _add_defaults(create: Json, context: ApiContext) -> None:
     for field, default in {
         "callback_method": Method.POST.value,
         "timeout_seconds": context.default_timeout_s,
@@ -118,11 +122,12 @@ def _tell_most_metadata(schema: Json, most: int) -> None:
 
 def _paths(described: Sequence[_Described], schemas: _Schemas) -> Json:
     paths: Json = {}
-    links = _links(described)
+    to_timer, to_schedule = (_links(described, name) for name in ("timer_id", "schedule_id"))
     for route, operation in described:
-        written = _operation(route, operation, schemas)
-        if operation.success.makes_a_timer:
-            written["responses"][str(operation.success.status)]["links"] = links
+        written, success = _operation(route, operation, schemas), operation.success
+        if success.makes_a_timer or success.makes_a_schedule:
+            links = to_timer if success.makes_a_timer else to_schedule
+            written["responses"][str(success.status)]["links"] = links
         paths.setdefault(route.path, {})[route.method.lower()] = written
     return paths
 
@@ -160,7 +165,7 @@ def _responses(operation: Operation, data: Json | None) -> Json:
     }
     responses[str(success.status)] = _success(success, data)
     if success.also is not None:
-        also = replace(success, makes_a_timer=False, may_be_replayed=False)
+        also = replace(success, makes_a_timer=False, makes_a_schedule=False, may_be_replayed=False)
         responses[str(success.also)] = _success(also, data)
     if success.down_with_data and data is not None:
         responses["503"] = answer("It is not.", envelope(Code.INTERNAL, data), "Retry-After")
@@ -171,7 +176,7 @@ def _success(success: Success, data: Json | None) -> Json:
     if data is None:
         kind = "object" if success.media == JSON else "string"
         return answer(success.words, {"type": kind}, media=success.media)
-    headers = ("Location",) if success.makes_a_timer else ()
+    headers = ("Location",) if success.makes_a_timer or success.makes_a_schedule else ()
     written = answer(success.words, envelope(Code.SUCCESS, data), *headers)
     if success.may_be_replayed:
         words = "The answer is that of an earlier request with this key."
@@ -185,11 +190,11 @@ def _success(success: Success, data: Json | None) -> Json:
     return written
 
 
-def _links(described: Iterable[_Described]) -> Json:
-    """Return where the id of a new timer leads."""
-    parameters = {"timer_id": "$response.body#/data/id"}
+def _links(described: Iterable[_Described], name: str) -> Json:
+    """Return where the id of what is new leads, as the parameter of this name."""
+    parameters = {name: "$response.body#/data/id"}
     return {
         operation.name: {"operationId": operation.name, "parameters": parameters}
         for route, operation in described
-        if "{timer_id}" in route.path
+        if f"{{{name}}}" in route.path
     }

@@ -103,7 +103,8 @@ def refusals() -> Json:
             "No API key, or a wrong one.", envelope(Code.UNAUTHORIZED, _NULL), "WWW-Authenticate"
         ),
         HTTPStatus.NOT_FOUND: answer(
-            "No timer has this id or this key.", envelope(Code.NOT_FOUND, _NULL)
+            "No timer has this id or this key, or no schedule has this id or this name.",
+            envelope(Code.NOT_FOUND, _NULL),
         ),
         HTTPStatus.METHOD_NOT_ALLOWED: answer(
             "The route does not have this method.", invalid, "Allow"
@@ -111,7 +112,8 @@ def refusals() -> Json:
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
         HTTPStatus.CONFLICT: answer(
             "The timer's status does not allow it; the Idempotency-Key stands for another request; "
-            "or a live timer has the `key`, and `data.id` is its own.",
+            "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; or "
+            "the schedule has ended.",
             envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),

@@ -22,11 +22,15 @@ from timer_trio.api.routes import (
     metrics,
     redrive,
     replicas,
+    schedule_actions,
+    schedules,
+    schedules_by_name,
     timers,
 )
 
 _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
+    *(schedules, schedules_by_name, schedule_actions),
     *(home, health, metrics),
 )
 

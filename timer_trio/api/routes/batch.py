@@ -17,7 +17,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, ItemTakenError
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import OneOfManyCreateRequest
-from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
+from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
 from timer_trio.api.route import (
@@ -95,7 +95,7 @@ class _Batch:
 
         async def read() -> New:
             timers = await self._slices.collect(self._read(raw, arrived_at, fingerprint))
-            return New(timers, await self._data_of(timers))
+            return new_timers(self._intake, timers, await self._data_of(timers))
 
         return await self._keyed.answer(key, fingerprint, read)
 

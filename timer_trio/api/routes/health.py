@@ -24,6 +24,13 @@ class HealthData(TypedDict):
     status: Literal["up", "degraded"]
     database: Literal["connected", "disconnected"]
     timestamp: Instant
+    zone_data: Annotated[
+        str,
+        Field(
+            description="The release of the IANA time zones that schedules go by.",
+            examples=["2026a"],
+        ),
+    ]
     reason: Annotated[
         NotRequired[str], Field(description="What the database is there for and does not do.")
     ]
@@ -59,6 +66,7 @@ class _Health:
     def __init__(self, context: ApiContext) -> None:
         self._health = context.health
         self._clock = context.clock
+        self._zone_data = context.calendar.zone_data
 
     async def health(self) -> Response:
         connected, trouble = self._health.database_connected, self._health.trouble
@@ -66,6 +74,7 @@ class _Health:
             "status": "up" if connected and not trouble else "degraded",
             "database": "connected" if connected else "disconnected",
             "timestamp": rfc3339(self._clock.timestamp()),
+            "zone_data": self._zone_data,
         }
         if trouble:
             data["reason"] = trouble

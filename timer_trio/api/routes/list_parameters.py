@@ -1,4 +1,4 @@
-"""The parameters of GET /timers, as its consumers read of them."""
+"""The parameters of GET /timers and of GET /schedules, as their consumers read of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
 from timer_trio.api.route import Json
 from timer_trio.domain.query import Order, Sort, TimerQuery
+from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import Status
 
 
@@ -30,6 +31,22 @@ _ENDS: Final = (
     "Served by an index with `status=failed` or `status=canceled`; otherwise it needs "
     "`created_after` or `execute_after` beside it."
 )
+_METADATA: Final[Json] = {
+    **_parameter(
+        "metadata",
+        "`metadata.<key>=<value>`: only those with this value under a top-level key of their "
+        "metadata: the string itself, or the number, true, false or null that it spells.",
+        {
+            "type": "object",
+            "patternProperties": {r"^metadata\..": {"type": "string"}},
+            "additionalProperties": False,
+            "maxProperties": MAX_METADATA_FILTERS,
+        },
+    ),
+    "style": "form",
+    "explode": True,
+    "example": {"metadata.customer": "c-17"},
+}
 LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("status", "Only timers of this status.", _choice(Status)),
     _parameter(
@@ -52,6 +69,11 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         "Only timers of this name, ended ones among them; GET /timers/by-key/{key} finds the one "
         f"that counts. {_BOUND}",
         {"type": "string", "minLength": 1},
+    ),
+    _parameter(
+        "schedule_id",
+        "Only occurrences of this schedule, ended ones among them.",
+        {"type": "string", "format": "uuid"},
     ),
     _parameter("created_after", "Only timers created later than this, percent-encoded.", _INSTANT),
     _parameter(
@@ -84,20 +106,24 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         "`next_cursor` of the page before: it holds for the same filters, sort and order.",
         {"type": "string"},
     ),
-    {
-        **_parameter(
-            "metadata",
-            "`metadata.<key>=<value>`: only timers with this value under a top-level key of their "
-            "metadata: the string itself, or the number, true, false or null that it spells.",
-            {
-                "type": "object",
-                "patternProperties": {r"^metadata\..": {"type": "string"}},
-                "additionalProperties": False,
-                "maxProperties": MAX_METADATA_FILTERS,
-            },
-        ),
-        "style": "form",
-        "explode": True,
-        "example": {"metadata.customer": "c-17"},
-    },
+    _METADATA,
+)
+SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
+    _parameter("status", "Only schedules of this status.", _choice(ScheduleStatus)),
+    _parameter(
+        "name",
+        "Only schedules of this name, ended ones among them.",
+        {"type": "string", "minLength": 1},
+    ),
+    _parameter(
+        "limit",
+        "Schedules on a page.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": ScheduleQuery().limit},
+    ),
+    _parameter(
+        "cursor",
+        "`next_cursor` of the page before: it holds for the same filters.",
+        {"type": "string"},
+    ),
+    _METADATA,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -23,9 +22,9 @@ from timer_trio.api.errors import (
 )
 from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
-from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key
+from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.query import parse_query
+from timer_trio.api.query import is_id, parse_query
 from timer_trio.api.requests import Named, read_change, read_named, read_spec, reading_members
 from timer_trio.api.responses import (
     CanceledData,
@@ -56,9 +55,6 @@ from timer_trio.domain.errors import IsResultError, NotPendingError
 from timer_trio.domain.timer import TimerId, TimerSpec
 from timer_trio.intake.intake import new_summary
 from timer_trio.intake.names import Names
-
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-
 
 ID_PARAMETER: Final[Json] = {
     "name": "timer_id",
@@ -133,7 +129,7 @@ class _Timers:
     ) -> Response:
         async def read() -> New:
             timer = self._intake.new_timer(read_spec(members, arrived_at, self._rules), arrived_at)
-            return New([timer], summary_json(new_summary(timer)))
+            return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
         if "key" in members:
             words = (
@@ -189,7 +185,7 @@ def timer_id_of(text: str) -> TimerId:
     Raises:
         UnreadableIdError: it is none, so that no timer has it.
     """
-    if not _UUID.fullmatch(text):
+    if not is_id(text):
         raise UnreadableIdError
     return TimerId(UUID(text))
 

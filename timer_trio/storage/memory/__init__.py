@@ -9,17 +9,17 @@ from __future__ import annotations
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.hints import MemoryHints
-from timer_trio.storage.memory.keys import MemoryKeys
+from timer_trio.storage.memory.occurrences import MemoryOccurrences
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
-from timer_trio.storage.memory.work import MemoryWork
+from timer_trio.storage.memory.schedules import MemorySchedules
 
 
 class MemoryStorage(
-    MemoryKeys,
+    MemorySchedules,
     MemoryBulk,
     MemoryAttempts,
-    MemoryWork,
+    MemoryOccurrences,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

@@ -13,6 +13,7 @@ from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
+from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
@@ -24,6 +25,16 @@ from timer_trio.domain.timer import (
     shard_of,
 )
 from timer_trio.storage.protocols import Hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OccurrenceColumns:
+    """What an occurrence has in the table `timers` beside the id of its schedule."""
+
+    schedule_version: int | None
+    occurs_at: datetime
+    superseded_at: datetime | None
+    may_be_skipped: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,7 @@ class Row:
     first_due_at: datetime | None = None
     claim: int | None = None
     claimed_by: ReplicaId | None = None
+    occurrence: OccurrenceColumns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class Database:
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
         self._keys: dict[str, KeyRow] = {}
         self._names: dict[str, TimerId] = {}
+        self._schedules: dict[ScheduleId, Schedule] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []
@@ -89,6 +102,12 @@ class Database:
         if row.due_at is not None:
             insort(due, (row.due_at, timer_id))
         self._rows[timer_id] = row
+
+    def _delete(self, timer_id: TimerId) -> None:
+        row = self._rows.pop(timer_id)
+        if row.due_at is not None:
+            due = self._due[shard_of(timer_id)]
+            del due[bisect_left(due, (row.due_at, timer_id))]
 
     def _destination(self, timer_id: TimerId) -> Destination:
         return self._rows[timer_id].timer.spec.callback.url.destination

@@ -19,13 +19,14 @@ TESTS: Final[Mapping[str, Callable[[Timer, Any], bool]]] = {
     "last_error": lambda timer, part: part in (timer.last_error or ""),
     "http_status": lambda timer, status: timer.http_status == status,
     "key": lambda timer, key: timer.key == key,
+    "schedule_id": lambda timer, schedule_id: timer.schedule_id == schedule_id,
     "created_after": lambda timer, instant: timer.created_at > instant,
     "created_before": lambda timer, instant: timer.created_at < instant,
     "execute_after": lambda timer, instant: timer.spec.execute_at > instant,
     "execute_before": lambda timer, instant: timer.spec.execute_at < instant,
     "ended_after": lambda timer, instant: timer.status in ENDED and timer.updated_at > instant,
     "ended_before": lambda timer, instant: timer.status in ENDED and timer.updated_at < instant,
-    "metadata": lambda timer, asked: _has_all(timer.spec.metadata or {}, asked),
+    "metadata": lambda timer, asked: has_all(timer.spec.metadata or {}, asked),
 }
 """What each field of a TimerFilter asks of a timer."""
 
@@ -61,7 +62,8 @@ def matches(timer: Timer, wanted: TimerFilter) -> bool:
     return all(value is None or holds(timer, value) for holds, value in asked)
 
 
-def _has_all(metadata: Mapping[str, object], asked: Mapping[str, Sequence[JsonScalar]]) -> bool:
+def has_all(metadata: Mapping[str, object], asked: Mapping[str, Sequence[JsonScalar]]) -> bool:
+    """Whether metadata has, of each key that is asked for, one of the scalars."""
     return all(_has_one(metadata, key, scalars) for key, scalars in asked.items())
 
 

@@ -57,4 +57,5 @@ def _redriven(row: Row, due_at: datetime, now: datetime) -> Row:
         first_due_at=None,
         settled_attempts=timer.attempt,
         claim=None if row.claim is None else -abs(row.claim),
+        occurrence=row.occurrence and replace(row.occurrence, may_be_skipped=False),
     )

@@ -118,6 +118,7 @@ def _listed(timer: Timer) -> ListedTimer:
         last_error=timer.last_error,
         http_status=timer.http_status,
         key=timer.key,
+        schedule_id=timer.schedule_id,
         metadata=_listed_metadata(timer.spec.metadata),
     )
 

@@ -59,11 +59,26 @@ class MemoryWork(Database):
         *,
         skip_locked: bool = False,
     ) -> ClaimReply:
+        await self._begin_claim(replica, timer_ids, waits=not skip_locked)
+        return self._claim(replica, claim, timer_ids, until, now)
+
+    async def _begin_claim(
+        self, replica: ReplicaId, timer_ids: Collection[TimerId], *, waits: bool
+    ) -> None:
         await trio.lowlevel.checkpoint()
-        if not skip_locked:
+        if waits:
             await self._wait_unlocked(timer_ids, STAGE_LOCK_S)
         if replica not in self._counters:
             raise ReplicaGoneError
+
+    def _claim(
+        self,
+        replica: ReplicaId,
+        claim: Claim,
+        timer_ids: Collection[TimerId],
+        until: datetime,
+        now: datetime,
+    ) -> ClaimReply:
         claimed: list[ClaimedTimer] = []
         moved: list[DueTimer] = []
         locked: list[TimerId] = []

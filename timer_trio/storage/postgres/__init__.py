@@ -6,11 +6,12 @@ from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
+from timer_trio.storage.postgres.occurrences import PostgresOccurrences
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
+from timer_trio.storage.postgres.schedules import PostgresSchedules
 from timer_trio.storage.postgres.timers import PostgresTimers
-from timer_trio.storage.postgres.work import PostgresWork
 
 
 class PostgresStorage(
@@ -19,7 +20,8 @@ class PostgresStorage(
     PostgresRedrive,
     PostgresBulk,
     PostgresAttempts,
-    PostgresWork,
+    PostgresOccurrences,
+    PostgresSchedules,
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,

@@ -14,6 +14,7 @@ _NEEDED: Final = {
     "timers": _ROWS,
     "attempts": _ROWS,
     "timer_keys": _ROWS,
+    "schedules": _ROWS,
     "replicas": _ROWS,
     "timer_trio_migrations": ("SELECT",),
 }

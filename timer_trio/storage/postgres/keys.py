@@ -45,7 +45,7 @@ class PostgresKeys(Database):
 
     async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
         rows = await self._api.fetch("first_answers", {"keys": [key], "now": now})
-        return _answer_of(rows[0]) if rows else None
+        return answer_of(rows[0]) if rows else None
 
     async def name_holder(self, key: str) -> NameHolder | None:
         rows = await self._api.fetch("name_holder", {"key": key})
@@ -80,7 +80,7 @@ def _create(
     earlier: Mapping[str, FirstAnswer] = {}
     if lost:
         rows = rows_of(connection, "first_answers", {"keys": lost, "now": parameters["now"]})
-        earlier = {row["key"]: _answer_of(row) for row in rows}
+        earlier = {row["key"]: answer_of(row) for row in rows}
         if len(earlier) < len(lost):
             # Who prunes has a later clock. What has been written is found by the next call.
             raise ContentionError("a key has just expired")
@@ -109,7 +109,7 @@ def _holder_of(row: DictRow) -> NameHolder:
         raise StorageError(f"the row of timer {holder} makes no timer: {error}") from None
 
 
-def _answer_of(row: DictRow) -> FirstAnswer:
+def answer_of(row: DictRow) -> FirstAnswer:
     return FirstAnswer(
         fingerprint=row["fingerprint"],
         timer_ids=tuple(row["timer_ids"]),

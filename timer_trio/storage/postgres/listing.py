@@ -20,7 +20,7 @@ from timer_trio.domain.query import (
 
 _COLUMNS: Final = SQL(
     "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
-    " last_error, http_status, key, parent_id,"
+    " last_error, http_status, key, schedule_id, parent_id,"
     " CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
     " THEN coalesce(metadata::text, 'null') END AS metadata"
 ).format(most=Literal(MAX_LISTED_METADATA))
@@ -40,7 +40,7 @@ def page_statement(query: TimerQuery) -> Composed:
         " ORDER BY {sort} {direction}, id {direction} LIMIT {limit} OFFSET {offset}"
     ).format(
         columns=_COLUMNS,
-        conditions=_all([*conditions, *_behind(query)]),
+        conditions=all_of([*conditions, *_behind(query)]),
         fence=SQL("" if _may_walk(query) else "OFFSET 0"),
         sort=sort,
         direction=direction,
@@ -54,7 +54,7 @@ def page_statement(query: TimerQuery) -> Composed:
         "SELECT counted.total, page.*"
         " FROM (SELECT count(*) AS total FROM timers WHERE {conditions}) AS counted"
         " LEFT JOIN ({page}) AS page ON true ORDER BY page.{sort} {direction}, page.id {direction}"
-    ).format(conditions=_all(conditions), page=page, sort=sort, direction=direction)
+    ).format(conditions=all_of(conditions), page=page, sort=sort, direction=direction)
 
 
 def _may_walk(query: TimerQuery) -> bool:
@@ -68,7 +68,8 @@ def _may_walk(query: TimerQuery) -> bool:
     return not is_rare or bounds[query.sort] is not None
 
 
-def _all(conditions: Sequence[Composable]) -> Composable:
+def all_of(conditions: Sequence[Composable]) -> Composable:
+    """Join conditions of a statement, all of which must hold."""
     return SQL(" AND ").join(conditions) if conditions else SQL("true")
 
 
@@ -79,6 +80,7 @@ CONDITIONS: Final[Mapping[str, SQL]] = {
     "last_error": SQL("strpos(last_error, {}) > 0"),
     "http_status": SQL("http_status = {}"),
     "key": SQL("key = {}"),
+    "schedule_id": SQL("schedule_id = {}"),
     "created_after": SQL("created_at > {}"),
     "created_before": SQL("created_at < {}"),
     "execute_after": SQL("execute_at > {}"),
@@ -91,7 +93,7 @@ CONDITIONS: Final[Mapping[str, SQL]] = {
 
 def conditions_of(wanted: TimerFilter) -> Composable:
     """Return what a filter asks of a row, in parentheses."""
-    return SQL("({})").format(_all(list(_conditions(wanted))))
+    return SQL("({})").format(all_of(list(_conditions(wanted))))
 
 
 def _conditions(wanted: TimerFilter) -> Iterator[Composable]:
@@ -99,8 +101,7 @@ def _conditions(wanted: TimerFilter) -> Iterator[Composable]:
         if (value := getattr(wanted, name)) is not None:
             yield condition.format(Literal(value.value if isinstance(value, Enum) else value))
     for key, asked in wanted.metadata.items():
-        either = [_contains(key, scalar) for scalar in asked]
-        yield SQL("({})").format(SQL(" OR ").join(either)) if either else SQL("false")
+        yield has_one(SQL("metadata"), key, asked)
 
 
 def _behind(query: TimerQuery) -> Iterator[Composable]:
@@ -114,7 +115,15 @@ def _behind(query: TimerQuery) -> Iterator[Composable]:
         )
 
 
-def _contains(key: str, scalar: JsonScalar) -> Composable:
+def has_one(metadata: SQL, key: str, asked: Sequence[JsonScalar]) -> Composed:
+    """Ask for metadata whose value of a key is one of these."""
+    if not asked:
+        return Composed([SQL("false")])
+    either = [_contains(metadata, key, scalar) for scalar in asked]
+    return SQL("({})").format(SQL(" OR ").join(either))
+
+
+def _contains(metadata: SQL, key: str, scalar: JsonScalar) -> Composable:
     # Containment is what the index serves; of an object's scalar it means equality.
     wanted: dict[str, Any] = {key: scalar}
-    return SQL("metadata @> {}::jsonb").format(Literal(json.dumps(wanted)))
+    return SQL("{} @> {}::jsonb").format(metadata, Literal(json.dumps(wanted)))

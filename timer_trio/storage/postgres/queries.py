@@ -25,7 +25,16 @@ def _without_comments(query: str) -> bytes:
 
 
 def _skipping(query: bytes) -> bytes:
-    return query.replace(b"FOR NO KEY UPDATE OF t", b"FOR NO KEY UPDATE OF t SKIP LOCKED")
+    return re.sub(rb"FOR NO KEY UPDATE OF \w+", rb"\g<0> SKIP LOCKED", query)
+
+
+def _claiming_occurrences(written: Mapping[str, bytes]) -> bytes:
+    """Put in what is returned of occurrences besides."""
+    claim = written["claim"].replace(
+        b"t.key\n),", b"t.key,\n        " + written["claimed_occurrence"] + b"\n),"
+    )
+    told = b"taken.schedule_id, taken.occurs_at, taken.is_superseded,\n    moved.due_at"
+    return claim.replace(b"moved.due_at, moved.destination\n", told + b", moved.destination\n")
 
 
 _OF_A_FAILURE: Final = b"failures smallint, first_due_at timestamptz"
@@ -47,10 +56,14 @@ def _written() -> Iterator[str]:
 
 _WRITTEN: Final = _parse(with_columns("".join(_written())))
 _SETTLE_WHOLE: Final = _settling_whole(_WRITTEN)
+_CLAIM_OCCURRENCES: Final = _claiming_occurrences(_WRITTEN)
 QUERIES: Final = {
     **_WRITTEN,
     "settle_whole": _SETTLE_WHOLE,
     "claim_unlocked": _skipping(_WRITTEN["claim"]),
+    "claim_occurrences": _CLAIM_OCCURRENCES,
+    "claim_occurrences_unlocked": _skipping(_CLAIM_OCCURRENCES),
+    "claim_exclusive_unlocked": _skipping(_WRITTEN["claim_exclusive"]),
     "settle_unlocked": _skipping(_WRITTEN["settle"]),
     "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
 }

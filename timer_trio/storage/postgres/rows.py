@@ -19,6 +19,7 @@ from timer_trio.domain.query import ListedTimer
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
     Claim,
+    ClaimedOccurrence,
     ClaimedTimer,
     Destination,
     Earlier,
@@ -66,14 +67,14 @@ async def written(rows: Iterable[T], write: Callable[[T], str]) -> list[str]:
 
 
 async def json_of_new(timers: Iterable[NewTimer]) -> str:
-    return _array(await written(timers, _object_of_new))
+    return array(await written(timers, _object_of_new))
 
 
 def _object_of_new(timer: NewTimer) -> str:
-    return ENCODE(_columns_of_new(timer))
+    return ENCODE(columns_of_new(timer))
 
 
-def _columns_of_new(timer: NewTimer) -> dict[str, object]:
+def columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns = json_of(timer.spec)
     columns["id"] = timer.id.hex
     columns["created_at"] = timer.created_at.isoformat()
@@ -83,11 +84,11 @@ def _columns_of_new(timer: NewTimer) -> dict[str, object]:
 
 async def json_of_named(timers: Iterable[NewTimer], before: Mapping[str, TimerId]) -> str:
     """Write down timers with their names, and what is known to have had these before."""
-    return _array(await written(timers, lambda timer: _object_of_named(timer, before)))
+    return array(await written(timers, lambda timer: _object_of_named(timer, before)))
 
 
 def _object_of_named(timer: NewTimer, before: Mapping[str, TimerId]) -> str:
-    columns = _columns_of_new(timer)
+    columns = columns_of_new(timer)
     if timer.key is not None:
         columns["key"] = timer.key
         columns["before"] = before[timer.key].hex if timer.key in before else None
@@ -95,7 +96,7 @@ def _object_of_named(timer: NewTimer, before: Mapping[str, TimerId]) -> str:
 
 
 async def json_of_keyed(creates: Iterable[KeyedCreate]) -> str:
-    return _array(await written(creates, _object_of_keyed))
+    return array(await written(creates, _object_of_keyed))
 
 
 def _object_of_keyed(create: KeyedCreate) -> str:
@@ -111,7 +112,7 @@ def _object_of_keyed(create: KeyedCreate) -> str:
     )
 
 
-def _array(objects: Sequence[str]) -> str:
+def array(objects: Sequence[str]) -> str:
     return f"[{','.join(objects)}]"
 
 
@@ -139,7 +140,7 @@ def json_of_change(change: SpecChange) -> str:
 
 
 async def json_of_settlements(settlements: Sequence[Settlement]) -> str:
-    return _array(await written(enumerate(settlements), _object_of_settlement))
+    return array(await written(enumerate(settlements), _object_of_settlement))
 
 
 async def json_of_attempts(settlements: Sequence[Settlement]) -> str:
@@ -149,7 +150,7 @@ async def json_of_attempts(settlements: Sequence[Settlement]) -> str:
         for place, settlement in enumerate(settlements)
         for attempt in settlement.attempts
     ]
-    return _array(await written(placed, _object_of_attempt))
+    return array(await written(placed, _object_of_attempt))
 
 
 async def json_of_results(settlements: Sequence[Settlement]) -> str:
@@ -159,12 +160,12 @@ async def json_of_results(settlements: Sequence[Settlement]) -> str:
         for place, settlement in enumerate(settlements)
         if settlement.result is not None
     ]
-    return _array(await written(placed, _object_of_result))
+    return array(await written(placed, _object_of_result))
 
 
 def _object_of_result(placed: tuple[int, NewTimer]) -> str:
     place, result = placed
-    return ENCODE({"place": place, "timer": _columns_of_new(result)})
+    return ENCODE({"place": place, "timer": columns_of_new(result)})
 
 
 def _object_of_attempt(placed: tuple[int, AttemptRecord]) -> str:
@@ -209,6 +210,10 @@ def _object_of_settlement(placed: tuple[int, Settlement]) -> str:
     )
 
 
+def instant_text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
+
+
 def _quoted(instant: datetime | None) -> str:
     return "null" if instant is None else f'"{instant.isoformat()}"'
 
@@ -233,6 +238,7 @@ def timer_of(row: Row) -> Timer:
         next_attempt_at=row["next_attempt_at"] if row["status"] == Status.RETRYING else None,
         key=row["key"],
         parent_id=row["parent_id"],
+        schedule_id=row["schedule_id"],
     )
 
 
@@ -253,7 +259,14 @@ def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
         first_due_at=row["first_due_at"],
         spec=spec_of(row),
         earlier=None if row["created_at"] is None else _earlier_of(row),
+        occurrence=_occurrence_of(row) if "schedule_id" in row else None,
     )
+
+
+def _occurrence_of(row: Row) -> ClaimedOccurrence | None:
+    if row["schedule_id"] is None:
+        return None
+    return ClaimedOccurrence(row["schedule_id"], row["occurs_at"], row["is_superseded"])
 
 
 def _earlier_of(row: Row) -> Earlier:
@@ -280,6 +293,7 @@ def listed_of(row: Row) -> ListedTimer:
         last_error=row["last_error"],
         http_status=row["http_status"],
         key=row["key"],
+        schedule_id=row["schedule_id"],
         metadata=row["metadata"],
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,9 @@ from timer_trio.storage.postgres.rows import (
     json_of_settlements,
 )
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
+
+Ask = Callable[[Connection, str, Mapping[str, Any]], list[DictRow]]
+"""How a query is run, and its rows are read."""
 
 
 class PostgresWork(Database):
@@ -63,25 +66,38 @@ class PostgresWork(Database):
         *,
         skip_locked: bool = False,
     ) -> ClaimReply:
-        parameters = {
-            "replica": replica,
-            "claim": claim,
-            "ids": list(set(timer_ids)),
-            "until": until,
-            "now": now,
-        }
+        parameters = claim_parameters(replica, claim, timer_ids, until, now)
+        rows, locked = await self._claim("claim", parameters, skip_locked=skip_locked)
+        return claim_reply(rows, claim, locked)
+
+    async def _claim(
+        self,
+        query: str,
+        parameters: Mapping[str, Any],
+        *,
+        skip_locked: bool,
+        ask: Ask = rows_of,
+    ) -> tuple[list[DictRow], Collection[TimerId]]:
+        """Run one of the claims; answers what it says of timers, and which of them are locked."""
         locked: Collection[TimerId] = ()
         if skip_locked:
             rows, locked = await self._stages.run(
-                lambda connection: _claim_unlocked(connection, parameters, self._locks),
+                lambda connection: _claim_unlocked(
+                    connection, f"{query}_unlocked", parameters, self._locks, ask
+                ),
                 verb="claim",
                 refuses=True,
             )
         else:
-            rows = await self._stages.fetch("claim", parameters, tells=False, refuses=True)
+            rows = await self._stages.run(
+                lambda connection: ask(connection, query, parameters),
+                verb="claim",
+                tells=False,
+                refuses=True,
+            )
         if not rows:
             raise ReplicaGoneError
-        return _claim_reply([row for row in rows if row["id"]], claim, locked)
+        return [row for row in rows if row["id"]], locked
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
@@ -132,10 +148,30 @@ def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[
         return cursor.execute(QUERIES["load"], parameters).fetchall()
 
 
+def claim_parameters(
+    replica: ReplicaId,
+    claim: Claim,
+    timer_ids: Collection[TimerId],
+    until: datetime,
+    now: datetime,
+) -> dict[str, object]:
+    return {
+        "replica": replica,
+        "claim": claim,
+        "ids": list(set(timer_ids)),
+        "until": until,
+        "now": now,
+    }
+
+
 def _claim_unlocked(
-    connection: Connection, parameters: Mapping[str, Any], locks: LockWatch
+    connection: Connection,
+    query: str,
+    parameters: Mapping[str, Any],
+    locks: LockWatch,
+    ask: Ask,
 ) -> tuple[list[DictRow], list[TimerId]]:
-    rows = rows_of(connection, "claim_unlocked", parameters)
+    rows = ask(connection, query, parameters)
     unanswered = set(parameters["ids"]) - {row["id"] for row in rows}
     if not rows or not unanswered:
         return rows, []
@@ -192,7 +228,7 @@ def _notice(
         locks.notice(connection, Locked(verb, len(timer_ids), str(timer_ids[0])))
 
 
-def _claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
+def claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
     claimed: list[ClaimedTimer] = []
     moved: list[DueTimer] = []
     unreadable: dict[TimerId, str] = {}

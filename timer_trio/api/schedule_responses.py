@@ -1,0 +1,183 @@
+"""From schedules to JSON: what answers carry of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final, NotRequired
+
+from pydantic import ConfigDict, Field, WithJsonSchema, with_config
+from quart import Response
+from typing_extensions import TypedDict
+
+from timer_trio.api.cursor import cursor_of
+from timer_trio.api.errors import Code
+from timer_trio.api.fields.result import ResultRequest
+from timer_trio.api.fields.retry import RetryRequest
+from timer_trio.api.responses import Attempt, Id, Instant, LastError, created, enveloped
+from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.planning import Calendar, next_instant
+from timer_trio.domain.query import MAX_LISTED_METADATA
+from timer_trio.domain.schedule import (
+    CatchUp,
+    Overlap,
+    Schedule,
+    ScheduleId,
+    SchedulePage,
+    ScheduleQuery,
+    ScheduleStatus,
+)
+from timer_trio.domain.schedule_rendering import listed_schedule_json, schedule_json
+from timer_trio.domain.timer import Delivery, Method, Status
+from timer_trio.intake.schedules import Shown
+
+_EXACT: Final = ConfigDict(extra="forbid")
+
+
+class _ScheduleHead(TypedDict):
+    id: Id
+    name: str | None
+    status: Annotated[
+        ScheduleStatus,
+        Field(
+            description="active; paused, by its consumer, or by the service if `last_error` says "
+            "why; ended, which it stays."
+        ),
+    ]
+    created_at: Instant
+    updated_at: Instant
+    cron: Annotated[str | None, Field(description="null: its rule is of another kind.")]
+    every: Annotated[float | None, Field(description="Seconds; null: its rule is no interval.")]
+    rrule: Annotated[str | None, Field(description="null: its rule is of another kind.")]
+    timezone: Annotated[str | None, Field(description="null: its rule knows no zone.")]
+    start_at: Instant | None
+    end_at: Instant | None
+    max_occurrences: int | None
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter_seconds: float
+    last_error: Annotated[str | None, Field(description="Why the service has paused it.")]
+
+
+@with_config(_EXACT)
+class LastOccurrenceData(TypedDict):
+    id: Annotated[Id, Field(description="Of the timer that it is.")]
+    execute_at: Instant
+    status: Status
+    executed_at: Instant | None
+    attempt: Attempt
+    last_error: LastError
+
+
+@with_config(_EXACT)
+class ScheduleData(_ScheduleHead):
+    callback_url: str
+    callback_method: Method
+    callback_headers: Mapping[str, str]
+    metadata: Mapping[str, object] | None
+    timeout_seconds: float
+    delivery: Delivery
+    misfire_grace_seconds: float | None
+    retry: RetryRequest | None
+    store_response: StoreResponse
+    on_completed: ResultRequest | None
+    on_failed: ResultRequest | None
+    next: Annotated[
+        list[Instant],
+        Field(description="The next five instants; those of the timers are later by the jitter."),
+    ]
+    last_occurrence: Annotated[
+        LastOccurrenceData | None,
+        Field(description="The latest one that has begun or ended; null: none yet."),
+    ]
+    occurrences: Annotated[
+        int, Field(description="How many have begun, ended or were skipped.", ge=0)
+    ]
+    skipped: Annotated[
+        int,
+        Field(description="How many did not fire since they were late or would overlap.", ge=0),
+    ]
+    callback_payload: Annotated[
+        Any, Field(description="An equal value to what was sent; null also where there is none.")
+    ]
+
+
+@with_config(_EXACT)
+class ListedScheduleData(_ScheduleHead):
+    next_at: Annotated[Instant | None, Field(description="The next instant; null: there is none.")]
+    callback_url: str
+    metadata: Annotated[
+        NotRequired[Mapping[str, object] | None],
+        Field(
+            description=f"Left out if it is longer than {MAX_LISTED_METADATA:,} bytes: "
+            "GET /schedules/{schedule_id} has it."
+        ),
+    ]
+
+
+@with_config(_EXACT)
+class SchedulePageData(TypedDict):
+    schedules: Annotated[list[ListedScheduleData], Field(description="The newest first.")]
+    limit: int
+    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+
+
+@with_config(_EXACT)
+class EndedData(TypedDict):
+    id: Id
+    status: Annotated[ScheduleStatus, WithJsonSchema({"const": "ended"})]
+
+
+@with_config(_EXACT)
+class BackfilledData(TypedDict):
+    created: Annotated[int, Field(description="How many occurrences are new.", ge=0)]
+    next: Annotated[
+        Instant | None,
+        Field(description="Where to go on, as `from`, if there were more than the limit."),
+    ]
+
+
+@with_config(_EXACT)
+class ReplannedData(TypedDict):
+    moved: Annotated[int, Field(description="Occurrences that had another instant.", ge=0)]
+
+
+@with_config(_EXACT)
+class PreviewData(TypedDict):
+    next: list[Instant]
+
+
+def shown_json(shown: Shown) -> str:
+    return schedule_json(shown.schedule, shown.facts, shown.next)
+
+
+def whole_schedule(shown: Shown) -> Response:
+    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", shown_json(shown))
+
+
+def created_schedule(data: str, schedule_id: ScheduleId) -> Response:
+    """Return the answer of a new schedule, its data as JSON, with where it is."""
+    response = created(data)
+    response.headers["Location"] = f"/schedules/{schedule_id}"
+    return response
+
+
+def writing_schedules(
+    schedules: Sequence[Schedule], calendar: Calendar, now: datetime
+) -> Iterator[str]:
+    """Yield what a list shows of each."""
+    for schedule in schedules:
+        yield listed_schedule_json(schedule, next_instant(schedule, calendar, now))
+
+
+def page_of_schedules(
+    written: Sequence[str], page: SchedulePage, query: ScheduleQuery, cursor_key: bytes
+) -> Response:
+    beside = {
+        "limit": query.limit,
+        "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
+    }
+    data = f'{{"schedules": [{", ".join(written)}], {json.dumps(beside)[1:]}'
+    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)

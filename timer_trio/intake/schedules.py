@@ -1,0 +1,349 @@
+"""What consumers do with schedules: it is written, and what is near is offered to be fired."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Final, NamedTuple, TypeVar
+
+import trio
+
+from timer_trio.calendar import RuleError, check_rule
+from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
+from timer_trio.domain.errors import (
+    CreateUnknownError,
+    ScheduleCreateUnknownError,
+    ScheduleEndedError,
+    ScheduleNameTakenError,
+    ScheduleNotFoundError,
+    StorageUnavailableError,
+)
+from timer_trio.domain.keys import FirstAnswer
+from timer_trio.domain.occurrence import BACKFILL, extra_occurrence_id, occurrence_id
+from timer_trio.domain.planning import (
+    Calendar,
+    changed,
+    ended,
+    new_schedule,
+    paused,
+    plan,
+    resumed,
+    upcoming,
+)
+from timer_trio.domain.schedule import (
+    NewOccurrence,
+    Plan,
+    Schedule,
+    ScheduleChange,
+    ScheduleFacts,
+    ScheduleId,
+    ScheduleSpec,
+    ScheduleStatus,
+    Standing,
+    due_occurrences,
+)
+from timer_trio.domain.schedule_rule import field_of
+from timer_trio.domain.shards import Shards
+from timer_trio.domain.timer import (
+    DueTimer,
+    NewTimer,
+    TimerSummary,
+    new_timer_id,
+)
+from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, new_summary
+from timer_trio.storage import ScheduleStorage
+from timer_trio.storage.group_commit import repeat_until_answered
+
+Reply = TypeVar("Reply")
+
+_INSTANT: Final = timedelta(microseconds=1)
+
+
+class Shown(NamedTuple):
+    """A schedule as its consumer sees it: with what it did, and the instants that come next."""
+
+    schedule: Schedule
+    facts: ScheduleFacts
+    next: Sequence[datetime]
+
+
+class Written(NamedTuple):
+    schedule: Schedule
+    is_new: bool
+
+
+class Backfill(NamedTuple):
+    """Instants of the past, both ends included, of which `limit` are wanted, so far apart."""
+
+    first: datetime
+    last: datetime
+    limit: int
+    spacing: timedelta
+
+
+class Backfilled(NamedTuple):
+    """How many occurrences are new, and the first instant that was beyond the limit, if one was."""
+
+    created: int
+    next: datetime | None
+
+
+class Schedules:
+    """Writes what consumers ask of schedules."""
+
+    def __init__(
+        self,
+        *,
+        storage: ScheduleStorage,
+        clock: Clock,
+        calendar: Calendar,
+        offer: Callable[[Iterable[DueTimer]], None],
+        releases: Releases,
+        shards: Shards,
+        random_bits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._calendar = calendar
+        self._offer = offer
+        self._releases = releases
+        self._shards = shards
+        self._random_bits = random_bits
+
+    def new(self, spec: ScheduleSpec, now: datetime) -> Plan:
+        """Return a schedule with an id of its own, and its first occurrences; nothing is written.
+
+        Raises:
+            RuleError: its rule has no instants, or cannot be read.
+        """
+        schedule = new_schedule(self._new_id(spec.name, now), spec, now)
+        check_rule(spec.timing.rule, schedule.bounds)
+        new = plan(schedule, self._calendar, now)
+        if new.schedule.status is ScheduleStatus.ENDED:
+            raise RuleError(field_of(spec.timing.rule), "has no instant from now on")
+        return new
+
+    def show_new(self, new: Plan) -> Shown:
+        """Return a schedule as it is shown once it is written."""
+        pending = sum(each.skipped is None for each in new.occurrences)
+        facts = ScheduleFacts(last_occurrence=None, pending=pending, skipped=0)
+        return Shown(new.schedule, facts, self.next_of(new.schedule, pending))
+
+    async def create(
+        self, new: Plan, keyed: tuple[str, FirstAnswer] | None = None
+    ) -> FirstAnswer | None:
+        """Write a new schedule; it is durable when this returns.
+
+        With an idempotency key, and what is to be answered if the key is free: returns what the
+        key stands for.
+
+        Raises:
+            ScheduleNameTakenError: another one that has not ended has its name.
+            RowRefusedError: the database refuses a value.
+            OlderReplicasError: replicas are alive that know of no schedules.
+            ScheduleCreateUnknownError: it was not answered in time, and may be there or not.
+        """
+        await self._releases.require_all_new()
+        schedule = new.schedule
+        first = await _answered(
+            lambda: self._storage.create_schedule(
+                schedule, new.occurrences, self._clock.now(), keyed
+            ),
+            ScheduleCreateUnknownError(schedule.id),
+        )
+        if first is None or schedule.id in first.timer_ids:
+            await self._offer_all(new.occurrences)
+        return first
+
+    async def show(self, schedule_id: ScheduleId) -> Shown:
+        """Read a schedule, what it did, and what it will do.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+        """
+        schedule = await self._storage.schedule(schedule_id)
+        facts = await self._storage.schedule_facts(schedule_id)
+        return Shown(schedule, facts, self.next_of(schedule, facts.pending))
+
+    def next_of(self, schedule: Schedule, pending: int) -> Sequence[datetime]:
+        """Return the instants that come next, of which `pending` are timers already."""
+        return upcoming(schedule, pending, self._calendar, self._clock.now())
+
+    async def change(
+        self, schedule_id: ScheduleId, change: Callable[[ScheduleSpec], ScheduleSpec]
+    ) -> Schedule:
+        """Change what is asked for; once this returns nothing of an older rule is pending.
+
+        `change` may be called in a thread, and more than once; what it raises is raised here.
+
+        Raises:
+            RuleError: its rule has no instants then, or cannot be read; nothing was changed.
+            ScheduleNotFoundError, ScheduleEndedError, ScheduleNameTakenError, RowRefusedError:
+                nothing was changed.
+            StorageUnavailableError: it may have been changed or not.
+        """
+        now = self._clock.now()
+
+        def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
+            spec = change(schedule.spec)
+            if spec.timing != schedule.spec.timing:
+                check_rule(spec.timing.rule, replace(schedule, spec=spec).bounds)
+            return changed(schedule, standing, spec, now, self._calendar)
+
+        return await self._change(schedule_id, decide, now)
+
+    async def put_named(self, name: str, spec: ScheduleSpec, now: datetime) -> Written:
+        """Write a new schedule under its name, or make the one that has it this one.
+
+        Raises:
+            RuleError, RowRefusedError, OlderReplicasError, ScheduleCreateUnknownError: as `create`.
+            StorageUnavailableError: it may have been changed or not.
+        """
+        while True:
+            known = await self._storage.schedule_named(name)
+            try:
+                if known is None:
+                    new = self.new(spec, now)
+                    await self.create(new)
+                    return Written(new.schedule, is_new=True)
+                return Written(await self.change(known, lambda _: spec), is_new=False)
+            except (ScheduleNameTakenError, ScheduleNotFoundError, ScheduleEndedError):
+                continue  # somebody else was faster
+
+    async def pause(self, schedule_id: ScheduleId) -> Schedule:
+        """Pause a schedule; once this returns nothing of its rule is pending.
+
+        Raises:
+            ScheduleNotFoundError, ScheduleEndedError: nothing was changed.
+            StorageUnavailableError: it may have been paused or not.
+        """
+        now = self._clock.now()
+        return await self._change(
+            schedule_id, lambda schedule, standing: paused(schedule, standing, now), now
+        )
+
+    async def resume(self, schedule_id: ScheduleId) -> Schedule:
+        """Have a paused schedule go on; nothing of the pause is made up.
+
+        Raises:
+            RuleError: its rule cannot be followed (any more); nothing was changed.
+            ScheduleNotFoundError, ScheduleEndedError: nothing was changed.
+            StorageUnavailableError: it may have been resumed or not.
+        """
+        now = self._clock.now()
+
+        def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
+            return resumed(schedule, standing, now, self._calendar)
+
+        return await self._change(schedule_id, decide, now)
+
+    async def end(self, schedule_id: ScheduleId) -> Schedule:
+        """End a schedule, and cancel all of it that waits; one that has ended stays so.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+            StorageUnavailableError: it may have been ended or not.
+        """
+        now = self._clock.now()
+        return await self._change(schedule_id, lambda schedule, _: ended(schedule, now), now)
+
+    async def trigger(self, schedule_id: ScheduleId) -> TimerSummary:
+        """Write an occurrence beside the rule, due now.
+
+        Raises:
+            ScheduleNotFoundError, ScheduleEndedError: nothing was written.
+            CreateUnknownError: it was not answered in time, and may be there or not.
+        """
+        schedule, now = await self._storage.schedule(schedule_id), self._clock.now()
+        overlap = schedule.spec.timing.overlap
+        timer_id = extra_occurrence_id(schedule_id, now, overlap, self._random_bits)
+        spec = replace(schedule.spec.template, execute_at=now)
+        timer = NewTimer(id=timer_id, created_at=now, spec=spec)
+        await self._add(
+            [NewOccurrence(timer=timer, schedule_id=schedule_id, version=None, instant=now)]
+        )
+        return new_summary(timer)
+
+    async def backfill(self, schedule_id: ScheduleId, wanted: Backfill) -> Backfilled:
+        """Write occurrences of the past, due from now on; the same ones again are not new.
+
+        Raises:
+            ScheduleNotFoundError, ScheduleEndedError: nothing was written.
+            StorageUnavailableError: some of them may be there; ask again.
+        """
+        schedule, now = await self._storage.schedule(schedule_id), self._clock.now()
+        if schedule.status is ScheduleStatus.ENDED:
+            raise ScheduleEndedError
+        page: list[NewOccurrence] = []
+        created, following = 0, None
+        instants = self._calendar.after(schedule, wanted.first - _INSTANT)
+        for taken, instant in enumerate(instants):
+            if instant > wanted.last or taken == wanted.limit:
+                following = instant if instant <= wanted.last else None
+                break
+            page.append(_of_the_past(schedule, instant, now + taken * wanted.spacing, now))
+            if len(page) == OFFER_SLICE:
+                created += await self._add(page)
+                page = []
+        created += await self._add(page)
+        return Backfilled(created, following)
+
+    async def _change(
+        self,
+        schedule_id: ScheduleId,
+        decide: Callable[[Schedule, Standing], ScheduleChange],
+        now: datetime,
+    ) -> Schedule:
+        change, _ = await self._storage.change_schedule(schedule_id, decide, now)
+        await self._offer_all(change.occurrences)
+        return change.schedule
+
+    async def _add(self, occurrences: Sequence[NewOccurrence]) -> int:
+        """Write occurrences beside the rule; answers how many are new."""
+        if not occurrences:
+            return 0
+        schedule_id, first = occurrences[0].schedule_id, occurrences[0].timer.id
+        new = await _answered(
+            lambda: self._storage.add_occurrences(schedule_id, occurrences, self._clock.now()),
+            CreateUnknownError(first),
+        )
+        await self._offer_all(occurrences)
+        return len(new)
+
+    async def _offer_all(self, occurrences: Sequence[NewOccurrence]) -> None:
+        """Offer what is pending; cancellation: not before all is offered."""
+        with trio.CancelScope(shield=True):
+            for start in range(0, len(occurrences), OFFER_SLICE):
+                some = occurrences[start : start + OFFER_SLICE]
+                self._offer(due_occurrences(some))
+                await trio.lowlevel.checkpoint()
+
+    def _new_id(self, name: str | None, now: datetime) -> ScheduleId:
+        """Return the id of a new schedule: its name says its shard, or else it is ours."""
+        shard = self._shards.choose(self._random_bits, own=True)
+        if name is not None:
+            shard = blake2b(name.encode(), digest_size=1).digest()[0]
+        return ScheduleId(new_timer_id(now, shard, self._random_bits))
+
+
+def _of_the_past(
+    schedule: Schedule, instant: datetime, due_at: datetime, now: datetime
+) -> NewOccurrence:
+    overlap = schedule.spec.timing.overlap
+    timer_id = occurrence_id(schedule.id, BACKFILL, instant, overlap)
+    spec = replace(schedule.spec.template, execute_at=due_at)
+    timer = NewTimer(id=timer_id, created_at=now, spec=spec)
+    return NewOccurrence(timer=timer, schedule_id=schedule.id, version=None, instant=instant)
+
+
+async def _answered(
+    call: Callable[[], Awaitable[Reply]], unknown: StorageUnavailableError
+) -> Reply:
+    """Make the same call until it is answered, or it is not known whether it has been done."""
+    with trio.move_on_after(CREATE_DEADLINE_S):
+        return await repeat_until_answered(call)
+    raise unknown

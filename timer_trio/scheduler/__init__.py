@@ -1,0 +1,1 @@
+"""The stage that writes the occurrences of schedules ahead of their instants."""
