@@ -20,6 +20,7 @@ from benchmarks import (
     memory,
     retries,
     scaling,
+    schedules,
     slow,
     soak,
     steady,
@@ -44,6 +45,7 @@ QUICK: Final[Mapping[str, Measure]] = {
 FULL: Final[Mapping[str, Measure]] = {
     **QUICK,
     retries.NAME: retries.measure,
+    schedules.NAME: schedules.measure,
     bulk.NAME: bulk.measure,
     slow.NAME: slow.measure,
     idle.NAME: idle.measure,

@@ -19,22 +19,22 @@ NAME: Final = "idle"
 SETTLING_S: Final = 5.0
 
 # Those of timer_trio/config.py: the benchmarks' own look more often.
-_DEFAULTS: Final = {"CACHE_WINDOW": "300", "LOADER_INTERVAL": "30", "LOG_LEVEL": "debug"}
+DEFAULTS: Final = {"CACHE_WINDOW": "300", "LOADER_INTERVAL": "30", "LOG_LEVEL": "debug"}
 
 
 def measure(size: Size) -> Iterator[Line]:
     seconds = 20.0 if size is Size.QUICK else 60.0
-    with service(_DEFAULTS) as contender:
-        _log_statements(contender)
+    with service(DEFAULTS) as contender:
+        log_statements(contender)
         sleep(SETTLING_S)
-        before, statements, looks = contender.cost(), _statements(contender), _looks(contender)
+        before, asked, looks = contender.cost(), statements(contender), _looks(contender)
         sleep(seconds)
         # The reading itself is not logged: it comes after what it reads.
-        statements, looks = _statements(contender) - statements, _looks(contender) - looks
+        asked, looks = statements(contender) - asked, _looks(contender) - looks
         cost = contender.cost() - before
         rss_bytes = contender.rss_bytes()
     a_minute = 60 / seconds
-    yield Line(NAME, "statements a minute", statements * a_minute, at_most=65)
+    yield Line(NAME, "statements a minute", asked * a_minute, at_most=65)
     if size is Size.FULL:
         yield Line(NAME, "scheduling look-ups a minute", looks, at_most=2)
     yield Line(NAME, "worker CPU a minute", cost.worker_s * a_minute, "s", at_most=0.5)
@@ -42,14 +42,14 @@ def measure(size: Size) -> Iterator[Line]:
     yield Line(NAME, "memory of the worker", rss_bytes / 1e6, "MB")
 
 
-def _log_statements(contender: Contender) -> None:
+def log_statements(contender: Contender) -> None:
     with psycopg.connect(contender.database_url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET log_statement = 'all'")
         connection.execute("ALTER SYSTEM SET log_line_prefix = '%a: '")
         connection.execute("SELECT pg_reload_conf()")
 
 
-def _statements(contender: Contender) -> int:
+def statements(contender: Contender) -> int:
     lines = (contender.data_dir / "postgresql.log").read_text("utf-8").splitlines()
     return sum(line.startswith("timer-trio: LOG:  execute") for line in lines)
 
