@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -29,6 +30,7 @@ from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
+DAYS = 100
 SOON = timedelta(seconds=1)
 CONFIGURATION = structlog.get_config()
 
@@ -102,6 +104,21 @@ def test_year_passes_within_seconds() -> None:
         await create(service, delay="P364D")
         (callback,) = await service.wait_callbacks(1)
         assert callback.sent_at >= START + timedelta(days=364)
+
+    on_virtual_time(script, lambda _: 200)
+
+
+def test_daily_schedule_follows_the_wall_clock_over_a_change_of_it() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+
+    async def script(service: TimerService) -> None:
+        rule = {"cron": "0 9 * * *", "timezone": "Europe/Berlin", "callback_url": URL}
+        assert (await service.client.post("/schedules", json=rule)).status_code == 201
+        callbacks = await service.wait_callbacks(DAYS)
+        sent = [callback.sent_at for callback in callbacks]
+        assert {(at.astimezone(berlin).hour, at.minute) for at in sent} == {(9, 0)}
+        assert {at.hour for at in sent} == {7, 8}
+        assert len({at.date() for at in sent}) == DAYS
 
     on_virtual_time(script, lambda _: 200)
 
@@ -386,12 +403,12 @@ def test_thread_that_waits_for_the_clock_is_told_in_words() -> None:
 
 def blocks_of(language: str) -> str:
     section = README[README.index("## Testing your own code") : README.index("## Settings")]
-    (block,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert isinstance(block, str)
-    return block
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert blocks
+    return "\n\n".join(blocks)
 
 
-def test_example_of_the_readme_runs_as_it_is(tmp_path: Path) -> None:
+def test_examples_of_the_readme_run_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "test_reminder.py").write_text(blocks_of("python"))
     (tmp_path / "pytest.ini").write_text(blocks_of("ini"))
     done = subprocess.run(
@@ -404,7 +421,7 @@ def test_example_of_the_readme_runs_as_it_is(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert "2 passed" in done.stdout
     assert "warning" not in done.stdout
 
 
