@@ -120,6 +120,7 @@ class ApiUnderTest:
             clock=self.clock,
             calendar=calendar,
             offer=self.offered.extend,
+            expect=lambda _: None,
             releases=releases,
             shards=Shards(),
         )

@@ -352,6 +352,8 @@ async def test_what_must_be_planned_is_found_in_its_shards_the_most_overdue_firs
     assert await found(range(256), NOW + MINUTE, 1) == [SECOND_ID]
     assert await found(range(256), NOW) == [SECOND_ID]
     assert await found(range(7), NOW + MINUTE) == []
+    assert await storage.next_plan_at(range(256)) == NOW
+    assert await storage.next_plan_at(range(7)) is None
 
 
 async def test_a_plan_is_written_once(storage: Storage) -> None:

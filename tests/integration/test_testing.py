@@ -30,7 +30,7 @@ from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
-DAYS = 100
+DAYS = 365
 SOON = timedelta(seconds=1)
 CONFIGURATION = structlog.get_config()
 

@@ -60,6 +60,7 @@ class ForwardingStorage(ABC):
     schedule_named = _forwarded(Storage.schedule_named)
     schedules = _forwarded(Storage.schedules)
     change_schedule = _forwarded(Storage.change_schedule)
+    next_plan_at = _forwarded(Storage.next_plan_at)
     due_schedules = _forwarded(Storage.due_schedules)
     outdated_schedules = _forwarded(Storage.outdated_schedules)
     plan = _forwarded(Storage.plan)

@@ -79,6 +79,7 @@ class Consumer:
             clock=self.clock,
             calendar=CALENDAR,
             offer=self.offered.extend,
+            expect=lambda _: None,
             releases=Releases(self.database),
             shards=shards,
             random_bits=Random(7).getrandbits,

@@ -34,7 +34,7 @@ from timer_trio.domain.schedule import (
 from timer_trio.domain.schedule_rule import Bounds, Rule
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, ReplicaId, Status
-from timer_trio.scheduler.planner import Planner
+from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.telemetry.metrics import Metrics
 
@@ -88,8 +88,8 @@ class Planning:
         self.metrics = Metrics()
         self.use(CALENDAR)
 
-    def use(self, calendar: Calendar) -> None:
-        """Plan by another calendar from now on."""
+    def use(self, calendar: Calendar, interval_s: float = INTERVAL_S) -> None:
+        """Plan by another calendar, or with other pauses, from now on."""
         replanner = Replanner(
             storage=self.database,
             clock=self.clock,
@@ -104,6 +104,7 @@ class Planning:
             shards=self.shards,
             offer=self.offered.extend,
             metrics=self.metrics,
+            interval_s=interval_s,
         )
 
     async def create(self, wanted: ScheduleSpec, schedule_id: ScheduleId = FIRST_ID) -> None:
@@ -154,7 +155,29 @@ async def test_a_daily_schedule_costs_a_look_a_minute_and_a_plan_a_day(
     await planning.create(schedule_spec(DAILY))
     await planning.run_for(3 * 24 * HOUR_S)
     assert planning.database.tries["plan"] == 4
-    assert planning.database.tries["due_schedules"] <= 3 * 24 * 60 + 8
+    assert planning.database.tries["due_schedules"] <= 8
+
+
+async def test_a_schedule_that_this_process_has_written_is_planned_in_time(
+    planning: Planning,
+) -> None:
+    planning.use(CALENDAR, interval_s=24 * HOUR_S)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(planning.planner.run)
+        await trio.sleep(10)
+        first = plan(
+            schedule_of(schedule_spec(EVERY_MINUTE), now=planning.clock.now()),
+            CALENDAR,
+            planning.clock.now(),
+        )
+        await planning.database.create_schedule(first.schedule, first.occurrences, NOW)
+        assert first.schedule.plan_at is not None
+        planning.planner.expect(first.schedule.plan_at)
+        await trio.sleep(HOUR_S)
+        nursery.cancel_scope.cancel()
+    assert len(planning.offered) >= 50
+    assert planning.sample("occurrences_skipped_total") == 0
+    assert planning.database.tries["due_schedules"] <= 30
 
 
 async def test_schedules_of_other_shards_are_left_to_others(planning: Planning) -> None:

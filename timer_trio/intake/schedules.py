@@ -93,7 +93,10 @@ class Backfilled(NamedTuple):
 
 
 class Schedules:
-    """Writes what consumers ask of schedules."""
+    """Writes what consumers ask of schedules.
+
+    `offer` gets what is near, for whoever is to fire it, and `expect` when the planner is to go on.
+    """
 
     def __init__(
         self,
@@ -102,6 +105,7 @@ class Schedules:
         clock: Clock,
         calendar: Calendar,
         offer: Callable[[Iterable[DueTimer]], None],
+        expect: Callable[[datetime], None],
         releases: Releases,
         shards: Shards,
         random_bits: Callable[[int], int] = secrets.randbits,
@@ -110,6 +114,7 @@ class Schedules:
         self._clock = clock
         self._calendar = calendar
         self._offer = offer
+        self._expect = expect
         self._releases = releases
         self._shards = shards
         self._random_bits = random_bits
@@ -156,7 +161,7 @@ class Schedules:
             ScheduleCreateUnknownError(schedule.id),
         )
         if first is None or schedule.id in first.timer_ids:
-            await self._offer_all(new.occurrences)
+            await self._hand_on(schedule, new.occurrences)
         return first
 
     async def show(self, schedule_id: ScheduleId) -> Shown:
@@ -299,8 +304,13 @@ class Schedules:
         now: datetime,
     ) -> Schedule:
         change, _ = await self._storage.change_schedule(schedule_id, decide, now)
-        await self._offer_all(change.occurrences)
+        await self._hand_on(change.schedule, change.occurrences)
         return change.schedule
+
+    async def _hand_on(self, schedule: Schedule, occurrences: Sequence[NewOccurrence]) -> None:
+        if schedule.plan_at is not None:
+            self._expect(schedule.plan_at)
+        await self._offer_all(occurrences)
 
     async def _add(self, occurrences: Sequence[NewOccurrence]) -> int:
         """Write occurrences beside the rule; answers how many are new."""

@@ -46,7 +46,7 @@ from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
-from timer_trio.scheduler.planner import Planner
+from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
 from timer_trio.telemetry.metrics import Metrics
@@ -118,6 +118,7 @@ class Replica:
             shards=agenda.shards,
             offer=self._hints.offer,
             metrics=metrics,
+            interval_s=max(INTERVAL_S, settings.loader_interval_s),
         )
         self._heartbeat = Heartbeat(
             storage=storage,
@@ -204,6 +205,7 @@ class Replica:
             clock=clock,
             calendar=calendar,
             offer=self._hints.offer,
+            expect=self._planner.expect,
             releases=releases,
             shards=agenda.shards,
             random_bits=chance.bits,

@@ -2,8 +2,8 @@
 
 It stands beside the loader, and works as that one does: whoever owns a shard plans its schedules,
 and two who both believe to own one do no harm, since a plan holds only for what it began from.
-Who creates or changes a schedule plans its first occurrences at once, so nobody need be told of it:
-a look a minute finds what must be planned, minutes before it is needed.
+Who creates or changes a schedule plans its first occurrences at once, so no other replica need be
+told of it: a look a minute finds what must be planned, minutes before it is needed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
 
 INTERVAL_S: Final = 60.0
-"""Between two looks: what is planned has LEAST_LEAD minutes until it is needed."""
+"""Between two looks at most: what is planned has LEAST_LEAD minutes until it is needed."""
+LEAST_PAUSE_S: Final = 30.0
+"""Between two looks at least, whatever is to be planned: one plan serves many schedules."""
 AGAIN_S: Final = 1.0
 """After a look that left something: a schedule that somebody locks or has just changed."""
 PAGE: Final = 100
@@ -55,9 +57,10 @@ log = structlog.get_logger()
 
 
 class Planner:
-    """Plans what must be planned, once a minute, and at once when shards were gained.
+    """Plans what must be planned, and looks at once when shards were gained.
 
-    `offer` gets what is near, for whoever is to fire it.
+    `offer` gets what is near, for whoever is to fire it. `interval_s` passes between two looks if
+    nothing is known that must be planned before.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Planner:
         shards: Shards,
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
+        interval_s: float = INTERVAL_S,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -78,7 +82,9 @@ class Planner:
         self._shards = shards
         self._offer = offer
         self._metrics = metrics
+        self._interval_s = interval_s
         self._is_wanted = trio.Event()
+        self._pause = trio.CancelScope()
         self._has_new_shards = True
         self._counted_s = -inf
 
@@ -87,24 +93,38 @@ class Planner:
         self._has_new_shards = True
         self._is_wanted.set()
 
+    def expect(self, plan_at: datetime) -> None:
+        """Take note that a schedule must be planned then: this process has just written it."""
+        look_at_s = trio.current_time() + self._pause_s(plan_at)
+        self._pause.deadline = min(self._pause.deadline, look_at_s)
+
     async def run(self) -> NoReturn:
         """Plan for ever."""
         while True:
             self._is_wanted = trio.Event()
             pause_s = await self._look()
-            with trio.move_on_after(pause_s):
+            with trio.move_on_after(pause_s) as self._pause:
                 await self._is_wanted.wait()
 
     async def _look(self) -> float:
         """Plan what must be planned, and answer how long nothing more must be."""
         try:
             await self._replan_outdated()
-            is_done = await self._plan_due()
             await self._count()
+            plan_at = await self._storage.next_plan_at(self._shards.own)
+            if plan_at is None or plan_at > self._clock.now():
+                return self._pause_s(plan_at)
+            return LEAST_PAUSE_S if await self._plan_due() else AGAIN_S
         except (StorageUnavailableError, ContentionError) as error:
             log.debug("planning_failed", reason=str(error))
             return RETRY_PAUSE_S
-        return INTERVAL_S if is_done else AGAIN_S
+
+    def _pause_s(self, plan_at: datetime | None) -> float:
+        """Return how long to pause if a schedule must be planned then; None: none is known."""
+        if plan_at is None:
+            return self._interval_s
+        wait_s = (plan_at - self._clock.now()).total_seconds()
+        return min(self._interval_s, max(LEAST_PAUSE_S, wait_s))
 
     async def _plan_due(self) -> bool:
         """Plan all that must be planned; answers whether nothing was left."""
@@ -122,7 +142,7 @@ class Planner:
     def _note_lag(self, found: Sequence[Schedule | UnreadableSchedule], now: datetime) -> None:
         planned_at = [one.plan_at for one in found if isinstance(one, Schedule) and one.plan_at]
         waited_s = (now - min(planned_at, default=now)).total_seconds()
-        self._metrics.planner_lag_s.set(max(0.0, waited_s - INTERVAL_S))
+        self._metrics.planner_lag_s.set(max(0.0, waited_s - self._interval_s))
 
     async def _plans_of(
         self, schedules: Sequence[Schedule | UnreadableSchedule], now: datetime

@@ -488,6 +488,9 @@ class ScheduleStorage(Protocol):
             RowRefusedError: the database refuses a value; nothing was changed.
         """
 
+    async def next_plan_at(self, shards: Collection[int]) -> datetime | None:
+        """Return when a schedule in these shards must be planned next; None: there is none."""
+
     async def due_schedules(
         self, shards: Collection[int], until: datetime, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:

@@ -116,6 +116,11 @@ class MemorySchedules(MemoryKeys):
         self._schedules[schedule_id] = change.schedule
         return Changed(change, removed)
 
+    async def next_plan_at(self, shards: Collection[int]) -> datetime | None:
+        await trio.lowlevel.checkpoint()
+        planned = (each.plan_at for each in self._in(shards) if each.plan_at is not None)
+        return min(planned, default=None)
+
     async def due_schedules(
         self, shards: Collection[int], until: datetime, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:

@@ -116,6 +116,11 @@ class PostgresSchedules(Database):
             refuses=True,
         )
 
+    async def next_plan_at(self, shards: Collection[int]) -> datetime | None:
+        (row,) = await self._stages.fetch("next_plan_at", {"shards": sorted(shards)})
+        plan_at: datetime | None = row["plan_at"]
+        return plan_at
+
     async def due_schedules(
         self, shards: Collection[int], until: datetime, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:

@@ -153,6 +153,18 @@ LEFT JOIN timers AS t ON t.shard = latest.shard AND t.id = latest.id;
 -- name: schedule_named
 SELECT id FROM schedules WHERE project = 0 AND name = %(name)s AND status <> 'ended';
 
+-- name: next_plan_at
+-- When a schedule must be planned next. One look into the index a shard.
+SELECT min(first.plan_at) AS plan_at
+FROM unnest(%(shards)s::smallint[]) AS own (shard)
+CROSS JOIN LATERAL (
+    SELECT plan_at
+    FROM schedules
+    WHERE schedules.shard = own.shard AND plan_at IS NOT NULL
+    ORDER BY plan_at, id
+    LIMIT 1
+) AS first;
+
 -- name: due_schedules
 -- What must be planned, the most overdue first. One index scan a shard.
 SELECT s.*
