@@ -20,6 +20,7 @@ from timer_trio.api.fields.schedule import (
     DEFAULT_BACKFILL,
     DEFAULT_SHOWN,
     FIELDS,
+    MAX_SHOWN,
     PREVIEW,
     PREVIEW_FIELDS,
     RULES,
@@ -149,7 +150,7 @@ def read_preview(members: Mapping[str, object], now: datetime, rules: Rules) -> 
     wanted = checked(PREVIEW, members, rules, errors, called="a preview", known=PREVIEW_FIELDS)
     timing = _timing_of(wanted)
     _check_bounds(timing, None)
-    most = min(wanted.get("count", DEFAULT_SHOWN), timing.max_occurrences or DEFAULT_BACKFILL)
+    most = min(wanted.get("count", DEFAULT_SHOWN), timing.max_occurrences or MAX_SHOWN)
     return Preview(timing, most, wanted.get("from_", now))
 
 
