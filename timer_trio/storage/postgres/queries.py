@@ -24,6 +24,12 @@ def _without_comments(query: str) -> bytes:
     return "\n".join(lines).strip().removesuffix(";").encode()
 
 
+def _writing_occurrences(written: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Put in how occurrences are written."""
+    occurrences = written["occurrences"]
+    return {name: query.replace(b"{occurrences}", occurrences) for name, query in written.items()}
+
+
 def _skipping(query: bytes) -> bytes:
     return re.sub(rb"FOR NO KEY UPDATE OF \w+", rb"\g<0> SKIP LOCKED", query)
 
@@ -54,7 +60,7 @@ def _written() -> Iterator[str]:
             yield file.read_text("utf-8")
 
 
-_WRITTEN: Final = _parse(with_columns("".join(_written())))
+_WRITTEN: Final = _writing_occurrences(_parse(with_columns("".join(_written()))))
 _SETTLE_WHOLE: Final = _settling_whole(_WRITTEN)
 _CLAIM_OCCURRENCES: Final = _claiming_occurrences(_WRITTEN)
 QUERIES: Final = {

@@ -42,9 +42,8 @@ SET
     zone_data = %(zone_data)s, last_error = %(last_error)s
 WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
--- name: new_occurrences
--- Writes occurrences, sent as one JSON text. Of one that is there already, and pending, only the
--- instant at which it is superseded can have changed.
+-- name: occurrences
+-- Writes occurrences, sent as one JSON text: the beginning of what follows.
 INSERT INTO timers AS t (
     shard, id, status, due_at, created_at, updated_at, requested_at, destination, last_error,
     schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, {spec}
@@ -58,7 +57,11 @@ SELECT
 FROM json_to_recordset(%(occurrences)s::json) AS o (
     id uuid, created_at timestamptz, destination text, skipped text, schedule_id uuid,
     schedule_version integer, occurs_at timestamptz, superseded_at timestamptz, {spec:type}
-)
+);
+
+-- name: new_occurrences
+-- Of one that is there already, and pending, only the instant at which it is superseded can have changed.
+{occurrences}
 ORDER BY o.id
 ON CONFLICT (shard, id) DO UPDATE SET superseded_at = excluded.superseded_at
 WHERE t.status = 'pending'
@@ -210,20 +213,7 @@ held AS MATERIALIZED (
     FOR NO KEY UPDATE OF s SKIP LOCKED
 ),
 planned AS (
-    INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, last_error,
-        schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, {spec}
-    )
-    SELECT
-        get_byte(uuid_send(o.id), 15), o.id,
-        CASE WHEN o.skipped IS NULL THEN 'pending' ELSE 'canceled' END,
-        CASE WHEN o.skipped IS NULL THEN o.execute_at END,
-        o.created_at, %(now)s, %(now)s, o.destination, o.skipped,
-        o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true, {o.spec}
-    FROM json_to_recordset(%(occurrences)s::json) AS o (
-        id uuid, created_at timestamptz, destination text, skipped text, schedule_id uuid,
-        schedule_version integer, occurs_at timestamptz, superseded_at timestamptz, {spec:type}
-    )
+    {occurrences}
     JOIN held ON held.id = o.schedule_id AND held.stands
     ON CONFLICT (shard, id) DO NOTHING
 ),
