@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Literal
 from benchmarks import idle
 from benchmarks.contender import service
 from benchmarks.figures import cost_lines, late_lines
-from benchmarks.machine import family_cpu_s, sleep
+from benchmarks.machine import family_cpu_s, sleep, time
 from benchmarks.programs import BenchmarkError, temporary_folder
 from benchmarks.receiving import Seen, receiver
 from benchmarks.report import Line, Size
@@ -44,6 +44,8 @@ NAME: Final = "schedules"
 COUNT: Final = 20_000
 QUICK_COUNT: Final = 3_000
 PERIOD_S: Final = 60
+PATIENCE_S: Final = 240.0
+"""A look of the planner, and what it takes to plan them all."""
 DESTINATIONS: Final = 8
 PLANNED: Final = WINDOW.total_seconds() // PERIOD_S
 """Occurrences of each that are planned at first."""
@@ -141,7 +143,8 @@ def _fired(count: int, seconds: float) -> Iterator[Line]:
     """Measure a while in which all of them fire, after the first windows have been planned."""
     with service() as contender, receiver(DESTINATIONS) as far_end:
         _fill(contender.database_url, count, far_end.urls, _MINUTELY)
-        sleep(PERIOD_S + 10 + count / 1_000)
+        _wait_planned(contender.database_url)
+        sleep(PERIOD_S)  # what was planned too late for its instant has fired by then
         far_end.expect(10**9, 0.1)
         far_end.report()
         before = contender.cost()
@@ -158,7 +161,7 @@ def _each_second(seconds: int) -> Iterator[Line]:
     """Measure a schedule of every second for so long."""
     with service() as contender, receiver(1) as far_end:
         _fill(contender.database_url, 1, far_end.urls, _SECONDLY, jitter_s=0)
-        sleep(PERIOD_S + 5)
+        _wait_planned(contender.database_url)
         far_end.expect(10**9, 0.1)
         far_end.report()
         far_end.expect(10**9, seconds)
@@ -170,17 +173,17 @@ def _each_second(seconds: int) -> Iterator[Line]:
 
 def _resting(count: int, seconds: float) -> Iterator[Line]:
     """Count what a service asks of its database for schedules that are far away, and without."""
-    rates = [_statements_a_minute(each, count, seconds) for each in (0, count)]
+    rates = [_statements_a_minute(each, seconds) for each in (0, count)]
     yield Line(NAME, "statements a minute without schedules", rates[0])
     yield Line(NAME, f"statements a minute with {count:,} monthly ones", rates[1])
     yield Line(NAME, "statements a minute more", rates[1] - rates[0], at_most=5)
 
 
-def _statements_a_minute(schedules: int, most: int, seconds: float) -> float:
+def _statements_a_minute(schedules: int, seconds: float) -> float:
     with service(idle.DEFAULTS) as contender:
         if schedules:
             _fill(contender.database_url, schedules, ["http://127.0.0.1:1/"], _MONTHLY)
-        sleep(PERIOD_S + 5 + most / 2_000)
+            _wait_planned(contender.database_url)
         idle.log_statements(contender)
         sleep(idle.SETTLING_S)
         before = idle.statements(contender)
@@ -194,6 +197,20 @@ def _check(seen: Seen, expected: float) -> None:
             f"{seen.distinct} occurrences came where {expected:g} were due,"
             f" {seen.doubles} doubled, {seen.early} early"
         )
+
+
+def _wait_planned(database_url: str) -> None:
+    """Return when the first occurrences of all schedules are written."""
+    give_up_s = time() + PATIENCE_S
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while time() < give_up_s:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT FROM schedules WHERE instants = 0)"
+            ).fetchone()
+            if row == (False,):
+                return
+            sleep(1)
+    raise BenchmarkError("some schedules were not planned in time")
 
 
 def _fill(
