@@ -60,6 +60,7 @@ async def test_failed_callback_is_offered_again_at_its_next_instant(parts: Parts
     assert parts.offered == [firing.due._replace(due_at=next_at)]
     assert (await parts.database.get(firing.timer.id)).next_attempt_at == next_at
     assert parts.agenda.slots.in_use == 0
+    assert parts.sample("retries_total") == 1
 
 
 async def test_callback_is_offered_again_once_its_failure_is_written(parts: Parts) -> None:

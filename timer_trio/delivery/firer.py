@@ -195,6 +195,7 @@ class Firer:
         if isinstance(settlement, Release):
             self._offer([due])
         elif isinstance(settlement, Retry):
+            self._recorder.count_retry()
             self._offer([DueTimer(settlement.due_at, due.id, due.destination)])
         self._written(settlement, due)
 

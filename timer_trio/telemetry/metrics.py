@@ -33,6 +33,11 @@ class Metrics:
         self.fired = Counter(
             "timer_trio_fired", "Callbacks by how they ended", ["outcome"], registry=self.registry
         )
+        self.retries = Counter(
+            "timer_trio_retries",
+            "Timers that became retrying: an attempt has failed, and another one follows",
+            registry=self.registry,
+        )
         self.fenced = Counter(
             "timer_trio_fenced",
             "Callbacks not begun because the heartbeat was not confirmed in time",

@@ -61,6 +61,10 @@ class Recorder:
         """Count a callback that was not sent, since this replica may have been swept."""
         self._metrics.fenced.inc()
 
+    def count_retry(self) -> None:
+        """Count a timer whose attempt has failed, and that is retrying now."""
+        self._metrics.retries.inc()
+
     def note_refused(self, settlement: Failed, destination: Destination) -> None:
         """Count a claimed timer that is not fired, and warn of it."""
         self._metrics.fired.labels("not_fired").inc()
