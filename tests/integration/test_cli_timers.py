@@ -82,6 +82,8 @@ async def test_each_field_of_a_timer_can_be_given(tmp_path: Path) -> None:
         *("--at", "2030-02-01T00:00:00+01:00", "--payload", "@payload.json", "--method", "PUT"),
         *("--header", "A: b: c", "--header", "X-Y:z", "--metadata", "customer=c=17"),
         *("--timeout", "1.5s", "--delivery", "at_most_once", "--misfire-grace", "2h"),
+        *("--key", "n", "--on-conflict", "replace", "--store-response", "all"),
+        *("--on-completed", f"{URL}/done", "--on-failed", f"{URL}/lost"),
     ]
     async with served_api() as (api, url):
         timer = await api.get((await created(tmp_path, url, *options))["id"])
@@ -92,6 +94,9 @@ async def test_each_field_of_a_timer_can_be_given(tmp_path: Path) -> None:
     assert timer["metadata"] == {"customer": "c=17"}
     assert (timer["timeout_seconds"], timer["misfire_grace_seconds"]) == (1.5, 7_200.0)
     assert timer["delivery"] == "at_most_once"
+    assert (timer["key"], timer["store_response"]) == ("n", "all")
+    assert timer["on_completed"]["url"] == f"{URL}/done"
+    assert timer["on_failed"]["url"] == f"{URL}/lost"
 
 
 async def test_what_is_left_out_is_as_the_service_has_it(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from timer_trio.cli.values import endless_span, pairs, span
+from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.timer import Delivery, Method
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -22,6 +24,11 @@ _WHEN: Final = (
     ),
     click.option("--at", "execute_at", metavar="INSTANT", help="RFC 3339: 2030-01-31T09:30:00Z."),
     click.option("--key", help="A name: at most one live timer has it."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice([each.value for each in OnConflict]),
+        help="What becomes of a live timer that has the key; by default the new one is refused.",
+    ),
 )
 OF_CALLBACK: Final = (
     click.option("--url", "callback_url", required=True, metavar="URL", help="Where to call back."),
@@ -43,10 +50,24 @@ OF_CALLBACK: Final = (
         metavar="TIME",
         help="How late it may be sent; none: however late.",
     ),
+    click.option(
+        "--store-response",
+        type=click.Choice([each.value for each in StoreResponse]),
+        help="Which answers are kept; by default those of failures.",
+    ),
+    click.option("--on-completed", metavar="URL", help="Who is told that it has completed."),
+    click.option("--on-failed", metavar="URL", help="Who is told that it has failed for good."),
 )
 """What is sent where, of a timer as of a schedule."""
-_WHEN_FIELDS: Final = ("delay", "execute_at", "key")
-_AS_THEY_ARE: Final = ("callback_url", "callback_method", "timeout_seconds", "delivery")
+_WHEN_FIELDS: Final = ("delay", "execute_at", "key", "on_conflict")
+_AS_THEY_ARE: Final = (
+    "callback_url",
+    "callback_method",
+    "timeout_seconds",
+    "delivery",
+    "store_response",
+)
+_RESULTS: Final = ("on_completed", "on_failed")
 
 
 def field_options(command: _Command) -> _Command:
@@ -81,6 +102,7 @@ def members_of(given: Mapping[str, Any], others: Mapping[str, Any]) -> str:
         fields["callback_headers"] = {n.strip(): value.strip() for n, value in headers.items()}
     if metadata := pairs(given["metadata"], "=", "--metadata"):
         fields["metadata"] = metadata
+    fields |= {name: {"url": given[name]} for name in _RESULTS if given[name] is not None}
     if given["retry"] is not None:
         fields["retry"] = _retry(given["retry"])
     body = json.dumps(fields)
