@@ -17,6 +17,7 @@ from tests.simulation.world import Build, ConnectionLostError, World
 from timer_trio.callback_url import read_url
 from timer_trio.domain.bulk import Bulk, BulkAction, BulkPage, BulkProgress
 from timer_trio.domain.errors import (
+    ContentionError,
     NameTakenError,
     NoSuchNameError,
     NotEndedError,
@@ -69,10 +70,10 @@ async def act(
     try:
         one.timer_id, one.data = await process.request(call)
         one.verdict = Verdict.ACKNOWLEDGED
+    except (StorageUnavailableError, ContentionError, ConnectionLostError):
+        await trio.sleep(PATIENCE_S)  # a 503, if anything: nothing is said of the request
     except (*REFUSALS, NameTakenError, NoSuchNameError, NotEndedError):
         one.verdict = Verdict.REFUSED
-    except (StorageUnavailableError, ConnectionLostError):
-        await trio.sleep(PATIENCE_S)
     one.answered_s = trio.current_time()
     return one
 
