@@ -227,20 +227,26 @@ async def test_a_key_whose_name_is_taken_stays_free(storage: Storage) -> None:
 
 async def test_standing_tells_what_has_begun_is_late_and_is_pending(storage: Storage) -> None:
     planned = await create(storage, schedule_spec(EVERY_MINUTE))
-    first, _, third, *_ = (each.timer.id for each in planned.occurrences)
+    first, second, _, fourth, *_ = (each.timer.id for each in planned.occurrences)
     await begin(storage, first, NOW + MINUTE)
-    await storage.cancel(third, NOW)
+    await storage.cancel(second, NOW)
+    await storage.cancel(fourth, NOW)
     seen: list[Standing] = []
 
     def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
         seen.append(standing)
         return ScheduleChange(schedule=schedule, pending=PendingFate.KEPT)
 
-    await storage.change_schedule(FIRST_ID, decide, NOW + 2.5 * MINUTE)
+    await storage.change_schedule(FIRST_ID, decide, NOW + 3.5 * MINUTE)
     assert seen == [
-        Standing(last_begun=NOW + 3 * MINUTE, first_overdue=NOW + 2 * MINUTE, pending=8)
+        Standing(
+            last_begun=NOW + 2 * MINUTE,
+            first_overdue=NOW + 3 * MINUTE,
+            pending=7,
+            canceled=frozenset({NOW + 4 * MINUTE}),
+        )
     ]
-    assert len(await pending(storage)) == 8
+    assert len(await pending(storage)) == 7
 
 
 async def test_after_a_change_nothing_of_the_old_rule_is_pending(storage: Storage) -> None:

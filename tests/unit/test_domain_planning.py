@@ -286,6 +286,26 @@ def test_what_has_begun_before_its_instant_does_not_come_again(schedule: Schedul
     assert change.occurrences[0].instant == NOW + 5 * MINUTE
 
 
+def test_an_instant_that_was_canceled_holds_up_no_other_and_does_not_come_again(
+    schedule: Schedule,
+) -> None:
+    canceled = replace(BEGUN, pending=6, canceled=frozenset({NOW + 6 * MINUTE}))
+    wanted = schedule_spec(EVERY_MINUTE, max_occurrences=100, catch_up=CatchUp.LATEST)
+    change = changed(schedule, canceled, wanted, THEN, CALENDAR)
+    assert [each.instant for each in change.occurrences] == [*minutes(4, 5), *minutes(7, 13)]
+    assert change.occurrences[1].superseded_at == NOW + 7 * MINUTE
+    assert change.schedule.instants == 4 + len(change.occurrences)
+
+
+def test_an_instant_that_was_canceled_is_dealt_with_if_it_is_the_last_planned(
+    schedule: Schedule,
+) -> None:
+    canceled = replace(BEGUN, pending=6, canceled=frozenset({NOW + 13 * MINUTE}))
+    change = resumed(paused(schedule, BEGUN, THEN).schedule, canceled, THEN, CALENDAR)
+    assert change.occurrences[-1].instant == NOW + 12 * MINUTE
+    assert change.schedule.planned_to == NOW + 13 * MINUTE
+
+
 def test_what_does_not_say_when_changes_what_is_pending_in_place(schedule: Schedule) -> None:
     wanted = schedule_spec(EVERY_MINUTE, name="minutely", timeout_s=3.0)
     change = changed(schedule, BEGUN, wanted, THEN, CALENDAR)

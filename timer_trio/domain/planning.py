@@ -5,7 +5,7 @@ Pure: a `Calendar` says which instants the rule has, since calendars are librari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -77,18 +77,25 @@ def new_schedule(schedule_id: ScheduleId, spec: ScheduleSpec, now: datetime) -> 
     )
 
 
-def plan(schedule: Schedule, calendar: Calendar, now: datetime) -> Plan:
+def plan(
+    schedule: Schedule,
+    calendar: Calendar,
+    now: datetime,
+    canceled: Collection[datetime] = (),
+) -> Plan:
     """Decide what to write of an active schedule: up to WINDOW from now, and at least one ahead.
 
-    What is late is skipped as its `catch_up` says, and if it is beyond the grace of its timers.
+    What is late is skipped as its `catch_up` says, and if it is beyond the grace of its timers;
+    `canceled` are instants that are left out.
     """
-    taken, following = _take(schedule, calendar, now)
+    taken, following = _take(schedule, calendar, now, canceled)
     steps = [*map(_Step, taken, [*taken[1:], following])]
     counted = [step for step in steps if _is_beyond_grace(schedule, step, now)]
     skipped = [step for step in steps[len(counted) :] if _is_superseded(schedule, step, now)]
     told = skipped[-MAX_SKIPPED:]
     first_told = len(counted) + len(skipped) - len(told)
-    planned_to = taken[-1] if taken else schedule.planned_to
+    left_out = [each for each in canceled if following is None or each < following]
+    planned_to = max([schedule.planned_to, *taken[-1:], *left_out])
     plan_at = _plan_at(schedule.id, planned_to, following, now)
     return Plan(
         planned_from=schedule.planned_to,
@@ -212,7 +219,7 @@ def _anew(
         planned_to=_goes_on_after(standing, now),
         instants=schedule.instants - standing.pending,
     )
-    planned = plan(new, calendar, now)
+    planned = plan(new, calendar, now, standing.canceled)
     return ScheduleChange(
         schedule=planned.schedule, pending=PendingFate.REPLACED, occurrences=planned.occurrences
     )
@@ -230,12 +237,13 @@ def _goes_on_after(standing: Standing, now: datetime) -> datetime:
 
 
 def _take(
-    schedule: Schedule, calendar: Calendar, now: datetime
+    schedule: Schedule, calendar: Calendar, now: datetime, canceled: Collection[datetime]
 ) -> tuple[list[datetime], datetime | None]:
     """Return the instants to deal with, and the one after them; None: there is none."""
     most, at_most = schedule.spec.timing.max_occurrences, MAX_INSTANTS
     left = None if most is None else max(0, most - schedule.instants)
-    rest = iter(islice(calendar.after(schedule, schedule.planned_to), left))
+    after = calendar.after(schedule, schedule.planned_to)
+    rest = iter(islice((each for each in after if each not in canceled), left))
     taken: list[datetime] = []
     planned_to, until = schedule.planned_to, now + WINDOW
     following = next(rest, None)

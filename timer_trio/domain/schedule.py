@@ -178,13 +178,15 @@ def due_occurrences(occurrences: Iterable[NewOccurrence]) -> Iterator[DueTimer]:
 class Standing:
     """How far a schedule's occurrences are at the moment of a change, those of its rule alone.
 
-    `last_begun` is the latest instant that has begun or was canceled by itself, `first_overdue` the
-    first one that has not begun although its instant is past, `pending` counts those not begun.
+    `last_begun` is the latest instant that has begun, or was canceled by itself and is past,
+    `first_overdue` the first one that has not begun although its instant is past, `pending` counts
+    those not begun. `canceled` are instants still to come that were canceled by themselves.
     """
 
     last_begun: datetime | None
     first_overdue: datetime | None
     pending: int
+    canceled: frozenset[datetime] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

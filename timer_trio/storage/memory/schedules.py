@@ -287,11 +287,14 @@ def _asking_for(row: Row, schedule: Schedule, now: datetime) -> Row:
 def _standing(rows: Sequence[Row], now: datetime) -> Standing:
     planned = [row for row in rows if row.occurrence and row.occurrence.schedule_version]
     pending = [_instant_of(row) for row in planned if _is_pending(row)]
+    canceled = [row for row in planned if row.timer.status is Status.CANCELED]
+    ahead = frozenset(at for at in map(_instant_of, canceled) if at > now)
     begun = [_instant_of(row) for row in planned if not _is_pending(row)]
     return Standing(
-        last_begun=max(begun, default=None),
+        last_begun=max((each for each in begun if each not in ahead), default=None),
         first_overdue=min((each for each in pending if each <= now), default=None),
         pending=len(pending),
+        canceled=ahead,
     )
 
 

@@ -229,8 +229,8 @@ def _change(
         with connection.transaction():
             known = _only(rows_of(connection, "lock_schedule", {"id": schedule_id}))
             waiting = rows_of(connection, "lock_waiting", {"id": schedule_id})
-            (begun,) = rows_of(connection, "last_begun", {"id": schedule_id})
-            change = decide(known, _standing(waiting, begun["last_begun"], now))
+            (begun,) = rows_of(connection, "begun", {"id": schedule_id, "now": now})
+            change = decide(known, _standing(waiting, begun, now))
             removed = _settle_pending(connection, waiting, change, now)
             texts = array([text_of_occurrence(each) for each in change.occurrences])
             rows_of(connection, "new_occurrences", {"occurrences": texts, "now": now})
@@ -243,12 +243,13 @@ def _change(
     return Changed(change, removed)
 
 
-def _standing(waiting: Sequence[DictRow], begun: datetime | None, now: datetime) -> Standing:
+def _standing(waiting: Sequence[DictRow], begun: DictRow, now: datetime) -> Standing:
     pending = [row["occurs_at"] for row in waiting if _is_planned(row)]
     return Standing(
-        last_begun=begun,
+        last_begun=begun["last_begun"],
         first_overdue=min((each for each in pending if each <= now), default=None),
         pending=len(pending),
+        canceled=frozenset(begun["canceled"]),
     )
 
 

@@ -89,14 +89,25 @@ WHERE schedule_id = %(id)s AND status IN ('pending', 'retrying')
 ORDER BY shard, id
 FOR UPDATE;
 
--- name: last_begun
--- The latest instant of the rule that has begun, or was canceled.
-SELECT max(latest.occurs_at) AS last_begun
+-- name: begun
+-- The latest instant of the rule that has begun, or was canceled and is past, and those to come that
+-- were canceled.
+SELECT
+    max(latest.occurs_at) AS last_begun,
+    ARRAY(
+        SELECT occurs_at
+        FROM timers
+        WHERE
+            schedule_id = %(id)s AND status = 'canceled' AND schedule_version IS NOT NULL
+            AND occurs_at > %(now)s
+    ) AS canceled
 FROM unnest(ARRAY['executing', 'retrying', 'completed', 'failed', 'canceled']) AS s (status)
 CROSS JOIN LATERAL (
     SELECT occurs_at
     FROM timers
-    WHERE schedule_id = %(id)s AND timers.status = s.status AND schedule_version IS NOT NULL
+    WHERE
+        schedule_id = %(id)s AND timers.status = s.status AND schedule_version IS NOT NULL
+        AND (s.status <> 'canceled' OR occurs_at <= %(now)s)
     ORDER BY occurs_at DESC
     LIMIT 1
 ) AS latest;
