@@ -340,6 +340,15 @@ def test_resuming_makes_up_nothing_of_the_pause(schedule: Schedule) -> None:
     assert resumed(change.schedule, BEGUN, THEN, CALENDAR).pending is PendingFate.KEPT
 
 
+def test_what_a_claim_gave_back_in_a_pause_does_not_have_the_pause_made_up(
+    schedule: Schedule,
+) -> None:
+    still = paused(schedule, BEGUN, THEN).schedule
+    given_back = replace(BEGUN, last_begun=NOW + 2 * MINUTE, first_overdue=NOW + 3 * MINUTE)
+    change = resumed(still, given_back, THEN + HOUR, CALENDAR)
+    assert change.occurrences[0].instant == NOW + HOUR + 4 * MINUTE
+
+
 def test_an_end_cancels_what_waits_and_stays(schedule: Schedule) -> None:
     change = ended(schedule, THEN)
     assert change.pending is PendingFate.CANCELED

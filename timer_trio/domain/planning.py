@@ -160,7 +160,8 @@ def resumed(
     if schedule.status is ScheduleStatus.ACTIVE:
         return ScheduleChange(schedule=schedule, pending=PendingFate.KEPT)
     new = replace(schedule, status=ScheduleStatus.ACTIVE, last_error=None, updated_at=now)
-    return _anew(new, standing, now, calendar)
+    # What a claim has given back in the pause is overdue, and the pause comes after it.
+    return _anew(new, replace(standing, first_overdue=None), now, calendar)
 
 
 def ended(schedule: Schedule, now: datetime) -> ScheduleChange:
