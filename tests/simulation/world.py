@@ -74,6 +74,7 @@ from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 
 T = TypeVar("T")
+W = TypeVar("W", bound="World")
 
 TAKEOVER_S: Final = 6.0
 """What a dead process held or should have fired fires elsewhere within this time."""
@@ -444,9 +445,11 @@ def second(moment: datetime) -> float:
 
 
 @asynccontextmanager
-async def new_world(random: Random, faults: Faults, build: Build) -> AsyncIterator[World]:
+async def new_world(
+    kind: type[W], random: Random, faults: Faults, build: Build
+) -> AsyncIterator[W]:
     async with trio.open_nursery() as nursery:
-        world = World(random, faults, build, nursery)
+        world = kind(random, faults, build, nursery)
         yield world
         for process in world.processes:
             process.kill()
@@ -461,10 +464,25 @@ def run_world(
 ) -> History:
     """Run a script in a new world, on virtual time, to its end; the same seed gives the same."""
 
-    async def main() -> History:
-        async with new_world(Random(seed), faults, build or Build()) as world:
-            await script(world)
-            return world.history
+    async def run(world: World) -> History:
+        await script(world)
+        return world.history
+
+    return run_in(World, seed, faults, run, build)
+
+
+def run_in(
+    kind: type[W],
+    seed: int,
+    faults: Faults,
+    script: Callable[[W], Awaitable[T]],
+    build: Build | None = None,
+) -> T:
+    """Run a script in a new world of this kind, as `run_world` does; answers what it answers."""
+
+    async def main() -> T:
+        async with new_world(kind, Random(seed), faults, build or Build()) as world:
+            return await script(world)
         raise AssertionError("the block above returns")
 
     with _scheduled_by(seed):
