@@ -56,6 +56,10 @@ class ScheduleDatabase(Database):
         self.locked_schedules: set[ScheduleId] = set()
         self.spoilt: set[ScheduleId] = set()
 
+    async def next_plan_at(self, shards: Collection[int]) -> datetime | None:
+        async with self._call("next_plan_at"):
+            return await super().next_plan_at(shards)
+
     async def due_schedules(
         self, shards: Collection[int], until: datetime, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:
@@ -178,6 +182,20 @@ async def test_a_schedule_that_this_process_has_written_is_planned_in_time(
     assert len(planning.offered) >= 50
     assert planning.sample("occurrences_skipped_total") == 0
     assert planning.database.tries["due_schedules"] <= 30
+
+
+async def test_what_is_written_during_a_look_is_planned_in_time(planning: Planning) -> None:
+    planning.use(CALENDAR, interval_s=24 * HOUR_S)
+    planning.database.delay_s["next_plan_at"] = 5
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(planning.planner.run)
+        await trio.sleep(1)
+        planning.planner.expect(planning.clock.now() + seconds(60))
+        await trio.sleep(58)
+        assert planning.database.tries["next_plan_at"] == 1
+        await trio.sleep(4)
+        assert planning.database.tries["next_plan_at"] == 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_schedules_of_other_shards_are_left_to_others(planning: Planning) -> None:

@@ -85,6 +85,7 @@ class Planner:
         self._interval_s = interval_s
         self._is_wanted = trio.Event()
         self._pause = trio.CancelScope()
+        self._expected_s = inf
         self._has_new_shards = True
         self._counted_s = -inf
 
@@ -96,14 +97,16 @@ class Planner:
     def expect(self, plan_at: datetime) -> None:
         """Take note that a schedule must be planned then: this process has just written it."""
         look_at_s = trio.current_time() + self._pause_s(plan_at)
+        self._expected_s = min(self._expected_s, look_at_s)
         self._pause.deadline = min(self._pause.deadline, look_at_s)
 
     async def run(self) -> NoReturn:
         """Plan for ever."""
         while True:
-            self._is_wanted = trio.Event()
-            pause_s = await self._look()
-            with trio.move_on_after(pause_s) as self._pause:
+            self._is_wanted, self._expected_s = trio.Event(), inf
+            until_s = await self._look() + trio.current_time()
+            # What was written during the look may not have been seen by it.
+            with trio.move_on_at(min(until_s, self._expected_s)) as self._pause:
                 await self._is_wanted.wait()
 
     async def _look(self) -> float:
