@@ -305,7 +305,7 @@ async def test_json_is_one_document_with_all_that_lists_tell(tmp_path: Path) -> 
 async def test_list_follows_the_pages_up_to_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timer_trio.cli.timers.MAX_PAGE", 3)
+    monkeypatch.setattr("timer_trio.cli.asking.MAX_PAGE", 3)
     async with served_api() as (api, url):
         ids = [(await api.create(delay=n))["id"] for n in range(8)]
         order = ("--sort", "execute_at", "--order", "asc")

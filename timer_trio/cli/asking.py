@@ -22,6 +22,8 @@ from timer_trio.cli.service import (
 
 ANSWER_TIMEOUT_S: Final = 20.0
 """A service that cannot reach its database says so before."""
+MAX_PAGE: Final = 200
+"""What the service lists at once."""
 _NOT_FOUND: Final = frozenset(
     {"no timer has this id", "no schedule has this id", "no schedule has this name"}
 )
@@ -85,6 +87,29 @@ def asking(url: str | None) -> Iterator[Api]:
     service = named_service(url)
     with service.client(ANSWER_TIMEOUT_S) as client:
         yield Api(service, client)
+
+
+def listed(api: Api, things: str, wanted: Mapping[str, str], limit: int) -> Iterator[Json]:
+    """Yield up to `limit` of the `things` that the path of that name lists, page by page.
+
+    Raises:
+        RefusedError: the service says no.
+        NotAnsweredError: no timer service has answered.
+    """
+    left = limit
+    cursor: dict[str, str] = {}
+    while left > 0:
+        asked = {**wanted, **cursor, "limit": str(min(left, MAX_PAGE))}
+        answer = api.ask("GET", f"/{things}", asked)
+        match answer.get(things), answer.get("next_cursor", ...):
+            case [*page], str() | None as following if all(isinstance(each, dict) for each in page):
+                yield from page
+            case _:
+                raise NotAnsweredError(f"what answered lists no {things}: {NO_TIMER_SERVICE}")
+        left -= len(page)
+        if not page or following is None:
+            return
+        cursor = {"cursor": following}
 
 
 def _data_in(answer: httpx.Response) -> Json:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import click
 
-from timer_trio.cli.asking import Api, Json, asking
-from timer_trio.cli.errors import NotAnsweredError
+from timer_trio.cli.asking import Json, asking, listed
 from timer_trio.cli.group import version
 from timer_trio.cli.replan import replan_all
 from timer_trio.cli.schedule_fields import (
@@ -21,9 +20,9 @@ from timer_trio.cli.schedule_fields import (
     schedule_options,
 )
 from timer_trio.cli.schedule_output import print_schedules
-from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
+from timer_trio.cli.service import url_option
 from timer_trio.cli.timer_output import print_fields, print_json
-from timer_trio.cli.timers import MAX_PAGE, any_digits, json_option
+from timer_trio.cli.timers import any_digits, json_option
 from timer_trio.cli.values import instant, pairs
 from timer_trio.domain.schedule import ScheduleStatus
 
@@ -76,30 +75,11 @@ def list_command(
     of_metadata = pairs(metadata, "=", "--metadata")
     wanted |= {f"metadata.{key}": value for key, value in of_metadata.items()}
     with asking(url) as api:
-        found = _found(api, wanted, limit)
+        found = listed(api, "schedules", wanted, limit)
         if as_json:
             print_json({"schedules": [*found]})
         else:
             print_schedules(found)
-
-
-def _found(api: Api, wanted: Mapping[str, str], limit: int) -> Iterator[Json]:
-    """Yield up to `limit` schedules, page by page."""
-    left = limit
-    cursor: dict[str, str] = {}
-    while left > 0:
-        asked = {**wanted, **cursor, "limit": str(min(left, MAX_PAGE))}
-        match api.ask("GET", "/schedules", asked):
-            case {"schedules": [*page], "next_cursor": str() | None as following} if all(
-                isinstance(schedule, dict) for schedule in page
-            ):
-                yield from page
-            case _:
-                raise NotAnsweredError(f"what answered lists no schedules: {NO_TIMER_SERVICE}")
-        left -= len(page)
-        if not page or following is None:
-            return
-        cursor = {"cursor": following}
 
 
 @schedules_command.command()

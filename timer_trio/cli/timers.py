@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import click
 
-from timer_trio.cli.asking import Api, Json, asking
-from timer_trio.cli.errors import NotAnsweredError
+from timer_trio.cli.asking import Json, asking, listed
 from timer_trio.cli.group import version
-from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
+from timer_trio.cli.service import url_option
 from timer_trio.cli.timer_fields import body_of, field_options
 from timer_trio.cli.timer_filters import filter_options, parameters_of
 from timer_trio.cli.timer_output import print_attempts, print_fields, print_json, print_list
 from timer_trio.cli.values import span
 from timer_trio.domain.query import Order, Sort
-
-MAX_PAGE: Final = 200
-"""What the service gives at once."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -64,30 +60,11 @@ def list_command(url: str | None, /, *, limit: int, as_json: bool, **asked: Any)
     """
     parameters = parameters_of(asked)
     with asking(url) as api:
-        found = _found(api, parameters, limit)
+        found = listed(api, "timers", parameters, limit)
         if as_json:
             print_json({"timers": [*found]})
         else:
             print_list(found)
-
-
-def _found(api: Api, parameters: Mapping[str, str], limit: int) -> Iterator[Json]:
-    """Yield up to `limit` timers, page by page."""
-    left = limit
-    cursor: dict[str, str] = {}
-    while left > 0:
-        asked = {**parameters, **cursor, "limit": str(min(left, MAX_PAGE))}
-        match api.ask("GET", "/timers", asked):
-            case {"timers": [*page], "next_cursor": str() | None as following} if all(
-                isinstance(timer, dict) for timer in page
-            ):
-                yield from page
-            case _:
-                raise NotAnsweredError(f"what answered lists no timers: {NO_TIMER_SERVICE}")
-        left -= len(page)
-        if not page or following is None:
-            return
-        cursor = {"cursor": following}
 
 
 @timers_command.command()
