@@ -26,7 +26,8 @@ import trustme
 
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
-from timer_trio.transport import Answer, CallbackTransport, Endpoint, Permit, Request
+from timer_trio.domain.outcome import Phase
+from timer_trio.transport import Answer, CallbackTransport, Endpoint, Request
 
 HERE: Final = AddressGuard(LOOPBACK)
 """Lets the transport under test reach these receivers."""
@@ -115,10 +116,18 @@ def yes() -> bool:
     return True
 
 
+@dataclass(slots=True)
+class GivenPermit:
+    """A permit that asks a function."""
+
+    may_send: Callable[[], bool] = yes
+    phase: Phase | None = None
+
+
 async def send(
     transport: CallbackTransport, request: Request, may_send: Callable[[], bool] = yes
 ) -> Answer:
-    return await transport.send(request, Permit(may_send))
+    return await transport.send(request, GivenPermit(may_send))
 
 
 def request_to(url: str, *, is_once: bool = False, content: bytes = b"{}") -> Request:

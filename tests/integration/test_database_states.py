@@ -86,6 +86,9 @@ class Receiver:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
+
     async def send(self, request: Request, permit: Permit) -> Answer:
         assert permit.may_send()
         self._service.times_fired[read_head(request)[2]["x-timer-id"]] += 1

@@ -17,6 +17,7 @@ from tests.receivers import (
     HERE,
     OK,
     Answering,
+    GivenPermit,
     answers,
     answers_and_closes,
     answers_and_half_closes,
@@ -32,13 +33,12 @@ from tests.receivers import (
     reads_nothing,
     receiver,
     trickles,
-    yes,
 )
 from timer_trio.callback_url import read_url
 from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.domain.settlement import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
-from timer_trio.transport import CallbackTransport, Permit
+from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import Pool
 
 HEAD: Final = b"HTTP/1.1 200 OK\r\n"
@@ -63,7 +63,7 @@ async def ending(
     )
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
     scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
-    outcome = await Caller(transport).call_back(request_of(timer), Permit(yes), scope)
+    outcome = await Caller(transport).call_back(request_of(timer), GivenPermit(), scope)
     settlement = settlement_of(timer, outcome, NOW, NOW)
     assert settlement is not None
     assert (settlement.status is Status.COMPLETED) is (settlement.last_error is None)

@@ -25,6 +25,9 @@ REQUESTS: Final = 50
 
 
 class NoReceiver:
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
+
     async def send(self, request: Request, permit: Permit) -> Answer:
         raise AssertionError(request, permit)
 

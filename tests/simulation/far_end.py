@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -15,7 +16,15 @@ import trio
 from tests.simulation.faults import POISON, Thread
 from tests.simulation.history import Ending, Send, Try
 from timer_trio.testing.receiver import read_head
-from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
+from timer_trio.transport import (
+    Answer,
+    Begun,
+    Endpoint,
+    Permit,
+    Request,
+    TransportError,
+    WithheldError,
+)
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 """The begin of the world."""
@@ -98,8 +107,24 @@ class FarEnd:
         self._random = random
         self._on_try = on_try
         self._on_send = on_send
+        self._kept: set[Endpoint] = set()
+
+    def begin(self, request: Request, permit: Permit) -> Begun | None:
+        """Send at once on a kept connection, in half of the cases in which there may be one."""
+        if request.endpoint not in self._kept or self._random.random() < 0.5:
+            return None
+        one = self._note_try(request)
+        if not permit.may_send():
+            one.ended_s = trio.current_time()
+            raise WithheldError("this replica may not send any more")
+        send = self._begin(request, one)
+        return partial(self._note_ending, one, partial(self._finish, request, permit, one, send))
 
     async def send(self, request: Request, permit: Permit) -> Answer:
+        one = self._note_try(request)
+        return await self._note_ending(one, partial(self._send, request, permit, one))
+
+    def _note_try(self, request: Request) -> Try:
         _, _, headers = read_head(request)
         payload = json.loads(request.body)
         one = Try(
@@ -110,8 +135,11 @@ class FarEnd:
             began_s=trio.current_time(),
         )
         self._on_try(payload.get("number"), one)
+        return one
+
+    async def _note_ending(self, one: Try, answered: Begun) -> Answer:
         try:
-            answer = await self._send(request, permit, one)
+            answer = await answered()
         except TransportError as error:
             if one.sent_s is not None or not isinstance(error, WithheldError):
                 one.ending = Ending.UNREACHABLE
@@ -125,19 +153,22 @@ class FarEnd:
         return answer
 
     async def _send(self, request: Request, permit: Permit, one: Try) -> Answer:
-        behaviour = behaviour_at(request.endpoint.host)
-        await self._connect(behaviour)
+        await self._connect(behaviour_at(request.endpoint.host))
         if not permit.may_send():
             raise WithheldError("this replica may not send any more")
-        send = self._begin(request, one)
+        return await self._finish(request, permit, one, self._begin(request, one))
+
+    async def _finish(self, request: Request, permit: Permit, one: Try, send: Send) -> Answer:
+        behaviour = behaviour_at(request.endpoint.host)
         if behaviour is Behaviour.CLOSING:
             await trio.sleep(CLOSES_S)
             if not permit.may_send():
                 raise WithheldError("this replica may not send any more")
             raise TransportError("connection refused by 192.0.2.3:80")
-        send.status = one.status = await self._answer(behaviour)
+        send.status = one.status = status = await self._answer(behaviour)
         await self._thread.pass_point("callback answered")
-        return Answer(send.status, self._advice(behaviour, one), b"" if send.status == OK else BODY)
+        self._kept.add(request.endpoint)
+        return Answer(status, self._advice(behaviour, one), b"" if status == OK else BODY)
 
     async def _connect(self, behaviour: Behaviour) -> None:
         await trio.sleep(self._random.uniform(0.0, CONNECT_S))

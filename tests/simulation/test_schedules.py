@@ -32,7 +32,7 @@ def test_promises_hold(seed: int, trial: Trial) -> None:
 def test_histories_meet_what_may_become_of_an_occurrence() -> None:
     met: set[str] = set()
     for trial in (Trial.OUTAGE, Trial.CRASH):
-        for seed in range(1, 5):
+        for seed in range(1, 11):
             met |= {*_met(history_of_schedules(seed, trial))}
     acknowledged = {"create", "change", "pause", "resume", "end", "trigger", "backfill", "cancel"}
     assert met == acknowledged | {"superseded", "overlapped", "missed", "sent again", "deleted"}

@@ -183,6 +183,9 @@ class Receivers:
         self.replies: dict[TimerId, int | Answer | Exception] = {}
         self.sent: list[Sent] = []
 
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
+
     async def send(self, request: Request, permit: Permit) -> Answer:
         with trio.CancelScope(shield=self.opens_regardless):
             await trio.sleep(self.connect_s)

@@ -18,6 +18,7 @@ import trio
 
 from tests.contract.timers import new_timer
 from tests.unit.fakes import Database, Receivers
+from timer_trio.alarm import TrioAlarm
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.cluster.hints import Hints
@@ -117,7 +118,9 @@ class Parts:
             recorder=Recorder(metrics),
             offer=self.offered.extend,
         )
-        self.launcher = Launcher(lifecycle=lifecycle, clock=clock, firer=self.firer)
+        self.launcher = Launcher(
+            lifecycle=lifecycle, clock=clock, firer=self.firer, alarm=TrioAlarm()
+        )
         self._random_bits = random.Random(7).getrandbits
         self.claims = Claims(
             lifecycle=lifecycle,
@@ -190,6 +193,11 @@ class Parts:
         await self.database.create([timer], now)
         destination = timer.spec.callback.url.destination
         return DueTimer(timer.spec.execute_at, timer.id, destination)
+
+    async def fire(self, firing: Firing) -> None:
+        """Fire a timer, and return when its callback has ended."""
+        async with trio.open_nursery() as callbacks:
+            self.firer.fire(firing, callbacks)
 
     async def claim(self, due: DueTimer) -> ClaimedTimer:
         """Claim a timer for this replica, past the claimer; it holds a slot from now on."""

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, spec
+from tests.receivers import GivenPermit
 from timer_trio import __version__
 from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.domain.answer import StoreResponse
@@ -63,7 +64,7 @@ def test_an_occurrence_names_its_schedule_and_its_instant() -> None:
 
 
 def permit() -> Permit:
-    return Permit(lambda: True)
+    return GivenPermit()
 
 
 def sent(**changes: Unpack[SpecChange]) -> Request:
@@ -80,6 +81,9 @@ class Receiver:
     def __init__(self, answer: Callable[[], Awaitable[Answer]]) -> None:
         self._answer = answer
         self.requests: list[Request] = []
+
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
 
     async def send(self, request: Request, permit: Permit) -> Answer:
         assert permit.may_send()

@@ -335,7 +335,7 @@ async def retrying(parts: Parts, grace_s: float | None = None) -> DueTimer:
     """Have a timer fail, so that it is due again in DELAY_S."""
     parts.receivers.reply = 503
     policy = RetryPolicy(max_attempts=2, delays=(DELAY_S,), jitter=0.0, give_up_after_s=GIVES_UP_S)
-    await parts.firer.fire(await parts.prepare(retry=policy, misfire_grace_s=grace_s))
+    await parts.fire(await parts.prepare(retry=policy, misfire_grace_s=grace_s))
     await parts.settler.wait_empty()
     (again,) = parts.offered
     parts.receivers.sent.clear()

@@ -44,7 +44,7 @@ async def test_answer_ends_the_timer(
 ) -> None:
     parts.receivers.reply = reply
     firing = await parts.prepare()
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert await parts.outcome(firing.timer.id) == (status, error)
     assert parts.agenda.slots.in_use == 0
     assert parts.offered == []
@@ -53,7 +53,7 @@ async def test_answer_ends_the_timer(
 async def test_failed_callback_is_offered_again_at_its_next_instant(parts: Parts) -> None:
     parts.receivers.reply = 503
     firing = await parts.prepare(retry=POLICY)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     next_at = parts.clock.now() + timedelta(seconds=DELAY_S)
     words = "HTTP 503 from https://example.com"
     assert await parts.outcome(firing.timer.id) == (Status.RETRYING, words)
@@ -67,7 +67,7 @@ async def test_callback_is_offered_again_once_its_failure_is_written(parts: Part
     parts.receivers.reply = 503
     firing = await parts.prepare(retry=POLICY)
     parts.database.is_away = True
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     await trio.sleep(2 * DELAY_S)
     assert parts.offered == []
     parts.database.is_away = False
@@ -78,7 +78,7 @@ async def test_callback_is_offered_again_once_its_failure_is_written(parts: Part
 async def test_receiver_says_when_to_try_again(parts: Parts) -> None:
     parts.receivers.reply = Answer(429, ((b"Retry-After", b"90"),), b"")
     firing = await parts.prepare(retry=POLICY)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     next_at = parts.clock.now() + timedelta(seconds=90)
     await parts.settler.wait_empty()
     assert parts.offered == [firing.due._replace(due_at=next_at)]
@@ -88,14 +88,14 @@ async def test_receiver_says_when_to_try_again(parts: Parts) -> None:
 async def test_receiver_says_that_it_is_not_to_be_tried_again(parts: Parts, answer: Answer) -> None:
     parts.receivers.reply = answer
     firing = await parts.prepare(retry=POLICY)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert (await parts.outcome(firing.timer.id))[0] is Status.FAILED
     assert parts.offered == []
 
 
 async def end_at_most_once(parts: Parts) -> Status:
     firing = await parts.prepare(retry=POLICY, delivery=Delivery.AT_MOST_ONCE, timeout_s=2.0)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     return (await parts.outcome(firing.timer.id))[0]
 
 
@@ -146,7 +146,7 @@ async def test_answers_are_kept_as_the_timer_asks(
 ) -> None:
     parts.receivers.reply = Answer(status, ((b"Server", b"\xe9"),), b"why")
     firing = await parts.prepare(store_response=stored)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     await parts.settler.wait_empty()
     answers = [each.answer for each in await parts.database.attempts(firing.timer.id)]
     kept = KeptAnswer(headers=(("Server", "\xe9"),), body=b"why", is_truncated=False)
@@ -157,7 +157,7 @@ async def test_answers_are_kept_as_the_timer_asks(
 async def test_result_is_offered_once_it_is_written(parts: Parts, reply: int) -> None:
     parts.receivers.reply = reply
     firing = await parts.prepare(on_completed=TOLD, on_failed=TOLD)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert parts.offered == []
     await parts.settler.wait_empty()
     (due,) = parts.offered
@@ -184,7 +184,7 @@ async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:
     parts.receivers.replies[bad] = ValueError("a bug")
     async with trio.open_nursery() as callbacks:
         for firing in firings:
-            callbacks.start_soon(parts.firer.fire, firing)
+            callbacks.start_soon(parts.fire, firing)
     assert await parts.outcome(bad) == (Status.FAILED, "internal error: ValueError")
     assert [await parts.status(timer_id) for timer_id in good] == [Status.COMPLETED] * 2
 
@@ -192,7 +192,7 @@ async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:
 async def test_timer_whose_request_cannot_be_made_fails_alone(parts: Parts) -> None:
     firing = await parts.prepare(callback_headers={"X-Name": "na\u00efve"})
     assert parts.receivers.sent == []
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     status, error = await parts.outcome(firing.timer.id)
     assert (status, parts.receivers.sent) == (Status.FAILED, [])
     assert "ASCII" in str(error)
@@ -202,7 +202,7 @@ async def test_timer_whose_request_cannot_be_made_fails_alone(parts: Parts) -> N
 async def test_slot_is_held_until_the_answer(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.answer_s = 5
-    parts.nursery.start_soon(parts.firer.fire, firing)
+    parts.nursery.start_soon(parts.fire, firing)
     await trio.sleep(4.9)
     assert parts.agenda.slots.in_use == 1
     await trio.sleep(0.2)
@@ -211,7 +211,7 @@ async def test_slot_is_held_until_the_answer(parts: Parts) -> None:
 
 async def test_slot_is_free_before_the_outcome_is_written(parts: Parts) -> None:
     firing = await prepared_while_away(parts)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert (parts.agenda.slots.in_use, len(parts.settler)) == (0, 1)
     assert await parts.status(firing.timer.id) is Status.EXECUTING
 
@@ -220,7 +220,7 @@ async def test_freed_slot_is_told_at_once(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.agenda.slots.waiting[PROMPT] = None
     parts.agenda.begin_look()
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     ended_s = trio.current_time()
     await parts.agenda.wait_changed(inf, wants_any_slot=False)
     assert trio.current_time() == ended_s
@@ -229,7 +229,7 @@ async def test_freed_slot_is_told_at_once(parts: Parts) -> None:
 async def test_timer_is_in_hand_until_its_outcome_is_written(parts: Parts) -> None:
     open_cache(parts.agenda)
     firing = await prepared_while_away(parts)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     parts.agenda.add_readings([firing.due])
     assert len(parts.agenda.cache) == 0
     parts.database.is_away = False
@@ -241,7 +241,7 @@ async def test_timer_is_in_hand_until_its_outcome_is_written(parts: Parts) -> No
 async def test_nothing_is_sent_once_the_lease_is_lost(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.heartbeat.lose(parts.heartbeat.replica)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
     assert parts.receivers.sent == []
     assert parts.offered == [firing.due]
@@ -252,7 +252,7 @@ async def test_nothing_is_sent_once_the_lease_is_lost(parts: Parts) -> None:
 async def test_lease_is_looked_at_when_the_connection_is_there(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.connect_s = 2
-    parts.nursery.start_soon(parts.firer.fire, firing)
+    parts.nursery.start_soon(parts.fire, firing)
     await trio.sleep(1)
     parts.heartbeat.lose(parts.heartbeat.replica)
     await trio.sleep(2)
@@ -262,7 +262,7 @@ async def test_lease_is_looked_at_when_the_connection_is_there(parts: Parts) -> 
 
 async def test_claim_of_an_id_that_was_swept_sends_nothing(parts: Parts) -> None:
     firing = await parts.prepare()
-    await parts.firer.fire(firing._replace(replica=OTHER))
+    await parts.fire(firing._replace(replica=OTHER))
     assert parts.receivers.sent == []
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
 
@@ -270,7 +270,7 @@ async def test_claim_of_an_id_that_was_swept_sends_nothing(parts: Parts) -> None
 async def test_timer_is_offered_once_it_is_pending_again(parts: Parts) -> None:
     firing = await prepared_while_away(parts)
     parts.heartbeat.lose(parts.heartbeat.replica)
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     await trio.sleep(10)
     assert parts.offered == []
     parts.database.is_away = False
@@ -281,7 +281,7 @@ async def test_timer_is_offered_once_it_is_pending_again(parts: Parts) -> None:
 async def test_shortage_puts_the_timer_off(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.unable = ShortageError("no file descriptor is left")
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     ended_at = parts.clock.now()
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
     assert parts.offered == [firing.due._replace(due_at=ended_at + SHORTAGE_PAUSE)]
@@ -291,7 +291,7 @@ async def test_shortage_puts_the_timer_off(parts: Parts) -> None:
 async def test_timer_that_could_not_be_connected_to_fails(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.unable = TransportError("connection refused")
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert await parts.outcome(firing.timer.id) == (Status.FAILED, "connection refused")
 
 
@@ -300,7 +300,7 @@ async def test_timeout_counts_from_the_timers_instant(parts: Parts) -> None:
     await trio.sleep(60)
     parts.receivers.connect_s, parts.receivers.answer_s = 1.5, 1.5
     began_s = trio.current_time()
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert trio.current_time() - began_s == pytest.approx(2.0)
     assert await parts.outcome(firing.timer.id) == (Status.FAILED, "timed out after 2s")
     assert parts.agenda.slots.in_use == 0
@@ -309,7 +309,7 @@ async def test_timeout_counts_from_the_timers_instant(parts: Parts) -> None:
 async def test_second_try_that_is_not_allowed_does_not_undo_the_first(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.reply = WithheldError("no second try")
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     words = "connection closed before an answer came"
     assert await parts.outcome(firing.timer.id) == (Status.FAILED, words)
 
@@ -318,7 +318,7 @@ async def test_stop_gives_back_what_has_not_been_sent(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.receivers.connect_s = 5
     parts.nursery.start_soon(parts.firer.give_back_unsent)
-    parts.nursery.start_soon(parts.firer.fire, firing)
+    parts.nursery.start_soon(parts.fire, firing)
     await trio.sleep(1)
     parts.lifecycle.give_back()
     await wait_all_tasks_blocked()
@@ -332,7 +332,7 @@ async def test_connection_that_opens_as_a_stop_begins_carries_nothing(parts: Par
     firing = await parts.prepare()
     parts.receivers.connect_s, parts.receivers.opens_regardless = 5, True
     parts.nursery.start_soon(parts.firer.give_back_unsent)
-    parts.nursery.start_soon(parts.firer.fire, firing)
+    parts.nursery.start_soon(parts.fire, firing)
     await trio.sleep(1)
     parts.lifecycle.give_back()
     await trio.sleep(5)
@@ -344,7 +344,7 @@ async def test_stop_waits_for_the_answer_to_what_has_been_sent(parts: Parts) -> 
     firing = await parts.prepare()
     parts.receivers.answer_s = 5
     parts.nursery.start_soon(parts.firer.give_back_unsent)
-    parts.nursery.start_soon(parts.firer.fire, firing)
+    parts.nursery.start_soon(parts.fire, firing)
     await trio.sleep(1)
     parts.lifecycle.give_back()
     await trio.sleep(5)
@@ -354,7 +354,7 @@ async def test_stop_waits_for_the_answer_to_what_has_been_sent(parts: Parts) -> 
 async def test_nothing_is_sent_after_a_stop(parts: Parts) -> None:
     firing = await parts.prepare()
     parts.lifecycle.give_back()
-    await parts.firer.fire(firing)
+    await parts.fire(firing)
     assert parts.receivers.sent == []
     assert await parts.outcome(firing.timer.id) == (Status.PENDING, None)
 
@@ -369,7 +369,7 @@ async def test_timer_that_was_never_fired_is_given_back(parts: Parts) -> None:
 
 async def cancel_after(parts: Parts, firing: Firing, seconds: float) -> None:
     with trio.move_on_after(seconds) as cancelled:
-        await parts.firer.fire(firing)
+        await parts.fire(firing)
     assert cancelled.cancelled_caught
 
 

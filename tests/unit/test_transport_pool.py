@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import cast
 
 import pytest
@@ -7,6 +8,7 @@ from trio.testing import MockClock
 
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.pool import ROOM, Pool
+from timer_trio.transport.readiness import OnReadable, TaskReadiness
 from timer_trio.transport.request import Endpoint
 from timer_trio.transport.streams import TcpStream
 
@@ -18,22 +20,28 @@ ANY_S = float("inf")
 class FakeStream:
     def __init__(self) -> None:
         self.is_open = True
-        self.quiet = True
-
-    def is_quiet(self) -> bool:
-        return self.quiet
+        self.socket = None
 
     def close(self) -> None:
         self.is_open = False
 
 
-def connection(stream: FakeStream) -> Connection:
-    return Connection(cast("TcpStream", stream), "192.0.2.1:80")
+class Ears(TaskReadiness):
+    """Is told of each connection, and tells it nothing unless a test does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[OnReadable] = []
+
+    def register(self, _connected: socket.socket, on_readable: OnReadable) -> None:
+        self.heard.append(on_readable)
 
 
-def put(pool: Pool, endpoint: Endpoint = HERE) -> tuple[Connection, FakeStream]:
+def put(
+    pool: Pool, endpoint: Endpoint = HERE, ears: Ears | None = None
+) -> tuple[Connection, FakeStream]:
     stream = FakeStream()
-    connected = connection(stream)
+    connected = Connection(cast("TcpStream", stream), "192.0.2.1:80", ears or Ears())
     pool.put(endpoint, connected)
     return connected, stream
 
@@ -56,9 +64,10 @@ async def test_destination_has_its_own_connections() -> None:
 
 async def test_connection_that_spoke_or_closed_while_idle_is_dropped() -> None:
     pool = Pool()
+    ears = Ears()
     sound, _ = put(pool)
-    _, broken = put(pool)
-    broken.quiet = False
+    _, broken = put(pool, ears=ears)
+    ears.heard[0](False)
     assert pool.take(HERE, within_s=ANY_S) is sound
     assert not broken.is_open
 

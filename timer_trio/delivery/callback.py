@@ -29,6 +29,7 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.transport import (
     Answer,
+    Begun,
     Endpoint,
     Permit,
     Request,
@@ -57,8 +58,11 @@ class Caller:
         permit: Permit,
         scope: trio.CancelScope,
         kept: StoreResponse = StoreResponse.FAILURES,
+        begun: Begun | None = None,
     ) -> CallbackOutcome:
         """Send the request of a claimed timer and wait for the answer, until `scope` ends.
+
+        `begun`: it has gone out already, and only the answer is waited for.
 
         Every ending that a receiver or the network can cause is a value. `scope`, whose deadline is
         the timeout, is entered here: whoever cancels it gets the answer of a timeout. `kept` says
@@ -68,13 +72,9 @@ class Caller:
         """
         with scope:
             try:
-                answer = await self.transport.send(request, permit)
-            except WithheldError:
-                return Withheld()
-            except ShortageError as error:
-                return Short(str(error))
+                answer = await (begun() if begun else self.transport.send(request, permit))
             except TransportError as error:
-                return Unreachable(str(error))
+                return outcome_of(error)
             if 200 <= answer.status < 300:
                 is_kept = kept is StoreResponse.ALL
                 return Delivered(answer.status, self._keep(answer) if is_kept else None)
@@ -84,6 +84,15 @@ class Caller:
 
     def _keep(self, answer: Answer) -> KeptAnswer:
         return kept_answer(answer.headers, answer.body, self.kept_body_bytes)
+
+
+def outcome_of(error: TransportError) -> Withheld | Short | Unreachable:
+    """Tell how a callback ends whose request got no answer."""
+    if isinstance(error, WithheldError):
+        return Withheld()
+    if isinstance(error, ShortageError):
+        return Short(str(error))
+    return Unreachable(str(error))
 
 
 def request_of(timer: ClaimedTimer) -> Request:

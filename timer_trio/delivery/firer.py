@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -15,12 +14,13 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
-from timer_trio.delivery.callback import Caller, request_of
+from timer_trio.delivery.callback import Caller, outcome_of, request_of
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
     Interrupted,
+    Phase,
     Short,
     TimedOut,
     Unreachable,
@@ -38,7 +38,7 @@ from timer_trio.domain.settlement import (
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
-from timer_trio.transport import Permit, Request, RequestError
+from timer_trio.transport import Begun, Request, RequestError, TransportError
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
 """Until a callback that this machine had nothing left for is tried again: what others hold comes
@@ -55,6 +55,27 @@ class Firing(NamedTuple):
     replica: ReplicaId
     request: Request | None
     """None if it could not be made."""
+
+
+class Sending:
+    """A callback from its instant to its outcome, and the permit of its own request.
+
+    `is_unsent`: no byte of it has gone out. `scope` has its timeout as a deadline.
+    """
+
+    __slots__ = ("_ask", "firing", "is_unsent", "phase", "scope", "sent_at")
+
+    def __init__(self, firing: Firing, sent_at: datetime, ask: Callable[[Sending], bool]) -> None:
+        self.firing = firing
+        self.sent_at = sent_at
+        self.is_unsent = True
+        self.phase: Phase | None = None
+        timeout_s = firing.timer.spec.callback.timeout_s
+        self.scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
+        self._ask = ask
+
+    def may_send(self) -> bool:
+        return self._ask(self)
 
 
 class Firer:
@@ -85,13 +106,13 @@ class Firer:
         self._recorder = recorder
         self._offer = offer
         # What has not sent yet; in order, so that a seed replays a stop.
-        self._unsent: dict[trio.CancelScope, None] = {}
+        self._unsent: dict[Sending, None] = {}
 
     async def give_back_unsent(self) -> None:
         """Wait for `giving_back`, and break off what has not been sent by then."""
         await self._lifecycle.giving_back.wait()
-        for unsent in self._unsent:
-            unsent.cancel()
+        for sending in self._unsent:
+            sending.scope.cancel()
 
     def prepare(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> Firing:
         """Do what can be done before the instant, and costs less for many timers in a row."""
@@ -118,26 +139,38 @@ class Firer:
             self._recorder.note_refused(settlement, due.destination)
         self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
 
-    async def fire(self, firing: Firing) -> None:
-        """Call back, unless it is `giving_back`, and hand on how that ended.
+    def fire(self, firing: Firing, callbacks: trio.Nursery) -> None:
+        """Call back: at once if a connection is ready, and in a task that hands on how it ended.
 
-        Cancellation: gives the timer back unless the send has begun; then the outcome is unknown.
+        Cancellation of that task: gives the timer back unless the send has begun; then the outcome
+        is unknown.
         """
         sent_at = self._clock.now()
         self._slots.begin(firing.due.destination, sent_at.timestamp())
-        outcome: CallbackOutcome = Withheld()
-        timeout_s = firing.timer.spec.callback.timeout_s
-        scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
-        self._unsent[scope] = None
+        sending = Sending(firing, sent_at, self._may_send)
         try:
-            if not self._lifecycle.giving_back.is_set():
-                permit = Permit(partial(self._may_send, firing.replica, scope))
+            begun = firing.request and self._caller.transport.begin(firing.request, sending)
+        except TransportError as error:
+            self._end(sending, outcome_of(error))
+        except Exception as error:
+            log.exception("callback_broke", timer_id=str(firing.timer.id))
+            self._end(sending, Broken(type(error).__name__))
+        else:
+            callbacks.start_soon(self._await_outcome, sending, begun)
+
+    async def _await_outcome(self, sending: Sending, begun: Begun | None) -> None:
+        firing = sending.firing
+        outcome: CallbackOutcome = Withheld()
+        if begun is None:
+            self._unsent[sending] = None
+        try:
+            if begun is not None or not self._lifecycle.giving_back.is_set():
                 request = firing.request or request_of(firing.timer)
                 kept = firing.timer.spec.store_response
-                outcome = await self._caller.call_back(request, permit, scope, kept)
-            outcome = self._corrected(outcome, is_unsent=scope in self._unsent)
+                outcome = await self._caller.call_back(request, sending, sending.scope, kept, begun)
+            outcome = self._corrected(outcome, is_unsent=sending.is_unsent)
         except trio.Cancelled:
-            if scope not in self._unsent:
+            if not sending.is_unsent:
                 outcome = Interrupted()
             raise
         except RequestError as error:
@@ -146,8 +179,8 @@ class Firer:
             log.exception("callback_broke", timer_id=str(firing.timer.id))
             outcome = Broken(type(error).__name__)
         finally:
-            self._unsent.pop(scope, None)
-            self._end(firing, outcome, sent_at)
+            self._unsent.pop(sending, None)
+            self._end(sending, outcome)
 
     def _corrected(self, outcome: CallbackOutcome, *, is_unsent: bool) -> CallbackOutcome:
         if isinstance(outcome, TimedOut) and is_unsent and self._lifecycle.giving_back.is_set():
@@ -159,14 +192,16 @@ class Firer:
             return Unreachable("connection closed before an answer came")
         return outcome
 
-    def _may_send(self, replica: ReplicaId, unsent: trio.CancelScope) -> bool:
-        may_send = not self._lifecycle.giving_back.is_set() and self._heartbeat.holds(replica)
-        if may_send:
-            self._unsent.pop(unsent, None)
-        return may_send
+    def _may_send(self, sending: Sending) -> bool:
+        is_held = self._heartbeat.holds(sending.firing.replica)
+        if not is_held or self._lifecycle.giving_back.is_set():
+            return False
+        sending.is_unsent = False
+        self._unsent.pop(sending, None)
+        return True
 
-    def _end(self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime) -> None:
-        ended_at = self._clock.now()
+    def _end(self, sending: Sending, outcome: CallbackOutcome) -> None:
+        firing, sent_at, ended_at = sending.firing, sending.sent_at, self._clock.now()
         duration_s = (ended_at - sent_at).total_seconds() if tells_pace(outcome) else None
         self._slots.end(firing.due.destination, ended_at.timestamp(), duration_s)
         self._hand_on(firing, outcome, sent_at, ended_at)

@@ -157,6 +157,7 @@ async def replica_on(
                 trouble=storage.trouble,
             ),
             transport=transport,
+            alarm=transport.alarm,
             identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
         )
         nursery.cancel_scope.cancel()

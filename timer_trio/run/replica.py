@@ -13,6 +13,7 @@ import trio
 from quart_trio import QuartTrio
 
 from timer_trio import __version__
+from timer_trio.alarm import Alarm, TrioAlarm
 from timer_trio.api import ApiContext, create_app
 from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
@@ -90,6 +91,7 @@ class Replica:
         database: Database,
         *,
         transport: Transport,
+        alarm: Alarm | None = None,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
         identity: Identity = Identity(version=__version__),  # noqa: B008 - frozen
         chance: Chance = Chance(),
@@ -144,7 +146,9 @@ class Replica:
             recorder=self._recorder,
             offer=self._hints.offer_again,
         )
-        self._launcher = launcher = Launcher(lifecycle=lifecycle, clock=clock, firer=firer)
+        self._launcher = launcher = Launcher(
+            lifecycle=lifecycle, clock=clock, firer=firer, alarm=alarm or TrioAlarm()
+        )
         claims = Claims(
             lifecycle=lifecycle,
             storage=storage,

@@ -48,6 +48,9 @@ class Receiver:
         self._on_callback = on_callback
         self._answer = answer
 
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
+
     async def send(self, request: Request, permit: Permit) -> transport.Answer:
         if not permit.may_send():
             raise WithheldError("the replica may not send any more")

@@ -10,6 +10,8 @@
 - ``streams``        bytes over TCP and TLS
 - ``pool``           idle connections
 - ``connection``     one request and its answer
+- ``readiness``      which connections have something to read, and the alarm beside them
+- ``timerfd``        the system's timer that is waited for like a connection
 - ``answer``         the bytes of an answer, without I/O
 - ``lenient``        a reader for answers that are oddly written
 - ``framing``        where an answer's body ends
@@ -19,10 +21,11 @@
 
 from timer_trio.transport.client import CallbackTransport
 from timer_trio.transport.errors import RequestError, ShortageError, TransportError, WithheldError
-from timer_trio.transport.request import Answer, Endpoint, Permit, Request, Transport
+from timer_trio.transport.request import Answer, Begun, Endpoint, Permit, Request, Transport
 
 __all__ = [
     "Answer",
+    "Begun",
     "CallbackTransport",
     "Endpoint",
     "Permit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -12,6 +13,7 @@ import certifi
 import structlog
 import trio
 
+from timer_trio.alarm import Alarm
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.outcome import Phase, Step
 from timer_trio.transport.answer import AnswerReader
@@ -19,7 +21,8 @@ from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.errors import ConnectError, SendError, ShortageError, WithheldError
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.request import Answer, Endpoint, Permit, Request
+from timer_trio.transport.readiness import system_readiness
+from timer_trio.transport.request import Answer, Begun, Endpoint, Permit, Request
 from timer_trio.transport.resolver import Address, Resolver
 from timer_trio.transport.shortage import lacking
 from timer_trio.transport.streams import ByteStream, TcpStream, TlsStream
@@ -72,6 +75,10 @@ class CallbackTransport:
         self._pool = Pool() if pool is None else pool
 
     async def __aenter__(self) -> Self:
+        self._readiness = system_readiness()
+        self._tasks_manager = trio.open_nursery()
+        self._tasks = await self._tasks_manager.__aenter__()
+        await self._tasks.start(self._readiness.run)
         return self
 
     async def __aexit__(
@@ -79,8 +86,35 @@ class CallbackTransport:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    ) -> bool | None:
+        """Close what is idle; what is in use closes when it is done."""
+        self._pool.close()
+        self._tasks.cancel_scope.cancel()
+        try:
+            # Its tasks are cancelled, and none of them holds that up.
+            return await self._tasks_manager.__aexit__(kind, error, traceback)
+        finally:
+            self._readiness.close()
+
+    @property
+    def alarm(self) -> Alarm:
+        """Rings in the same wait in which answers come in."""
+        return self._readiness.alarm
+
+    def begin(self, request: Request, permit: Permit) -> Begun | None:
+        """Send a request at once on a connection that was kept; None: there is none.
+
+        Raises:
+            WithheldError: nothing was sent.
+            ShortageError: nothing was sent, for want of something of our own.
+        """
+        within_s = FRESH_S if request.is_once else self._pool.max_idle_s
+        kept = self._pool.take(request.endpoint, within_s=within_s)
+        if kept is None:
+            return None
+        return partial(
+            self._finish_on_kept, request, permit, kept, self._begin_on(kept, request, permit)
+        )
 
     async def send(self, request: Request, permit: Permit) -> Answer:
         """Send a request and wait for the end of its answer.
@@ -92,11 +126,11 @@ class CallbackTransport:
 
         Cancellation: closes the connection; the receiver may have got the request.
         """
-        within_s = FRESH_S if request.is_once else self._pool.max_idle_s
-        kept = self._pool.take(request.endpoint, within_s=within_s)
-        if kept is None:
+        self._readiness.look()  # no connection is taken that is known to be gone
+        begun = self.begin(request, permit)
+        if begun is None:
             return await self._send_on_fresh(request, permit)
-        return await self._send_on_kept(request, permit, kept)
+        return await begun()
 
     async def close_expired_forever(self) -> NoReturn:
         """Close connections that have been idle for too long, even if no request comes any more."""
@@ -104,17 +138,11 @@ class CallbackTransport:
             await trio.sleep(self._pool.max_idle_s)
             self._pool.close_expired()
 
-    async def aclose(self) -> None:
-        """Close what is idle; what is in use closes when it is done."""
-        self._pool.close()
-        await trio.lowlevel.checkpoint()
-
-    async def _send_on_kept(
-        self, request: Request, permit: Permit, connection: Connection
+    async def _finish_on_kept(
+        self, request: Request, permit: Permit, connection: Connection, reader: AnswerReader
     ) -> Answer:
-        reader = self._new_reader()
         try:
-            return await self._exchange(request, permit, connection, reader)
+            return await self._finish_on(connection, request.endpoint, reader)
         except SendError as lost:
             if request.is_once or reader.has_begun:
                 raise
@@ -129,22 +157,33 @@ class CallbackTransport:
 
     async def _send_on_fresh(self, request: Request, permit: Permit) -> Answer:
         connection = await self._open(request.endpoint, permit)
-        return await self._exchange(request, permit, connection, self._new_reader())
+        reader = self._begin_on(connection, request, permit)
+        return await self._finish_on(connection, request.endpoint, reader)
 
-    async def _exchange(
-        self, request: Request, permit: Permit, connection: Connection, reader: AnswerReader
-    ) -> Answer:
-        message = request.head + request.body
+    def _begin_on(self, connection: Connection, request: Request, permit: Permit) -> AnswerReader:
         if not permit.may_send():
             self._pool.put(request.endpoint, connection)
             raise WithheldError("this replica may not send any more")
         # No checkpoint here: what was true above still is when the first byte goes out.
+        reader = AnswerReader(
+            max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
+        )
+        try:
+            connection.begin(request.head + request.body, reader)
+        except ShortageError:
+            connection.close()
+            raise
+        return reader
+
+    async def _finish_on(
+        self, connection: Connection, endpoint: Endpoint, reader: AnswerReader
+    ) -> Answer:
         is_reusable = False
         try:
-            is_reusable = await connection.exchange(message, reader)
+            is_reusable = await connection.finish(reader)
         finally:
             if is_reusable:
-                self._pool.put(request.endpoint, connection)
+                self._pool.put(endpoint, connection)
             else:
                 connection.close()
         return reader.answer
@@ -173,7 +212,7 @@ class CallbackTransport:
             stream.close()
             raise
         permit.phase = None
-        return Connection(secured, str(address))
+        return Connection(secured, str(address), self._readiness)
 
     def _vetted(self, host: str, addresses: Sequence[Address]) -> list[Address]:
         refused = {a.ip: kind for a in addresses if (kind := self._guard.refusal(host, a.ip))}
@@ -197,11 +236,6 @@ class CallbackTransport:
                 raise ShortageError(f"{lack} for a TLS handshake with {peer}") from None
             raise ConnectError(handshake_failure(error, peer)) from None
         return tls
-
-    def _new_reader(self) -> AnswerReader:
-        return AnswerReader(
-            max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
-        )
 
 
 async def _shake_hands(tls: TlsStream) -> None:

@@ -53,7 +53,7 @@ class Pool:
         while idle and idle[-1].used_at >= oldest:
             connection = idle[-1]
             self._remove_newest(endpoint)
-            if connection.is_quiet():
+            if connection.is_open:
                 return connection
             connection.close()
         return None

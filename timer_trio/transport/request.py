@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from timer_trio.domain.outcome import Phase
@@ -31,15 +30,16 @@ class Request(NamedTuple):
     is_once: bool
 
 
-@dataclass(slots=True, eq=False)
-class Permit:
-    """`may_send` is asked right before the first byte goes out, with no checkpoint in between.
+class Permit(Protocol):
+    """`phase`: what a connection for the request waits for; None: it is open, or not asked for."""
 
-    `phase`: what a connection for the request waits for; None: it is open, or not asked for yet.
-    """
+    phase: Phase | None
 
-    may_send: Callable[[], bool]
-    phase: Phase | None = None
+    def may_send(self) -> bool:
+        """Tell whether the request may go out.
+
+        It is asked right before the first byte does, with no checkpoint in between.
+        """
 
 
 class Answer(NamedTuple):
@@ -50,8 +50,22 @@ class Answer(NamedTuple):
     body: bytes
 
 
+Begun = Callable[[], Awaitable[Answer]]
+"""Waits for the end of the answer to a request that has gone out, and ends as `Transport.send`.
+
+It must be called, at once or a little later."""
+
+
 class Transport(Protocol):
     """Whatever makes a callback."""
+
+    def begin(self, request: Request, permit: Permit) -> Begun | None:
+        """Send a request at once if a connection is ready for it; None: nothing was sent.
+
+        Raises:
+            WithheldError: nothing was sent.
+            ShortageError: nothing was sent, for want of something of our own.
+        """
 
     async def send(self, request: Request, permit: Permit) -> Answer:
         """Send a request and wait for the end of its answer.

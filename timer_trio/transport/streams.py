@@ -1,15 +1,14 @@
-"""Bytes over TCP and over TLS, closed without waiting.
+"""Bytes over TCP and over TLS, without waiting: whoever has to wait does it in between.
 
-No two tasks ever share one of these streams. trio's own take care of such sharing, run other tasks
-after each send that went through at once, and first try to read what cannot have come yet: a third
-of a callback's CPU time. So TCP is a non-blocking socket and trio's `wait_readable`. trio's
-SSLStream, too, lets other tasks run between encrypting and sending, and cannot say whether
-undecrypted bytes are left over; so TLS is a few lines over Python's own sans-IO object.
+trio's own streams let two tasks share one, run other tasks after each send that went through at
+once, and first try to read what cannot have come yet: a third of a callback's CPU time. So TCP is a
+non-blocking socket. trio's SSLStream, too, lets other tasks run between encrypting and sending, and
+cannot say whether undecrypted bytes are left over; so TLS is a few lines over Python's own sans-IO
+object.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 from contextlib import suppress
@@ -25,42 +24,49 @@ class TcpStream:
     """A connected non-blocking socket; raises OSError where the connection broke."""
 
     def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
+        self.socket: Final = connected
+        self._unsent: bytes | memoryview = b""
+        self.is_drained = True
+        """Whether the last read has left nothing behind, as far as it can tell."""
 
-    async def send_all(self, data: bytes) -> None:
-        """Send; no other task runs before the first bytes have been handed to the system.
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the system has not taken yet all that was sent."""
+        return bool(self._unsent)
 
-        It is a checkpoint only if the system does not take them all at once.
-        """
-        sent = self._send(data)
-        while sent < len(data):
-            await trio.lowlevel.wait_writable(self._socket)
-            sent += self._send(memoryview(data)[sent:])
-
-    async def receive_some(self) -> bytes:
-        """Wait for the next bytes; nothing at the end."""
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            with suppress(BlockingIOError):  # the wake-up was a false one
-                return self._socket.recv(_READ_SIZE)
-
-    def _send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes) -> None:
+        """Hand bytes to the system; what it does not take at once goes out with `flush`."""
+        if self._unsent:
+            self._unsent = bytes(self._unsent) + data
+            return
         try:
-            return self._socket.send(data)
+            sent = self.socket.send(data)
         except BlockingIOError:
-            return 0
+            sent = 0
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
 
-    def is_quiet(self) -> bool:
-        """Whether the other side has neither said anything unasked nor closed."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+    async def flush(self) -> None:
+        """Return once the system has taken all; a checkpoint only if it has not yet."""
+        while self._unsent:
+            await trio.lowlevel.wait_writable(self.socket)
+            with suppress(BlockingIOError):  # the wake-up was a false one
+                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+
+    def receive(self) -> bytes | None:
+        """Return what has come; nothing at the end, and None if there is nothing now."""
+        try:
+            data = self.socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return None
+        self.is_drained = len(data) < _READ_SIZE
+        return data
 
     def close(self, farewell: bytes = b"") -> None:
         if farewell:
             with suppress(OSError):  # it blocks, or nobody is there: then we part without
-                self._socket.send(farewell)
-        self._socket.close()
+                self.socket.send(farewell)
+        self.socket.close()
 
 
 class TlsStream:
@@ -68,60 +74,78 @@ class TlsStream:
 
     def __init__(self, stream: TcpStream, context: ssl.SSLContext, server_hostname: str) -> None:
         self._stream = stream
+        self.socket: Final = stream.socket
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=server_hostname
         )
 
+    @property
+    def has_unsent(self) -> bool:
+        return self._stream.has_unsent
+
+    @property
+    def is_drained(self) -> bool:
+        is_decrypted = not self._incoming.pending and not self._tls.pending()
+        return is_decrypted and self._stream.is_drained
+
     async def do_handshake(self) -> None:
+        """Shake hands, before anybody else waits for this connection."""
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._exchange()
+                self._send_outgoing()
+                await self._stream.flush()
+                await trio.lowlevel.wait_readable(self.socket)
+                self._take_incoming()
             else:
-                await self._flush()
+                self._send_outgoing()
+                await self._stream.flush()
                 return
 
-    async def send_all(self, data: bytes) -> None:
-        """Send; no other task runs before the first byte has been handed to the system.
+    def send(self, data: bytes) -> None:
+        """Encrypt bytes and hand them to the system, as a TCP stream does.
 
         Raises:
             MemoryError: nothing was sent.
         """
         self._tls.write(data)
-        await self._flush()
+        self._send_outgoing()
 
-    async def receive_some(self) -> bytes:
+    async def flush(self) -> None:
+        await self._stream.flush()
+
+    def receive(self) -> bytes | None:
         while True:
             try:
                 return self._tls.read(_READ_SIZE)
             except ssl.SSLWantReadError:
-                await self._exchange()
+                self._send_outgoing()
+                if not self._take_incoming():
+                    return None
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 # Many servers close without TLS's goodbye. HTTP's own framing tells a cut answer.
                 return b""
-
-    def is_quiet(self) -> bool:
-        return not self._incoming.pending and not self._tls.pending() and self._stream.is_quiet()
 
     def close(self) -> None:
         with suppress(ssl.SSLError):  # it wants the other side's goodbye, for which we do not wait
             self._tls.unwrap()
         self._stream.close(self._outgoing.read())
 
-    async def _exchange(self) -> None:
-        await self._flush()
-        received = await self._stream.receive_some()
+    def _send_outgoing(self) -> None:
+        if self._outgoing.pending:
+            self._stream.send(self._outgoing.read())
+
+    def _take_incoming(self) -> bool:
+        """Take what has come for decryption; False: nothing has."""
+        received = self._stream.receive()
         if received:
             self._incoming.write(received)
-        else:
+        elif received is not None:
             self._incoming.write_eof()
-
-    async def _flush(self) -> None:
-        if self._outgoing.pending:
-            await self._stream.send_all(self._outgoing.read())
+        return received is not None
 
 
 ByteStream = TcpStream | TlsStream

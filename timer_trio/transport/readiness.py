@@ -1,0 +1,198 @@
+"""Which connections have something to read, and when the next callback goes out: one wait for all.
+
+Theory of operation. A task that waits for its own socket costs two changes of trio's epoll and a
+round of its scheduler, and every wake-up of a process that had nothing to do finds cold caches. So
+each connection is registered once, edge-triggered, in an epoll of ours, and one task waits for its
+descriptor and calls whoever is ready; the timer by which callbacks go out at their instants is a
+descriptor in there as well. Where a callback is about to go out and few answers are expected, the
+task waits for the timer alone, so that both cost one wake-up.
+
+Where there is no epoll, a task of its own waits for each connection, and trio keeps the time.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from math import inf
+from typing import Final, NoReturn, Protocol
+
+import trio
+
+from timer_trio.alarm import Alarm, TrioAlarm
+from timer_trio.transport.timerfd import TimerFd
+
+SOON_S: Final = 0.004
+"""So near an instant answers wait for it: two wake-ups a callback become one from 250 a second on.
+Nobody notices that an answer is read so much later."""
+FEW: Final = 16
+"""Answers that may wait: each takes some 50 us, and the callback goes out after them."""
+
+OnReadable = Callable[[bool], None]
+"""Reads all that there is, or closes its socket; never raises. It is told whether the other side
+is gone, so that nothing follows what is there."""
+
+
+class Readiness(Protocol):
+    """Calls those who have something to read. `expected`: how many answers are waited for."""
+
+    expected: int
+
+    @property
+    def alarm(self) -> Alarm:
+        """Rings in the same wait."""
+
+    def register(self, connected: socket.socket, on_readable: OnReadable) -> None:
+        """Call `on_readable` whenever there is something more to read, or the other side is gone.
+
+        Raises:
+            OSError: this machine lacks what that takes.
+        """
+
+    def unregister(self, connected: socket.socket) -> None:
+        """Forget a socket that is about to be closed."""
+
+    def look(self) -> None:
+        """Call those who are ready now."""
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Call those who are ready, for ever."""
+
+    def close(self) -> None:
+        """Give back what the system has lent."""
+
+
+class TimerAlarm:
+    """Rings when the timer of an EpollReadiness is ready: to the microsecond, not millisecond."""
+
+    def __init__(self, timer: TimerFd) -> None:
+        self._timer = timer
+        self._on_ring: Callable[[], None] | None = None
+        self.rings_at_s = inf
+
+    def set(self, at_s: float) -> None:
+        # One that rings sooner is left alone: answers may be waiting for it.
+        if at_s < self.rings_at_s:
+            self.rings_at_s = at_s
+            self._timer.set(at_s - trio.current_time())
+
+    async def run(self, on_ring: Callable[[], None]) -> NoReturn:
+        self._on_ring = on_ring
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._on_ring = None
+        raise AssertionError("it sleeps for ever")
+
+    def ring(self) -> None:
+        self.rings_at_s = inf
+        if self._on_ring is not None:
+            self._on_ring()
+        if self.rings_at_s == inf:
+            self._timer.stop()
+
+
+class EpollReadiness:
+    """One epoll and one timer of the system."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._epoll_fd: Final = self._epoll.fileno()
+        self._timer = TimerFd()
+        self._timer_fd: Final = self._timer.fileno()
+        self._epoll.register(self._timer_fd, select.EPOLLIN | select.EPOLLET)
+        self._on_readable: dict[int, OnReadable] = {}
+        self.alarm: Final = TimerAlarm(self._timer)
+        self.expected = 0
+
+    def register(self, connected: socket.socket, on_readable: OnReadable) -> None:
+        number = connected.fileno()
+        self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        self._on_readable[number] = on_readable
+
+    def unregister(self, connected: socket.socket) -> None:
+        # The system forgets it by itself once it is closed.
+        self._on_readable.pop(connected.fileno(), None)
+
+    def look(self) -> None:
+        rings = False
+        for number, events in self._epoll.poll(0):
+            if number == self._timer_fd:
+                rings = True
+            elif on_readable := self._on_readable.get(number):
+                on_readable(events != select.EPOLLIN)
+        if rings:  # last: then no callback goes out on a connection that is known to be gone
+            self.alarm.ring()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        task_status.started()
+        while True:
+            await trio.lowlevel.wait_readable(self._awaited())
+            self.look()
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._timer.close()
+
+    def _awaited(self) -> int:
+        """Name the descriptor to wait for: where answers may wait for the alarm, that alone."""
+        is_soon = self.alarm.rings_at_s - trio.current_time() < SOON_S
+        return self._timer_fd if is_soon and self.expected <= FEW else self._epoll_fd
+
+
+class TaskReadiness:
+    """A task for each connection, and trio's time: where the system has neither of the others."""
+
+    _nursery: trio.Nursery
+
+    def __init__(self) -> None:
+        self._watches: dict[socket.socket, trio.CancelScope] = {}
+        self.alarm: Final = TrioAlarm()
+        self.expected = 0
+
+    def register(self, connected: socket.socket, on_readable: OnReadable) -> None:
+        self._watches[connected] = trio.CancelScope()
+        self._nursery.start_soon(self._watch, connected, on_readable, self._watches[connected])
+
+    def unregister(self, connected: socket.socket) -> None:
+        if watch := self._watches.pop(connected, None):
+            watch.cancel()
+
+    def look(self) -> None:
+        """Do nothing: each connection is looked at by its own task."""
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+        raise AssertionError("it sleeps for ever")
+
+    def close(self) -> None:
+        """Do nothing: its tasks have ended with `run`."""
+
+    async def _watch(
+        self,
+        connected: socket.socket,
+        on_readable: OnReadable,
+        watched: trio.CancelScope,
+    ) -> None:
+        with watched:
+            while True:
+                await trio.lowlevel.wait_readable(connected)
+                on_readable(False)
+
+
+def system_readiness() -> Readiness:
+    """Return the best that the system has.
+
+    Raises:
+        OSError: no descriptor is left for it.
+    """
+    return EpollReadiness() if hasattr(select, "epoll") else TaskReadiness()
