@@ -5,15 +5,22 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any, TextIO, cast
+from uuid import UUID
 
 import pytest
 import structlog
 
+from tests.contract.timers import FIRST, NOW, spec
 from timer_trio.config import LogFormat, LogLevel
+from timer_trio.domain.outcome import Delivered, Rejected, TimedOut
+from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
 from timer_trio.telemetry import output
 from timer_trio.telemetry.log import configure
+from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.output import Output
+from timer_trio.telemetry.record import Record, values_of, write
 
 
 class Terminal(io.StringIO):
@@ -143,3 +150,37 @@ def test_line_that_nobody_reads_is_dropped_and_told(monkeypatch: pytest.MonkeyPa
         assert (told["event"], told["level"], told["count"]) == ("log_lines_dropped", "warning", 6)
         assert stream.drain(10)
     os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (Delivered(204), None),
+        (Rejected(503), 'HTTP 503 from "é"\n\ud800'),
+        (TimedOut(), "timed out after 30s"),
+    ],
+)
+def test_line_is_the_one_that_an_event_would_be(
+    outcome: Delivered | Rejected | TimedOut, error: str | None
+) -> None:
+    log, stream = written()
+    due_at = NOW + timedelta(seconds=1)
+    timer = ClaimedTimer(
+        id=TimerId(UUID(int=7)),
+        claim=FIRST,
+        attempt=2,
+        requested_at=NOW,
+        spec=spec(execute_at=due_at),
+    )
+    sent_at, ended_at = (due_at + timedelta(milliseconds=ms) for ms in (1.5, 31.51))
+    destination = Destination('http://"\xe9".example:80')
+    record = Record(timer, destination, outcome, error, sent_at, ended_at)
+    write([record], Metrics())
+    log.info("fired", **values_of(record))
+    spelled, rendered = (without_time(line) for line in stream.getvalue().splitlines())
+    assert spelled == rendered
+
+
+def without_time(line: str) -> str:
+    datetime.fromisoformat(json.loads(line)["timestamp"])
+    return line.rpartition(", ")[0]

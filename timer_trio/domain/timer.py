@@ -309,4 +309,7 @@ def new_timer_id(now: datetime, shard: int, random_bits: Callable[[int], int]) -
 
 def rfc3339(instant: datetime) -> str:
     """Spell an instant in UTC, with a trailing Z and as many microseconds as it has."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    text = instant.isoformat()
+    if not text.endswith("+00:00"):
+        text = instant.astimezone(UTC).isoformat()
+    return f"{text[:-6]}Z"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from typing import Any, Final, TextIO
@@ -10,6 +9,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from timer_trio.config import LogFormat, LogLevel
+from timer_trio.telemetry.json_lines import JsonRenderer
 from timer_trio.telemetry.output import Output, wants_colors
 
 TRACE: Final = 5
@@ -32,7 +32,7 @@ def configure(level: LogLevel, fmt: LogFormat | None, stream: TextIO) -> None:
         stream.tell_dropped = _tell_dropped
     fmt = fmt or ("console" if stream.isatty() else "json")
     structlog.configure(
-        processors=_processors(fmt, colors=stream.isatty() and wants_colors(os.environ)),
+        processors=_processors(fmt, stream),
         wrapper_class=_bound_logger(_LEVELS[level]),
         logger_factory=lambda *_: _Writer(stream),
     )
@@ -68,25 +68,17 @@ def _silent(_logger: Any, _event: str, **_values: object) -> None:
     pass
 
 
-def _processors(fmt: LogFormat, *, colors: bool) -> list[structlog.typing.Processor]:
+def _processors(fmt: LogFormat, stream: TextIO) -> list[structlog.typing.Processor]:
     common: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Both write a traceback without the values of variables, which may be secrets.
     if fmt == "json":
-        renderer = structlog.processors.JSONRenderer(_json)
-        return [*common, structlog.processors.format_exc_info, renderer]
+        return [*common, structlog.processors.format_exc_info, JsonRenderer(stream)]
     plain = structlog.dev.plain_traceback
+    colors = stream.isatty() and wants_colors(os.environ)
     return [*common, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
-
-
-def _json(event: structlog.typing.EventDict, **_options: object) -> str:
-    # json.dumps with an option makes an encoder anew for each line.
-    return _ENCODE(event)
-
-
-_ENCODE: Final = json.JSONEncoder(default=repr).encode
 
 
 class _IntoStructlog(logging.Handler):

@@ -70,25 +70,32 @@ class Output(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError("text is written here, no bytes")  # by it callers tell streams apart
-        length = len(text)
         with self._lock:
-            # A single line may be longer than all that may wait.
-            if self._lines and (
-                self._lines >= MAX_LINES or self._characters + length > MAX_CHARACTERS
-            ):
-                self._drop(1)
-                return length
-            self._lines += 1
-            self._characters += length
-            self._texts.append(text)
-            if len(self._texts) == 1:
-                self._wake()
-        return length
+            self._queue(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]  # text alone
+        """Write many lines at once; each is kept or dropped by itself."""
+        with self._lock:
+            for line in lines:
+                self._queue(line)
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until all is written, but not longer; tells whether it is."""
         self._hurried.set()
         return self._emptied.wait(timeout_s)
+
+    def _queue(self, text: str) -> None:
+        length = len(text)
+        # A single line may be longer than all that may wait.
+        if self._lines and (self._lines >= MAX_LINES or self._characters + length > MAX_CHARACTERS):
+            self._drop(1)
+            return
+        self._lines += 1
+        self._characters += length
+        self._texts.append(text)
+        if len(self._texts) == 1:
+            self._wake()
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines

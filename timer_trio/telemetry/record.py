@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple, NoReturn
 
@@ -13,6 +14,7 @@ import trio
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
 from timer_trio.domain.settlement import Failed, Skipped
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
+from timer_trio.telemetry.json_lines import QUOTE, JsonRenderer
 from timer_trio.telemetry.metrics import Metrics
 
 LINGER_S: Final = 0.05
@@ -39,6 +41,19 @@ class Record(NamedTuple):
     error: str | None
     sent_at: datetime
     ended_at: datetime
+
+    @property
+    def late_s(self) -> float:
+        return (self.sent_at - self.timer.expected_at).total_seconds()
+
+    @property
+    def duration_ms(self) -> float:
+        return round((self.ended_at - self.sent_at).total_seconds() * 1000, 1)
+
+    @property
+    def http_status(self) -> int | None:
+        outcome = self.outcome
+        return outcome.http_status if isinstance(outcome, Delivered | Rejected) else None
 
 
 class Recorder:
@@ -96,12 +111,12 @@ class Recorder:
                 await trio.sleep(LINGER_S)
                 await self._write_some()
         finally:
-            _write(self._records, self._metrics)
+            write(self._records, self._metrics)
 
     async def _write_some(self) -> None:
         while self._records:
             some, self._records = self._records[:MAX_LINES], self._records[MAX_LINES:]
-            _write(some, self._metrics)
+            write(some, self._metrics)
             await self._wait_turn()
         self._noted = trio.Event()
 
@@ -116,24 +131,48 @@ class Recorder:
             busy_s = trio.current_time() - began_s if len(self._records) < MAX_WAITING else 0.0
 
 
-def _write(records: list[Record], metrics: Metrics) -> None:
-    # Bound once: what get_logger returns makes a logger anew for each line.
-    info = log.bind().info
+def write(records: list[Record], metrics: Metrics) -> None:
+    """Count firings, and write the line of each."""
     for name, count in Counter(record.outcome.name for record in records).items():
         metrics.fired.labels(name).inc(count)
+    metrics.lateness_s.observe([record.late_s for record in records])
+    # Bound once: what get_logger returns makes a logger anew for each line.
+    logger = log.bind()
+    if not logger.is_enabled_for(logging.INFO):
+        return
+    renderer = structlog.get_config()["processors"][-1]
+    if isinstance(renderer, JsonRenderer):
+        now = rfc3339(datetime.now(UTC))  # noqa: TID251 - for people, as in any other line
+        renderer.write_lines([_json_line(record, now) for record in records])
+        return
     for record in records:
-        timer, outcome = record.timer, record.outcome
-        late_s = (record.sent_at - timer.expected_at).total_seconds()
-        metrics.lateness_s.observe(late_s)
-        info(
-            "fired",
-            timer_id=str(timer.id),
-            scheduled=rfc3339(timer.spec.execute_at),
-            late_ms=round(late_s * 1000, 1),
-            destination=record.destination,
-            outcome=outcome.name,
-            status=outcome.http_status if isinstance(outcome, Delivered | Rejected) else None,
-            error=record.error,
-            duration_ms=round((record.ended_at - record.sent_at).total_seconds() * 1000, 1),
-            attempt=timer.attempt,
-        )
+        logger.info("fired", **values_of(record))
+
+
+def values_of(record: Record) -> dict[str, object]:
+    """Tell what stands in the line of a firing."""
+    timer, outcome = record.timer, record.outcome
+    return {
+        "timer_id": str(timer.id),
+        "scheduled": rfc3339(timer.spec.execute_at),
+        "late_ms": round(record.late_s * 1000, 1),
+        "destination": record.destination,
+        "outcome": outcome.name,
+        "status": record.http_status,
+        "error": record.error,
+        "duration_ms": record.duration_ms,
+        "attempt": timer.attempt,
+    }
+
+
+def _json_line(record: Record, now: str) -> str:
+    """Spell what an event of these values would be, in a quarter of the time."""
+    timer, error = record.timer, record.error
+    return (
+        f'{{"timer_id": "{timer.id}", "scheduled": "{rfc3339(timer.spec.execute_at)}", '
+        f'"late_ms": {round(record.late_s * 1000, 1)}, "destination": {QUOTE(record.destination)}, '
+        f'"outcome": "{record.outcome.name}", "status": {record.http_status or "null"}, '
+        f'"error": {"null" if error is None else QUOTE(error)}, '
+        f'"duration_ms": {record.duration_ms}, "attempt": {timer.attempt}, '
+        f'"event": "fired", "level": "info", "timestamp": "{now}"}}\n'
+    )
