@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep, time  # noqa: TID251 - a benchmark watches from outside
 
@@ -29,7 +30,13 @@ def cpu_s(pid: int) -> float:
 
 def family_cpu_s(parent: int) -> float:
     """User and system time of a process, and of its children, living and dead."""
-    return sum(_times(parent)) + sum(map(cpu_s, _children(parent)))
+    while True:
+        own = _times(parent)
+        with suppress(FileNotFoundError, ProcessLookupError):
+            living = sum(map(cpu_s, _children(parent)))
+            # A child that has ended meanwhile would count twice, or not at all.
+            if _times(parent)[2:] == own[2:]:
+                return sum(own) + living
 
 
 def children(parent: int) -> list[int]:
