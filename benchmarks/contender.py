@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 
 from benchmarks.machine import children, cpu_s, family_cpu_s, rss_bytes
 from benchmarks.programs import BenchmarkError, Program, running, temporary_folder
+from benchmarks.timers import timers, write
+from timer_trio.domain.retry import RetryPolicy
 from timer_trio.embedded import running_url
 from timer_trio.embedded.folders import cluster_dir
 from timer_trio.embedded.postmaster import read_postmaster
@@ -67,13 +70,36 @@ class Contender:
         self._postmaster_pid = postmaster.pid
         self.program: Final = program
 
+    def write(
+        self, instants: Sequence[float], urls: Sequence[str], retry: RetryPolicy | None = None
+    ) -> None:
+        """Write a timer for each instant (Unix seconds), the destinations by turns."""
+        write(self.database_url, timers(instants, urls, retry))
+
     def load(self) -> None:
         """Let it read what its database holds, if it has to be told to."""
         if not self.reads_itself:
             self.program.tell("load")
             self.program.wait_line("loaded", START_S)
 
+    def completed(self, instants: Sequence[float], attempts: int) -> int:
+        """Count what has ended well, at such an attempt, of the timers of these instants."""
+        # An instant of the database has whole microseconds.
+        span = [datetime.fromtimestamp(at, UTC) for at in (instants[0] - 1e-3, instants[-1] + 1e-3)]
+        return self.count(
+            "SELECT count(*) FROM timers"
+            " WHERE execute_at BETWEEN %s AND %s AND status = 'completed' AND attempt = %s",
+            (*span, attempts),
+        )
+
+    def count(self, query: LiteralString, parameters: Sequence[object] = ()) -> int:
+        with psycopg.connect(self.database_url) as connection:
+            row = connection.execute(query, parameters).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def cost(self) -> Cost:
+        self.program.check_running()
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(
                 "SELECT xact_commit + xact_rollback,"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from statistics import fmean
 from typing import Final
-
-import psycopg
 
 from benchmarks.contender import Contender, Cost, Start
 from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import Receiving, Seen, receiver
-from benchmarks.timers import timers, write
 from timer_trio.domain.retry import RetryPolicy
 
 PATIENCE_S: Final = 60.0
@@ -112,9 +108,10 @@ def fire(contender: Contender, far_end: Receiving, schedule: Schedule) -> Run:
 
 def write_schedule(contender: Contender, far_end: Receiving, schedule: Schedule) -> Sequence[float]:
     """Write a schedule's timers, and answer with their instants in Unix seconds."""
-    first_s = time() + schedule.lead_s
+    # A whole millisecond, which is as finely as some contenders know an instant.
+    first_s = round(time() + schedule.lead_s, 3)
     instants = [first_s + schedule.offset_s(number) for number in range(schedule.count)]
-    write(contender.database_url, timers(instants, far_end.urls, schedule.retry))
+    contender.write(instants, far_end.urls, schedule.retry)
     _pause_until_flushed()
     contender.load()
     if time() > first_s:
@@ -133,7 +130,7 @@ def await_all(
     far_end.expect(len(instants) * attempts, instants[-1] - time() + PATIENCE_S)
     seen = far_end.report()
     check(seen, len(instants) * attempts)
-    _wait_completed(contender.database_url, instants, attempts)
+    _wait_completed(contender, instants, attempts)
     return seen
 
 
@@ -165,18 +162,10 @@ def _pause_until_flushed() -> None:
     sleep(1.1)
 
 
-def _wait_completed(database_url: str, instants: Sequence[float], attempts: int) -> None:
+def _wait_completed(contender: Contender, instants: Sequence[float], attempts: int) -> None:
     give_up_s = time() + SETTLE_S
-    # An instant of the database has whole microseconds.
-    span = [datetime.fromtimestamp(at, UTC) for at in (instants[0] - 1e-3, instants[-1] + 1e-3)]
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        while time() < give_up_s:
-            row = connection.execute(
-                "SELECT count(*) FROM timers"
-                " WHERE execute_at BETWEEN %s AND %s AND status = 'completed' AND attempt = %s",
-                [*span, attempts],
-            ).fetchone()
-            if row is not None and row[0] >= len(instants):
-                return
-            sleep(0.2)
+    while time() < give_up_s:
+        if contender.completed(instants, attempts) >= len(instants):
+            return
+        sleep(0.2)
     raise BenchmarkError(f"fewer than {len(instants)} timers are completed at attempt {attempts}")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import random
 import resource
-import signal
 import socket
 import sys
 from bisect import bisect_right
@@ -33,9 +32,9 @@ import httptools
 import trio
 from psycopg.rows import tuple_row
 
+from benchmarks.database import beside_database
 from benchmarks.machine import time
 from timer_trio.delivery.callback import USER_AGENT
-from timer_trio.embedded import embedded_postgres
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres.connections import Connection, Connections, bounded
 from timer_trio.storage.postgres.queries import QUERIES
@@ -200,21 +199,11 @@ async def _connect(destination: Destination) -> socket.socket:
 async def main(data_dir: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_when_told, nursery.cancel_scope)
-        async with embedded_postgres(data_dir) as url:
-            await migrate_database(url)
-            await _fire_when_told(url)
-        nursery.cancel_scope.cancel()
-
-
-async def _stop_when_told(everything: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        await anext(aiter(signals))
-    everything.cancel()
+    await beside_database(data_dir, _fire_when_told)
 
 
 async def _fire_when_told(database_url: str) -> None:
+    await migrate_database(database_url)
     orders = trio.CapacityLimiter(1)
     connections = Connections(
         bounded(database_url), size=4, settings=_SESSION, on_connect=lambda _session: None

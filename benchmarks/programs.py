@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ class BenchmarkError(Exception):
 
 
 class Program:
-    """A running Python program that is spoken with in lines."""
+    """A running program that is spoken with in lines."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -36,7 +36,13 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
+    def check_running(self) -> None:
+        """Raise BenchmarkError if it has ended."""
+        if self._process.poll() is not None:
+            raise BenchmarkError(f"it ended; {self._last_words()}")
+
     def tell(self, line: str) -> None:
+        self.check_running()
         stdin = self._process.stdin
         assert stdin is not None
         stdin.write(line.encode() + b"\n")
@@ -100,11 +106,21 @@ def running(
     It finds no settings but these: neither in the environment nor in a file `.env`.
     """
     log = folder / f"{arguments[1].rpartition('.')[2]}.log"
+    environ = {"PYTHONPATH": str(PROJECT), **environ}
+    with running_command((sys.executable, *arguments), log, environ) as program:
+        yield program
+
+
+@contextmanager
+def running_command(
+    command: Sequence[str], log: Path, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Program]:
+    """Run any command in the folder of its log until the block ends, likewise."""
     with log.open("ab") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, *arguments],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environ},
+            command,
+            cwd=log.parent,
+            env={"PATH": os.environ["PATH"], **environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
