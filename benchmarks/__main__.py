@@ -28,6 +28,7 @@ from benchmarks import (
     wake,
 )
 from benchmarks.machine import monotonic
+from benchmarks.peers import comparison
 from benchmarks.programs import PROJECT, BenchmarkError
 from benchmarks.report import HEAD, Line, Size, row, write_json
 from timer_trio.telemetry import log
@@ -59,6 +60,7 @@ ALL: Final[Mapping[str, Measure]] = {
     soak.LONG_NAME: soak.measure_long,
     attempts.NAME: attempts.measure,
     upgrade.NAME: upgrade.measure,
+    comparison.NAME: comparison.measure,
 }
 
 

@@ -1,0 +1,122 @@
+"""The service beside pg-boss and graphile-worker: what a timer costs each, and how late it comes.
+
+By turns, 10,000 timers at one instant to 256 destinations, and 500 a second to eight. Each makes
+the same callbacks to the same receiver, on a fresh database of its own, and settles them there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean
+from typing import Final
+
+from benchmarks import burst, steady
+from benchmarks.contender import Start, service
+from benchmarks.figures import cost_lines, late_lines, sum_of
+from benchmarks.firing import Run, Schedule, fire, mean_us
+from benchmarks.firing import burst as at_one_instant
+from benchmarks.firing import steady as at_a_rate
+from benchmarks.peers.peer import GRAPHILE_WORKER, PG_BOSS, peer
+from benchmarks.programs import BenchmarkError
+from benchmarks.receiving import receiver, together
+from benchmarks.report import Line, Size
+
+NAME: Final = "peers"
+WARM_UP: Final = 2000
+"""Timers before those that count, since Node makes fast code of what has run a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A contender. One of ours has goals: lateness, and costs in times those of a peer."""
+
+    start: Start
+    beside: str = ""
+    worker: float | None = None
+    last: float | None = None
+    late_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+_PEERS: Final = {
+    "pg-boss": Side(partial(peer, PG_BOSS)),
+    "graphile": Side(partial(peer, GRAPHILE_WORKER)),
+}
+# Another one of ours, with other settings and goals, is another entry here.
+_BURST: Final = {
+    "timer-trio": Side(partial(service, burst.LIMITS), beside="pg-boss", worker=1.0, last=1.05),
+    **_PEERS,
+}
+_STEADY: Final = {
+    "timer-trio": Side(service, beside="graphile", worker=1.6, late_ms={"p50": 2, "p99": 10}),
+    **_PEERS,
+}
+
+
+def measure(size: Size) -> Iterator[Line]:
+    rounds, seconds = (1, 8) if size is Size.QUICK else (3, 12)
+    at_once = at_one_instant(burst.COUNT, burst.DESTINATIONS)
+    yield from _compared("burst", _BURST, at_once, rounds)
+    spread = at_a_rate(steady.RATE, seconds, steady.DESTINATIONS)
+    yield from _compared("steady", _STEADY, spread, rounds)
+
+
+def _compared(
+    part: str, sides: Mapping[str, Side], schedule: Schedule, rounds: int
+) -> Iterator[Line]:
+    runs = _in_turn(part, sides, schedule, rounds)
+    for name, own in runs.items():
+        yield from _lines(f", {part}, {name}", own, sides[name].late_ms)
+    for name, side in sides.items():
+        if side.beside in runs:
+            yield from _ratios(f", {part}, {name}", side, runs[name], runs[side.beside])
+
+
+def _in_turn(
+    part: str, sides: Mapping[str, Side], schedule: Schedule, rounds: int
+) -> Mapping[str, Sequence[Run]]:
+    """Run each again and again; a peer that goes wrong is told of, and that run does not count."""
+    runs: dict[str, list[Run]] = {}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            try:
+                runs.setdefault(name, []).append(_run(side.start, schedule))
+            except BenchmarkError as error:
+                if name not in _PEERS:
+                    raise
+                print(f"{NAME}: {part}, {name}: {error}", file=sys.stderr)
+    return {name: own for name, own in runs.items() if own}
+
+
+def _run(start: Start, schedule: Schedule) -> Run:
+    with start() as contender:
+        # A receiver of its own, so that nobody has connections to the next one already.
+        with receiver(schedule.destinations) as far_end:
+            fire(contender, far_end, at_one_instant(WARM_UP, schedule.destinations))
+        with receiver(schedule.destinations) as far_end:
+            return fire(contender, far_end, schedule)
+
+
+def _lines(where: str, runs: Sequence[Run], late_ms: Mapping[str, float]) -> Iterator[Line]:
+    count = sum(each.count for each in runs)
+    yield from cost_lines(NAME, sum_of([each.cost for each in runs]), count, where=where)
+    yield from late_lines(
+        NAME, together([each.seen for each in runs]), where=where, at_most=late_ms
+    )
+    yield Line(NAME, f"last arrival{where}", _last_s(runs), "s")
+
+
+def _ratios(where: str, side: Side, ours: Sequence[Run], theirs: Sequence[Run]) -> Iterator[Line]:
+    times = f"{where}, times {side.beside}'s"
+    worker = mean_us(ours) / mean_us(theirs)
+    yield Line(NAME, f"worker CPU{times}", worker, at_most=side.worker)
+    if side.last is not None:
+        last = _last_s(ours) / _last_s(theirs)
+        yield Line(NAME, f"last arrival{times}", last, at_most=side.last)
+
+
+def _last_s(runs: Sequence[Run]) -> float:
+    # The mean, since a peer that polls finds an instant sooner or later, as it happens.
+    return fmean(each.last_arrival_s for each in runs)

@@ -1,0 +1,79 @@
+"""A peer as a contender: a program in Node, on a fresh database like the service's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, LiteralString
+
+from benchmarks.contender import START_S, Contender
+from benchmarks.peers.node import PEERS, installed_node
+from benchmarks.programs import (
+    BenchmarkError,
+    Program,
+    running,
+    running_command,
+    temporary_folder,
+)
+from benchmarks.timers import PAYLOAD
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.embedded import running_url
+
+# As advised for production. graphile-worker would make a line of text for each job otherwise.
+_ENVIRON: Final = {"NODE_ENV": "production", "NO_LOG_SUCCESS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which program, and how to count its jobs that have not ended well."""
+
+    program: str
+    unfinished: LiteralString
+
+
+PG_BOSS: Final = Kind(
+    "pg_boss.js",
+    "SELECT count(*) FROM pgboss.job WHERE name = 'callbacks' AND state <> 'completed'",
+)
+# It deletes what has ended well.
+GRAPHILE_WORKER: Final = Kind(
+    "graphile_worker.js", "SELECT count(*) FROM graphile_worker._private_jobs"
+)
+
+
+class Peer(Contender):
+    """It writes its own jobs, and works them from its first `load` on."""
+
+    def __init__(self, kind: Kind, program: Program, data_dir: Path) -> None:
+        super().__init__(program, data_dir)
+        self._kind = kind
+
+    def write(
+        self, instants: Sequence[float], urls: Sequence[str], retry: RetryPolicy | None = None
+    ) -> None:
+        assert retry is None, "a peer has its own rules of retries"
+        self.program.tell(json.dumps({"instants": instants, "urls": urls, "payload": PAYLOAD}))
+        self.program.wait_line("written", START_S)
+
+    def completed(self, instants: Sequence[float], attempts: int) -> int:  # noqa: ARG002 - of one
+        return len(instants) - self.count(self._kind.unfinished)
+
+
+@contextmanager
+def peer(kind: Kind) -> Iterator[Contender]:
+    """Run a peer, ready to be written to, until the block ends."""
+    node = installed_node()
+    with temporary_folder() as folder:
+        data = folder / "data"
+        with running("-m", "benchmarks.database", str(data), folder=folder) as database:
+            database.wait_line("started", START_S)
+            url = running_url(data)
+            if url is None:
+                raise BenchmarkError("the peer's database does not run")
+            command = (str(node), str(PEERS / kind.program), url)
+            with running_command(command, folder / "peer.log", _ENVIRON) as program:
+                program.wait_line(f"started with {node.resolve()}", START_S)
+                yield Peer(kind, program, data)
