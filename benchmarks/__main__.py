@@ -27,6 +27,7 @@ from benchmarks import (
     upgrade,
     wake,
 )
+from benchmarks.interpreter import described
 from benchmarks.machine import monotonic
 from benchmarks.peers import comparison
 from benchmarks.programs import PROJECT, BenchmarkError
@@ -86,6 +87,7 @@ def _run(names: Sequence[str], size: Size) -> tuple[Sequence[Line], Sequence[str
     """Run benchmarks, print what each finds as it finds it, and name those that went wrong."""
     lines: list[Line] = []
     failed: list[str] = []
+    print(described())
     print(HEAD)
     for name in names:
         began_s = monotonic()

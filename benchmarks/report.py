@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.interpreter import configured
 from benchmarks.machine import time
 
 
@@ -74,6 +75,7 @@ def _document(size: Size, lines: Sequence[Line]) -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "processor": _processor(),
             "python": platform.python_version(),
+            "python_configured": configured(),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "lines": [asdict(line) | {"is_reached": line.is_reached} for line in lines],
