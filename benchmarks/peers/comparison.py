@@ -19,6 +19,7 @@ from benchmarks.figures import cost_lines, late_lines, sum_of
 from benchmarks.firing import Run, Schedule, fire, mean_us
 from benchmarks.firing import burst as at_one_instant
 from benchmarks.firing import steady as at_a_rate
+from benchmarks.peers.node import installed_node
 from benchmarks.peers.peer import GRAPHILE_WORKER, PG_BOSS, peer
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import receiver, together
@@ -56,6 +57,7 @@ _STEADY: Final = {
 
 
 def measure(size: Size) -> Iterator[Line]:
+    installed_node()
     rounds, seconds = (1, 8) if size is Size.QUICK else (3, 12)
     at_once = at_one_instant(burst.COUNT, burst.DESTINATIONS)
     yield from _compared("burst", _BURST, at_once, rounds)
@@ -71,7 +73,7 @@ def _compared(
         yield from _lines(f", {part}, {name}", own, sides[name].late_ms)
     for name, side in sides.items():
         if side.beside in runs:
-            yield from _ratios(f", {part}, {name}", side, runs[name], runs[side.beside])
+            yield from _beside(part, name, side, runs)
 
 
 def _in_turn(
@@ -105,14 +107,16 @@ def _lines(where: str, runs: Sequence[Run], late_ms: Mapping[str, float]) -> Ite
     yield from late_lines(
         NAME, together([each.seen for each in runs]), where=where, at_most=late_ms
     )
-    yield Line(NAME, f"last arrival{where}", _last_s(runs), "s")
 
 
-def _ratios(where: str, side: Side, ours: Sequence[Run], theirs: Sequence[Run]) -> Iterator[Line]:
-    times = f"{where}, times {side.beside}'s"
+def _beside(part: str, name: str, side: Side, runs: Mapping[str, Sequence[Run]]) -> Iterator[Line]:
+    ours, theirs = runs[name], runs[side.beside]
+    times = f", {part}, {name}, times {side.beside}'s"
     worker = mean_us(ours) / mean_us(theirs)
     yield Line(NAME, f"worker CPU{times}", worker, at_most=side.worker)
     if side.last is not None:
+        yield Line(NAME, f"last arrival, {part}, {name}", _last_s(ours), "s")
+        yield Line(NAME, f"last arrival, {part}, {side.beside}", _last_s(theirs), "s")
         last = _last_s(ours) / _last_s(theirs)
         yield Line(NAME, f"last arrival{times}", last, at_most=side.last)
 
