@@ -28,8 +28,10 @@ from timer_trio.delivery.callback import Caller
 from timer_trio.delivery.claim_asker import ClaimAsker
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
-from timer_trio.delivery.firer import Firer, Firing
+from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.firing import Firing
 from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.cache import Cache
@@ -108,6 +110,7 @@ class Parts:
             window_s=WINDOW_S,
         )
         self.settler = Settler(storage=self.database, clock=clock, metrics=metrics)
+        lines = Lines()
         self.firer = Firer(
             lifecycle=lifecycle,
             clock=clock,
@@ -116,10 +119,11 @@ class Parts:
             settler=self.settler,
             caller=Caller(self.receivers),
             recorder=Recorder(metrics),
+            lines=lines,
             offer=self.offered.extend,
         )
         self.launcher = Launcher(
-            lifecycle=lifecycle, clock=clock, firer=self.firer, alarm=TrioAlarm()
+            lifecycle=lifecycle, clock=clock, firer=self.firer, lines=lines, alarm=TrioAlarm()
         )
         self._random_bits = random.Random(7).getrandbits
         self.claims = Claims(

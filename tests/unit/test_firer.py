@@ -10,7 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import OTHER, PROMPT, Parts, open_cache
 from timer_trio.callback_url import read_url
-from timer_trio.delivery.firer import SHORTAGE_PAUSE, Firing
+from timer_trio.delivery.firer import SHORTAGE_PAUSE
+from timer_trio.delivery.firing import Firing
 from timer_trio.domain.answer import KeptAnswer, StoreResponse
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import judge

@@ -5,8 +5,8 @@ from typing import Unpack
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.unit.parts import Parts
-from timer_trio.delivery.launcher import MAX_STARTS
+from tests.unit.parts import SOON_S, Parts
+from timer_trio.delivery.launcher import LOOK_S, MAX_STARTS
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import DueTimer, SpecChange, Status
 
@@ -112,9 +112,71 @@ async def test_answers_have_a_turn_in_the_middle_of_a_burst(parts: Parts) -> Non
     spawns = Spawns()
     trio.lowlevel.add_instrument(spawns)
     run(parts)
-    await wait_all_tasks_blocked()
+    await trio.sleep(SOON_S)
     assert len(parts.receivers.sent) == len(burst)
     assert spawns.most == MAX_STARTS
+
+
+async def crowd(parts: Parts) -> list[DueTimer]:
+    """Have more fall due at once than are started in one go, all for one destination."""
+    timers = [await launch(parts, 0) for _ in range(3 * MAX_STARTS)]
+    run(parts)
+    await wait_all_tasks_blocked()
+    assert len(parts.receivers.sent) == MAX_STARTS
+    return timers
+
+
+async def test_in_a_crowd_each_answer_makes_way_for_the_next_callback(parts: Parts) -> None:
+    parts.receivers.answer_s = LOOK_S / 4
+    timers = await crowd(parts)
+    spawns = Spawns()
+    trio.lowlevel.add_instrument(spawns)
+    await trio.sleep(SOON_S)
+    assert sorted(parts.receivers.called) == sorted(timer.id for timer in timers)
+    assert max(lateness_s(parts)) < LOOK_S
+    assert spawns.most == 0
+
+
+async def test_after_a_crowd_nobody_waits_for_a_slow_answer(parts: Parts) -> None:
+    parts.receivers.answer_s = 5
+    timers = await crowd(parts)
+    await trio.sleep(2 * LOOK_S)
+    assert sorted(parts.receivers.called) == sorted(timer.id for timer in timers)
+
+
+async def test_stop_gives_back_who_stands_in_line(parts: Parts) -> None:
+    parts.receivers.answer_s = 5
+    timers = await crowd(parts)
+    parts.lifecycle.give_back()
+    await trio.sleep(10)
+    assert len(parts.receivers.sent) == MAX_STARTS
+    assert parts.agenda.slots.in_use == 0
+    assert len(parts.offered) == len(timers) - MAX_STARTS
+    await parts.settler.wait_empty()
+    assert {await parts.status(timer.id) for timer in parts.offered} == {Status.PENDING}
+
+
+async def test_lease_is_looked_at_for_each_that_stood_in_line(parts: Parts) -> None:
+    parts.receivers.answer_s = LOOK_S / 4
+    timers = await crowd(parts)
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    await trio.sleep(SOON_S)
+    await parts.settler.wait_empty()
+    assert len(parts.receivers.sent) == MAX_STARTS
+    assert len(parts.offered) == len(timers) - MAX_STARTS
+    assert parts.agenda.slots.in_use == 0
+
+
+async def test_bug_in_one_that_stood_in_line_costs_that_timer_alone(parts: Parts) -> None:
+    parts.receivers.answer_s = LOOK_S / 4
+    timers = await crowd(parts)
+    for timer in timers:
+        if timer.id not in parts.receivers.called:
+            parts.receivers.replies[timer.id] = ValueError("a bug")
+            break
+    await trio.sleep(SOON_S)
+    assert len(parts.receivers.sent) == len(timers)
+    assert await parts.outcome(timer.id) == (Status.FAILED, "internal error: ValueError")
 
 
 async def test_stop_gives_back_what_has_not_been_started(parts: Parts) -> None:

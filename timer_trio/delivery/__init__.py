@@ -8,6 +8,8 @@
 - ``claim_asker``  asks for timers until the database answers
 - ``locked``       looks again at what somebody's transaction keeps locked
 - ``launcher``     starts each claimed timer at its instant
+- ``firing``       a claimed timer on its way to its callback
+- ``lines``        those whose instant has come, in line for the next connection
 - ``firer``        one task a timer, from its instant to its outcome
 - ``callback``     one request, and how it can end
 - ``settler``      writes what became of each timer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 import trio
@@ -15,6 +15,8 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.callback import Caller, outcome_of, request_of
+from timer_trio.delivery.firing import Firing
+from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
     Broken,
@@ -38,7 +40,7 @@ from timer_trio.domain.settlement import (
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
-from timer_trio.transport import Begun, Request, RequestError, TransportError
+from timer_trio.transport import Begun, RequestError, TransportError
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
 """Until a callback that this machine had nothing left for is tried again: what others hold comes
@@ -47,27 +49,19 @@ free within milliseconds to seconds, and each try costs the database a claim."""
 log = structlog.get_logger()
 
 
-class Firing(NamedTuple):
-    """A claimed timer, what the cache knew of it, and who holds the claim."""
-
-    timer: ClaimedTimer
-    due: DueTimer
-    replica: ReplicaId
-    request: Request | None
-    """None if it could not be made."""
-
-
 class Sending:
     """A callback from its instant to its outcome, and the permit of its own request.
 
-    `is_unsent`: no byte of it has gone out. `scope` has its timeout as a deadline.
+    `begun` waits for its answer if it has gone out at once. `is_unsent`: no byte of it has gone
+    out. `scope` has its timeout as a deadline.
     """
 
-    __slots__ = ("_ask", "firing", "is_unsent", "phase", "scope", "sent_at")
+    __slots__ = ("_ask", "begun", "firing", "is_unsent", "phase", "scope", "sent_at")
 
     def __init__(self, firing: Firing, sent_at: datetime, ask: Callable[[Sending], bool]) -> None:
         self.firing = firing
         self.sent_at = sent_at
+        self.begun: Begun | None = None
         self.is_unsent = True
         self.phase: Phase | None = None
         timeout_s = firing.timer.spec.callback.timeout_s
@@ -94,6 +88,7 @@ class Firer:
         settler: Settler,
         caller: Caller,
         recorder: Recorder,
+        lines: Lines,
         offer: Callable[[Iterable[DueTimer]], None],
     ) -> None:
         self._lifecycle = lifecycle
@@ -104,6 +99,7 @@ class Firer:
         self._settler = settler
         self._caller = caller
         self._recorder = recorder
+        self._lines = lines
         self._offer = offer
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[Sending, None] = {}
@@ -124,9 +120,7 @@ class Firer:
 
     def give_back(self, firing: Firing) -> None:
         """End a timer that was never fired: pending, as it was."""
-        now = self._clock.now()
-        self._slots.release(firing.due.destination, now.timestamp())
-        self._hand_on(firing, Withheld(), now, now)
+        self._end_unsent(firing, Withheld())
 
     def refuse(self, settlement: Failed | Skipped, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
@@ -139,35 +133,64 @@ class Firer:
             self._recorder.note_refused(settlement, due.destination)
         self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
 
-    def fire(self, firing: Firing, callbacks: trio.Nursery) -> None:
+    def fire(self, firing: Firing, callbacks: trio.Nursery, *, may_wait: bool = False) -> None:
         """Call back: at once if a connection is ready, and in a task that hands on how it ended.
+
+        `may_wait`: it may stand in line for one of the connections that its destination has.
 
         Cancellation of that task: gives the timer back unless the send has begun; then the outcome
         is unknown.
         """
-        sent_at = self._clock.now()
-        self._slots.begin(firing.due.destination, sent_at.timestamp())
-        sending = Sending(firing, sent_at, self._may_send)
+        destination = firing.due.destination
+        if may_wait and destination in self._lines:
+            self._lines.join(firing)
+            return
+        sending = self._begin(firing)
+        if sending is None:
+            return
+        if may_wait and sending.begun is None and self._slots.awaits_answer(destination):
+            self._lines.join(firing)
+            return
+        self._slots.begin(destination, sending.sent_at.timestamp())
+        callbacks.start_soon(self._call_back, sending)
+
+    def _begin(self, firing: Firing) -> Sending | None:
+        """Send at once if a connection is ready; None: it has ended already."""
+        sending = Sending(firing, self._clock.now(), self._may_send)
         try:
-            begun = firing.request and self._caller.transport.begin(firing.request, sending)
+            if firing.request is not None:
+                sending.begun = self._caller.transport.begin(firing.request, sending)
         except TransportError as error:
-            self._end(sending, outcome_of(error))
+            self._end_unsent(firing, outcome_of(error))
         except Exception as error:
             log.exception("callback_broke", timer_id=str(firing.timer.id))
-            self._end(sending, Broken(type(error).__name__))
+            self._end_unsent(firing, Broken(type(error).__name__))
         else:
-            callbacks.start_soon(self._await_outcome, sending, begun)
+            return sending
+        return None
 
-    async def _await_outcome(self, sending: Sending, begun: Begun | None) -> None:
+    async def _call_back(self, sending: Sending) -> None:
+        """End a callback, and then those that stand in line for its connection."""
+        await self._await_outcome(sending)
+        destination = sending.firing.due.destination
+        while firing := self._lines.take_next(destination):
+            following = self._begin(firing)
+            if following is not None:
+                self._slots.begin(destination, following.sent_at.timestamp())
+                await self._await_outcome(following)
+
+    async def _await_outcome(self, sending: Sending) -> None:
         firing = sending.firing
         outcome: CallbackOutcome = Withheld()
-        if begun is None:
+        if sending.begun is None:
             self._unsent[sending] = None
         try:
-            if begun is not None or not self._lifecycle.giving_back.is_set():
+            if sending.begun is not None or not self._lifecycle.giving_back.is_set():
                 request = firing.request or request_of(firing.timer)
                 kept = firing.timer.spec.store_response
-                outcome = await self._caller.call_back(request, sending, sending.scope, kept, begun)
+                outcome = await self._caller.call_back(
+                    request, sending, sending.scope, kept, sending.begun
+                )
             outcome = self._corrected(outcome, is_unsent=sending.is_unsent)
         except trio.Cancelled:
             if not sending.is_unsent:
@@ -199,6 +222,11 @@ class Firer:
         sending.is_unsent = False
         self._unsent.pop(sending, None)
         return True
+
+    def _end_unsent(self, firing: Firing, outcome: CallbackOutcome) -> None:
+        now = self._clock.now()
+        self._slots.release(firing.due.destination, now.timestamp())
+        self._hand_on(firing, outcome, now, now)
 
     def _end(self, sending: Sending, outcome: CallbackOutcome) -> None:
         firing, sent_at, ended_at = sending.firing, sending.sent_at, self._clock.now()

@@ -5,30 +5,43 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 from heapq import heappop, heappush
+from itertools import islice
+from math import inf
 from typing import Final
 
 import trio
 
 from timer_trio.alarm import Alarm
 from timer_trio.clock import Clock
-from timer_trio.delivery.firer import Firer, Firing
+from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.firing import Firing
+from timer_trio.delivery.lines import Lines
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
 from timer_trio.lifecycle import Lifecycle, ended_by
 
 MAX_STARTS: Final = 32
 """Callbacks started at once: then answers have their turn, and their connections carry the next."""
+LOOK_S: Final = 0.002
+"""Between looks at those who stand in line."""
+IDLE_S: Final = 0.001
+"""A look that comes no later is one of an idle process: the alarm had to wait for nobody."""
 
 
 class Launcher:
     """Has each timer fired at its instant, by an alarm that rings then."""
 
-    def __init__(self, *, lifecycle: Lifecycle, clock: Clock, firer: Firer, alarm: Alarm) -> None:
+    def __init__(
+        self, *, lifecycle: Lifecycle, clock: Clock, firer: Firer, lines: Lines, alarm: Alarm
+    ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
         self._firer = firer
         self._alarm = alarm
+        self._lines = lines
         self._waiting: list[tuple[datetime, int, Firing]] = []
         self._order = 0
+        self._is_crowd = False
+        self._look_s = -inf
 
     def add(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> None:
         """Take over a timer that `replica` has claimed, to be fired at its instant.
@@ -56,18 +69,38 @@ class Launcher:
             for _, _, firing in self._waiting:
                 self._firer.give_back(firing)
             self._waiting.clear()
+            for firing in self._lines.take_all():
+                self._firer.give_back(firing)
 
     def _fire_due(self, callbacks: trio.Nursery) -> None:
         if self._lifecycle.giving_back.is_set():
             return
         now = self._clock.now()
-        for _ in range(MAX_STARTS):
-            if not self._waiting or self._waiting[0][0] > now:
-                break
-            self._firer.fire(heappop(self._waiting)[2], callbacks)
+        starts = 0
+        while starts < MAX_STARTS and self._waiting and self._waiting[0][0] <= now:
+            starts += 1
+            _, _, firing = heappop(self._waiting)
+            self._firer.fire(firing, callbacks, may_wait=self._is_crowd)
+        self._is_crowd = starts == MAX_STARTS
+        if self._lines:
+            self._tend_lines(callbacks)
         self._set_alarm()
 
+    def _tend_lines(self, callbacks: trio.Nursery) -> None:
+        """Let those in line connect: the first of each that is stuck, all in an idle moment."""
+        for firing in self._lines.take_stuck():
+            self._firer.fire(firing, callbacks)
+        now_s = trio.current_time()
+        if self._is_crowd or now_s >= self._look_s + IDLE_S:
+            self._look_s = now_s + LOOK_S
+        elif now_s >= self._look_s:
+            for firing in islice(self._lines.take_all(), MAX_STARTS):
+                self._firer.fire(firing, callbacks)
+            self._look_s = now_s
+
     def _set_alarm(self) -> None:
+        if self._lines:
+            self._alarm.set(self._look_s)
         if self._waiting:
             wait_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
             self._alarm.set(trio.current_time() + wait_s)

@@ -137,6 +137,11 @@ class Slots:
         if load.unanswered == 1 and load.pace is not Pace.SLOW:
             self._silent_since[destination] = now_s
 
+    def awaits_answer(self, destination: Destination) -> bool:
+        """Whether a callback to it is under way."""
+        load = self._loads.get(destination)
+        return load is not None and load.unanswered > 0
+
     def end(self, destination: Destination, now_s: float, duration_s: float | None) -> None:
         """Free the slot of a callback; without a duration it tells nothing of its destination."""
         load = self._loads[destination]

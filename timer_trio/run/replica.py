@@ -29,6 +29,7 @@ from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
@@ -136,6 +137,7 @@ class Replica:
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
+        lines = Lines()
         self._firer = firer = Firer(
             lifecycle=lifecycle,
             clock=clock,
@@ -144,10 +146,15 @@ class Replica:
             settler=self._settler,
             caller=Caller(transport, settings.response_body_bytes),
             recorder=self._recorder,
+            lines=lines,
             offer=self._hints.offer_again,
         )
         self._launcher = launcher = Launcher(
-            lifecycle=lifecycle, clock=clock, firer=firer, alarm=alarm or TrioAlarm()
+            lifecycle=lifecycle,
+            clock=clock,
+            firer=firer,
+            lines=lines,
+            alarm=alarm or TrioAlarm(),
         )
         claims = Claims(
             lifecycle=lifecycle,
