@@ -41,6 +41,7 @@ PREFIX: Final = "TIMER_TRIO_"
 # Kubernetes tells each pod of a Service that is called timer-trio, in a variable of our name.
 _PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
 # What a header can carry without quoting; 32 characters are too many to guess.
+_WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s?(?P<unit>ms|s)")
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
 
 
@@ -88,6 +89,17 @@ def _api_key(value: SecretStr) -> SecretStr:
     if not _API_KEY.fullmatch(value.get_secret_value()):
         raise ValueError("it is too short, or has other characters")
     return value
+
+
+def _in_seconds(value: object) -> object:
+    """Read a time with its unit, `10ms` or `2s`; leave everything else to be read as a number."""
+    match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    return float(match["number"]) * (0.001 if match["unit"] == "ms" else 1)
+
+
+Seconds = Annotated[float, BeforeValidator(_in_seconds)]
 
 
 def _lower(value: object) -> object:
@@ -162,7 +174,7 @@ class Settings(BaseModel, frozen=True):
         description="the address or name to listen on, such as 127.0.0.1, 0.0.0.0 or ::",
     )
     port: int = _count(8080, 0, 65535)
-    keep_alive_s: float = _seconds(75, 1, 3600)
+    keep_alive_s: Seconds = _seconds(75, 1, 3600)
     max_connections: int = _count(4096, 1, 65_536)
     max_connections_per_address: int | None = Field(
         default=None, ge=1, le=65_536, description="a whole number from 1 to 65536"
@@ -186,16 +198,17 @@ class Settings(BaseModel, frozen=True):
     callback_ca_file: (
         Annotated[Path, AfterValidator(_absolute), AfterValidator(_ca_file)] | None
     ) = Field(default=None, description="the path of a file with certificates in PEM form")
-    loader_interval_s: float = _seconds(30, 0.1, 3600)
-    cache_window_s: float = _seconds(300, 1, 86_400)
+    loader_interval_s: Seconds = _seconds(30, 0.1, 3600)
+    cache_window_s: Seconds = _seconds(300, 1, 86_400)
     cache_max_timers: int = _count(200_000, 1000, 10_000_000)
-    claim_ahead_s: float = _seconds(0.1, 0.001, 10)
-    claim_reach_s: float = _seconds(0.2, 0.001, 10)
-    misfire_grace_s: float = _seconds(300, 1, 315_360_000)
-    callback_timeout_s: float = _seconds(30, 0.1, 300)
+    claim_ahead_s: Seconds = _seconds(0.1, 0.001, 10)
+    claim_reach_s: Seconds = _seconds(0.2, 0.001, 10)
+    fire_together_s: Seconds = _seconds(0, 0, 0.05)
+    misfire_grace_s: Seconds = _seconds(300, 1, 315_360_000)
+    callback_timeout_s: Seconds = _seconds(30, 0.1, 300)
     max_in_flight: int = _count(1000, 1, 10_000)
     max_in_flight_per_destination: int = _count(100, 1, 10_000)
-    shutdown_grace_s: float = _seconds(30, 0, 3600)
+    shutdown_grace_s: Seconds = _seconds(30, 0, 3600)
     retention_days: float | None = Field(
         default=None,
         ge=0.01,

@@ -28,16 +28,27 @@ IDLE_S: Final = 0.001
 
 
 class Launcher:
-    """Has each timer fired at its instant, by an alarm that rings then."""
+    """Has each timer fired at its instant, by an alarm that rings then.
+
+    It rings `together_s` later, and those that fall due until then go out together.
+    """
 
     def __init__(
-        self, *, lifecycle: Lifecycle, clock: Clock, firer: Firer, lines: Lines, alarm: Alarm
+        self,
+        *,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        firer: Firer,
+        lines: Lines,
+        alarm: Alarm,
+        together_s: float = 0.0,
     ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
         self._firer = firer
         self._alarm = alarm
         self._lines = lines
+        self._together_s = together_s
         self._waiting: list[tuple[datetime, int, Firing]] = []
         self._order = 0
         self._is_crowd = False
@@ -103,4 +114,4 @@ class Launcher:
             self._alarm.set(self._look_s)
         if self._waiting:
             wait_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
-            self._alarm.set(trio.current_time() + wait_s)
+            self._alarm.set(trio.current_time() + wait_s + self._together_s)

@@ -31,6 +31,7 @@ from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.storage.postgres.database import BULK_CONNECTIONS, STAGE_CONNECTIONS
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import MAX_IDLE, Pool
+from timer_trio.transport.readiness import PATIENCE_S
 
 OPEN_FILES: Final = 16_384
 """Enough for the settings as they are, and for callbacks in flight at their highest."""
@@ -141,6 +142,8 @@ async def replica_on(
             guard=AddressGuard(settings.callback_allow),
             ca_file=settings.callback_ca_file,
             pool=Pool(max_idle=shares.idle),
+            # Who waits for others that are to go out with him has time for their answers as well.
+            patience_s=PATIENCE_S + settings.fire_together_s,
         ) as transport,
         trio.open_nursery() as nursery,
     ):

@@ -155,6 +155,7 @@ class Replica:
             firer=firer,
             lines=lines,
             alarm=alarm or TrioAlarm(),
+            together_s=settings.fire_together_s,
         )
         claims = Claims(
             lifecycle=lifecycle,

@@ -21,7 +21,7 @@ from timer_trio.transport.connect import connect
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.errors import ConnectError, SendError, ShortageError, WithheldError
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.readiness import system_readiness
+from timer_trio.transport.readiness import PATIENCE_S, system_readiness
 from timer_trio.transport.request import Answer, Begun, Endpoint, Permit, Request
 from timer_trio.transport.resolver import Address, Resolver
 from timer_trio.transport.shortage import lacking
@@ -52,6 +52,8 @@ class CallbackTransport:
     A connection is opened to addresses that `guard` lets pass, and to no others; without one these
     are the public ones. Certificates are trusted that the public web trusts, or `ca_file` holds.
 
+    A few answers wait up to `patience_s` for the alarm, so that both cost one wake-up.
+
     Bodies are cut at `max_body_bytes`, and stay as they came. There is no timeout: the caller's
     cancel scope is one.
     """
@@ -66,6 +68,7 @@ class CallbackTransport:
         ca_file: Path | None = None,
         resolver: Resolver | None = None,
         pool: Pool | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._guard = guard or AddressGuard()
         self._max_body_bytes = max_body_bytes
@@ -73,9 +76,10 @@ class CallbackTransport:
         self._ssl_context = ssl_context or _public_web(ca_file)
         self._resolver = resolver or Resolver()
         self._pool = Pool() if pool is None else pool
+        self._patience_s = patience_s
 
     async def __aenter__(self) -> Self:
-        self._readiness = system_readiness()
+        self._readiness = system_readiness(self._patience_s)
         self._tasks_manager = trio.open_nursery()
         self._tasks = await self._tasks_manager.__aenter__()
         await self._tasks.start(self._readiness.run)

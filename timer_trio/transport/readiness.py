@@ -23,8 +23,8 @@ import trio
 from timer_trio.alarm import Alarm, TrioAlarm
 from timer_trio.transport.timerfd import TimerFd
 
-SOON_S: Final = 0.004
-"""So near an instant answers wait for it: two wake-ups a callback become one from 250 a second on.
+PATIENCE_S: Final = 0.004
+"""So long answers wait for the alarm: two wake-ups a callback become one from 250 a second on.
 Nobody notices that an answer is read so much later."""
 FEW: Final = 16
 """Answers that may wait: each takes some 50 us, and the callback goes out after them."""
@@ -96,9 +96,10 @@ class TimerAlarm:
 
 
 class EpollReadiness:
-    """One epoll and one timer of the system."""
+    """One epoll and one timer of the system; few answers wait `patience_s` for the alarm."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._epoll = select.epoll()
         self._epoll_fd: Final = self._epoll.fileno()
         self._timer = TimerFd()
@@ -141,7 +142,7 @@ class EpollReadiness:
 
     def _awaited(self) -> int:
         """Name the descriptor to wait for: where answers may wait for the alarm, that alone."""
-        is_soon = self.alarm.rings_at_s - trio.current_time() < SOON_S
+        is_soon = self.alarm.rings_at_s - trio.current_time() < self._patience_s
         return self._timer_fd if is_soon and self.expected <= FEW else self._epoll_fd
 
 
@@ -189,10 +190,10 @@ class TaskReadiness:
                 on_readable(False)
 
 
-def system_readiness() -> Readiness:
-    """Return the best that the system has.
+def system_readiness(patience_s: float) -> Readiness:
+    """Return the best that the system has; there few answers wait `patience_s` for the alarm.
 
     Raises:
         OSError: no descriptor is left for it.
     """
-    return EpollReadiness() if hasattr(select, "epoll") else TaskReadiness()
+    return EpollReadiness(patience_s) if hasattr(select, "epoll") else TaskReadiness()
