@@ -3,12 +3,11 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
-from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, new_timer
 from tests.unit.parts import OTHER
 from timer_trio.delivery.firing import Firing
-from timer_trio.delivery.lines import MOVES_S, Lines
+from timer_trio.delivery.lines import FAIR_TURNS, GROWTH, Lines
 from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer
 
 HERE = Destination("http://here.example:80")
@@ -22,40 +21,53 @@ def firing(destination: Destination = HERE) -> Firing:
 
 
 @pytest.fixture
-def lines(mock_clock: MockClock) -> Lines:
-    assert mock_clock.rate == 0
+def lines() -> Lines:
     return Lines()
 
 
-async def test_each_destination_has_a_line_in_the_order_of_coming(lines: Lines) -> None:
-    first, other, second = firing(), firing(THERE), firing()
-    for each in (first, other, second):
+def line_up(lines: Lines, count: int, destination: Destination = HERE) -> list[Firing]:
+    waiting = [firing(destination) for _ in range(count)]
+    for each in waiting:
         lines.join(each)
+    return waiting
+
+
+def test_each_destination_has_a_line_in_the_order_of_coming(lines: Lines) -> None:
+    first, second = line_up(lines, 2)
+    (other,) = line_up(lines, 1, THERE)
     assert lines.take_next(THERE) is other
     assert (HERE in lines, THERE in lines) == (True, False)
     assert [lines.take_next(HERE) for _ in range(3)] == [first, second, None]
     assert not lines
 
 
-async def test_line_is_stuck_once_nobody_went_out_for_a_while(
-    lines: Lines, mock_clock: MockClock
-) -> None:
-    stuck, moving = [firing() for _ in range(2)], [firing(THERE) for _ in range(3)]
-    for each in (*stuck, *moving):
-        lines.join(each)
-    mock_clock.jump(MOVES_S / 2)
+def test_line_is_stuck_while_nothing_ends(lines: Lines) -> None:
+    waiting = line_up(lines, 10)
+    assert list(lines.take_stuck()) == waiting[:1]
+    assert list(lines.take_stuck()) == waiting[1 : 1 + GROWTH]
+    lines.take_next(THERE)
     assert list(lines.take_stuck()) == []
-    assert lines.take_next(THERE) is moving[0]
-    mock_clock.jump(MOVES_S / 2)
-    assert list(lines.take_stuck()) == stuck[:1]
-    assert list(lines.take_stuck()) == []
-    mock_clock.jump(MOVES_S)
-    assert {*map(id, lines.take_stuck())} == {id(stuck[1]), id(moving[1])}
+    assert list(lines.take_stuck()) == waiting[1 + GROWTH :]
+    assert not lines
 
 
-async def test_all_are_taken_by_turns_as_far_as_they_are_wanted(lines: Lines) -> None:
-    first, second, other = firing(), firing(), firing(THERE)
-    for each in (first, second, other):
-        lines.join(each)
-    assert list(islice(lines.take_all(), 2)) == [first, other]
-    assert list(lines.take_all()) == [second]
+def test_line_is_stuck_once_others_have_moved_often(lines: Lines) -> None:
+    waiting = line_up(lines, 3)
+    line_up(lines, 3 * FAIR_TURNS, THERE)
+    for _ in range(2 * FAIR_TURNS - 1):
+        lines.take_next(THERE)
+    assert list(lines.take_stuck()) == []
+    lines.take_next(THERE)
+    assert list(lines.take_stuck()) == waiting[:1]
+
+
+def test_what_was_left_by_one_look_comes_first_at_the_next(lines: Lines) -> None:
+    here, there = line_up(lines, 9), line_up(lines, 9, THERE)
+    assert list(islice(lines.take_stuck(), 1)) == here[:1]
+    assert next(lines.take_stuck()) == there[0]
+
+
+def test_all_are_taken(lines: Lines) -> None:
+    waiting = [*line_up(lines, 2), *line_up(lines, 1, THERE)]
+    assert list(lines.take_all()) == waiting
+    assert not lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
 from itertools import islice
@@ -21,10 +21,10 @@ from timer_trio.lifecycle import Lifecycle, ended_by
 
 MAX_STARTS: Final = 32
 """Callbacks started at once: then answers have their turn, and their connections carry the next."""
-LOOK_S: Final = 0.002
-"""Between looks at those who stand in line."""
-IDLE_S: Final = 0.001
-"""A look that comes no later is one of an idle process: the alarm had to wait for nobody."""
+LATE: Final = timedelta(milliseconds=10)
+"""Who is so late already may stand in line a moment longer: it is the processor that makes him."""
+LOOK_S: Final = 0.05
+"""Between looks at lines for those who are stuck."""
 
 
 class Launcher:
@@ -51,7 +51,6 @@ class Launcher:
         self._together_s = together_s
         self._waiting: list[tuple[datetime, int, Firing]] = []
         self._order = 0
-        self._is_crowd = False
         self._look_s = -inf
 
     def add(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> None:
@@ -86,28 +85,24 @@ class Launcher:
     def _fire_due(self, callbacks: trio.Nursery) -> None:
         if self._lifecycle.giving_back.is_set():
             return
-        now = self._clock.now()
-        starts = 0
-        while starts < MAX_STARTS and self._waiting and self._waiting[0][0] <= now:
-            starts += 1
-            _, _, firing = heappop(self._waiting)
-            self._firer.fire(firing, callbacks, may_wait=self._is_crowd)
-        self._is_crowd = starts == MAX_STARTS
-        if self._lines:
-            self._tend_lines(callbacks)
+        if self._lines and trio.current_time() >= self._look_s:
+            for firing in islice(self._lines.take_stuck(), MAX_STARTS):
+                self._firer.fire(firing, callbacks)
+            self._look_s = trio.current_time() + LOOK_S
+        self._start_due(callbacks)
         self._set_alarm()
 
-    def _tend_lines(self, callbacks: trio.Nursery) -> None:
-        """Let those in line connect: the first of each that is stuck, all in an idle moment."""
-        for firing in self._lines.take_stuck():
-            self._firer.fire(firing, callbacks)
-        now_s = trio.current_time()
-        if self._is_crowd or now_s >= self._look_s + IDLE_S:
-            self._look_s = now_s + LOOK_S
-        elif now_s >= self._look_s:
-            for firing in islice(self._lines.take_all(), MAX_STARTS):
-                self._firer.fire(firing, callbacks)
-            self._look_s = now_s
+    def _start_due(self, callbacks: trio.Nursery) -> None:
+        had_lines = bool(self._lines)
+        now = self._clock.now()
+        late = now - LATE
+        for _ in range(MAX_STARTS):
+            if not self._waiting or self._waiting[0][0] > now:
+                break
+            due_at, _, firing = heappop(self._waiting)
+            self._firer.fire(firing, callbacks, may_wait=due_at < late)
+        if self._lines and not had_lines:
+            self._look_s = trio.current_time() + LOOK_S
 
     def _set_alarm(self) -> None:
         if self._lines:
