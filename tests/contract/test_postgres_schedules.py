@@ -175,7 +175,7 @@ def test_the_claim_of_a_plain_timer_knows_nothing_of_schedules() -> None:
 
 
 def test_claims_of_occurrences_return_what_they_are() -> None:
-    told = b"taken.schedule_id, taken.occurs_at, taken.is_superseded,\n    moved.due_at"
+    told = b",\n    taken.schedule_id, taken.occurs_at, taken.is_superseded\nFROM me"
     for query in ("claim_occurrences", "claim_occurrences_unlocked"):
         assert QUERIES[query].count(told) == 1
         assert QUERIES[query].count(b"AS is_superseded") == 1

@@ -35,7 +35,7 @@ def test_an_id_says_what_it_is(
     assert is_exclusive(timer_id) == (overlap is Overlap.SKIP)
     assert shard_of(timer_id) == schedule_id.int & 0xFF
     assert (timer_id.version, timer_id.variant) == (8, "specified in RFC 4122")
-    assert timer_id.int >> 80 == int((instant - datetime(1970, 1, 1, tzinfo=UTC)) / seconds(0.001))
+    assert timer_id.int >> 80 == (instant - datetime(1970, 1, 1, tzinfo=UTC)) // seconds(0.001)
 
 
 def test_ids_are_the_same_in_all_releases() -> None:

@@ -110,12 +110,13 @@ def request_of(timer: ClaimedTimer) -> Request:
     length = ""
     if body or callback.method in _METHODS_WITH_BODY:
         length = f"Content-Length: {len(body)}\r\n"
+    timer_id = str(timer.id)
     occurrence = "" if timer.occurrence is None else _told_of(timer.occurrence)
     head = (
-        f"X-Timer-Id: {timer.id}\r\n"
+        f"X-Timer-Id: {timer_id}\r\n"
         f"X-Timer-Attempt: {timer.attempt}\r\n"
         f"X-Timer-Scheduled-At: {rfc3339(timer.spec.execute_at)}\r\n"
-        f"webhook-id: {timer.id}\r\n"
+        f"webhook-id: {timer_id}\r\n"
         f"{occurrence}{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE

@@ -21,6 +21,7 @@ from timer_trio.delivery.settler import Settler
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
+    Delivered,
     Interrupted,
     Phase,
     Short,
@@ -206,6 +207,8 @@ class Firer:
             self._end(sending, outcome)
 
     def _corrected(self, outcome: CallbackOutcome, *, is_unsent: bool) -> CallbackOutcome:
+        if isinstance(outcome, Delivered):
+            return outcome  # nearly always
         if isinstance(outcome, TimedOut) and is_unsent and self._lifecycle.giving_back.is_set():
             return Withheld()
         if isinstance(outcome, Unreachable | TimedOut) and is_unsent:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delivered:
     """The receiver answered 2xx; `answer` is what is to be kept of that."""
 
@@ -20,7 +21,7 @@ class Delivered:
     answer: KeptAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rejected:
     """The receiver answered something else, a redirect included; `answer` as when delivered."""
 
@@ -108,6 +109,9 @@ CallbackOutcome = (
 )
 
 
+_TELLING: Final = (Delivered, Rejected, Unreachable, TimedOut)
+
+
 def tells_pace(outcome: CallbackOutcome) -> bool:
     """Whether how long a callback took says something of its destination."""
-    return isinstance(outcome, Delivered | Rejected | Unreachable | TimedOut)
+    return isinstance(outcome, _TELLING)

@@ -39,6 +39,7 @@ from timer_trio.domain.timer import (
     Timer,
     TimerId,
 )
+from timer_trio.domain.value import value
 from timer_trio.domain.words import clean, in_words
 
 SKIPPED: Final = "skipped: "
@@ -49,7 +50,7 @@ MAX_UNKNOWN_ATTEMPTS: Final = 3
 """A timer that kills its replica must not kill them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Completed:
     """The callback was sent at `executed_at`, and has arrived."""
 

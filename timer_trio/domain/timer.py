@@ -22,6 +22,7 @@ from uuid import UUID
 
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.value import value
 
 TimerId = NewType("TimerId", UUID)
 ReplicaId = NewType("ReplicaId", UUID)
@@ -81,7 +82,7 @@ class CallbackUrl(NamedTuple):
     """A name in ASCII is here that which it encodes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class CallbackSpec:
     """What is sent, and how; not when."""
 
@@ -102,7 +103,7 @@ class ResultTarget:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class TimerSpec:
     """What the consumer asked for: the writable part of a timer."""
 
@@ -243,7 +244,7 @@ class ClaimedOccurrence(NamedTuple):
     """Whether it is to be skipped, since the next one is due as well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ClaimedTimer:
     """A timer that this replica may fire, and what to send.
 

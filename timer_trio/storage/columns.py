@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -246,7 +246,7 @@ SPEC: Final = (
 _NAMES: Final = tuple(column.name for column in SPEC)
 _IN_JSON: Final = tuple((column.name, column.in_json) for column in SPEC if column.in_json)
 _IN_COPY: Final = tuple(column.in_copy for column in SPEC)
-_OF_ROW: Final = tuple((column.name, column.of_row) for column in SPEC if column.of_row)
+_OF_ROW: Final = tuple((place, column.of_row) for place, column in enumerate(SPEC) if column.of_row)
 EXECUTE_AT: Final = _NAMES.index("execute_at")
 _values_of: Final = attrgetter(*(column.field for column in SPEC))
 
@@ -278,16 +278,25 @@ def spec_of(row: Row) -> TimerSpec:
     Raises:
         ValueError: a value is none, and why, in words.
     """
-    values = {**row}
-    for name, convert in _OF_ROW:
-        if (value := values[name]) is not None:
-            values[name] = convert(value)
+    return spec_of_values([row[name] for name in _NAMES])
+
+
+def spec_of_values(values: list[Any]) -> TimerSpec:
+    """Make the spec of a row's values in the order of SPEC, which it converts in place.
+
+    Raises:
+        ValueError: a value is none, and why, in words.
+    """
+    for place, convert in _OF_ROW:
+        if (value := values[place]) is not None:
+            values[place] = convert(value)
     return _spec_with(values)
 
 
 def changed(spec: TimerSpec, change: SpecChange) -> TimerSpec:
     """Return a spec with the values of a change in place of its own."""
-    return _spec_with({**dict(zip(_NAMES, _values_of(spec), strict=True)), **change})
+    own = zip(_NAMES, _values_of(spec), strict=True)
+    return _spec_with([change.get(name, value) for name, value in own])
 
 
 def change_to(spec: TimerSpec) -> SpecChange:
@@ -295,25 +304,39 @@ def change_to(spec: TimerSpec) -> SpecChange:
     return cast("SpecChange", dict(zip(_NAMES, _values_of(spec), strict=True)))
 
 
-def _spec_with(values: Row) -> TimerSpec:
-    """Make a spec of its values by column, whatever else is among them."""
+def _spec_with(values: Sequence[Any]) -> TimerSpec:
     # Written out, since arguments from a dict would take as long as the rest of the row.
+    (
+        execute_at,
+        url,
+        method,
+        headers,
+        payload,
+        metadata,
+        timeout_s,
+        delivery,
+        misfire_grace_s,
+        retry,
+        store_response,
+        on_completed,
+        on_failed,
+    ) = values
     return TimerSpec(
-        execute_at=values["execute_at"],
+        execute_at=execute_at,
         callback=CallbackSpec(
-            url=values["callback_url"],
-            method=values["callback_method"],
-            headers=values["callback_headers"],
-            payload=values["callback_payload"],
-            timeout_s=values["timeout_s"],
-            delivery=values["delivery"],
+            url=url,
+            method=method,
+            headers=headers,
+            payload=payload,
+            timeout_s=timeout_s,
+            delivery=delivery,
         ),
-        metadata=values["metadata"],
-        misfire_grace_s=values["misfire_grace_s"],
-        retry=values["retry"],
-        store_response=values["store_response"] or StoreResponse.FAILURES,
-        on_completed=values["on_completed"],
-        on_failed=values["on_failed"],
+        metadata=metadata,
+        misfire_grace_s=misfire_grace_s,
+        retry=retry,
+        store_response=store_response or StoreResponse.FAILURES,
+        on_completed=on_completed,
+        on_failed=on_failed,
     )
 
 

@@ -53,7 +53,7 @@ class Record(NamedTuple):
     @property
     def http_status(self) -> int | None:
         outcome = self.outcome
-        return outcome.http_status if isinstance(outcome, Delivered | Rejected) else None
+        return outcome.http_status if isinstance(outcome, (Delivered, Rejected)) else None
 
 
 class Recorder:

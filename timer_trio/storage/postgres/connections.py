@@ -12,7 +12,7 @@ import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, TupleRow, dict_row, tuple_row
 
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.storage.postgres.locks import Locked, LockWatch
@@ -265,6 +265,14 @@ def rows_of(connection: Connection, query: str, parameters: Mapping[str, object]
     """Run one of the queries, and read what it answers."""
     cursor = connection.execute(QUERIES[query], parameters, binary=True)
     return cursor.fetchall() if cursor.description else []
+
+
+def tuples_of(
+    connection: Connection, query: str, parameters: Mapping[str, object]
+) -> list[TupleRow]:
+    """Run one of the queries, and read what it answers without a dict for each row."""
+    with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        return cursor.execute(QUERIES[query], parameters).fetchall()
 
 
 def _set(

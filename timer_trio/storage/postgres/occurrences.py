@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import DictRow
+from psycopg.rows import TupleRow, tuple_row
 
 from timer_trio.domain.settlement import OVERLAPPED, SUPERSEDED
 from timer_trio.domain.timer import Claim, ReplicaId, TimerId
@@ -49,8 +49,9 @@ class PostgresOccurrences(PostgresWork):
         rows, locked = await self._claim(
             "claim_exclusive", parameters, skip_locked=skip_locked, ask=_ask_in_one_message
         )
-        skipped = [row["id"] for row in rows if row["is_skipped"]]
-        reply = claim_reply([row for row in rows if not row["is_skipped"]], claim, locked)
+        # The last column says whether it was skipped.
+        skipped = [row[0] for row in rows if row[-1]]
+        reply = claim_reply([row for row in rows if not row[-1]], claim, locked)
         return OccurrenceClaimReply(
             claimed=reply.claimed,
             moved=reply.moved,
@@ -62,9 +63,9 @@ class PostgresOccurrences(PostgresWork):
 
 def _ask_in_one_message(
     connection: Connection, query: str, parameters: Mapping[str, Any]
-) -> list[DictRow]:
+) -> list[TupleRow]:
     # Many statements go in one message only if their values stand in them.
-    with psycopg.ClientCursor(connection) as cursor:
+    with psycopg.ClientCursor(connection, row_factory=tuple_row) as cursor:
         cursor.execute(QUERIES[query], parameters)
         cursor.nextset()
         return cursor.fetchall()

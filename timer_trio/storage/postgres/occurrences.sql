@@ -131,17 +131,17 @@ moved AS (
     SELECT id, due_at, destination FROM ranked WHERE is_fresh AND place > 1
 )
 SELECT
-    coalesce(taken.id, moved.id, skipped.id) AS id,
+    coalesce(taken.id, moved.id, skipped.id), moved.due_at, moved.destination,
     taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
-    taken.first_due_at, taken.requested_at, {taken.spec},
-    CASE WHEN taken.has_results THEN taken.created_at END AS created_at,
-    CASE WHEN taken.has_results THEN taken.executed_at END AS executed_at,
-    CASE WHEN taken.has_results THEN taken.http_status END AS http_status,
-    CASE WHEN taken.has_results THEN taken.duration_ms END AS duration_ms,
-    CASE WHEN taken.has_results THEN taken.key END AS key,
-    taken.schedule_id, taken.occurs_at, false AS is_superseded,
-    moved.due_at, moved.destination,
-    skipped.id IS NOT NULL AS is_skipped
+    taken.first_due_at, taken.requested_at,
+    CASE WHEN taken.has_results THEN taken.created_at END,
+    CASE WHEN taken.has_results THEN taken.executed_at END,
+    CASE WHEN taken.has_results THEN taken.http_status END,
+    CASE WHEN taken.has_results THEN taken.duration_ms END,
+    CASE WHEN taken.has_results THEN taken.key END,
+    {taken.spec},
+    taken.schedule_id, taken.occurs_at, false,
+    skipped.id IS NOT NULL
 FROM me
 LEFT JOIN (
     taken

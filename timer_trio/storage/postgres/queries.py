@@ -39,8 +39,8 @@ def _claiming_occurrences(written: Mapping[str, bytes]) -> bytes:
     claim = written["claim"].replace(
         b"t.key\n),", b"t.key,\n        " + written["claimed_occurrence"] + b"\n),"
     )
-    told = b"taken.schedule_id, taken.occurs_at, taken.is_superseded,\n    moved.due_at"
-    return claim.replace(b"moved.due_at, moved.destination\n", told + b", moved.destination\n")
+    told = b",\n    taken.schedule_id, taken.occurs_at, taken.is_superseded"
+    return claim.replace(b"\nFROM me\nLEFT JOIN", told + b"\nFROM me\nLEFT JOIN")
 
 
 _OF_A_FAILURE: Final = b"failures smallint, first_due_at timestamptz"

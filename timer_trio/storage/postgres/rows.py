@@ -36,12 +36,14 @@ from timer_trio.storage.columns import (
     ENCODE,
     EXECUTE_AT,
     QUOTE,
+    SPEC,
     Row,
     copied,
     copy_of,
     json_of,
     json_of_some,
     spec_of,
+    spec_of_values,
 )
 
 T = TypeVar("T")
@@ -242,40 +244,45 @@ def timer_of(row: Row) -> Timer:
     )
 
 
-def claimed_of(row: Row, claim: Claim) -> ClaimedTimer:
-    """Make a claimed timer of its row.
+def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
+    """Make a claimed timer of its row, as a claim answers with it.
 
     Raises:
         ValueError: the row is none, and why, in words.
     """
+    timer_id, _, _, attempt, unknown, failures, next_at, first_due_at, requested_at = row[:9]
     return ClaimedTimer(
-        id=row["id"],
+        id=timer_id,
         claim=claim,
-        attempt=row["attempt"],
-        unknown_attempts=row["unknown_attempts"],
-        requested_at=row["requested_at"],
-        failures=row["failures"],
-        next_attempt_at=row["next_attempt_at"],
-        first_due_at=row["first_due_at"],
-        spec=spec_of(row),
-        earlier=None if row["created_at"] is None else _earlier_of(row),
-        occurrence=_occurrence_of(row) if "schedule_id" in row else None,
+        attempt=attempt,
+        unknown_attempts=unknown,
+        requested_at=requested_at,
+        failures=failures,
+        next_attempt_at=next_at,
+        first_due_at=first_due_at,
+        spec=spec_of_values(list(row[_SPEC_AT:_SPEC_END])),
+        earlier=None if row[9] is None else _earlier_of(row),
+        occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
     )
 
 
-def _occurrence_of(row: Row) -> ClaimedOccurrence | None:
-    if row["schedule_id"] is None:
-        return None
-    return ClaimedOccurrence(row["schedule_id"], row["occurs_at"], row["is_superseded"])
+_SPEC_AT: Final = 14
+_SPEC_END: Final = _SPEC_AT + len(SPEC)
 
 
-def _earlier_of(row: Row) -> Earlier:
+def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
+    schedule_id, instant, is_superseded = row[_SPEC_END : _SPEC_END + 3]
+    return None if schedule_id is None else ClaimedOccurrence(schedule_id, instant, is_superseded)
+
+
+def _earlier_of(row: Sequence[Any]) -> Earlier:
+    created_at, executed_at, http_status, duration_ms, key = row[9:_SPEC_AT]
     return Earlier(
-        created_at=row["created_at"],
-        executed_at=row["executed_at"],
-        http_status=row["http_status"],
-        duration_ms=row["duration_ms"],
-        key=row["key"],
+        created_at=created_at,
+        executed_at=executed_at,
+        http_status=http_status,
+        duration_ms=duration_ms,
+        key=key,
     )
 
 

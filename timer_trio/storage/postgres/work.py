@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import DictRow, args_row
+from psycopg.rows import TupleRow, args_row
 
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.settlement import Settlement, stands
@@ -19,7 +19,7 @@ from timer_trio.domain.timer import (
     Status,
     TimerId,
 )
-from timer_trio.storage.postgres.connections import Connection, rows_of
+from timer_trio.storage.postgres.connections import Connection, rows_of, tuples_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
@@ -31,7 +31,7 @@ from timer_trio.storage.postgres.rows import (
 )
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
 
-Ask = Callable[[Connection, str, Mapping[str, Any]], list[DictRow]]
+Ask = Callable[[Connection, str, Mapping[str, Any]], list[TupleRow]]
 """How a query is run, and its rows are read."""
 
 
@@ -76,8 +76,8 @@ class PostgresWork(Database):
         parameters: Mapping[str, Any],
         *,
         skip_locked: bool,
-        ask: Ask = rows_of,
-    ) -> tuple[list[DictRow], Collection[TimerId]]:
+        ask: Ask = tuples_of,
+    ) -> tuple[list[TupleRow], Collection[TimerId]]:
         """Run one of the claims; answers what it says of timers, and which of them are locked."""
         locked: Collection[TimerId] = ()
         if skip_locked:
@@ -97,7 +97,7 @@ class PostgresWork(Database):
             )
         if not rows:
             raise ReplicaGoneError
-        return [row for row in rows if row["id"]], locked
+        return [row for row in rows if row[0]], locked
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         parameters = {"replica": replica, "ids": [*claims], "claims": [*claims.values()]}
@@ -170,9 +170,9 @@ def _claim_unlocked(
     parameters: Mapping[str, Any],
     locks: LockWatch,
     ask: Ask,
-) -> tuple[list[DictRow], list[TimerId]]:
+) -> tuple[list[TupleRow], list[TimerId]]:
     rows = ask(connection, query, parameters)
-    unanswered = set(parameters["ids"]) - {row["id"] for row in rows}
+    unanswered = set(parameters["ids"]) - {row[0] for row in rows}
     if not rows or not unanswered:
         return rows, []
     still_due = rows_of(connection, "still_due", {**parameters, "ids": [*unanswered]})
@@ -228,16 +228,17 @@ def _notice(
         locks.notice(connection, Locked(verb, len(timer_ids), str(timer_ids[0])))
 
 
-def claim_reply(rows: Sequence[DictRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
+def claim_reply(rows: Sequence[TupleRow], claim: Claim, locked: Collection[TimerId]) -> ClaimReply:
     claimed: list[ClaimedTimer] = []
     moved: list[DueTimer] = []
     unreadable: dict[TimerId, str] = {}
     for row in rows:
-        if row["due_at"]:
-            moved.append(DueTimer(row["due_at"], row["id"], row["destination"]))
+        timer_id, due_at, destination = row[:3]
+        if due_at:
+            moved.append(DueTimer(due_at, timer_id, destination))
             continue
         try:
             claimed.append(claimed_of(row, claim))
         except ValueError as error:
-            unreadable[row["id"]] = f"its row makes no timer: {error}"
+            unreadable[timer_id] = f"its row makes no timer: {error}"
     return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)

@@ -38,6 +38,7 @@ CROSS JOIN LATERAL (
 -- What is ours has an attempt; but if we have waited for the row, constraints are first checked on it as
 -- it was before.
 -- What the row said before is for results alone, and NULL where nobody asks for any.
+-- Columns are read by their places: those of a spec are the last, but for an occurrence's own.
 WITH me AS (
     SELECT id FROM replicas WHERE id = %(replica)s FOR KEY SHARE
 ),
@@ -78,15 +79,15 @@ moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
 )
 SELECT
-    coalesce(taken.id, moved.id) AS id,
+    coalesce(taken.id, moved.id), moved.due_at, moved.destination,
     taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
-    taken.first_due_at, taken.requested_at, {taken.spec},
-    CASE WHEN taken.has_results THEN taken.created_at END AS created_at,
-    CASE WHEN taken.has_results THEN taken.executed_at END AS executed_at,
-    CASE WHEN taken.has_results THEN taken.http_status END AS http_status,
-    CASE WHEN taken.has_results THEN taken.duration_ms END AS duration_ms,
-    CASE WHEN taken.has_results THEN taken.key END AS key,
-    moved.due_at, moved.destination
+    taken.first_due_at, taken.requested_at,
+    CASE WHEN taken.has_results THEN taken.created_at END,
+    CASE WHEN taken.has_results THEN taken.executed_at END,
+    CASE WHEN taken.has_results THEN taken.http_status END,
+    CASE WHEN taken.has_results THEN taken.duration_ms END,
+    CASE WHEN taken.has_results THEN taken.key END,
+    {taken.spec}
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
 
