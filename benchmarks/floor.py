@@ -3,13 +3,14 @@
 python -m benchmarks.floor DATA_DIR, then a line on standard input once the timers are written.
 
 In it: the service's own statements for claim and settle, over psycopg in worker threads; claims of
-what is due within 200 ms, made 100 ms ahead; settlements every 100 ms; one trio task a callback
-with its own timeout; kept connections for each destination; a request head built by hand, the same
-bytes as the service's; httptools for the answer; the same embedded database, in the same session.
+what is due within 200 ms, made 100 ms ahead; settlements every 100 ms; the service's own wait for
+answers and for the next instant; one trio task a callback with its own timeout; kept connections
+for each destination; a request built by hand when it is claimed, the same bytes as the service's;
+httptools for the answer; the same embedded database, in the same session.
 
 Left out: loader, cache and slots (all due times are known beforehand, in a list), heartbeat and
 fence, misfire and delivery rules, address guard and name look-up, TLS, limits on an answer, whether
-a kept connection is still open, retries of anything, typed rows and outcomes, httpx's types, log,
+a kept connection is still open, lines for one, retries of anything, typed rows and outcomes, log,
 metrics, API. What fails ends the process.
 """
 
@@ -23,8 +24,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -35,10 +37,13 @@ from psycopg.rows import tuple_row
 from benchmarks.database import beside_database
 from benchmarks.machine import time
 from timer_trio.delivery.callback import USER_AGENT
+from timer_trio.delivery.launcher import MAX_STARTS
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres.connections import Connection, Connections, bounded
 from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.rows import SPEC_AT
 from timer_trio.threads import run_in_thread
+from timer_trio.transport.readiness import PATIENCE_S, EpollReadiness
 
 AHEAD_S: Final = 0.1
 REACH_S: Final = 0.2
@@ -59,13 +64,33 @@ _HEAD: Final = (
 )
 
 
-class Answer:
-    def __init__(self) -> None:
-        self.is_complete = False
-        self.parser = httptools.HttpResponseParser(self)
+class Wire:
+    """A connection that is kept, and its one answer at a time."""
+
+    def __init__(self, connected: socket.socket, readiness: EpollReadiness) -> None:
+        self._socket = connected
+        self._parser = httptools.HttpResponseParser(self)
+        self._is_complete = False
+        self._waiting: trio.lowlevel.Task | None = None
+        readiness.register(connected, self._read)
+
+    def send(self, request: bytes) -> None:
+        self._is_complete = False
+        self._socket.send(request)
+
+    async def wait_answer(self) -> None:
+        if not self._is_complete:
+            self._waiting = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
 
     def on_message_complete(self) -> None:
-        self.is_complete = True
+        self._is_complete = True
+
+    def _read(self, _is_gone: bool) -> None:  # noqa: FBT001 - as a readiness calls it
+        self._parser.feed_data(self._socket.recv(16384))
+        if self._is_complete and self._waiting is not None:
+            trio.lowlevel.reschedule(self._waiting)
+            self._waiting = None
 
 
 class Destination:
@@ -75,14 +100,26 @@ class Destination:
         parts = urlsplit(url)
         self.address: Final = (parts.hostname, parts.port)
         self.head: Final = _HEAD.format(path=parts.path, host=parts.netloc)
-        self.idle: Final[list[socket.socket]] = []
+        self.idle: Final[list[Wire]] = []
+
+
+class Callback(NamedTuple):
+    """A claimed timer, its request made; one that is due first comes first."""
+
+    due_s: float
+    timer_id: UUID
+    claim: int
+    destination: Destination
+    request: bytes
 
 
 class Floor:
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, readiness: EpollReadiness) -> None:
         self._connections = connections
+        self._readiness = readiness
         self._replica = uuid4()
         self._destinations: dict[str, Destination] = {}
+        self._waiting: list[Callback] = []
         self._settled: list[str] = []
         self._written = 0
         self._offset_s = time() - trio.current_time()
@@ -101,7 +138,10 @@ class Floor:
     async def fire_all(self, due: Sequence[tuple[float, UUID]]) -> None:
         async with trio.open_nursery() as flusher:
             flusher.start_soon(self._settle_forever)
+            flusher.start_soon(self._readiness.run)
             async with trio.open_nursery() as callbacks:
+                alarm = partial(self._readiness.alarm.run, partial(self._start_due, callbacks))
+                flusher.start_soon(alarm)
                 at = 0
                 while at < len(due):
                     await trio.sleep_until(due[at][0] - AHEAD_S)
@@ -109,13 +149,13 @@ class Floor:
                     end = bisect_right(due, now_s + REACH_S, lo=at, key=lambda timer: timer[0])
                     end = min(end, at + MAX_ROWS)
                     ids = [timer_id for _, timer_id in due[at:end]]
-                    callbacks.start_soon(self._claim, ids, now_s, callbacks)
+                    callbacks.start_soon(self._claim, ids, now_s)
                     at = end
             while self._written < len(due):  # noqa: ASYNC110 - ten looks a second cost nothing
                 await trio.sleep(LINGER_S)
             flusher.cancel_scope.cancel()
 
-    async def _claim(self, ids: Sequence[UUID], now_s: float, callbacks: trio.Nursery) -> None:
+    async def _claim(self, ids: Sequence[UUID], now_s: float) -> None:
         claim = random.getrandbits(62) + 1
         parameters = {
             "replica": self._replica,
@@ -125,12 +165,12 @@ class Floor:
             "now": self._instant(now_s),
         }
         for row in await self._execute("claim", parameters):
-            callbacks.start_soon(self._fire, claim, row)
+            heappush(self._waiting, self._callback(claim, row))
+        self._readiness.alarm.set(self._waiting[0].due_s)
 
-    async def _fire(self, claim: int, row: tuple[Any, ...]) -> None:
-        timer_id, attempt, _, _, _, _, _, execute_at, url, _, _, payload, *_ = row
-        await trio.sleep_until(execute_at.timestamp() - self._offset_s)
-        sent_at = self._instant(trio.current_time())
+    def _callback(self, claim: int, row: tuple[Any, ...]) -> Callback:
+        timer_id, attempt = row[0], row[3]
+        execute_at, url, _, _, payload = row[SPEC_AT : SPEC_AT + 5]
         destination = self._destinations.get(url)
         if destination is None:
             destination = self._destinations[url] = Destination(url)
@@ -139,11 +179,32 @@ class Floor:
             f"X-Timer-Scheduled-At: {execute_at.isoformat()[:-6]}Z\r\nwebhook-id: {timer_id}\r\n"
             f"Content-Length: {len(payload)}\r\n\r\n{payload}"
         ).encode()
+        due_s = execute_at.timestamp() - self._offset_s
+        return Callback(due_s, timer_id, claim, destination, request)
+
+    def _start_due(self, callbacks: trio.Nursery) -> None:
+        now_s = trio.current_time()
+        for _ in range(MAX_STARTS):
+            if not self._waiting or self._waiting[0].due_s > now_s:
+                break
+            callback = heappop(self._waiting)
+            wire = callback.destination.idle.pop() if callback.destination.idle else None
+            if wire is not None:
+                wire.send(callback.request)
+            callbacks.start_soon(self._end, callback, wire, self._instant(now_s))
+        if self._waiting:
+            self._readiness.alarm.set(self._waiting[0].due_s)
+
+    async def _end(self, callback: Callback, wire: Wire | None, sent_at: datetime) -> None:
         with trio.move_on_after(TIMEOUT_S):
-            await _exchange(destination, request)
+            if wire is None:
+                wire = Wire(await _connect(callback.destination), self._readiness)
+                wire.send(callback.request)
+            await wire.wait_answer()
+            callback.destination.idle.append(wire)
         self._settled.append(
-            f'"id":"{timer_id}","claim":{claim},"claim_after":{claim},"status":"completed",'
-            f'"is_begun":true,"executed_at":"{sent_at.isoformat()}"}}'
+            f'"id":"{callback.timer_id}","claim":{callback.claim},"claim_after":{callback.claim},'
+            f'"status":"completed","is_begun":true,"executed_at":"{sent_at.isoformat()}"}}'
         )
 
     async def _settle_forever(self) -> None:
@@ -175,17 +236,6 @@ def _rows(
         return cursor.fetchall() if cursor.description else []
 
 
-async def _exchange(destination: Destination, request: bytes) -> None:
-    idle = destination.idle
-    connection = idle.pop() if idle else await _connect(destination)
-    connection.send(request)
-    answer = Answer()
-    while not answer.is_complete:
-        await trio.lowlevel.wait_readable(connection)
-        answer.parser.feed_data(connection.recv(16384))
-    idle.append(connection)
-
-
 async def _connect(destination: Destination) -> socket.socket:
     connection = socket.socket()
     connection.setblocking(False)
@@ -210,7 +260,7 @@ async def _fire_when_told(database_url: str) -> None:
     )
     print("started", flush=True)
     await run_in_thread(sys.stdin.readline, limiter=orders)
-    floor = Floor(connections)
+    floor = Floor(connections, EpollReadiness(PATIENCE_S))
     due = await floor.load()
     print("loaded", flush=True)
     await floor.fire_all(due)

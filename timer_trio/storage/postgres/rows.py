@@ -260,14 +260,15 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
         failures=failures,
         next_attempt_at=next_at,
         first_due_at=first_due_at,
-        spec=spec_of_values(list(row[_SPEC_AT:_SPEC_END])),
+        spec=spec_of_values(list(row[SPEC_AT:_SPEC_END])),
         earlier=None if row[9] is None else _earlier_of(row),
         occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
     )
 
 
-_SPEC_AT: Final = 14
-_SPEC_END: Final = _SPEC_AT + len(SPEC)
+SPEC_AT: Final = 14
+"""Where the columns of a spec begin in the row of a claim."""
+_SPEC_END: Final = SPEC_AT + len(SPEC)
 
 
 def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
@@ -276,7 +277,7 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key = row[9:_SPEC_AT]
+    created_at, executed_at, http_status, duration_ms, key = row[9:SPEC_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,
