@@ -24,6 +24,7 @@ from benchmarks import (
     slow,
     soak,
     steady,
+    together,
     upgrade,
     wake,
 )
@@ -50,6 +51,7 @@ FULL: Final[Mapping[str, Measure]] = {
     schedules.NAME: schedules.measure,
     bulk.NAME: bulk.measure,
     slow.NAME: slow.measure,
+    together.NAME: together.measure,
     idle.NAME: idle.measure,
     backlog.NAME: backlog.measure,
     soak.NAME: soak.measure,

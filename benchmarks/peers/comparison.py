@@ -20,7 +20,7 @@ from benchmarks.firing import Run, Schedule, fire, mean_us
 from benchmarks.firing import burst as at_one_instant
 from benchmarks.firing import steady as at_a_rate
 from benchmarks.peers.node import installed_node
-from benchmarks.peers.peer import GRAPHILE_WORKER, PG_BOSS, peer
+from benchmarks.peers.peer import GRAPHILE_WORKER, PG_BOSS, PG_BOSS_AT_ONCE, peer
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import receiver, together
 from benchmarks.report import Line, Size
@@ -45,13 +45,19 @@ _PEERS: Final = {
     "pg-boss": Side(partial(peer, PG_BOSS)),
     "graphile": Side(partial(peer, GRAPHILE_WORKER)),
 }
-# Another one of ours, with other settings and goals, is another entry here.
 _BURST: Final = {
     "timer-trio": Side(partial(service, burst.LIMITS), beside="pg-boss", worker=1.0, last=1.05),
     **_PEERS,
+    "pg-boss, all at once": Side(partial(peer, PG_BOSS_AT_ONCE)),
 }
 _STEADY: Final = {
     "timer-trio": Side(service, beside="graphile", worker=1.6, late_ms={"p50": 2, "p99": 10}),
+    "together": Side(
+        partial(service, {"FIRE_TOGETHER": "10ms"}),
+        beside="graphile",
+        worker=1.0,
+        late_ms={"p99": 25},
+    ),
     **_PEERS,
 }
 
@@ -86,7 +92,7 @@ def _in_turn(
             try:
                 runs.setdefault(name, []).append(_run(side.start, schedule))
             except BenchmarkError as error:
-                if name not in _PEERS:
+                if side.beside:
                     raise
                 print(f"{NAME}: {part}, {name}: {error}", file=sys.stderr)
     return {name: own for name, own in runs.items() if own}

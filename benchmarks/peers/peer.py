@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, LiteralString
 
@@ -32,12 +32,15 @@ class Kind:
 
     program: str
     unfinished: LiteralString
+    arguments: Sequence[str] = ()
 
 
 PG_BOSS: Final = Kind(
     "pg_boss.js",
     "SELECT count(*) FROM pgboss.job WHERE name = 'callbacks' AND state <> 'completed'",
 )
+PG_BOSS_AT_ONCE: Final = replace(PG_BOSS, arguments=["10000"])
+"""All callbacks of a burst under way at once, as those of the service may be."""
 # It deletes what has ended well.
 GRAPHILE_WORKER: Final = Kind(
     "graphile_worker.js", "SELECT count(*) FROM graphile_worker._private_jobs"
@@ -73,7 +76,7 @@ def peer(kind: Kind) -> Iterator[Contender]:
             url = running_url(data)
             if url is None:
                 raise BenchmarkError("the peer's database does not run")
-            command = (str(node), str(PEERS / kind.program), url)
+            command = (str(node), str(PEERS / kind.program), url, *kind.arguments)
             with running_command(command, folder / "peer.log", _ENVIRON) as program:
                 program.wait_line(f"started with {node.resolve()}", START_S)
                 yield Peer(kind, program, data)

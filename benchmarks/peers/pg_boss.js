@@ -1,4 +1,4 @@
-// pg-boss on a database: node pg_boss.js URL.
+// pg-boss on a database: node pg_boss.js URL [BATCH_SIZE].
 
 import { PgBoss } from "pg-boss";
 
@@ -15,7 +15,7 @@ const SETTINGS = {
   burstWhenBatchFull: true,
   // A batch is fetched by one statement and completed by another. Larger ones open more connections
   // at once, and cost a twentieth more at 1,000; at 250 the last job comes later.
-  batchSize: 500,
+  batchSize: Number(process.argv[3] ?? 500),
   // More of them take each other's turns on the one processor, and cost more.
   localConcurrency: 1,
 };
