@@ -289,7 +289,8 @@ def checked(
     """
     errors = others
     try:
-        wanted = adapter.validate_python(members, context=rules)
+        # Not by the adapter, whose many options take as long as the check of a field.
+        wanted: _Request = adapter.validator.validate_python(members, context=rules)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         # A misspelled field explains a missing one, so it is named first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from json.encoder import encode_basestring
 from typing import Annotated, Any, Final, NotRequired
 
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
@@ -146,7 +147,17 @@ def created(data: str, timer_id: TimerId | None = None) -> Response:
 
 
 def summary_json(timer: TimerSummary) -> str:
-    return json.dumps(summary_data(timer), ensure_ascii=False)
+    """Write `summary_data` down."""
+    # Put together here, since a batch is answered with a thousand of them: a library takes twice as
+    # long.
+    executed_at = "null" if timer.executed_at is None else f'"{rfc3339(timer.executed_at)}"'
+    parent = "" if timer.parent_id is None else f', "parent_id": "{timer.parent_id}"'
+    return (
+        f'{{"id": "{timer.id}", "created_at": "{rfc3339(timer.created_at)}", '
+        f'"execute_at": "{rfc3339(timer.execute_at)}", '
+        f'"callback_url": {encode_basestring(timer.callback_url)}, '
+        f'"status": "{timer.status}", "executed_at": {executed_at}{parent}}}'
+    )
 
 
 def summaries_json(summaries: Sequence[str]) -> str:

@@ -101,31 +101,43 @@ def _check_depth(text: str) -> None:
 # Without one of these escapes no string can hold a NUL or half of a surrogate pair.
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
-# What almost every member has around its value, read in one step each.
-_PLAIN_NAME: Final = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+')
+# A member as almost all are, read in one step: with its value and the comma behind it where that is
+# a string as it is meant.
+_PLAIN_STRING: Final = r'"[^"\\\x00-\x1f]*+"'
+_PLAIN: Final = re.compile(
+    rf"({_PLAIN_STRING})[ \t\n\r]*+:[ \t\n\r]*+(?:({_PLAIN_STRING})[ \t\n\r]*+(,[ \t\n\r]*+)?+)?+"
+)
+_OPENED: Final = re.compile(r"[ \t\n\r]*+\{[ \t\n\r]*+")
 _COMMA: Final = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
 
 
 def _members(text: str, verbatim: str) -> dict[str, object]:
-    at = skip_space(text, 0)
-    if text[at : at + 1] != "{":
-        raise _not_an_object(text, at)
+    opened = _OPENED.match(text)
+    if opened is None:
+        raise _not_an_object(text, skip_space(text, 0))
     members: dict[str, object] = {}
     suspicious = _SUSPICIOUS.search(text) is not None
-    at = skip_space(text, at + 1)
+    at = opened.end()
     more = text[at : at + 1] != "}"
     while more:
-        if plain := _PLAIN_NAME.match(text, at):
-            name, start = plain[1], plain.end()
+        if plain := _PLAIN.match(text, at):
+            quoted, string, comma = plain.groups()
+            name, at = quoted[1:-1], plain.end()
         else:
-            name, start = _name(text, at)
+            string = None
+            name, at = _name(text, at)
         if name in members:
             raise invalid(shown(name), "appears twice")
-        members[name], end = _value(text, start, name, verbatim, suspicious=suspicious)
-        comma = _COMMA.match(text, end)
-        more = comma is not None
-        at = comma.end() if comma else end
-    expect_end(text, expect(text, at, "}"))
+        if string is not None:
+            members[name] = JsonText(string) if name == verbatim else string[1:-1]
+            more = comma is not None
+        else:
+            members[name], end = _value(text, at, name, verbatim, suspicious=suspicious)
+            found = _COMMA.match(text, end)
+            more = found is not None
+            at = found.end() if found else end
+    if text[at:] != "}":
+        expect_end(text, expect(text, at, "}"))
     return members
 
 

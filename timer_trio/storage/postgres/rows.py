@@ -34,7 +34,6 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.storage.columns import (
     ENCODE,
-    EXECUTE_AT,
     QUOTE,
     SPEC,
     Row,
@@ -120,13 +119,17 @@ def array(objects: Sequence[str]) -> str:
 
 def copy_line_of_new(timer: NewTimer, now: str) -> str:
     """Write a timer as COPY reads it, in the order of the query `create_many`."""
-    values = copy_of(timer.spec)
-    spec = "\t".join(values)
+    spec = copy_of(timer.spec)
+    due_at, _, _ = spec.partition("\t")  # as the first of its columns says
     return (
-        f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{values[EXECUTE_AT]}"
-        f"\t{timer.created_at.isoformat()}\t{now}\t{now}"
+        f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
+        f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
         f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{spec}\n"
     )
+
+
+# Timers that are written together are created as of the same instant.
+_copied_created_at: Final = lru_cache(maxsize=16)(datetime.isoformat)
 
 
 @lru_cache(maxsize=1_024)  # most callbacks go to a few URLs
