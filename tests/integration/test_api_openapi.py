@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiUnderTest]:
-    monkeypatch.setattr(asgi, "DROP_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(asgi, "DROP_TIMEOUT_S", 0.05)
     async with running_api() as running:
         running.app.config["BODY_TIMEOUT"] = 0.05
         yield running

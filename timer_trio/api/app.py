@@ -9,9 +9,10 @@ from typing import Any, Final
 import structlog
 import trio
 from quart import Response, request
+from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 
-from timer_trio.api.asgi import UNUSUAL_BODIES, QuartExchange
+from timer_trio.api.asgi import UNUSUAL_BODIES, ApiRequest, QuartExchange
 from timer_trio.api.auth import KeyGuard
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
@@ -24,9 +25,26 @@ BODY_TIMEOUT_S: Final = 30
 _log = structlog.get_logger()
 
 
+class _NoSessions(SessionInterface):
+    """What Quart asks for the session of each request: there is one for all, and nothing in it."""
+
+    _none = NullSession()
+
+    async def open_session(self, *_: object) -> NullSession:
+        return self._none
+
+    async def save_session(self, *_: object) -> None:
+        raise AssertionError("a null session is not saved")
+
+
 class TimerApp(QuartTrio):
     asgi_http_class = QuartExchange  # type: ignore[assignment]  # quart-trio names one class
+    request_class = ApiRequest
+    session_interface = _NoSessions()  # type: ignore[assignment]  # Quart names its own
     url_map_class = RouteMap
+
+    def ensure_async(self, func: Any) -> Any:
+        return func  # all that is registered here is so, and Quart looks at each again and again
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
-from quart import Request
+from quart import Request, Response
+from quart.utils import encode_headers
+from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioRequest
 
 from timer_trio.api.body.stream import BodyStream
+from timer_trio.api.body.whole import WholeBody
 from timer_trio.api.route import Body
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
@@ -19,6 +24,11 @@ DROP_TIMEOUT_S: Final = 10.0
 
 UNUSUAL_BODIES: Final = "UNUSUAL_BODIES"
 """Of the app's configuration: by path, the bodies that MAX_CONTENT_LENGTH does not limit."""
+
+
+class ApiRequest(TrioRequest):
+    body_class = WholeBody  # type: ignore[assignment]  # Quart names its own
+    blueprints = ()  # type: ignore[assignment]  # there are none, and Quart looks for them thrice
 
 
 class QuartExchange(TrioASGIHTTPConnection):
@@ -30,10 +40,19 @@ class QuartExchange(TrioASGIHTTPConnection):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._end_of_body = trio.Event()
-        self._is_answered = False
-        self._stream: BodyStream | None = None
-        self._most_bytes: int = self.app.config["MAX_CONTENT_LENGTH"]
+        self._end_of_stream = trio.Event()
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = self._create_request_from_scope(send)
+        body: Any = request.body  # one of ours, whatever Quart calls it
+        if isinstance(body, BodyStream):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._feed, nursery.cancel_scope, body, receive)
+                await self._answer(request, body, send)
+                nursery.cancel_scope.cancel()
+        else:
+            body.receive = receive
+            await self._answer(request, body, send)
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
         request = super()._create_request_from_scope(send)
@@ -41,53 +60,60 @@ class QuartExchange(TrioASGIHTTPConnection):
         if (body := bodies.get(request.path)) is None:
             return request
         if body.is_streamed:
-            self._stream = BodyStream()
-            request.body = self._stream  # type: ignore[assignment]  # its route reads it as such
-            self._most_bytes = 0
+            request.body = BodyStream()  # type: ignore[assignment]  # its route reads it as such
         elif most := body.most_bytes:
-            self._most_bytes = request.max_content_length = most
+            request.max_content_length = most
             request.body = request.body_class(request.content_length, most)
         return request
 
-    async def handle_messages(  # type: ignore[override]  # quart-trio's, too, adds the nursery
-        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    async def _feed(
+        self, scope: trio.CancelScope, stream: BodyStream, receive: ASGIReceiveCallable
     ) -> None:
-        received = 0
+        """Give the reader of a stream what comes, and cancel the exchange if its client leaves."""
+        dropped = 0
         while (message := await receive())["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
-            if self._stream is None:
-                # Who is refused by the head alone must not fill the memory with the rest.
-                if not self._is_answered:
-                    request.body.append(body)
-                received += len(body)
-                if not more:
-                    request.body.set_complete()
-            else:
-                # A server waits with what it has not read, so nothing piles up on the way.
-                if body and not await self._stream.feed(body):
-                    received += len(body)
-                if not more:
-                    self._stream.end()
-            if not more or received > self._most_bytes + MAX_DROPPED_BYTES:
-                self._end_of_body.set()
-        if self._is_answered and self._stream is None:
-            self._end_of_body.set()  # who has sent no more may still read what is answered
-        else:
-            nursery.cancel_scope.cancel()
+            # A server waits with what it has not read, so nothing piles up on the way.
+            if body and not await stream.feed(body):
+                dropped += len(body)
+            if not more:
+                stream.end()
+            if not more or dropped > MAX_DROPPED_BYTES:
+                self._end_of_stream.set()
+        scope.cancel()
 
-    async def handle_request(  # type: ignore[override]  # quart-trio's, too, adds the nursery
-        self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
+    async def _answer(
+        self, request: Request, body: BodyStream | WholeBody, send: ASGISendCallable
     ) -> None:
         async def send_when_read(message: ASGISendEvent) -> None:
-            self._is_answered = True
-            if message["type"] != "http.response.body" or message.get("more_body", False):
-                await send(message)
-                return
-            if self._stream is not None:
-                self._stream.close()
-            if not self._end_of_body.is_set():
-                with trio.move_on_after(DROP_TIMEOUT_S):
-                    await self._end_of_body.wait()
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await self._drop_rest(body)
             await send(message)
 
-        await super().handle_request(nursery, request, send_when_read)
+        response: Any = await self.app.handle_request(request)  # never another library's
+        timeout_s = response.timeout
+        if timeout_s is Ellipsis:
+            timeout_s = self.app.config["RESPONSE_TIMEOUT"]
+        with trio.move_on_after(inf if timeout_s is None else timeout_s):
+            if isinstance(response.response, DataBody) and body.has_ended:
+                await _send_at_once(send, response, response.response.data)
+            else:
+                await self._send_response(send_when_read, response)
+
+    async def _drop_rest(self, body: BodyStream | WholeBody) -> None:
+        """Wait for the end of a body that nobody reads any more, but not for ever."""
+        if isinstance(body, BodyStream):
+            body.close()
+            if not self._end_of_stream.is_set():
+                with trio.move_on_after(DROP_TIMEOUT_S):
+                    await self._end_of_stream.wait()
+        elif not body.has_ended:
+            with trio.move_on_after(DROP_TIMEOUT_S):
+                await body.drop(MAX_DROPPED_BYTES)
+
+
+async def _send_at_once(send: ASGISendCallable, response: Response, data: bytes) -> None:
+    """Send what Quart would send in three messages, where nothing has to be waited for."""
+    headers = encode_headers(response.headers)
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": data, "more_body": False})

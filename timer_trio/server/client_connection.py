@@ -14,13 +14,12 @@ import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData, Updated
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from timer_trio.server.connections import Connections, Reason, network_of
 from timer_trio.server.limits import LINGER_BYTES, SEND_SLICE_BYTES, ConnectionLimits
-from timer_trio.server.protocol import Http1, Phase
+from timer_trio.server.protocol import Http1, Phase, Tasks
 from timer_trio.server.turns import Turns
 
 MAX_RECEIVE_BYTES: Final = 1 << 16
@@ -116,7 +115,7 @@ class ClientConnection:
     async def _serve(self) -> None:
         if self._tls is not None:
             await self._do_handshake(self._tls)
-        async with TaskGroup() as tasks:
+        async with Tasks() as tasks:
             self._protocol = protocol = Http1(
                 self._serving.app,
                 self._serving.config,
@@ -209,17 +208,26 @@ class ClientConnection:
 
     async def _send(self, data: bytes) -> None:
         """Send all of it, or end the connection: then nobody waits for anything any more."""
-        async with self._sending:
+        if self._sending.locked():
+            await self._sending.acquire()
+        else:
+            self._sending.acquire_nowait()  # as almost always: without a turn of its own
+        try:
             for start in range(0, len(data), SEND_SLICE_BYTES):
-                reason = Reason.SEND_TIMEOUT
-                with trio.move_on_after(self._limits.send_s):
-                    try:
-                        await self._stream.send_all(data[start : start + SEND_SLICE_BYTES])
-                    except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        reason = Reason.RESET
-                    else:
-                        continue
-                await self._end(reason)
+                await self._send_slice(data[start : start + SEND_SLICE_BYTES])
+        finally:
+            self._sending.release()
+
+    async def _send_slice(self, data: bytes) -> None:
+        reason = Reason.SEND_TIMEOUT
+        with trio.move_on_after(self._limits.send_s):
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                reason = Reason.RESET
+            else:
+                return
+        await self._end(reason)
 
     async def _end(self, reason: Reason) -> NoReturn:
         self.close(reason)

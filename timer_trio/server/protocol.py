@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from http import HTTPStatus
@@ -12,12 +13,21 @@ from typing import Any, Final
 import h11
 import trio
 from h11._receivebuffer import ReceiveBuffer
+from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
-from hypercorn.typing import ASGISendEvent
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.task_group import _handle as handle_app
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    H11SendableEvent,
+    Scope,
+)
 from hypercorn.utils import valid_server_name
 
 from timer_trio.api.errors import Code, shown
@@ -60,6 +70,7 @@ class Http1(H11Protocol):
         super().__init__(*args)
         self._wait_turn = wait_turn
         self.connection: h11.Connection
+        self.stream: Exchange | None = None
         most = self.config.h11_max_incomplete_size
         self._received = _Received(max_lines=max_header_lines, max_bytes=most)
         # h11 itself counts no lines, and bytes only of what is incomplete. Once it has parsed 4,000
@@ -68,6 +79,8 @@ class Http1(H11Protocol):
         self.connection._receive_buffer = self._received  # noqa: SLF001 - see above
         self._method = b""
         """Of the request under way, if any: who asks for a head alone is refused by one."""
+        self._head = b""
+        """Of an answer whose body follows at once, to be sent with it."""
         self.is_refused = False
         """Whether the answer was not the app's."""
         self.has_ended = False
@@ -103,6 +116,26 @@ class Http1(H11Protocol):
         if not self.is_refused:  # otherwise the app answers too late
             await super().stream_send(event)
 
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response) and self._has_body(event):
+            self._head = data
+            return
+        data, self._head = self._head + data, b""
+        if data:
+            await self.send(RawData(data))
+
+    def _has_body(self, head: h11.Response) -> bool:
+        """Whether a body follows at once: whoever knows its length has all of it."""
+        if self._method == b"HEAD":
+            return False
+        return any(name == b"content-length" and value != b"0" for name, value in head.headers)
+
     async def _handle_events(self) -> None:
         while not self.has_ended:
             if self.connection.they_are_waiting_for_100_continue:
@@ -122,7 +155,10 @@ class Http1(H11Protocol):
                 await self.can_read.clear()
                 await self.can_read.wait()
                 await self._wait_turn()
-            elif self.stream is None or event is h11.NEED_DATA:
+            elif self.stream is None:
+                return
+            elif event is h11.NEED_DATA:
+                await self.stream.hand_on()
                 return
             elif isinstance(event, h11.Data):
                 await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
@@ -208,6 +244,27 @@ class Exchange(HTTPStream):
     """One request and its answer. What the app cannot answer is answered in the envelope too."""
 
     _has_begun = False
+    _part: bytes | None = None
+    """Of the body: it has come, and waits for what follows, which may be the end."""
+
+    async def handle(self, event: StreamEvent) -> None:
+        if isinstance(event, Body):
+            await self.hand_on()
+            self._part = bytes(event.data)
+        elif isinstance(event, EndBody):
+            await self._hand_on(self._part or b"", more=False)
+        else:
+            await super().handle(event)
+
+    async def hand_on(self) -> None:
+        """Give the app what has come of the body, since nobody knows when more of it will."""
+        if self._part is not None:
+            await self._hand_on(self._part, more=True)
+
+    async def _hand_on(self, part: bytes, *, more: bool) -> None:
+        self._part = None
+        if not self.closed:
+            await self.app_put({"type": "http.request", "body": part, "more_body": more})
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         if message is None:
@@ -232,6 +289,51 @@ class Exchange(HTTPStream):
         self.state = ASGIHTTPState.CLOSED
         took_s = time.time() - self.start_time  # noqa: TID251 - for hypercorn's access log
         await self.config.log.access(self.scope, {"status": status_code, "headers": []}, took_s)
+
+
+class Tasks(TaskGroup):
+    """hypercorn's tasks, in which an app gets its messages without a turn for each."""
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        inbox = _Inbox(config.max_app_queue_size)
+        self.spawn(
+            handle_app,
+            app,
+            config,
+            scope,
+            inbox.receive,
+            send,
+            trio.to_thread.run_sync,  # noqa: TID251 - for apps of another kind
+            trio.from_thread.run,
+        )
+        return inbox.put
+
+
+class _Inbox:
+    """What the app has not received yet; who puts something in waits while there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._messages: deque[ASGIReceiveEvent] = deque()
+        self._changed = trio.lowlevel.ParkingLot()
+
+    async def put(self, message: ASGIReceiveEvent) -> None:
+        while len(self._messages) >= self._most:
+            await self._changed.park()
+        self._messages.append(message)
+        self._changed.unpark_all()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        while not self._messages:
+            await self._changed.park()
+        self._changed.unpark_all()
+        return self._messages.popleft()
 
 
 class _Received(ReceiveBuffer):

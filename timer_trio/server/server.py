@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -44,6 +45,20 @@ class Listening:
     @property
     def files(self) -> Sequence[int]:
         return (*self.main, *self.insecure)
+
+
+class _Config(Config):
+    """hypercorn's settings, and what each answer carries by them, put together once a second."""
+
+    _headers: Sequence[tuple[bytes, bytes]] = ()
+    _headers_of_s = 0
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        now_s = int(time.time())  # noqa: TID251 - of their Date
+        if now_s != self._headers_of_s:
+            self._headers = super().response_headers(protocol)
+            self._headers_of_s = now_s
+        return [*self._headers]
 
 
 class Server:
@@ -192,9 +207,9 @@ def _limits(settings: Settings, config: Config, most_connections: int | None) ->
 
 def _read(path: Path | None) -> Config:
     if path is None:
-        return Config()
+        return _Config()
     try:
-        config = Config.from_pyfile(path) if path.suffix == ".py" else Config.from_toml(path)
+        config = _Config.from_pyfile(path) if path.suffix == ".py" else _Config.from_toml(path)
         config.alpn_protocols = ALPN
         # A certificate that cannot be used is told now, by the process that a person looks at.
         config.create_ssl_context()

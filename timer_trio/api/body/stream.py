@@ -9,6 +9,7 @@ class BodyStream:
     """A body that is read as it comes, however long: its sender waits for its reader."""
 
     def __init__(self) -> None:
+        self.has_ended = False
         self._send, self._receive = trio.open_memory_channel[bytes](0)
 
     async def receive(self) -> bytes:
@@ -31,4 +32,5 @@ class BodyStream:
         return True
 
     def end(self) -> None:
+        self.has_ended = True
         self._send.close()
