@@ -91,14 +91,14 @@ class QuartExchange(TrioASGIHTTPConnection):
             await send(message)
 
         response: Any = await self.app.handle_request(request)  # never another library's
+        if isinstance(response.response, DataBody) and body.has_ended:
+            await _send_at_once(send, response, response.response.data)
+            return
         timeout_s = response.timeout
         if timeout_s is Ellipsis:
             timeout_s = self.app.config["RESPONSE_TIMEOUT"]
         with trio.move_on_after(inf if timeout_s is None else timeout_s):
-            if isinstance(response.response, DataBody) and body.has_ended:
-                await _send_at_once(send, response, response.response.data)
-            else:
-                await self._send_response(send_when_read, response)
+            await self._send_response(send_when_read, response)
 
     async def _drop_rest(self, body: BodyStream | WholeBody) -> None:
         """Wait for the end of a body that nobody reads any more, but not for ever."""
@@ -113,7 +113,10 @@ class QuartExchange(TrioASGIHTTPConnection):
 
 
 async def _send_at_once(send: ASGISendCallable, response: Response, data: bytes) -> None:
-    """Send what Quart would send in three messages, where nothing has to be waited for."""
+    """Send what Quart would send in three messages, where nothing has to be waited for.
+
+    How long its client may take is for the server to say: it does so for each part that it sends.
+    """
     headers = encode_headers(response.headers)
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": data, "more_body": False})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from quart import request
+from werkzeug.datastructures import Headers
 
 from timer_trio.api.errors import UnauthorizedError
 from timer_trio.api.route import Route
@@ -29,9 +30,10 @@ class KeyGuard:
         Raises:
             UnauthorizedError: no key, a wrong one, or two.
         """
-        if request.path in self._open_paths or request.path.startswith(self._open_folders):
+        path = request.path
+        if path in self._open_paths or path.startswith(self._open_folders):
             return
-        given = set(_keys())
+        given = set(_keys(request.headers))
         if not given:
             raise UnauthorizedError(
                 f"send the API key in the header {API_KEY_HEADER}, or as Authorization: Bearer"
@@ -52,10 +54,10 @@ def _open_folders(routes: Sequence[Route]) -> Sequence[str]:
     return sorted(folders[True] - folders[False])
 
 
-def _keys() -> Iterator[str]:
-    yield from request.headers.getlist(API_KEY_HEADER)
+def _keys(headers: Headers) -> Iterator[str]:
+    yield from headers.getlist(API_KEY_HEADER)
     # Another scheme is for somebody in front of the service, such as a proxy.
-    for credentials in request.headers.getlist("Authorization"):
+    for credentials in headers.getlist("Authorization"):
         scheme, _, token = credentials.strip().partition(" ")
         if scheme.lower() == _BEARER:
             yield token.strip(" ")

@@ -89,7 +89,8 @@ class ImportRun:
         Cancellation: what is being written is written to its end.
         """
         async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[Chunk](0)
+            # With a place for the one that waits, reading goes on while the database writes.
+            send, receive = trio.open_memory_channel[Chunk](1)
             nursery.start_soon(self._read_all, send)
             async with receive:
                 async for chunk in receive:

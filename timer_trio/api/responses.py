@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from json.encoder import encode_basestring
 from typing import Annotated, Any, Final, NotRequired
@@ -153,11 +154,15 @@ def summary_json(timer: TimerSummary) -> str:
     executed_at = "null" if timer.executed_at is None else f'"{rfc3339(timer.executed_at)}"'
     parent = "" if timer.parent_id is None else f', "parent_id": "{timer.parent_id}"'
     return (
-        f'{{"id": "{timer.id}", "created_at": "{rfc3339(timer.created_at)}", '
+        f'{{"id": "{timer.id}", "created_at": "{_shared(timer.created_at)}", '
         f'"execute_at": "{rfc3339(timer.execute_at)}", '
         f'"callback_url": {encode_basestring(timer.callback_url)}, '
         f'"status": "{timer.status}", "executed_at": {executed_at}{parent}}}'
     )
+
+
+# What is created together is so as of one instant.
+_shared: Final = lru_cache(maxsize=16)(rfc3339)
 
 
 def summaries_json(summaries: Sequence[str]) -> str:

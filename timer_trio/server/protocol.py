@@ -80,7 +80,9 @@ class Http1(H11Protocol):
         self._method = b""
         """Of the request under way, if any: who asks for a head alone is refused by one."""
         self._head = b""
-        """Of an answer whose body follows at once, to be sent with it."""
+        """Of an answer, if it is to be sent with the body."""
+        self._head_waits = False
+        """Whether it is."""
         self.is_refused = False
         """Whether the answer was not the app's."""
         self.has_ended = False
@@ -113,8 +115,10 @@ class Http1(H11Protocol):
             await self.send(Closed())
 
     async def stream_send(self, event: StreamEvent) -> None:
-        if not self.is_refused:  # otherwise the app answers too late
-            await super().stream_send(event)
+        if self.is_refused:  # the app answers too late
+            return
+        self._head_waits = isinstance(event, Response) and self._has_body(event)
+        await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
@@ -123,14 +127,14 @@ class Http1(H11Protocol):
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response) and self._has_body(event):
+        if self._head_waits:
             self._head = data
             return
         data, self._head = self._head + data, b""
         if data:
             await self.send(RawData(data))
 
-    def _has_body(self, head: h11.Response) -> bool:
+    def _has_body(self, head: Response) -> bool:
         """Whether a body follows at once: whoever knows its length has all of it."""
         if self._method == b"HEAD":
             return False
@@ -169,10 +173,12 @@ class Http1(H11Protocol):
 
     async def _begin(self, request: h11.Request) -> None:
         self._method = request.method
-        raw = self.config.h11_pass_raw_headers
+        headers = request.headers.raw_items()
+        if not self.config.h11_pass_raw_headers:
+            headers = [(name.lower(), value) for name, value in headers]
         begun = Request(
             stream_id=STREAM_ID,
-            headers=request.headers.raw_items() if raw else list(request.headers),
+            headers=headers,
             http_version=request.http_version.decode(),
             method=request.method.decode("ascii").upper(),
             raw_path=request.target,

@@ -27,6 +27,8 @@ _STRING: Final = r'"(?:[^"\\]++|\\.)*+"'
 _FLAT: Final = rf'(?:[^"{{}}]++|{_STRING})*+'
 _INNER: Final = rf"\{{{_FLAT}(?:\{{{_FLAT}\}}{_FLAT})*+\}}"
 _OBJECT: Final = re.compile(rf"\{{{_FLAT}(?:{_INNER}{_FLAT})*+\}}", re.DOTALL)
+_USUAL_COMMA: Final = re.compile(r", ?+(?=\{)")
+"""What stands between almost all objects."""
 _MARK: Final = re.compile(r'[{}"]')
 _CHARACTERS: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _NO_SPACE: Final = re.compile(r"[^ \t\n\r]")
@@ -75,6 +77,9 @@ def _elements(text: str, member: str, most_bytes: int) -> Iterator[bytes | None]
         end = yield from _object_end(text, at, f"{member}[{count}]", most_bytes)
         yield text[at:end].encode("latin-1")
         count += 1
+        if usual := _USUAL_COMMA.match(text, end):
+            at = usual.end()
+            continue
         at = yield from _behind_space(text, end)
         more = text[at : at + 1] == ","
         if more:

@@ -35,9 +35,13 @@ class Lines:
         """Yield the lines that end in `data`."""
         at = 0
         while (end := data.find(b"\n", at)) >= 0:
-            self._keep(data[at:end])
+            if self._rest or self._is_too_long or end - at > self._most_bytes:
+                self._keep(data[at:end])
+                line = self._cut()
+            else:
+                line = self._numbered(data[at:end])  # as almost all come: whole, and not too long
             at = end + 1
-            if line := self._cut():
+            if line:
                 yield line
             elif blank := self._blank.match(data, at):
                 self.count += data.count(b"\n", at, blank.end())
@@ -60,8 +64,14 @@ class Lines:
             self._rest += part
 
     def _cut(self) -> Line | None:
-        self.count += 1
-        raw = None if self._is_too_long else bytes(self._rest).strip(_SPACE)
+        raw = None if self._is_too_long else bytes(self._rest)
         self._rest.clear()
         self._is_too_long = False
-        return None if raw == b"" else Line(self.count, raw)
+        return self._numbered(raw)
+
+    def _numbered(self, raw: bytes | None) -> Line | None:
+        """Count a line that has ended; returns it unless it is blank."""
+        self.count += 1
+        if raw is not None and not (raw := raw.strip(_SPACE)):
+            return None
+        return Line(self.count, raw)

@@ -115,8 +115,8 @@ class _Batch:
         place = -1
         readable = 0
         for item in objects_in(raw, MEMBER, self._most_bytes):
-            yield None
             if item is None:
+                yield None
                 continue
             place += 1
             # With a key all is read, since it may have been good when it came first.
@@ -127,10 +127,10 @@ class _Batch:
                 readable += 1
                 if fingerprint is not None:
                     yield from fingerprint.reading(item)
-                if len(errors) < MAX_ERRORS:
-                    yield items.timer_of(members, place)
+                yield items.timer_of(members, place) if len(errors) < MAX_ERRORS else None
             except InvalidRequestError as error:
                 errors += [_placed(each, place) for each in error.errors]
+                yield None
         if readable == place + 1 and fingerprint is not None:
             fingerprint.end()
         if errors := [*_count_errors(place + 1), *errors]:
