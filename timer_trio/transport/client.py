@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import certifi
 import structlog
@@ -85,17 +85,24 @@ class CallbackTransport:
         await self._tasks.start(self._readiness.run)
         return self
 
-    async def __aexit__(
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, bool | None]:
+        """Close what is idle; what is in use closes when it is done."""
+        return self._leave(kind, error, traceback)
+
+    async def _leave(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Close what is idle; what is in use closes when it is done."""
         self._pool.close()
         self._tasks.cancel_scope.cancel()
         try:
-            # Its tasks are cancelled, and none of them holds that up.
             return await self._tasks_manager.__aexit__(kind, error, traceback)
         finally:
             self._readiness.close()

@@ -111,6 +111,8 @@ class Connection:
             self.close()  # it is gone, or says what would be taken for the next answer
             return
         if self._error is not None:
+            if not self._stream.has_unsent:  # else somebody waits for it to take more
+                self.close()
             return
         try:
             self._read_into(answer)

@@ -185,7 +185,7 @@ class TaskReadiness:
         watched: trio.CancelScope,
     ) -> None:
         with watched:
-            while True:
+            while not watched.cancel_called:  # then it is closed already
                 await trio.lowlevel.wait_readable(connected)
                 on_readable(False)
 
