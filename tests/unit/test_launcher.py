@@ -2,13 +2,20 @@ from __future__ import annotations
 
 from typing import Unpack
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.unit.parts import Parts
+from timer_trio.delivery import launcher
 from timer_trio.delivery.launcher import LOOK_S, MAX_STARTS
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import DueTimer, SpecChange, Status
+
+
+@pytest.fixture(autouse=True)
+def _small_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "CROWD", 2)
 
 
 async def launch(parts: Parts, in_s: float, **changes: Unpack[SpecChange]) -> DueTimer:

@@ -105,6 +105,11 @@ class Firer:
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[Sending, None] = {}
 
+    @property
+    def in_hand(self) -> int:
+        """How many timers hold a slot."""
+        return self._slots.in_use
+
     async def give_back_unsent(self) -> None:
         """Wait for `giving_back`, and break off what has not been sent by then."""
         await self._lifecycle.giving_back.wait()

@@ -23,6 +23,8 @@ MAX_STARTS: Final = 32
 """Callbacks started at once: then answers have their turn, and their connections carry the next."""
 LATE: Final = timedelta(milliseconds=10)
 """Who is so late already may stand in line a moment longer: it is the processor that makes him."""
+CROWD: Final = 500
+"""Timers in hand from which on that is so: a few, late after a hand-over, wait for nobody."""
 LOOK_S: Final = 0.05
 """Between looks at lines for those who are stuck."""
 
@@ -96,11 +98,12 @@ class Launcher:
         had_lines = bool(self._lines)
         now = self._clock.now()
         late = now - LATE
+        is_crowd = self._firer.in_hand >= CROWD
         for _ in range(MAX_STARTS):
             if not self._waiting or self._waiting[0][0] > now:
                 break
             due_at, _, firing = heappop(self._waiting)
-            self._firer.fire(firing, callbacks, may_wait=due_at < late)
+            self._firer.fire(firing, callbacks, may_wait=is_crowd and due_at < late)
         if self._lines and not had_lines:
             self._look_s = trio.current_time() + LOOK_S
 
