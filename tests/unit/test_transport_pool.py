@@ -112,6 +112,21 @@ async def test_room_is_made_by_closing_the_oldest_whatever_they_lead_to() -> Non
     assert not pool.make_room()
 
 
+async def test_room_is_not_made_by_what_is_closed_already() -> None:
+    pool = Pool()
+    ears = Ears()
+    for _ in range(ROOM):
+        put(pool, ears=ears)
+    _, sound = put(pool)
+    for hear in ears.heard:
+        hear(False)
+    assert pool.make_room()
+    assert not sound.is_open
+    put(pool, ears=ears)
+    ears.heard[-1](False)
+    assert not pool.make_room()
+
+
 async def test_closed_pool_keeps_nothing() -> None:
     pool = Pool()
     _, idle = put(pool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from itertools import islice
 from typing import Final
 
 import trio
@@ -79,10 +78,12 @@ class Pool:
 
     def make_room(self) -> bool:
         """Close some connections, whatever they lead to; False: there is none to close."""
-        has_any = bool(self._by_age)
-        for endpoint in list(islice(self._by_age.values(), ROOM)):
+        closed = 0
+        while self._by_age and closed < ROOM:
+            connection, endpoint = next(iter(self._by_age.items()))
+            closed += connection.is_open  # one that was hung up has given back its descriptor
             self._close_oldest(endpoint)
-        return has_any
+        return closed > 0
 
     def close(self) -> None:
         """Close all of them, and whatever is put back from now on."""
