@@ -13,7 +13,7 @@ class Alarm(Protocol):
     """Calls a function at an instant, which may be set anew as often as need be."""
 
     def set(self, at_s: float) -> None:
-        """Ring at `at_s` of trio's clock, or at once if that has passed; only then.
+        """Ring at `at_s` of trio's clock, or at once if that has passed; sooner, if it is set so.
 
         It may ring earlier as well: whoever is called looks what time it is, and sets it anew.
         """
@@ -30,8 +30,8 @@ class TrioAlarm:
         self._nap = trio.CancelScope()
 
     def set(self, at_s: float) -> None:
-        self._at_s = at_s
-        self._nap.deadline = at_s
+        self._at_s = min(at_s, self._at_s)
+        self._nap.deadline = self._at_s
 
     async def run(self, on_ring: Callable[[], None]) -> NoReturn:
         while True:

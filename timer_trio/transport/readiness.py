@@ -28,6 +28,8 @@ PATIENCE_S: Final = 0.004
 Nobody notices that an answer is read so much later."""
 FEW: Final = 16
 """Answers that may wait: each takes some 50 us, and the callback goes out after them."""
+BATCH: Final = 256
+"""Events that are asked for in one call: more than there are at once, but in a storm."""
 
 OnReadable = Callable[[bool], None]
 """Reads all that there is, or closes its socket; never raises. It is told whether the other side
@@ -54,7 +56,7 @@ class Readiness(Protocol):
         """Forget a socket that is about to be closed."""
 
     def look(self) -> None:
-        """Call those who are ready now."""
+        """Call those who are ready now; the alarm rings in `run` alone."""
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -71,6 +73,7 @@ class TimerAlarm:
     def __init__(self, timer: TimerFd) -> None:
         self._timer = timer
         self._on_ring: Callable[[], None] | None = None
+        self._was_unheard = False
         self.rings_at_s = inf
 
     def set(self, at_s: float) -> None:
@@ -81,6 +84,9 @@ class TimerAlarm:
 
     async def run(self, on_ring: Callable[[], None]) -> NoReturn:
         self._on_ring = on_ring
+        if self._was_unheard:
+            self._was_unheard = False
+            self.set(trio.current_time())
         try:
             await trio.sleep_forever()
         finally:
@@ -89,7 +95,9 @@ class TimerAlarm:
 
     def ring(self) -> None:
         self.rings_at_s = inf
-        if self._on_ring is not None:
+        if self._on_ring is None:
+            self._was_unheard = True
+        else:
             self._on_ring()
         if self.rings_at_s == inf:
             self._timer.stop()
@@ -119,14 +127,10 @@ class EpollReadiness:
         self._on_readable.pop(connected.fileno(), None)
 
     def look(self) -> None:
-        rings = False
-        for number, events in self._epoll.poll(0):
-            if number == self._timer_fd:
-                rings = True
-            elif on_readable := self._on_readable.get(number):
-                on_readable(events != select.EPOLLIN)
-        if rings:  # last: then no callback goes out on a connection that is known to be gone
-            self.alarm.ring()
+        if not self._epoll.closed and self._call_ready():
+            # `run` may wait for the timer alone: if this task stopped it or set it anew, nobody
+            # would read an answer until it rings again.
+            self._timer.set(0)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -134,11 +138,26 @@ class EpollReadiness:
         task_status.started()
         while True:
             await trio.lowlevel.wait_readable(self._awaited())
-            self.look()
+            if self._call_ready():
+                # Last: then no callback goes out on a connection that is known to be gone.
+                self.alarm.ring()
 
     def close(self) -> None:
         self._epoll.close()
         self._timer.close()
+
+    def _call_ready(self) -> bool:
+        """Call those who are ready, and tell if the alarm is to ring."""
+        rings = False
+        while True:
+            ready = self._epoll.poll(0, BATCH)
+            for number, events in ready:
+                if number == self._timer_fd:
+                    rings = True
+                elif on_readable := self._on_readable.get(number):
+                    on_readable(events != select.EPOLLIN)
+            if len(ready) < BATCH:
+                return rings
 
     def _awaited(self) -> int:
         """Name the descriptor to wait for: where answers may wait for the alarm, that alone."""
