@@ -294,6 +294,22 @@ async def half_closes_at_once(stream: Stream) -> None:
     await read_request(stream)
 
 
+async def says_more_once_it_is_idle(stream: Stream) -> None:
+    """Answer one request, and once that has been read answer again."""
+    await read_request(stream)
+    await stream.send_all(OK)
+    await trio.sleep(0.005)
+    await stream.send_all(OK)
+    await read_request(stream)
+
+
+async def answers_once(stream: Stream) -> None:
+    """Answer one request, and never again."""
+    await read_request(stream)
+    await stream.send_all(OK)
+    await never_answers(stream)
+
+
 async def reads_nothing(_: Stream) -> None:
     await trio.sleep_forever()
 
@@ -390,6 +406,32 @@ def reset(stream: Stream) -> None:
     linger_0_s = struct.pack("ii", 1, 0)
     tcp.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger_0_s)
     tcp.socket.close()
+
+
+@asynccontextmanager
+async def resets_unaccepted() -> AsyncIterator[Receiver]:
+    """Reset each connection before it is accepted."""
+    with _listening(0) as held, trio.CancelScope() as serving:
+        # It stays bound, so that nobody else gets the port.
+        port = int(held.getsockname()[1])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_reset_unaccepted, port)
+            yield Receiver(port, "http")
+            serving.cancel()
+
+
+async def _reset_unaccepted(port: int) -> None:
+    while True:
+        with _listening(port) as listening:
+            listening.listen()
+            await trio.lowlevel.wait_readable(listening)
+
+
+def _listening(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, True)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 @contextmanager

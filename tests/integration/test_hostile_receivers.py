@@ -41,6 +41,8 @@ from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
 from timer_trio.transport import CallbackTransport
 from timer_trio.transport.pool import Pool
 
+pytestmark = pytest.mark.usefixtures("readinesses")
+
 HEAD: Final = b"HTTP/1.1 200 OK\r\n"
 CHUNKED: Final = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 INTERIM: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -31,10 +31,10 @@ from tests.receivers import (
 from timer_trio.domain.timer import Delivery
 from timer_trio.testing import Callback, start_timer_service
 from timer_trio.transport import CallbackTransport, ShortageError
-from timer_trio.transport.errors import ConnectError
+from timer_trio.transport.errors import ConnectError, SendError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
-from timer_trio.transport.streams import TlsStream
+from timer_trio.transport.streams import TcpStream, TlsStream
 
 IP_LOCAL_PORT_RANGE: Final = 51
 """Linux 6.3; Python has no name for it."""
@@ -154,6 +154,40 @@ async def test_missing_memory_for_tls_is_a_shortage(
             await send(transport, request_to(served.url()))
         await trio.testing.wait_all_tasks_blocked(0.01)
     assert open_files() == before
+
+
+@pytest.mark.usefixtures("readinesses")
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_missing_buffer_to_send_from_is_a_shortage(
+    monkeypatch: pytest.MonkeyPatch, *, is_kept: bool
+) -> None:
+    def out_of_buffers(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    before = open_files()
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
+        if is_kept:
+            await send(transport, request_to(served.url()))
+        with monkeypatch.context() as patch, trio.fail_after(10):
+            patch.setattr(TcpStream, "send", out_of_buffers)
+            with pytest.raises(ShortageError, match="no buffer left to write to"):
+                await send(transport, request_to(served.url()))
+        assert (await send(transport, request_to(served.url()))).status == 200
+        assert served.connections == 2
+    assert open_files() == before
+
+
+@pytest.mark.usefixtures("readinesses")
+async def test_send_that_fails_for_any_reason_waits_for_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    async with receiver(answers(OK)) as served, CallbackTransport(guard=HERE) as transport:
+        monkeypatch.setattr(TcpStream, "send", fails)
+        with trio.fail_after(10), pytest.raises(SendError, match="Operation not permitted"):
+            await send(transport, request_to(served.url()))
 
 
 class ShortOf:

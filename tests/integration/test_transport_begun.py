@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import select
+from functools import partial
 from typing import Final
 
 import pytest
 import trio
+import trustme
 from trio.testing import wait_all_tasks_blocked
 
 from tests.receivers import (
@@ -21,41 +21,24 @@ from tests.receivers import (
     Recorder,
     Stream,
     answers,
-    answers_and_closes,
-    answers_and_half_closes,
-    answers_and_resets,
-    answers_unread,
-    closes_at_once,
+    answers_once,
     never_answers,
     open_files,
-    read_request,
     receiver,
     request_to,
-    resets_after_head,
-    resets_at_once,
+    says_more_once_it_is_idle,
     send,
+    tls_contexts,
 )
-from timer_trio.transport import Begun, CallbackTransport, Request, TransportError, WithheldError
-from timer_trio.transport import client as client_module
+from timer_trio.transport import Begun, CallbackTransport, Request, WithheldError
 from timer_trio.transport.errors import ReceiveError
 from timer_trio.transport.pool import Pool
-from timer_trio.transport.readiness import EpollReadiness, Readiness, TaskReadiness
+from timer_trio.transport.readiness import Readiness
 
 SETTLED_S: Final = 0.02
 """So long nothing happens any more on the loopback."""
 
-
-@pytest.fixture(params=["epoll", "a task each"], autouse=True)
-def readinesses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Readiness]:
-    """Have transports wait in either way; names what they wait with."""
-    made: list[Readiness] = []
-
-    def make(patience_s: float) -> Readiness:
-        made.append(EpollReadiness(patience_s) if request.param == "epoll" else TaskReadiness())
-        return made[-1]
-
-    monkeypatch.setattr(client_module, "system_readiness", make)
-    return made
+pytestmark = pytest.mark.usefixtures("readinesses")
 
 
 def begun(transport: CallbackTransport, request: Request) -> Begun:
@@ -116,14 +99,6 @@ async def test_connection_that_dies_before_anybody_waits_costs_its_request_alone
     assert open_files() == before
 
 
-async def says_more_once_it_is_idle(stream: Stream) -> None:
-    await read_request(stream)
-    await stream.send_all(OK)
-    await trio.sleep(SETTLED_S / 4)
-    await stream.send_all(OK)
-    await read_request(stream)
-
-
 @pytest.mark.parametrize("leaving", [ClosesAfterEach(), says_more_once_it_is_idle])
 async def test_connection_that_closed_or_spoke_while_idle_is_passed_over(
     leaving: Answering,
@@ -136,7 +111,7 @@ async def test_connection_that_closed_or_spoke_while_idle_is_passed_over(
 
 async def test_canceled_wait_closes_the_connection(readinesses: list[Readiness]) -> None:
     before = open_files()
-    async with receiver(answers_once_then_never) as served:
+    async with receiver(answers_once) as served:
         async with CallbackTransport(guard=HERE) as transport:
             await send(transport, request_to(served.url()))
             waits = begun(transport, request_to(served.url()))
@@ -147,61 +122,86 @@ async def test_canceled_wait_closes_the_connection(readinesses: list[Readiness])
     assert open_files() == before
 
 
-async def answers_once_then_never(stream: Stream) -> None:
-    await read_request(stream)
-    await stream.send_all(OK)
-    await never_answers(stream)
+@pytest.mark.parametrize("tls", [False, True])
+async def test_request_is_with_the_receiver_before_any_other_task_runs(*, tls: bool) -> None:
+    accepted: list[trio.SocketStream] = []
+
+    async def tells_of_itself(stream: Stream) -> None:
+        accepted.append(
+            stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+        )
+        await answers_once(stream)
+
+    server, client = tls_contexts(trustme.CA(), "127.0.0.1") if tls else (None, None)
+    async with (
+        receiver(tells_of_itself, ssl_context=server) as served,
+        CallbackTransport(guard=HERE, ssl_context=client) as transport,
+    ):
+        await send(transport, request_to(served.url()))
+        (arriving,) = accepted
+        asked: list[bool] = []
+
+        def may_send() -> bool:
+            asked.append(has_arrived(arriving, within_s=0))
+            return True
+
+        waits = transport.begin(request_to(served.url()), GivenPermit(may_send))
+        assert waits is not None
+        assert asked == [False]
+        assert has_arrived(arriving, within_s=5)  # this task has not let go since
+        with trio.move_on_after(0):
+            await waits()
 
 
-STAGES: Final[list[Callable[[], Answering]]] = [
-    lambda: answers(OK),
-    lambda: resets_at_once,
-    lambda: closes_at_once,
-    lambda: resets_after_head,
-    lambda: answers_unread(OK),
-    answers_and_resets,
-    lambda: answers_and_resets(b"HTTP/1.1 200 OK\r\nContent-Le"),
-    lambda: answers_and_resets(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
-    lambda: answers_and_resets(OK),
-    lambda: answers_and_closes(OK),
-    lambda: answers_and_half_closes(OK),
-    lambda: CutsSecond(1_000_000),
-    lambda: says_more_once_it_is_idle,
-]
-CALLBACKS: Final = 2_600
-AT_ONCE: Final = 50
+def has_arrived(stream: trio.SocketStream, *, within_s: float) -> bool:
+    readable, _, _ = select.select([stream.socket.fileno()], [], [], within_s)
+    return bool(readable)
 
 
-async def test_resets_at_every_stage_leave_no_descriptor(readinesses: list[Readiness]) -> None:
-    """Many callbacks to many receivers, each of which breaks off at a stage of its own."""
+async def test_permit_that_breaks_leaves_nothing_over(readinesses: list[Readiness]) -> None:
+    def breaks() -> bool:
+        raise ZeroDivisionError
+
+    async with (
+        receiver(answers(OK)) as served,
+        CallbackTransport(guard=HERE) as transport,
+    ):
+        before = open_files()
+        with pytest.raises(ZeroDivisionError):
+            await send(transport, request_to(served.url()), breaks)
+        await send(transport, request_to(served.url()))
+        with pytest.raises(ZeroDivisionError):
+            transport.begin(request_to(served.url()), GivenPermit(breaks))
+        await wait_all_tasks_blocked(SETTLED_S)
+        assert served.connections == 2
+        assert open_files() == before
+        assert [each.expected for each in readinesses] == [0]
+
+
+async def test_answer_that_came_in_time_counts_although_it_waits_for_the_alarm() -> None:
+    async with (
+        receiver(answers(OK)) as served,
+        CallbackTransport(guard=HERE, patience_s=3600) as transport,
+    ):
+        transport.alarm.set(trio.current_time() + 1800)
+        await send(transport, request_to(served.url()))
+        for _ in range(2):
+            waits = begun(transport, request_to(served.url()))
+            with trio.move_on_after(SETTLED_S):
+                assert (await waits()).status == 200
+                continue
+            pytest.fail("it was taken for none")
+
+
+async def test_request_may_be_given_up_after_its_transport_has_closed(
+    readinesses: list[Readiness],
+) -> None:
     before = open_files()
-    chance = random.Random(4)
-    outcomes: dict[str, int] = {}
-    async with AsyncExitStack() as stack:
-        urls = [
-            (await stack.enter_async_context(receiver(stage()))).url()
-            for stage in STAGES
-            for _ in range(3)
-        ]
-        transport = await stack.enter_async_context(CallbackTransport(guard=HERE))
-        limit = trio.CapacityLimiter(AT_ONCE)
-
-        async def call_back(request: Request) -> None:
-            async with limit:
-                waits = transport.begin(request, GivenPermit())
-                with trio.fail_after(30):
-                    try:
-                        await (waits() if waits else transport.send(request, GivenPermit()))
-                        ended = "answered"
-                    except TransportError as error:
-                        ended = type(error).__name__
-                outcomes[ended] = outcomes.get(ended, 0) + 1
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(CALLBACKS):
-                sent = request_to(chance.choice(urls), is_once=chance.random() < 0.5)
-                nursery.start_soon(call_back, sent)
-    assert sum(outcomes.values()) == CALLBACKS
-    assert outcomes["answered"] > CALLBACKS // 4
+    async with receiver(never_answers) as served, trio.open_nursery() as nursery:
+        async with CallbackTransport(guard=HERE) as transport:
+            calls_back = partial(send, transport, request_to(served.url()))
+            nursery.start_soon(calls_back)
+            await wait_all_tasks_blocked(SETTLED_S)
+        nursery.cancel_scope.cancel()
     assert [each.expected for each in readinesses] == [0]
     assert open_files() == before

@@ -37,6 +37,8 @@ from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
 
+pytestmark = pytest.mark.usefixtures("readinesses")
+
 
 async def test_request_arrives_as_written() -> None:
     recorder = Recorder()

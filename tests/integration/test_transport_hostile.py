@@ -36,6 +36,8 @@ from timer_trio.transport.name_memory import Host
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Address, Resolver
 
+pytestmark = pytest.mark.usefixtures("readinesses")
+
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 
 

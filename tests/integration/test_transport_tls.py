@@ -35,6 +35,8 @@ from timer_trio.transport.errors import ConnectError, TransportError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.resolver import Resolver
 
+pytestmark = pytest.mark.usefixtures("readinesses")
+
 
 async def failure(
     answering: Answering, *, server: ssl.SSLContext | None, client: ssl.SSLContext | None

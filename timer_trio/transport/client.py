@@ -172,19 +172,19 @@ class CallbackTransport:
         return await self._finish_on(connection, request.endpoint, reader)
 
     def _begin_on(self, connection: Connection, request: Request, permit: Permit) -> AnswerReader:
-        if not permit.may_send():
-            self._pool.put(request.endpoint, connection)
-            raise WithheldError("this replica may not send any more")
-        # No checkpoint here: what was true above still is when the first byte goes out.
         reader = AnswerReader(
             max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
         )
         try:
-            connection.begin(request.head + request.body, reader)
-        except ShortageError:
+            if permit.may_send():
+                # No checkpoint here: what was true above still is when the first byte goes out.
+                connection.begin(request.head + request.body, reader)
+                return reader
+        except BaseException:
             connection.close()
             raise
-        return reader
+        self._pool.put(request.endpoint, connection)
+        raise WithheldError("this replica may not send any more")
 
     async def _finish_on(
         self, connection: Connection, endpoint: Endpoint, reader: AnswerReader

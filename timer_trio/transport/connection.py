@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
 from timer_trio.transport.answer import AnswerReader
@@ -10,6 +12,9 @@ from timer_trio.transport.readiness import Readiness
 from timer_trio.transport.shortage import NO_MEMORY, lacking
 from timer_trio.transport.streams import ByteStream
 from timer_trio.transport.wording import loss
+
+_REFUSES: Final = 300
+"""From this status on an answer does not want the rest of its request."""
 
 
 class Connection:
@@ -32,6 +37,7 @@ class Connection:
         self._failure: TransportError | None = None
         self._error: Exception | None = None
         self._waiting: trio.lowlevel.Task | None = None
+        self._sending: trio.CancelScope | None = None
         self.peer = peer
         self.used_at = trio.current_time()
         self.is_open = True
@@ -50,17 +56,23 @@ class Connection:
         try:
             self._stream.send(request)
         except OSError as error:  # ssl.SSLError is one
+            if lack := lacking(error):
+                raise ShortageError(f"{lack} to write to {self.peer}") from None
             # A receiver that refuses a large request may have answered before it closed.
             self._failure = SendError(loss(error, self.peer))
         except MemoryError:
             raise ShortageError(f"{NO_MEMORY} to write to {self.peer}") from None
         self._answer = answer
         self._readiness.expected += 1
-        if self._failure is not None:
-            self._read(is_gone=True)
+        # Of what a handshake has read already, no event will tell.
+        if self._failure is not None or not self._stream.is_drained:
+            self._read(is_gone=self._failure is not None)
 
     async def finish(self, answer: AnswerReader) -> bool:
         """Wait until the request is out and its answer complete, and say if another one may follow.
+
+        The rest of a request is not sent if no answer can come any more, or if it has come and
+        refuses the request, or the other side has gone since.
 
         Raises:
             SendError: the connection broke before the system had taken the last byte.
@@ -71,7 +83,7 @@ class Connection:
         """
         try:
             if self._stream.has_unsent and self._failure is None:
-                await self._flush()
+                await self._send_rest(answer)
             while not answer.is_complete and self._error is None:
                 self._waiting = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
@@ -81,7 +93,8 @@ class Connection:
         if self._error is not None:
             raise self._error
         self.used_at = trio.current_time()
-        return self.is_open and answer.is_reusable and self._failure is None
+        is_out = self._failure is None and not self._stream.has_unsent
+        return is_out and self.is_open and answer.is_reusable
 
     def close(self) -> None:
         """Close it; again does nothing."""
@@ -91,28 +104,41 @@ class Connection:
             self._readiness.unregister(self._stream.socket)
             self._stream.close()
 
-    async def _flush(self) -> None:
-        try:
-            await self._stream.flush()
-        except OSError as error:
-            self._failure = SendError(loss(error, self.peer))
-            if isinstance(self._error, ReceiveError):
-                self._error = self._failure
+    async def _send_rest(self, answer: AnswerReader) -> None:
+        if not self._is_futile(answer):
+            await self._flush()
+        if self._stream.has_unsent and isinstance(self._error, ReceiveError):
+            self._error = self._failure or SendError(str(self._error))
+        if self._failure is not None:
             self._read(is_gone=True)
 
+    async def _flush(self) -> None:
+        try:
+            with trio.CancelScope() as self._sending:
+                await self._stream.flush()
+        except OSError as error:
+            self._failure = SendError(loss(error, self.peer))
+        finally:
+            self._sending = None
+
+    def _is_futile(self, answer: AnswerReader) -> bool:
+        """Whether it leads to nothing to send the rest of the request."""
+        is_refused = answer.is_complete and (answer.status >= _REFUSES or not self.is_open)
+        return is_refused or self._error is not None
+
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._readiness.look()  # what has come in time may wait for the alarm
+        if self._waiting is None:
+            return trio.lowlevel.Abort.FAILED
         self._waiting = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _read(self, is_gone: bool) -> None:  # noqa: FBT001 - as whoever calls it has it
         """Read what has come; wake whoever waits, once that is all or cannot go on."""
         answer = self._answer
-        if answer is None or answer.is_complete:
-            self.close()  # it is gone, or says what would be taken for the next answer
-            return
-        if self._error is not None:
-            if not self._stream.has_unsent:  # else somebody waits for it to take more
-                self.close()
+        if answer is None or answer.is_complete or self._error is not None:
+            # It is gone, or says what would be taken for the next answer.
+            self._give_up()
             return
         try:
             self._read_into(answer)
@@ -122,14 +148,28 @@ class Connection:
             self.is_open = self._stream.is_drained and not is_gone
         elif self._error is None:
             return
+        self._wake(answer)
+
+    def _give_up(self) -> None:
+        if self._sending is None:
+            self.close()
+        else:  # whoever sends waits for the socket, and closes it
+            self.is_open = False
+            self._sending.cancel()
+
+    def _wake(self, answer: AnswerReader) -> None:
         if self._waiting is not None:
             trio.lowlevel.reschedule(self._waiting)
             self._waiting = None
+        elif self._sending is not None and self._is_futile(answer):
+            self._sending.cancel()
 
     def _read_into(self, answer: AnswerReader) -> None:
         while not answer.is_complete:
             data = self._receive()
             if data is None:
+                if self._failure is not None:
+                    raise self._failure
                 return
             if data:
                 answer.feed(data)

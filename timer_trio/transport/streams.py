@@ -63,7 +63,7 @@ class TcpStream:
         return data
 
     def close(self, farewell: bytes = b"") -> None:
-        if farewell:
+        if farewell and not self._unsent:  # it makes no sense behind half a record
             with suppress(OSError):  # it blocks, or nobody is there: then we part without
                 self.socket.send(farewell)
         self.socket.close()
