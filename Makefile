@@ -47,6 +47,9 @@ SEED ?= $(shell date +%s)
 CLIENTS ?= 5000
 CLIENTS_SECONDS ?= 120
 
+# Callbacks to receivers of which each hangs up at a stage of its own, a hundred to each.
+CALLBACKS ?= 100000
+
 soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from SEED on, for a broken promise
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
@@ -58,6 +61,8 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
 		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing
+	@RESETS_SEED=$(SEED) RESETS_CALLBACKS=$(CALLBACKS) \
+		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_transport_resets.py
 
 chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)
