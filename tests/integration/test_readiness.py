@@ -232,6 +232,19 @@ async def test_all_who_are_ready_are_called_before_the_alarm_rings(
             each.close()
 
 
+async def test_who_is_not_registered_any_more_is_not_called() -> None:
+    here, there = socket.socketpair()
+    called: list[int] = []
+    with here, there:
+        async with running() as readiness:
+            readiness.register(here, Notes(1, called))
+            readiness.unregister(here)
+            there.send(b"x")
+            await wait_all_tasks_blocked(0.02)
+            readiness.look()
+    assert called == []
+
+
 async def test_closed_readiness_may_be_looked_at() -> None:
     async with running() as readiness:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -110,6 +111,21 @@ async def test_success_is_an_answer_as_soon_as_nobody_reads_on(then: Then) -> No
     ):
         assert (await send_large(transport, served.url())).status == 200
         assert len(pool) == 0
+
+
+async def test_success_is_an_answer_if_its_end_comes_with_it() -> None:
+    async def answers_and_half_closes_in_one_breath(stream: Stream) -> None:
+        assert isinstance(stream, trio.SocketStream)
+        await stream.receive_some(1)
+        os.write(stream.socket.fileno(), OK)
+        stream.socket.shutdown(trio.socket.SHUT_WR)
+        await trio.sleep_forever()
+
+    async with (
+        receiver(answers_and_half_closes_in_one_breath) as served,
+        CallbackTransport(guard=HERE) as transport,
+    ):
+        assert (await send_large(transport, served.url())).status == 200
 
 
 async def test_request_goes_out_whole_to_who_has_answered_and_reads_on() -> None:
