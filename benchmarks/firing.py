@@ -125,10 +125,12 @@ def await_all(
     """Return when the timers of these instants have arrived so many times each and are settled.
 
     Raises:
-        BenchmarkError: one was lost, doubled, early, or not settled: the figures are worth nothing.
+        BenchmarkError: one was lost, doubled, early, or not settled: the figures are worth nothing;
+            or the contender ended.
     """
     far_end.expect(len(instants) * attempts, instants[-1] - time() + PATIENCE_S)
     seen = far_end.report()
+    contender.program.check_running()
     check(seen, len(instants) * attempts)
     _wait_completed(contender, instants, attempts)
     return seen

@@ -151,8 +151,9 @@ class Floor:
                     ids = [timer_id for _, timer_id in due[at:end]]
                     callbacks.start_soon(self._claim, ids, now_s)
                     at = end
-            while self._written < len(due):  # noqa: ASYNC110 - ten looks a second cost nothing
-                await trio.sleep(LINGER_S)
+                # Held open: where no callback is under way, the alarm starts the next one.
+                while self._written < len(due):  # noqa: ASYNC110 - ten looks a second cost nothing
+                    await trio.sleep(LINGER_S)
             flusher.cancel_scope.cancel()
 
     async def _claim(self, ids: Sequence[UUID], now_s: float) -> None:
