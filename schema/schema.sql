@@ -71,6 +71,8 @@ CREATE TABLE timers (
     superseded_at timestamptz,
     -- It may be skipped, before its first attempt; NULL once it was redriven.
     may_be_skipped boolean,
+    -- Whose it is.
+    project integer NOT NULL DEFAULT 0,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (

@@ -10,6 +10,7 @@ from quart import request
 from werkzeug.datastructures import Headers
 
 from timer_trio.api.errors import UnauthorizedError
+from timer_trio.api.principal import SERVICE, set_principal
 from timer_trio.api.route import Route
 
 API_KEY_HEADER: Final = "X-API-Key"
@@ -44,6 +45,7 @@ class KeyGuard:
             )
         if not hmac.compare_digest(given.pop().encode("latin-1"), self._key):
             raise UnauthorizedError("the API key is wrong")
+        set_principal(SERVICE)
 
 
 def _open_folders(routes: Sequence[Route]) -> Sequence[str]:

@@ -1,0 +1,34 @@
+"""On whose behalf a request is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from quart import request
+
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks: all that is read and changed for it is in its project."""
+
+    project: ProjectId
+    scopes: frozenset[Scope]
+    key_id: str | None = None
+    """None: the key of the whole service."""
+
+
+SERVICE: Final = Principal(project=DEFAULT_PROJECT, scopes=frozenset(Scope))
+"""Whoever has the key of the whole service."""
+
+
+def set_principal(principal: Principal) -> None:
+    """Say on whose behalf the request under way is served."""
+    cast("Any", request).principal = principal
+
+
+def principal() -> Principal:
+    """Tell on whose behalf the request under way is served; an open route is for anybody."""
+    return cast("Principal", cast("Any", request).principal)
