@@ -117,16 +117,16 @@ CREATE INDEX timers_due ON timers (shard, due_at, id) WHERE due_at IS NOT NULL;
 -- What a dead replica held.
 CREATE INDEX timers_claimed_by ON timers (claimed_by) WHERE claimed_by IS NOT NULL;
 
--- The two orders of a list, with the id that breaks ties.
-CREATE INDEX timers_created ON timers (created_at, id);
-CREATE INDEX timers_execute ON timers (execute_at, id);
+-- The two orders of a list, a project at a time, with the id that breaks ties.
+CREATE INDEX timers_project_created ON timers (project, created_at, id);
+CREATE INDEX timers_project_execute ON timers (project, execute_at, id);
 
 -- Equality on a key of the metadata. Without fastupdate no insert has to tidy up after many others.
 CREATE INDEX timers_metadata ON timers USING gin (metadata jsonb_path_ops)
     WITH (fastupdate = off) WHERE metadata IS NOT NULL;
 
--- What failed or was canceled, by when it ended. A timer that completes costs no entry.
-CREATE INDEX timers_failed ON timers (status, updated_at, id)
+-- What failed or was canceled of a project, by when it ended. A timer that completes costs no entry.
+CREATE INDEX timers_project_failed ON timers (project, status, updated_at, id)
     WHERE status IN ('failed', 'canceled');
 
 -- The occurrences of a schedule. A timer that is none costs no entry.
@@ -250,8 +250,9 @@ CREATE INDEX schedules_plan ON schedules (shard, plan_at, id) WHERE plan_at IS N
 CREATE UNIQUE INDEX schedules_name ON schedules (project, name)
     WHERE name IS NOT NULL AND status <> 'ended';
 
--- The order of a list, with the id that breaks ties; equality on a key of the metadata.
-CREATE INDEX schedules_created ON schedules (created_at, id);
+-- The order of a list, a project at a time, with the id that breaks ties; equality on a key of the
+-- metadata.
+CREATE INDEX schedules_project_created ON schedules (project, created_at, id);
 CREATE INDEX schedules_metadata
     ON schedules USING gin (((template ->> 'metadata')::jsonb) jsonb_path_ops);
 

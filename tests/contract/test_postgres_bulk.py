@@ -137,7 +137,9 @@ async def test_full_page_reads_no_further(
     text = _statement(page, WHEN).as_string(sql)
     rows = sql.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {text}").fetchall()
     plan = "\n".join(row[0] for row in rows)
-    assert "Index Scan using timers_created on timers (actual rows=5" in plan.replace(".00", "")
+    assert "Index Scan using timers_project_created on timers (actual rows=5" in plan.replace(
+        ".00", ""
+    )
     assert "Seq Scan on timers" not in plan
 
 
@@ -155,7 +157,7 @@ async def test_each_action_is_planned_by_indexes_and_places(
             sql.execute("ANALYZE timers")
         rows = sql.execute(f"EXPLAIN {text}").fetchall()
         plan = "\n".join(row[0] for row in rows)
-        assert "Index Scan using timers_created on timers" in plan
+        assert "Index Scan using timers_project_created on timers" in plan
         assert "Seq Scan on timers" not in plan
         assert "Index Scan using timers_pkey on timers" not in plan or action is BulkAction.REDRIVE
 

@@ -70,17 +70,20 @@ def _read(node: dict[str, Any], scans: set[str]) -> int:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ({"created_after": RECENT}, "timers_created"),
-        ({"execute_after": RECENT}, "timers_execute"),
-        ({"status": Status.FAILED}, "timers_failed"),
-        ({"status": Status.FAILED, "ended_after": RECENT}, "timers_failed"),
-        ({"status": Status.CANCELED, "ended_before": NOW - 160 * HOUR}, "timers_failed"),
-        ({"status": Status.FAILED, "ended_after": RECENT, "last_error": "time"}, "timers_failed"),
-        ({"created_after": RECENT, "last_error": "nothing"}, "timers_created"),
-        ({"created_after": RECENT, "ended_after": NOW}, "timers_created"),
+        ({"created_after": RECENT}, "timers_project_created"),
+        ({"execute_after": RECENT}, "timers_project_execute"),
+        ({"status": Status.FAILED}, "timers_project_failed"),
+        ({"status": Status.FAILED, "ended_after": RECENT}, "timers_project_failed"),
+        ({"status": Status.CANCELED, "ended_before": NOW - 160 * HOUR}, "timers_project_failed"),
+        (
+            {"status": Status.FAILED, "ended_after": RECENT, "last_error": "time"},
+            "timers_project_failed",
+        ),
+        ({"created_after": RECENT, "last_error": "nothing"}, "timers_project_created"),
+        ({"created_after": RECENT, "ended_after": NOW}, "timers_project_created"),
         (
             {"execute_after": RECENT, "destination": Destination("https://example.org:443")},
-            "timers_execute",
+            "timers_project_execute",
         ),
         ({"metadata": {"n": [7]}}, "timers_metadata"),
     ],
@@ -97,8 +100,14 @@ def test_filter_is_served_by_its_index(
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (TimerQuery(sort=Sort.CREATED_AT, created_before=NOW - 160 * HOUR), "timers_created"),
-        (TimerQuery(sort=Sort.EXECUTE_AT, execute_before=NOW - 160 * HOUR), "timers_execute"),
+        (
+            TimerQuery(sort=Sort.CREATED_AT, created_before=NOW - 160 * HOUR),
+            "timers_project_created",
+        ),
+        (
+            TimerQuery(sort=Sort.EXECUTE_AT, execute_before=NOW - 160 * HOUR),
+            "timers_project_execute",
+        ),
     ],
 )
 def test_upper_bound_is_where_the_index_of_its_sort_is_entered(
@@ -120,4 +129,4 @@ def test_what_the_planner_takes_for_frequent_is_found_within_the_bound(
     )
     many.execute("ANALYZE timers")
     query = TimerQuery(status=Status.FAILED, ended_after=JUST_NOW, limit=1, sort=sort)
-    assert explained(many, query) == ({"timers_failed"}, 0)
+    assert explained(many, query) == ({"timers_project_failed"}, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Final
 
 import psycopg
@@ -23,6 +24,7 @@ from timer_trio.domain.errors import (
     TimerTrioError,
 )
 from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Settlement
@@ -39,10 +41,21 @@ from timer_trio.domain.timer import (
 from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.protocols import PrunePosition
 
+OTHER: Final = ProjectId(7)
 TIMERS: Final = [
-    new_timer(shard=shard, execute_at=NOW + seconds(offset), metadata=metadata)
-    for shard, offset, metadata in ((0, 1, {"a": 1}), (0, 2, {"a": "1"}), (7, 1, None), (7, 3, {}))
+    replace(
+        new_timer(shard=shard, execute_at=NOW + seconds(offset), metadata=metadata),
+        project=project,
+    )
+    for project, shard, offset, metadata in (
+        (DEFAULT_PROJECT, 0, 1, {"a": 1}),
+        (DEFAULT_PROJECT, 0, 2, {"a": "1"}),
+        (OTHER, 7, 1, None),
+        (DEFAULT_PROJECT, 7, 3, {}),
+        (OTHER, 7, 2, {"a": 1}),
+    )
 ]
 DESTINATIONS: Final = [
     url.destination for url in (TIMERS[0].spec.callback.url, read_url("http://a.example/"))
@@ -64,6 +77,7 @@ ids = st.sampled_from(IDS)
 replicas = st.sampled_from([ALICE, BOB])
 claims = st.sampled_from([Claim(1), Claim(2), Claim(2**63 - 1)])
 positions = st.builds(Position, instants, ids)
+projects = st.sampled_from([DEFAULT_PROJECT, OTHER])
 scalars = st.sampled_from([1, 1.0, "1", True, None])
 targets = st.builds(
     ResultTarget,
@@ -158,6 +172,7 @@ settlements: st.SearchStrategy[Settlement] = st.one_of(
 
 queries = st.builds(
     TimerQuery,
+    project=projects,
     status=st.none() | st.sampled_from(Status),
     destination=st.none() | st.sampled_from(DESTINATIONS),
     last_error=st.none() | st.sampled_from(["e", "%"]),
@@ -255,9 +270,9 @@ stats = st.builds(
 )
 steps = st.one_of(
     asked("create", st.lists(st.sampled_from(TIMERS), max_size=4), instants),
-    asked("update", ids, changes, instants),
-    asked("cancel", ids, instants),
-    asked("redrive", ids, instants, instants),
+    asked("update", ids, changes, instants, projects),
+    asked("cancel", ids, instants, projects),
+    asked("redrive", ids, instants, instants, st.none(), projects),
     asked("claim", replicas, claims, st.lists(ids, max_size=4), instants, instants),
     asked("claim", replicas, claims, st.just(IDS), instants, instants),
     asked("settle", batches(), instants),
@@ -266,10 +281,15 @@ steps = st.one_of(
     asked("leave", replicas),
     asked("replicas"),
     asked("sweep", replicas, st.none() | st.integers(0, 2), instants),
-    asked("prune", instants, st.none() | positions, st.integers(1, 5)),
+    asked(
+        "prune",
+        instants,
+        st.none() | st.builds(PrunePosition, projects, positions),
+        st.integers(1, 5),
+    ),
     asked("list", queries),
     asked("bulk", bulk_pages, instants),
-    asked("attempts", ids),
+    asked("attempts", ids, projects),
     asked(
         "load",
         st.lists(cursors, max_size=2),
@@ -307,9 +327,11 @@ async def compare(history: list[Step], memory: Storage, postgres: Storage) -> No
 
 async def found(storage: Storage) -> dict[TimerId, Timer]:
     timers: dict[TimerId, Timer] = {}
-    for timer_id in IDS:
+    for timer_id, project in product(IDS, (DEFAULT_PROJECT, OTHER)):
         with suppress(TimerNotFoundError):
-            timers[timer_id] = await storage.get(timer_id)
+            timer = await storage.get(timer_id, project)
+            assert timer_id not in timers
+            timers[timer_id] = timer
     return timers
 
 

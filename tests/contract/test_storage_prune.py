@@ -28,12 +28,14 @@ from tests.contract.timers import (
     seconds,
 )
 from timer_trio.domain.errors import TimerNotFoundError
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import Position, TimerQuery
 from timer_trio.domain.timer import NewTimer, Status, TimerId
 from timer_trio.storage import Pruned, Storage
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.postgres.retention import _TURN, prune_all
+from timer_trio.storage.protocols import PrunePosition
 
 INSTANT = seconds(0.000001)
 NOTHING_MORE = Pruned(count=0, next=None)
@@ -97,6 +99,10 @@ async def test_an_age_counts_from_the_end_and_not_from_the_creation(storage: Sto
     assert not await is_there(storage, timer_id)
 
 
+def _behind(instant: datetime, timer_id: TimerId) -> PrunePosition:
+    return PrunePosition(DEFAULT_PROJECT, Position(instant, timer_id))
+
+
 async def test_what_was_created_at_the_cutoff_is_not_looked_at(storage: Storage) -> None:
     await canceled(storage)
     assert await storage.prune(NOW, None, 1) == NOTHING_MORE
@@ -106,10 +112,10 @@ async def test_what_was_created_at_the_cutoff_is_not_looked_at(storage: Storage)
 async def test_pages_go_from_the_oldest_on_and_each_looks_at_so_many(storage: Storage) -> None:
     timer_ids = await canceled_one_a_second(storage, 5)
     first = await storage.prune(LATER, None, 2)
-    assert first == Pruned(count=2, next=Position(NOW - seconds(4), timer_ids[1]))
+    assert first == Pruned(count=2, next=_behind(NOW - seconds(4), timer_ids[1]))
     assert [await is_there(storage, timer_id) for timer_id in timer_ids] == [False] * 2 + [True] * 3
     second = await storage.prune(LATER, first.next, 2)
-    assert second == Pruned(count=2, next=Position(NOW - seconds(2), timer_ids[3]))
+    assert second == Pruned(count=2, next=_behind(NOW - seconds(2), timer_ids[3]))
     assert await storage.prune(LATER, second.next, 2) == Pruned(count=1, next=None)
     assert (await storage.list(TimerQuery())).total == 0
 
@@ -128,8 +134,8 @@ async def test_pages_part_timers_of_one_instant_by_their_ids(storage: Storage) -
     timer_ids = sorted(await canceled_all(storage, [new_timer() for _ in range(7)]))
     first = await storage.prune(LATER, None, 3)
     second = await storage.prune(LATER, first.next, 3)
-    assert first == Pruned(count=3, next=Position(NOW, timer_ids[2]))
-    assert second == Pruned(count=3, next=Position(NOW, timer_ids[5]))
+    assert first == Pruned(count=3, next=_behind(NOW, timer_ids[2]))
+    assert second == Pruned(count=3, next=_behind(NOW, timer_ids[5]))
     assert await storage.prune(LATER, second.next, 3) == Pruned(count=1, next=None)
 
 
@@ -204,7 +210,14 @@ async def test_a_page_is_read_by_the_index_whatever_the_statistics_say(
     postgres: PostgresStorage, sql: psycopg.Connection
 ) -> None:
     await canceled_one_a_second(postgres, 30)
-    parameters = {"turn": 1, "cutoff": LATER, "instant": EPOCH, "id": UUID(int=0), "limit": 20}
+    parameters = {
+        "turn": 1,
+        "cutoff": LATER,
+        "project": 0,
+        "instant": EPOCH,
+        "id": UUID(int=0),
+        "limit": 20,
+    }
     for statistics in ("", "ANALYZE timers"):
         sql.execute(statistics)
         rows = await postgres._stages.run(
@@ -213,8 +226,9 @@ async def test_a_page_is_read_by_the_index_whatever_the_statistics_say(
             ).fetchall()
         )
         plan = "\n".join(row["QUERY PLAN"] for row in rows)
-        assert re.findall(r"(\w+ Scan)(?: using (\w+))? on timers", plan) == [
-            ("Index Scan", "timers_created"),
+        assert re.findall(r"(\w+ Scan)(?: using (\w+))? on timers", plan)[:3] == [
+            ("Index Scan", "timers_project_created"),
             ("Tid Scan", ""),
             ("Tid Scan", ""),
         ]
+        assert "Seq Scan" not in plan

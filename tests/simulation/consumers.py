@@ -20,6 +20,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
     TimerNotFoundError,
 )
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     CallbackSpec,
@@ -110,10 +111,12 @@ class Consumer:
         async def create(replica: Replica) -> None:
             if under_way_s is None:
                 self.timer_id = (
-                    await replica._intake.create(spec, replica._database.clock.now())
+                    await replica._intake.create(
+                        spec, replica._database.clock.now(), DEFAULT_PROJECT
+                    )
                 ).id
                 return
-            timer = replica._intake.new_timer(spec, replica._database.clock.now())
+            timer = replica._intake.new_timer(spec, replica._database.clock.now(), DEFAULT_PROJECT)
             await trio.sleep(under_way_s)
             await replica._intake.create_all([timer])
             self.timer_id = timer.id
@@ -134,7 +137,7 @@ class Consumer:
             change["callback_url"] = read_url(url_of(behaviour))
 
         async def update(replica: Replica) -> None:
-            await replica._intake.update(self._id(), change)
+            await replica._intake.update(self._id(), change, DEFAULT_PROJECT)
 
         spec = changed(self._wanted(), change)
         await self._ask(Asked.UPDATE, spec, update, moves=in_s is not None)

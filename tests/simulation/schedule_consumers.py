@@ -23,6 +23,7 @@ from timer_trio.domain.errors import (
     ScheduleNotFoundError,
     StorageUnavailableError,
 )
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.schedule import ScheduleId, ScheduleSpec, Timing
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, Status, TimerSpec
@@ -78,10 +79,10 @@ class ScheduleConsumer:
         async def create(replica: Replica, request: ScheduleRequest) -> None:
             now, schedules = replica._database.clock.now(), replica._schedules
             if spec.name is not None:
-                written = await schedules.put_named(spec.name, spec, now)
+                written = await schedules.put_named(spec.name, spec, now, DEFAULT_PROJECT)
                 request.schedule_id = written.schedule.id
             else:
-                new = schedules.new(spec, now)
+                new = schedules.new(spec, now, DEFAULT_PROJECT)
                 request.schedule_id = new.schedule.id
                 await schedules.create(new)
             self.schedule_id = request.schedule_id
@@ -96,32 +97,32 @@ class ScheduleConsumer:
             return replace(wanted, template=template or spec.template)
 
         async def change(replica: Replica, request: ScheduleRequest) -> None:
-            written = await replica._schedules.change(self._id(), changed)
+            written = await replica._schedules.change(self._id(), changed, DEFAULT_PROJECT)
             request.spec = written.spec
 
         await self._ask(ScheduleAsked.CHANGE, change)
 
     async def pause(self) -> None:
         async def pause(replica: Replica, _: ScheduleRequest) -> None:
-            await replica._schedules.pause(self._id())
+            await replica._schedules.pause(self._id(), DEFAULT_PROJECT)
 
         await self._ask(ScheduleAsked.PAUSE, pause)
 
     async def resume(self) -> None:
         async def resume(replica: Replica, _: ScheduleRequest) -> None:
-            await replica._schedules.resume(self._id())
+            await replica._schedules.resume(self._id(), DEFAULT_PROJECT)
 
         await self._ask(ScheduleAsked.RESUME, resume)
 
     async def end(self) -> None:
         async def end(replica: Replica, _: ScheduleRequest) -> None:
-            await replica._schedules.end(self._id())
+            await replica._schedules.end(self._id(), DEFAULT_PROJECT)
 
         await self._ask(ScheduleAsked.END, end)
 
     async def trigger(self) -> None:
         async def trigger(replica: Replica, request: ScheduleRequest) -> None:
-            request.timer_id = (await replica._schedules.trigger(self._id())).id
+            request.timer_id = (await replica._schedules.trigger(self._id(), DEFAULT_PROJECT)).id
 
         await self._ask(ScheduleAsked.TRIGGER, trigger)
 
@@ -134,7 +135,9 @@ class ScheduleConsumer:
                 limit=limit,
                 spacing=timedelta(seconds=spacing_s),
             )
-            request.written = (await replica._schedules.backfill(self._id(), wanted)).created
+            request.written = (
+                await replica._schedules.backfill(self._id(), wanted, DEFAULT_PROJECT)
+            ).created
 
         await self._ask(ScheduleAsked.BACKFILL, backfill)
 

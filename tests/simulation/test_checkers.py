@@ -36,6 +36,7 @@ from timer_trio.domain import settlement
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.membership import LeaseTimes, ReplicaStats
 from timer_trio.domain.outcome import CallbackOutcome, TimedOut, Unreachable
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import Advice
 from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
 from timer_trio.domain.slots import Slots
@@ -82,39 +83,57 @@ class ForgetfulLoad(MemoryStorage):
 class PoliteCancel(MemoryStorage):
     """Says yes, whatever the status."""
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.EXECUTING:
             return self._row(timer_id).timer.summary
-        return await super().cancel(timer_id, now)
+        return await super().cancel(timer_id, now, project=project)
 
 
 class LateCancel(MemoryStorage):
     """Cancels what is being sent, too."""
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
         row = self._row(timer_id)
         if row.timer.status is Status.EXECUTING:
             self._put(replace(row, timer=replace(row.timer, status=Status.PENDING)))
-        return await super().cancel(timer_id, now)
+        return await super().cancel(timer_id, now, project=project)
 
 
 class ForgetfulUpdate(MemoryStorage):
     """Keeps the old payload."""
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         payload = self._row(timer_id).timer.spec.callback.payload
-        return await super().update(timer_id, {**change, "callback_payload": payload}, now)
+        return await super().update(
+            timer_id, {**change, "callback_payload": payload}, now, project=project
+        )
 
 
 class EagerRefusal(MemoryStorage):
     """Writes a change that it refuses."""
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         row = self._row(timer_id)
         timer = replace(row.timer, spec=changed(row.timer.spec, change))
         if row.timer.status is Status.EXECUTING:
             self._put(replace(row, timer=timer))
-        return await super().update(timer_id, change, now)
+        return await super().update(timer_id, change, now, project=project)
 
 
 class PendingWhileClaimed(MemoryStorage):
@@ -270,29 +289,43 @@ class UncountedRetry(MemoryStorage):
 class DeafCancel(MemoryStorage):
     """Says of a retrying timer that it is canceled, and has it canceled after its next attempt."""
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.RETRYING:
             return self._row(timer_id).timer.summary
-        return await super().cancel(timer_id, now)
+        return await super().cancel(timer_id, now, project=project)
 
 
 class ForgetfulUpdateOfRetrying(MemoryStorage):
     """Sends what it was to send before."""
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         if self._row(timer_id).timer.status is Status.RETRYING:
             payload = self._row(timer_id).timer.spec.callback.payload
             change = {**change, "callback_payload": payload}
-        return await super().update(timer_id, change, now)
+        return await super().update(timer_id, change, now, project=project)
 
 
 class StubbornUpdateOfRetrying(MemoryStorage):
     """Leaves the next attempt when it was."""
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         due_at = self._row(timer_id).due_at
         was_retrying = self._row(timer_id).timer.status is Status.RETRYING
-        summary = await super().update(timer_id, change, now)
+        summary = await super().update(timer_id, change, now, project=project)
         if was_retrying:
             self._put(replace(self._row(timer_id), due_at=due_at))
         return summary
@@ -301,8 +334,10 @@ class StubbornUpdateOfRetrying(MemoryStorage):
 class ForgetfulAttempts(MemoryStorage):
     """Keeps of all attempts that a settlement tells of the last one."""
 
-    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
-        return (await super().attempts(timer_id))[:1]
+    async def attempts(
+        self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Sequence[AttemptRecord]:
+        return (await super().attempts(timer_id, project=project))[:1]
 
 
 class DoubledAttempts(MemoryStorage):
@@ -317,8 +352,8 @@ class DoubledAttempts(MemoryStorage):
 class RetryingTooSoon(MemoryStorage):
     """Shows a timer that somebody has claimed for the first time as retrying."""
 
-    async def get(self, timer_id: TimerId) -> Timer:
-        timer = await super().get(timer_id)
+    async def get(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Timer:
+        timer = await super().get(timer_id, project=project)
         is_first = timer.status is Status.EXECUTING and timer.attempt == 1
         return replace(timer, status=Status.RETRYING) if is_first else timer
 

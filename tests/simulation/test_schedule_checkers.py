@@ -28,6 +28,7 @@ from tests.simulation.schedules import Trial, history_of_schedules
 from tests.simulation.test_checkers import FastClock, LosingSettle, PoliteCancel
 from tests.simulation.world import Build
 from timer_trio.domain import planning
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.schedule import (
     Changed,
     NewOccurrence,
@@ -92,7 +93,11 @@ class ForgetfulChange(MemoryStorage):
     """Says that it has changed a schedule, and has not."""
 
     async def change_schedule(
-        self, schedule_id: ScheduleId, decide: Decide, _: datetime
+        self,
+        schedule_id: ScheduleId,
+        decide: Decide,
+        _: datetime,
+        _project: ProjectId = DEFAULT_PROJECT,
     ) -> Changed:
         await trio.lowlevel.checkpoint()
         known = self._schedule(schedule_id)
@@ -104,12 +109,16 @@ class UncountedChange(MemoryStorage):
     """Does not count what it takes away."""
 
     async def change_schedule(
-        self, schedule_id: ScheduleId, decide: Decide, now: datetime
+        self,
+        schedule_id: ScheduleId,
+        decide: Decide,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Changed:
         def decide_wrongly(schedule: Schedule, standing: Standing) -> ScheduleChange:
             return decide(schedule, replace(standing, pending=0))
 
-        return await super().change_schedule(schedule_id, decide_wrongly, now)
+        return await super().change_schedule(schedule_id, decide_wrongly, now, project=project)
 
 
 class OverlappingClaim(MemoryStorage):

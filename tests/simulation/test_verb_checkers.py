@@ -30,6 +30,7 @@ from timer_trio.delivery import callback, firer
 from timer_trio.domain import result
 from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.settlement import Completed, Settlement
 from timer_trio.domain.timer import (
     ENDED,
@@ -63,7 +64,7 @@ class CarelessName(MemoryStorage):
     async def create_named(self, *asked: Any) -> bool:
         timers, _, now = asked
         for timer in timers:
-            self._names.pop(timer.key, None)
+            self._names.pop((timer.project, timer.key), None)
         return await super().create_named(timers, {}, now)
 
 
@@ -71,7 +72,7 @@ class CarelessBulkRedrive(MemoryStorage):
     """Makes many live again, whoever has their names."""
 
     def _has_its_name(self, row: Row) -> bool:
-        self._names[row.timer.key or ""] = row.timer.id
+        self._names[row.project, row.timer.key or ""] = row.timer.id
         return True
 
 
@@ -82,7 +83,7 @@ class ForgetfulKey(MemoryStorage):
         self, creates: Sequence[KeyedCreate], now: datetime
     ) -> Sequence[FirstAnswer]:
         for each in creates:
-            self._keys.pop(each.key, None)
+            self._keys.pop((each.project, each.key), None)
         return await super().create_keyed(creates, now)
 
 
@@ -131,8 +132,10 @@ class DoubledResult(MemoryStorage):
 class ResultOfCanceled(MemoryStorage):
     """Tells of timers that a consumer has canceled."""
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
-        summary = await super().cancel(timer_id, now)
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
+        summary = await super().cancel(timer_id, now, project=project)
         row = self._row(timer_id)
         target = row.timer.spec.on_failed
         if target is not None:
@@ -162,9 +165,14 @@ class PoliteRedrive(MemoryStorage):
     """Says yes, and does nothing."""
 
     async def redrive(
-        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+        self,
+        timer_id: TimerId,
+        due_at: datetime,
+        now: datetime,
+        holder: TimerId | None = None,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> TimerSummary | None:
-        del due_at, now, holder
+        del due_at, now, holder, project
         return self._row(timer_id).timer.summary
 
 
@@ -203,16 +211,26 @@ class TimelessBulk(MemoryStorage):
 class ForgetfulReplace(MemoryStorage):
     """Keeps the old payload."""
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         payload = self._row(timer_id).timer.spec.callback.payload
-        return await super().update(timer_id, {**change, "callback_payload": payload}, now)
+        return await super().update(
+            timer_id, {**change, "callback_payload": payload}, now, project=project
+        )
 
 
 class PoliteCancel(MemoryStorage):
     """Says yes, whatever the status."""
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
-        del now
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
+        del now, project
         return self._row(timer_id).timer.summary
 
 

@@ -24,6 +24,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
 )
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate, OnConflict
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import TimerFilter
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import JsonText, ResultTarget, TimerId, TimerSpec
@@ -97,7 +98,9 @@ async def create(world: World, spec: TimerSpec) -> TimerId | None:
     process = await world.any_process()
     try:
         summary = await process.request(
-            lambda replica: replica._intake.create(spec, replica._database.clock.now())
+            lambda replica: replica._intake.create(
+                spec, replica._database.clock.now(), DEFAULT_PROJECT
+            )
         )
     except (*REFUSALS, StorageUnavailableError, ConnectionLostError):
         return None
@@ -107,7 +110,7 @@ async def create(world: World, spec: TimerSpec) -> TimerId | None:
 async def redrive(world: World, timer_id: TimerId, in_s: float) -> Act:
     async def call(replica: Replica) -> Answer:
         due_at = replica._database.clock.now() + timedelta(seconds=in_s)
-        await replica._redriver.redrive(timer_id, due_at)
+        await replica._redriver.redrive(timer_id, due_at, DEFAULT_PROJECT)
         return Answer(timer_id)
 
     return await act(world, Verb.REDRIVE, str(timer_id), call)
@@ -115,7 +118,7 @@ async def redrive(world: World, timer_id: TimerId, in_s: float) -> Act:
 
 async def create_keyed(world: World, key: str, spec: TimerSpec, body: int = 0) -> Act:
     async def call(replica: Replica) -> Answer:
-        timer = replica._intake.new_timer(spec, replica._database.clock.now())
+        timer = replica._intake.new_timer(spec, replica._database.clock.now(), DEFAULT_PROJECT)
         data = JsonText(f'"created by request {world.random.getrandbits(32)}"')
         own = FirstAnswer(fingerprint=bytes([body]), timer_ids=(timer.id,), status=201, data=data)
         first = await replica._intake.create_keyed(KeyedCreate(key=key, timers=[timer], answer=own))
@@ -254,7 +257,7 @@ async def _change_many(world: World, climax_s: float, span_s: float) -> None:
 
 
 def _names(replica: Replica) -> Names:
-    return Names(replica._database.storage, replica._intake)
+    return Names(replica._database.storage, replica._intake, DEFAULT_PROJECT)
 
 
 def _moment_s(world: World, climax_s: float, span_s: float) -> float:

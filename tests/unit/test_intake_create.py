@@ -11,6 +11,7 @@ from tests.contract.timers import NOW, spec
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.create_cost import create_cost_us
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.create_queue import MAX_CREATES_US
@@ -59,11 +60,11 @@ async def test_light_create_does_not_wait_for_heavy_ones(autojump_clock: MockClo
         nursery.start_soon(intake.run)
         async with trio.open_nursery() as creating:
             for heavy in [HEAVY, TOO_HEAVY] * (HEAVY_ONES // 2):
-                creating.start_soon(intake.create, heavy, NOW)
+                creating.start_soon(intake.create, heavy, NOW, DEFAULT_PROJECT)
             await trio.sleep(0.001)
             for _ in range(20):
                 began = trio.current_time()
-                await intake.create(spec(), NOW)
+                await intake.create(spec(), NOW, DEFAULT_PROJECT)
                 assert trio.current_time() - began <= LIGHT_S
             assert len(storage._rows) < HEAVY_ONES
         assert len(storage._rows) == HEAVY_ONES + 20
@@ -78,7 +79,7 @@ async def test_statement_costs_no_more_than_a_claim_may_wait_for(autojump_clock:
         async with trio.open_nursery() as creating:
             for number in range(HEAVY_ONES):
                 some = TOO_HEAVY if number % 10 == 0 else HEAVY
-                creating.start_soon(intake.create, some, NOW)
+                creating.start_soon(intake.create, some, NOW, DEFAULT_PROJECT)
         nursery.cancel_scope.cancel()
     assert max(sum(costs_us) for costs_us in storage.flushes if len(costs_us) > 1) <= MAX_CREATES_US
     alone = [costs_us for costs_us in storage.flushes if max(costs_us) > MAX_CREATES_US]

@@ -20,6 +20,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
 )
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer, Status, TimerId
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
@@ -78,7 +79,7 @@ class IntakeUnderTest:
             shards=Shards(),
             window_s=300,
         )
-        self.names = Names(storage, self.intake)
+        self.names = Names(storage, self.intake, DEFAULT_PROJECT)
 
     def _offer(self, timers: Iterable[DueTimer]) -> None:
         self.offered += timers
@@ -220,8 +221,10 @@ async def test_names_that_are_taken_are_answered_and_nothing_is_offered() -> Non
 class RacedStorage(TroubledStorage):
     """Somebody takes and gives up a name between the look at it and the create."""
 
-    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
-        held = await super().held_names(keys)
+    async def held_names(
+        self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
+    ) -> Mapping[str, HeldName]:
+        held = await super().held_names(keys, project=project)
         if not held:
             other = replace(new_timer(), key="a")
             await super().create_named([other], {}, NOW)

@@ -28,6 +28,7 @@ from timer_trio.domain.errors import (
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.occurrence import is_exclusive, is_occurrence
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.schedule import (
     NewOccurrence,
     Overlap,
@@ -58,10 +59,14 @@ class FailingDatabase(Database):
             return await super().create_schedule(schedule, occurrences, now, keyed)
 
     async def add_occurrences(
-        self, schedule_id: ScheduleId, occurrences: Sequence[NewOccurrence], now: datetime
+        self,
+        schedule_id: ScheduleId,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Sequence[TimerId]:
         async with self._call("add_occurrences"):
-            return await super().add_occurrences(schedule_id, occurrences, now)
+            return await super().add_occurrences(schedule_id, occurrences, now, project=project)
 
 
 class Consumer:
@@ -86,7 +91,7 @@ class Consumer:
         )
 
     async def create(self, wanted: ScheduleSpec) -> Schedule:
-        new = self.schedules.new(wanted, self.clock.now())
+        new = self.schedules.new(wanted, self.clock.now(), DEFAULT_PROJECT)
         await self.schedules.create(new)
         return new.schedule
 
@@ -106,15 +111,15 @@ async def test_a_new_schedule_is_written_with_its_first_occurrences_and_they_are
     schedule = await consumer.create(schedule_spec(EVERY_MINUTE))
     assert consumer.offered_at == [NOW + seconds(60 * minute) for minute in range(1, 11)]
     assert {shard_of(timer.id) for timer in consumer.offered} == {shard_of(TimerId(schedule.id))}
-    shown = await consumer.schedules.show(schedule.id)
+    shown = await consumer.schedules.show(schedule.id, DEFAULT_PROJECT)
     assert [*shown.next] == consumer.offered_at[:5]
     assert shown.facts.pending == 10
 
 
 async def test_a_name_says_the_shard(consumer: Consumer) -> None:
-    first = consumer.schedules.new(schedule_spec(DAILY, name="a"), NOW).schedule
-    second = consumer.schedules.new(schedule_spec(DAILY, name="a"), NOW).schedule
-    other = consumer.schedules.new(schedule_spec(DAILY, name="b"), NOW).schedule
+    first = consumer.schedules.new(schedule_spec(DAILY, name="a"), NOW, DEFAULT_PROJECT).schedule
+    second = consumer.schedules.new(schedule_spec(DAILY, name="a"), NOW, DEFAULT_PROJECT).schedule
+    other = consumer.schedules.new(schedule_spec(DAILY, name="b"), NOW, DEFAULT_PROJECT).schedule
     shards = [shard_of(TimerId(each.id)) for each in (first, second, other)]
     assert shards[0] == shards[1] != shards[2]
     assert first.id != second.id
@@ -122,10 +127,12 @@ async def test_a_name_says_the_shard(consumer: Consumer) -> None:
 
 async def test_a_rule_that_never_matches_is_refused(consumer: Consumer) -> None:
     with pytest.raises(RuleError):
-        consumer.schedules.new(schedule_spec(NEVER), NOW)
+        consumer.schedules.new(schedule_spec(NEVER), NOW, DEFAULT_PROJECT)
     schedule = await consumer.create(schedule_spec(DAILY))
     with pytest.raises(RuleError):
-        await consumer.schedules.change(schedule.id, lambda _: schedule_spec(NEVER))
+        await consumer.schedules.change(
+            schedule.id, lambda _: schedule_spec(NEVER), DEFAULT_PROJECT
+        )
     assert (await consumer.database.schedule(schedule.id)).version == 1
 
 
@@ -138,14 +145,14 @@ async def test_older_replicas_put_schedules_off(consumer: Consumer) -> None:
 async def test_a_create_whose_reply_is_lost_is_made_once(consumer: Consumer) -> None:
     consumer.database.lost_replies["create_schedule"] = 1
     schedule = await consumer.create(schedule_spec(EVERY_MINUTE))
-    assert (await consumer.schedules.show(schedule.id)).facts.pending == 10
+    assert (await consumer.schedules.show(schedule.id, DEFAULT_PROJECT)).facts.pending == 10
 
 
 async def test_a_create_that_is_not_answered_in_time_names_its_schedule(
     consumer: Consumer,
 ) -> None:
     consumer.database.is_away = True
-    new = consumer.schedules.new(schedule_spec(DAILY), NOW)
+    new = consumer.schedules.new(schedule_spec(DAILY), NOW, DEFAULT_PROJECT)
     with pytest.raises(ScheduleCreateUnknownError) as caught:
         await consumer.schedules.create(new)
     assert caught.value.schedule_id == new.schedule.id
@@ -160,12 +167,12 @@ async def test_a_name_is_taken_once(consumer: Consumer) -> None:
 
 async def test_put_by_name_creates_and_then_replaces(consumer: Consumer) -> None:
     put = consumer.schedules.put_named
-    first, is_new = await put("n", schedule_spec(DAILY, name="n"), NOW)
+    first, is_new = await put("n", schedule_spec(DAILY, name="n"), NOW, DEFAULT_PROJECT)
     assert is_new
-    changed, is_new = await put("n", schedule_spec(EVERY_MINUTE, name="n"), NOW)
+    changed, is_new = await put("n", schedule_spec(EVERY_MINUTE, name="n"), NOW, DEFAULT_PROJECT)
     assert (changed.id, changed.version, is_new) == (first.id, 2, False)
-    await consumer.schedules.end(first.id)
-    third, is_new = await put("n", schedule_spec(DAILY, name="n"), NOW)
+    await consumer.schedules.end(first.id, DEFAULT_PROJECT)
+    third, is_new = await put("n", schedule_spec(DAILY, name="n"), NOW, DEFAULT_PROJECT)
     assert is_new
     assert third.id != first.id
 
@@ -174,7 +181,7 @@ async def test_puts_by_one_name_at_once_make_one_schedule(consumer: Consumer) ->
     async with trio.open_nursery() as nursery:
         for apart in range(60, 70):
             wanted = schedule_spec(EveryRule(seconds=apart), name="n")
-            nursery.start_soon(consumer.schedules.put_named, "n", wanted, NOW)
+            nursery.start_soon(consumer.schedules.put_named, "n", wanted, NOW, DEFAULT_PROJECT)
     holder = await consumer.database.schedule_named("n")
     assert holder is not None
     assert (await consumer.database.schedule(holder)).version == 10
@@ -182,37 +189,39 @@ async def test_puts_by_one_name_at_once_make_one_schedule(consumer: Consumer) ->
 
 async def test_paused_and_resumed_it_goes_on_from_now(consumer: Consumer) -> None:
     schedule = await consumer.create(schedule_spec(EVERY_MINUTE))
-    paused = await consumer.schedules.pause(schedule.id)
+    paused = await consumer.schedules.pause(schedule.id, DEFAULT_PROJECT)
     assert paused.status is ScheduleStatus.PAUSED
-    assert (await consumer.schedules.show(schedule.id)).next == []
+    assert (await consumer.schedules.show(schedule.id, DEFAULT_PROJECT)).next == []
     await trio.sleep(3_600)
     consumer.offered.clear()
-    resumed = await consumer.schedules.resume(schedule.id)
+    resumed = await consumer.schedules.resume(schedule.id, DEFAULT_PROJECT)
     assert resumed.status is ScheduleStatus.ACTIVE
     assert consumer.offered_at[0] == NOW + seconds(3_600)
 
 
 async def test_an_ended_one_takes_nothing_more(consumer: Consumer) -> None:
     schedule = await consumer.create(schedule_spec(EVERY_MINUTE))
-    ended = await consumer.schedules.end(schedule.id)
+    ended = await consumer.schedules.end(schedule.id, DEFAULT_PROJECT)
     assert ended.status is ScheduleStatus.ENDED
-    assert (await consumer.schedules.end(schedule.id)).status is ScheduleStatus.ENDED
+    assert (
+        await consumer.schedules.end(schedule.id, DEFAULT_PROJECT)
+    ).status is ScheduleStatus.ENDED
     with pytest.raises(ScheduleEndedError):
-        await consumer.schedules.change(schedule.id, lambda spec: spec)
+        await consumer.schedules.change(schedule.id, lambda spec: spec, DEFAULT_PROJECT)
     with pytest.raises(ScheduleEndedError):
-        await consumer.schedules.trigger(schedule.id)
+        await consumer.schedules.trigger(schedule.id, DEFAULT_PROJECT)
 
 
 async def test_a_trigger_is_an_occurrence_now(consumer: Consumer) -> None:
     schedule = await consumer.create(schedule_spec(DAILY, overlap=Overlap.SKIP))
     await trio.sleep(5)
     consumer.offered.clear()
-    timer = await consumer.schedules.trigger(schedule.id)
+    timer = await consumer.schedules.trigger(schedule.id, DEFAULT_PROJECT)
     assert timer.execute_at == NOW + seconds(5)
     assert is_occurrence(timer.id)
     assert is_exclusive(timer.id)
     assert [each.id for each in consumer.offered] == [timer.id]
-    again = await consumer.schedules.trigger(schedule.id)
+    again = await consumer.schedules.trigger(schedule.id, DEFAULT_PROJECT)
     assert again.id != timer.id
 
 
@@ -220,15 +229,17 @@ async def test_a_trigger_that_is_not_answered_in_time_names_its_timer(consumer: 
     schedule = await consumer.create(schedule_spec(DAILY))
     consumer.database.errors["add_occurrences"] = [StorageUnavailableError("away")] * 100
     with pytest.raises(CreateUnknownError):
-        await consumer.schedules.trigger(schedule.id)
+        await consumer.schedules.trigger(schedule.id, DEFAULT_PROJECT)
 
 
 async def test_what_is_not_there_is_not_found(consumer: Consumer) -> None:
-    nobody = ScheduleId(consumer.schedules.new(schedule_spec(DAILY), NOW).schedule.id)
+    nobody = ScheduleId(
+        consumer.schedules.new(schedule_spec(DAILY), NOW, DEFAULT_PROJECT).schedule.id
+    )
     with pytest.raises(ScheduleNotFoundError):
-        await consumer.schedules.show(nobody)
+        await consumer.schedules.show(nobody, DEFAULT_PROJECT)
     with pytest.raises(ScheduleNotFoundError):
-        await consumer.schedules.trigger(nobody)
+        await consumer.schedules.trigger(nobody, DEFAULT_PROJECT)
 
 
 async def test_a_backfill_makes_up_instants_of_the_past_once(consumer: Consumer) -> None:
@@ -236,14 +247,16 @@ async def test_a_backfill_makes_up_instants_of_the_past_once(consumer: Consumer)
     schedule = await consumer.create(schedule_spec(DAILY, start_at=start))
     consumer.offered.clear()
     wanted = Backfill(start, start + timedelta(days=10), limit=4, spacing=seconds(2))
-    done = await consumer.schedules.backfill(schedule.id, wanted)
+    done = await consumer.schedules.backfill(schedule.id, wanted, DEFAULT_PROJECT)
     fifth = datetime(2029, 1, 5, 8, tzinfo=UTC)
     assert done == (4, fifth)
     assert consumer.offered_at == [NOW + seconds(2 * place) for place in range(4)]
-    again = await consumer.schedules.backfill(schedule.id, wanted._replace(limit=100))
+    again = await consumer.schedules.backfill(
+        schedule.id, wanted._replace(limit=100), DEFAULT_PROJECT
+    )
     assert again == (6, None)
     nothing = await consumer.schedules.backfill(
-        schedule.id, wanted._replace(first=start - timedelta(days=9), last=start)
+        schedule.id, wanted._replace(first=start - timedelta(days=9), last=start), DEFAULT_PROJECT
     )
     assert nothing == (0, None)
 
@@ -252,5 +265,5 @@ async def test_a_great_backfill_is_written_page_by_page(consumer: Consumer) -> N
     start = NOW - timedelta(days=1)
     schedule = await consumer.create(schedule_spec(EVERY_MINUTE, start_at=start))
     wanted = Backfill(start, NOW, limit=1_000, spacing=seconds(0))
-    done = await consumer.schedules.backfill(schedule.id, wanted)
+    done = await consumer.schedules.backfill(schedule.id, wanted, DEFAULT_PROJECT)
     assert done == (1_000, start + seconds(60_000))

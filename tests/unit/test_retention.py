@@ -17,11 +17,12 @@ from timer_trio.config import Settings
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD
 from timer_trio.domain.planning import ended
-from timer_trio.domain.query import Position, TimerQuery
+from timer_trio.domain.query import TimerQuery
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres.retention import MIN_PAUSE_S, PAGE_ROWS
+from timer_trio.storage.protocols import PrunePosition
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.testing import start_timer_service
 
@@ -43,7 +44,7 @@ class Database(MemoryStorage):
             raise failure
         return await super().prune_keys(now, limit)
 
-    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+    async def prune(self, cutoff: datetime, after: PrunePosition | None, limit: int) -> Pruned:
         self.asked_at.append(trio.current_time())
         await trio.sleep(self.page_s)
         if self.failures and (failure := self.failures.pop(0)):

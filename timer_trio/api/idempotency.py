@@ -12,6 +12,7 @@ from quart import Response, request
 from timer_trio.api.body.canonical import Fingerprint
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, IdempotencyConflictError, InvalidRequestError
+from timer_trio.api.principal import own_project
 from timer_trio.api.route import IDEMPOTENCY_KEY, REPLAYED
 from timer_trio.calendar import RuleError
 from timer_trio.domain.errors import KeyedCreateUnknownError, ScheduleCreateUnknownError
@@ -37,7 +38,9 @@ class New(NamedTuple):
 
 def new_timers(intake: Intake, timers: Sequence[NewTimer], data: str) -> New:
     async def write(key: str, answer: FirstAnswer) -> FirstAnswer:
-        return await intake.create_keyed(KeyedCreate(key=key, timers=timers, answer=answer))
+        return await intake.create_keyed(
+            KeyedCreate(key=key, timers=timers, answer=answer, project=timers[0].project)
+        )
 
     return New([timer.id for timer in timers], data, write)
 
@@ -98,7 +101,7 @@ class KeyedRequests:
         else:
             return await self._create(key, fingerprint.digest, new)
         # A time that was good enough for the first one may have gone by.
-        first = await self._storage.first_answer(key, self._clock.now())
+        first = await self._storage.first_answer(key, self._clock.now(), own_project())
         if first is None or first.fingerprint != fingerprint.digest:
             raise refusal
         return self._replay(first)

@@ -13,6 +13,7 @@ from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
+from timer_trio.api.principal import own_project
 from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
@@ -65,6 +66,7 @@ class ImportRun:
     def __init__(self, stream: BodyStream, context: ApiContext) -> None:
         self._stream = stream
         self._intake = context.intake
+        self._project = own_project()
         self._clock = context.clock
         # A long import must not refuse what fell due while it ran.
         self._arrived_at = context.clock.now()
@@ -77,7 +79,7 @@ class ImportRun:
         self.lines = 0
         """Lines read, blank ones not counted."""
         self.writer = ImportWriter(
-            Names(context.storage, context.intake),
+            Names(context.storage, context.intake, self._project),
             most_errors=MAX_ERRORS,
             refusal=REFUSED_BY_DATABASE,
         )
@@ -187,7 +189,7 @@ class ImportRun:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)
             else:
-                yield LineTimer(number, self._intake.new_timer(spec, now, key))
+                yield LineTimer(number, self._intake.new_timer(spec, now, self._project, key))
 
 
 def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:

@@ -29,6 +29,11 @@ def set_principal(principal: Principal) -> None:
     cast("Any", request).principal = principal
 
 
+def own_project() -> ProjectId:
+    """Tell in which project the request under way reads and writes."""
+    return principal().project
+
+
 def principal() -> Principal:
     """Tell on whose behalf the request under way is served; an open route is for anybody."""
     return cast("Principal", cast("Any", request).principal)

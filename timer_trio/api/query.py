@@ -17,6 +17,7 @@ from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, s
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import ENDED, Status
@@ -40,8 +41,8 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 _Query = TypeVar("_Query", TimerQuery, ScheduleQuery)
 
 
-def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
-    """Read the query string of GET /timers.
+def parse_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> TimerQuery:
+    """Read the query string of GET /timers, which asks for those of a project.
 
     Raises:
         InvalidRequestError: naming every parameter that is wrong.
@@ -49,15 +50,15 @@ def parse_query(raw: bytes, cursor_key: bytes) -> TimerQuery:
     given = parameters_in(raw)
     metadata = _metadata_in(given)
     cursor = given.pop("cursor", None)
-    query = TimerQuery(**_read(given, _READERS), metadata=_filters(metadata))
+    query = TimerQuery(project=project, **_read(given, _READERS), metadata=_filters(metadata))
     refuse_unserved(query)
     if cursor is not None and "offset" in given:
         raise invalid_parameter("offset", "cannot stand beside cursor: send one of them")
     return query if cursor is None else _behind(cursor, query, cursor_key)
 
 
-def parse_schedule_query(raw: bytes, cursor_key: bytes) -> ScheduleQuery:
-    """Read the query string of GET /schedules.
+def parse_schedule_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> ScheduleQuery:
+    """Read the query string of GET /schedules, which asks for those of a project.
 
     Raises:
         InvalidRequestError: naming every parameter that is wrong.
@@ -65,7 +66,9 @@ def parse_schedule_query(raw: bytes, cursor_key: bytes) -> ScheduleQuery:
     given = parameters_in(raw)
     metadata = _metadata_in(given)
     cursor = given.pop("cursor", None)
-    query = ScheduleQuery(**_read(given, _SCHEDULE_READERS), metadata=_filters(metadata))
+    query = ScheduleQuery(
+        project=project, **_read(given, _SCHEDULE_READERS), metadata=_filters(metadata)
+    )
     return query if cursor is None else _behind(cursor, query, cursor_key)
 
 
@@ -97,8 +100,8 @@ _HOW_SHOWN: Final = frozenset({"limit", "offset", "sort", "order", "cursor"})
 """Parameters that say nothing of which timers."""
 
 
-def parse_filter(given: Mapping[str, object]) -> TimerFilter:
-    """Read which timers an object asks for, whose members are the filters of a list.
+def parse_filter(given: Mapping[str, object], project: ProjectId) -> TimerFilter:
+    """Read which timers of a project an object asks for, whose members are the filters of a list.
 
     A scalar that is no string stands for its text, as it would in a query string.
 
@@ -110,7 +113,7 @@ def parse_filter(given: Mapping[str, object]) -> TimerFilter:
     try:
         texts = _texts_of(given)
         metadata = _filters(_metadata_in(texts))
-        return TimerFilter(**_read(texts, _READERS), metadata=metadata)
+        return TimerFilter(project=project, **_read(texts, _READERS), metadata=metadata)
     except InvalidRequestError as error:
         within = (FieldError(f"filter.{each.field}", each.message) for each in error.errors)
         raise InvalidRequestError(*within) from None

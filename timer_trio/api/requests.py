@@ -41,6 +41,7 @@ from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.bulk import Bulk, BulkAction
 from timer_trio.domain.keys import OnConflict
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
@@ -202,8 +203,10 @@ def reading_bulk(raw: bytes, rules: Rules) -> Generator[None, None, dict[str, ob
     return reading_object(raw, verbatim="", known=BULK_FIELDS, most_values=rules.max_metadata_keys)
 
 
-def read_bulk(members: Mapping[str, object], now: datetime, rules: Rules) -> Bulk:
-    """Read what is to be done to many timers, as is asked for by a POST that arrived at `now`.
+def read_bulk(
+    members: Mapping[str, object], now: datetime, rules: Rules, project: ProjectId
+) -> Bulk:
+    """Read what is to be done to many timers of a project, by a POST that arrived at `now`.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
@@ -219,7 +222,7 @@ def read_bulk(members: Mapping[str, object], now: datetime, rules: Rules) -> Bul
         raise InvalidRequestError(FieldError("as_of", words))
     return Bulk(
         action=action,
-        wanted=parse_filter(wanted["filter"]),
+        wanted=parse_filter(wanted["filter"], project),
         as_of=as_of,
         limit=wanted.get("limit"),
         spacing=timedelta(seconds=1 / rate) if rate else timedelta(),

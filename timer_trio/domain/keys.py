@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import ENDED, JsonText, NewTimer, Status, Timer, TimerId
 
 IDEMPOTENCY_PERIOD: Final = timedelta(hours=24)
@@ -33,6 +34,8 @@ class KeyedCreate:
     key: str
     timers: Sequence[NewTimer]
     answer: FirstAnswer
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose the key is, and the timers."""
 
 
 class OnConflict(StrEnum):

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from timer_trio.domain.errors import ScheduleEndedError
 from timer_trio.domain.jitter import jittered
 from timer_trio.domain.occurrence import occurrence_id
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.schedule import (
     CatchUp,
     NewOccurrence,
@@ -63,10 +64,16 @@ class _Step(NamedTuple):
     following: datetime | None
 
 
-def new_schedule(schedule_id: ScheduleId, spec: ScheduleSpec, now: datetime) -> Schedule:
+def new_schedule(
+    schedule_id: ScheduleId,
+    spec: ScheduleSpec,
+    now: datetime,
+    project: ProjectId = DEFAULT_PROJECT,
+) -> Schedule:
     """Return a schedule that is active from `now` on, and of which nothing is planned yet."""
     return Schedule(
         id=schedule_id,
+        project=project,
         created_at=now,
         updated_at=now,
         status=ScheduleStatus.ACTIVE,
@@ -292,7 +299,7 @@ def _occurrence(
         execute_at = jittered(step.instant, timer_id, timing.jitter_s)
     spec = replace(schedule.spec.template, execute_at=execute_at)
     return NewOccurrence(
-        timer=NewTimer(id=timer_id, created_at=now, spec=spec),
+        timer=NewTimer(id=timer_id, created_at=now, spec=spec, project=schedule.project),
         schedule_id=schedule.id,
         version=schedule.version,
         instant=step.instant,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import (
     ENDED,
     Destination,
@@ -53,6 +54,8 @@ class TimerFilter:
     equality with one of the scalars.
     """
 
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose: nobody sees the timers of several."""
     status: Status | None = None
     destination: Destination | None = None
     last_error: str | None = None

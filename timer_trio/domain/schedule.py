@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple, NewType
 from uuid import UUID
 
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import JsonScalar, Position
 from timer_trio.domain.schedule_rule import Bounds, Rule
 from timer_trio.domain.timer import DueTimer, NewTimer, Timer, TimerSpec, due_timer
@@ -81,6 +82,8 @@ class Schedule:
     """A whole schedule."""
 
     id: ScheduleId
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose it is, and its occurrences."""
     created_at: datetime
     updated_at: datetime
     status: ScheduleStatus
@@ -217,6 +220,8 @@ class ScheduleQuery:
     `metadata` is as in a TimerFilter.
     """
 
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose: nobody sees the schedules of several."""
     status: ScheduleStatus | None = None
     name: str | None = None
     metadata: Mapping[str, Sequence[JsonScalar]] = field(default_factory=dict)

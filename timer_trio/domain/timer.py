@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, NewType, TypedDict
 from uuid import UUID
 
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.value import value
 
@@ -169,6 +170,8 @@ class NewTimer:
     spec: TimerSpec
     key: str | None = None
     """The name that its consumer gave it."""
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

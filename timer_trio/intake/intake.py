@@ -19,6 +19,7 @@ from timer_trio.domain.errors import (
     RowRefusedError,
 )
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
@@ -84,7 +85,9 @@ class Intake:
             nursery.start_soon(self._keyed.run)
         raise AssertionError("neither of them ends")
 
-    async def create(self, spec: TimerSpec, arrived_at: datetime) -> TimerSummary:
+    async def create(
+        self, spec: TimerSpec, arrived_at: datetime, project: ProjectId
+    ) -> TimerSummary:
         """Write a new timer; it is durable when this returns.
 
         It is created as of `arrived_at`, from which a delay counts: not later than it is due.
@@ -95,7 +98,7 @@ class Intake:
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
         await self._require_known([spec])
-        timer = self.new_timer(spec, arrived_at)
+        timer = self.new_timer(spec, arrived_at, project)
         with trio.move_on_after(CREATE_DEADLINE_S):
             await self._plain.submit(timer, spec)
             return new_summary(timer)
@@ -134,14 +137,16 @@ class Intake:
             lambda is_there: is_there,
         )
 
-    def new_timer(self, spec: TimerSpec, now: datetime, key: str | None = None) -> NewTimer:
+    def new_timer(
+        self, spec: TimerSpec, now: datetime, project: ProjectId, key: str | None = None
+    ) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
 
         A near one gets a shard of our own: nobody else need hear of it.
         """
         shard = self._shards.choose(self._random_bits, own=spec.execute_at < now + self._window)
         timer_id = new_timer_id(now, shard, self._random_bits)
-        return NewTimer(id=timer_id, created_at=now, spec=spec, key=key)
+        return NewTimer(id=timer_id, created_at=now, spec=spec, key=key, project=project)
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:
         """Write new timers, all or none; they are durable when this returns.
@@ -164,7 +169,9 @@ class Intake:
             )
         raise CreatesUnknownError([timer.id for timer in timers])
 
-    async def update(self, timer_id: TimerId, change: SpecChange) -> TimerSummary:
+    async def update(
+        self, timer_id: TimerId, change: SpecChange, project: ProjectId
+    ) -> TimerSummary:
         """Change a timer that waits.
 
         Raises:
@@ -176,13 +183,13 @@ class Intake:
         """
         if change.keys() & NEW_COLUMNS:
             await self._releases.require_all_new()
-        summary = await self._storage.update(timer_id, change, self._clock.now())
+        summary = await self._storage.update(timer_id, change, self._clock.now(), project)
         if summary.status is Status.PENDING or "execute_at" in change:
             destination = read_url(summary.callback_url).destination
             self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
-    async def cancel(self, timer_id: TimerId) -> TimerSummary:
+    async def cancel(self, timer_id: TimerId, project: ProjectId) -> TimerSummary:
         """Cancel a timer that waits; a canceled one stays as it is.
 
         Raises:
@@ -190,7 +197,7 @@ class Intake:
             StorageUnavailableError: it may have been canceled or not.
             ContentionError: it was not canceled.
         """
-        return await self._storage.cancel(timer_id, self._clock.now())
+        return await self._storage.cancel(timer_id, self._clock.now(), project)
 
     async def _require_known(self, specs: Sequence[TimerSpec]) -> None:
         if not all(spec.is_plain for spec in specs):
@@ -245,16 +252,16 @@ class Intake:
 
     async def _commit_keyed(self, creates: Sequence[KeyedCreate]) -> Sequence[FirstAnswer]:
         """Write the first create of each key, and answer each what its key stands for."""
-        first = {create.key: create for create in reversed(creates)}
+        first = {(create.project, create.key): create for create in reversed(creates)}
         answers = await self._storage.create_keyed([*first.values()], self._clock.now())
         stands = dict(zip(first, answers, strict=True))
         self._offer(
             due_timer(timer)
-            for key, create in first.items()
-            if stands[key].timer_ids == create.answer.timer_ids
+            for name, create in first.items()
+            if stands[name].timer_ids == create.answer.timer_ids
             for timer in create.timers
         )
-        return [stands[create.key] for create in creates]
+        return [stands[create.project, create.key] for create in creates]
 
 
 def new_summary(timer: NewTimer) -> TimerSummary:

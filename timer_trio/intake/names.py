@@ -21,6 +21,7 @@ from timer_trio.domain.errors import (
     TimerNotFoundError,
 )
 from timer_trio.domain.keys import HeldName, OnConflict
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import (
     ENDED,
     NewTimer,
@@ -43,11 +44,12 @@ class Written(NamedTuple):
 
 
 class Names:
-    """What consumers do to timers by their names."""
+    """What the consumers of one project do to timers by their names."""
 
-    def __init__(self, storage: KeyStorage, intake: Intake) -> None:
+    def __init__(self, storage: KeyStorage, intake: Intake, project: ProjectId) -> None:
         self._storage = storage
         self._intake = intake
+        self._project = project
 
     async def create(
         self, key: str, spec: TimerSpec, arrived_at: datetime, on_conflict: OnConflict
@@ -60,7 +62,7 @@ class Names:
             CreateUnknownError: it was not answered in time, and may be there or not.
             StorageUnavailableError: the live one may have been changed or not.
         """
-        timer = self._intake.new_timer(spec, arrived_at, key)
+        timer = self._intake.new_timer(spec, arrived_at, self._project, key)
         with trio.move_on_after(CREATE_DEADLINE_S):
             while True:
                 before, live = await self._look_up(key)
@@ -87,7 +89,9 @@ class Names:
             return {}
         with trio.move_on_after(CREATE_DEADLINE_S):
             while True:
-                held = await repeat_until_answered(lambda: self._storage.held_names(keys))
+                held = await repeat_until_answered(
+                    lambda: self._storage.held_names(keys, self._project)
+                )
                 if taken := {key: name for key, name in held.items() if name.is_live}:
                     return taken
                 before = {key: name.timer_id for key, name in held.items()}
@@ -101,7 +105,7 @@ class Names:
         Raises:
             NoSuchNameError: there is none.
         """
-        holder = await self._storage.name_holder(key)
+        holder = await self._storage.name_holder(key, self._project)
         if holder is None or holder.timer is None:
             raise NoSuchNameError
         return holder.timer
@@ -115,11 +119,11 @@ class Names:
             StorageUnavailableError: it may have been canceled or not.
         """
         while True:
-            holder = await self._storage.name_holder(key)
+            holder = await self._storage.name_holder(key, self._project)
             if holder is None or holder.timer is None or holder.timer.status in ENDED:
                 raise NoSuchNameError
             try:
-                return await self._intake.cancel(holder.timer_id)
+                return await self._intake.cancel(holder.timer_id, self._project)
             except NotPendingError as error:
                 _refuse_unless_ended(holder.timer_id, error, "canceled")
             except TimerNotFoundError:
@@ -127,7 +131,7 @@ class Names:
 
     async def _look_up(self, key: str) -> tuple[Mapping[str, TimerId], Timer | None]:
         """Name the timer that a name stands for, by that name; it comes whole if it lives."""
-        holder = await repeat_until_answered(lambda: self._storage.name_holder(key))
+        holder = await repeat_until_answered(lambda: self._storage.name_holder(key, self._project))
         if holder is None:
             return {}, None
         timer = holder.timer
@@ -147,7 +151,8 @@ class Names:
     async def _replace(self, timer_id: TimerId, change: SpecChange) -> Written | None:
         """Change a timer that lived just now; None: it does not any more."""
         try:
-            return Written(await self._intake.update(timer_id, change), is_new=False)
+            summary = await self._intake.update(timer_id, change, self._project)
+            return Written(summary, is_new=False)
         except NotPendingError as error:
             _refuse_unless_ended(timer_id, error, "replaced")
         except TimerNotFoundError:

@@ -9,6 +9,7 @@ from timer_trio.callback_url import read_url
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.errors import NameTakenError
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import ENDED, DueTimer, TimerId, TimerSummary
 from timer_trio.storage import Storage
 
@@ -29,7 +30,9 @@ class Redriver:
         self._offer = offer
         self._releases = releases
 
-    async def redrive(self, timer_id: TimerId, due_at: datetime) -> TimerSummary:
+    async def redrive(
+        self, timer_id: TimerId, due_at: datetime, project: ProjectId
+    ) -> TimerSummary:
         """Make an ended timer pending, due at `due_at`.
 
         Raises:
@@ -42,16 +45,18 @@ class Redriver:
         await self._releases.require_all_new()
         summary = None
         while summary is None:
-            holder = await self._holder_of_its_name(timer_id)
-            summary = await self._storage.redrive(timer_id, due_at, self._clock.now(), holder)
+            holder = await self._holder_of_its_name(timer_id, project)
+            summary = await self._storage.redrive(
+                timer_id, due_at, self._clock.now(), holder, project
+            )
         destination = read_url(summary.callback_url).destination
         self._offer([DueTimer(summary.execute_at, summary.id, destination)])
         return summary
 
-    async def _holder_of_its_name(self, timer_id: TimerId) -> TimerId | None:
+    async def _holder_of_its_name(self, timer_id: TimerId, project: ProjectId) -> TimerId | None:
         """Return what the name of a timer stands for; None: it has none, or that for nothing."""
-        key = (await self._storage.get(timer_id)).key
-        holder = None if key is None else await self._storage.name_holder(key)
+        key = (await self._storage.get(timer_id, project)).key
+        holder = None if key is None else await self._storage.name_holder(key, project)
         if holder is None:
             return None
         other = holder.timer

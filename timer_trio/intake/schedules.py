@@ -34,6 +34,7 @@ from timer_trio.domain.planning import (
     resumed,
     upcoming,
 )
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.schedule import (
     NewOccurrence,
     Plan,
@@ -119,13 +120,13 @@ class Schedules:
         self._shards = shards
         self._random_bits = random_bits
 
-    def new(self, spec: ScheduleSpec, now: datetime) -> Plan:
+    def new(self, spec: ScheduleSpec, now: datetime, project: ProjectId) -> Plan:
         """Return a schedule with an id of its own, and its first occurrences; nothing is written.
 
         Raises:
             RuleError: its rule has no instants, or cannot be read.
         """
-        schedule = new_schedule(self._new_id(spec.name, now), spec, now)
+        schedule = new_schedule(self._new_id(spec.name, now), spec, now, project)
         check_rule(spec.timing.rule, schedule.bounds)
         new = plan(schedule, self._calendar, now)
         if new.schedule.status is ScheduleStatus.ENDED:
@@ -164,14 +165,14 @@ class Schedules:
             await self._hand_on(schedule, new.occurrences)
         return first
 
-    async def show(self, schedule_id: ScheduleId) -> Shown:
+    async def show(self, schedule_id: ScheduleId, project: ProjectId) -> Shown:
         """Read a schedule, what it did, and what it will do.
 
         Raises:
             ScheduleNotFoundError: there is none.
         """
-        schedule = await self._storage.schedule(schedule_id)
-        facts = await self._storage.schedule_facts(schedule_id)
+        schedule = await self._storage.schedule(schedule_id, project)
+        facts = await self._storage.schedule_facts(schedule_id, project)
         return Shown(schedule, facts, self.next_of(schedule, facts.pending))
 
     def next_of(self, schedule: Schedule, pending: int) -> Sequence[datetime]:
@@ -179,7 +180,10 @@ class Schedules:
         return upcoming(schedule, pending, self._calendar, self._clock.now())
 
     async def change(
-        self, schedule_id: ScheduleId, change: Callable[[ScheduleSpec], ScheduleSpec]
+        self,
+        schedule_id: ScheduleId,
+        change: Callable[[ScheduleSpec], ScheduleSpec],
+        project: ProjectId,
     ) -> Schedule:
         """Change what is asked for; once this returns nothing of an older rule is pending.
 
@@ -199,9 +203,11 @@ class Schedules:
                 check_rule(spec.timing.rule, replace(schedule, spec=spec).bounds)
             return changed(schedule, standing, spec, now, self._calendar)
 
-        return await self._change(schedule_id, decide, now)
+        return await self._change(schedule_id, decide, now, project)
 
-    async def put_named(self, name: str, spec: ScheduleSpec, now: datetime) -> Written:
+    async def put_named(
+        self, name: str, spec: ScheduleSpec, now: datetime, project: ProjectId
+    ) -> Written:
         """Write a new schedule under its name, or make the one that has it this one.
 
         Raises:
@@ -209,17 +215,18 @@ class Schedules:
             StorageUnavailableError: it may have been changed or not.
         """
         while True:
-            known = await self._storage.schedule_named(name)
+            known = await self._storage.schedule_named(name, project)
             try:
                 if known is None:
-                    new = self.new(spec, now)
+                    new = self.new(spec, now, project)
                     await self.create(new)
                     return Written(new.schedule, is_new=True)
-                return Written(await self.change(known, lambda _: spec), is_new=False)
+                schedule = await self.change(known, lambda _: spec, project)
+                return Written(schedule, is_new=False)
             except (ScheduleNameTakenError, ScheduleNotFoundError, ScheduleEndedError):
                 continue  # somebody else was faster
 
-    async def pause(self, schedule_id: ScheduleId) -> Schedule:
+    async def pause(self, schedule_id: ScheduleId, project: ProjectId) -> Schedule:
         """Pause a schedule; once this returns nothing of its rule is pending.
 
         Raises:
@@ -228,10 +235,10 @@ class Schedules:
         """
         now = self._clock.now()
         return await self._change(
-            schedule_id, lambda schedule, standing: paused(schedule, standing, now), now
+            schedule_id, lambda schedule, standing: paused(schedule, standing, now), now, project
         )
 
-    async def resume(self, schedule_id: ScheduleId) -> Schedule:
+    async def resume(self, schedule_id: ScheduleId, project: ProjectId) -> Schedule:
         """Have a paused schedule go on; nothing of the pause is made up.
 
         Raises:
@@ -244,9 +251,9 @@ class Schedules:
         def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
             return resumed(schedule, standing, now, self._calendar)
 
-        return await self._change(schedule_id, decide, now)
+        return await self._change(schedule_id, decide, now, project)
 
-    async def end(self, schedule_id: ScheduleId) -> Schedule:
+    async def end(self, schedule_id: ScheduleId, project: ProjectId) -> Schedule:
         """End a schedule, and cancel all of it that waits; one that has ended stays so.
 
         Raises:
@@ -254,33 +261,39 @@ class Schedules:
             StorageUnavailableError: it may have been ended or not.
         """
         now = self._clock.now()
-        return await self._change(schedule_id, lambda schedule, _: ended(schedule, now), now)
+        return await self._change(
+            schedule_id, lambda schedule, _: ended(schedule, now), now, project
+        )
 
-    async def trigger(self, schedule_id: ScheduleId) -> TimerSummary:
+    async def trigger(self, schedule_id: ScheduleId, project: ProjectId) -> TimerSummary:
         """Write an occurrence beside the rule, due now.
 
         Raises:
             ScheduleNotFoundError, ScheduleEndedError: nothing was written.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
-        schedule, now = await self._storage.schedule(schedule_id), self._clock.now()
+        schedule = await self._storage.schedule(schedule_id, project)
+        now = self._clock.now()
         overlap = schedule.spec.timing.overlap
         timer_id = extra_occurrence_id(schedule_id, now, overlap, self._random_bits)
         spec = replace(schedule.spec.template, execute_at=now)
-        timer = NewTimer(id=timer_id, created_at=now, spec=spec)
+        timer = NewTimer(id=timer_id, created_at=now, spec=spec, project=project)
         await self._add(
             [NewOccurrence(timer=timer, schedule_id=schedule_id, version=None, instant=now)]
         )
         return new_summary(timer)
 
-    async def backfill(self, schedule_id: ScheduleId, wanted: Backfill) -> Backfilled:
+    async def backfill(
+        self, schedule_id: ScheduleId, wanted: Backfill, project: ProjectId
+    ) -> Backfilled:
         """Write occurrences of the past, due from now on; the same ones again are not new.
 
         Raises:
             ScheduleNotFoundError, ScheduleEndedError: nothing was written.
             StorageUnavailableError: some of them may be there; ask again.
         """
-        schedule, now = await self._storage.schedule(schedule_id), self._clock.now()
+        schedule = await self._storage.schedule(schedule_id, project)
+        now = self._clock.now()
         if schedule.status is ScheduleStatus.ENDED:
             raise ScheduleEndedError
         page: list[NewOccurrence] = []
@@ -302,8 +315,9 @@ class Schedules:
         schedule_id: ScheduleId,
         decide: Callable[[Schedule, Standing], ScheduleChange],
         now: datetime,
+        project: ProjectId,
     ) -> Schedule:
-        change, _ = await self._storage.change_schedule(schedule_id, decide, now)
+        change, _ = await self._storage.change_schedule(schedule_id, decide, now, project)
         await self._hand_on(change.schedule, change.occurrences)
         return change.schedule
 
@@ -316,10 +330,12 @@ class Schedules:
         """Write occurrences beside the rule; answers how many are new."""
         if not occurrences:
             return 0
-        schedule_id, first = occurrences[0].schedule_id, occurrences[0].timer.id
+        schedule_id, first = occurrences[0].schedule_id, occurrences[0].timer
         new = await _answered(
-            lambda: self._storage.add_occurrences(schedule_id, occurrences, self._clock.now()),
-            CreateUnknownError(first),
+            lambda: self._storage.add_occurrences(
+                schedule_id, occurrences, self._clock.now(), first.project
+            ),
+            CreateUnknownError(first.id),
         )
         await self._offer_all(occurrences)
         return len(new)
@@ -346,7 +362,7 @@ def _of_the_past(
     overlap = schedule.spec.timing.overlap
     timer_id = occurrence_id(schedule.id, BACKFILL, instant, overlap)
     spec = replace(schedule.spec.template, execute_at=due_at)
-    timer = NewTimer(id=timer_id, created_at=now, spec=spec)
+    timer = NewTimer(id=timer_id, created_at=now, spec=spec, project=schedule.project)
     return NewOccurrence(timer=timer, schedule_id=schedule.id, version=None, instant=instant)
 
 

@@ -11,10 +11,10 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
-from timer_trio.domain.query import Position
 from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import RetentionStorage
 from timer_trio.storage.postgres.retention import PAGE_ROWS, pause_s
+from timer_trio.storage.protocols import PrunePosition
 from timer_trio.telemetry.metrics import Metrics
 
 FIRST_PASS_S: Final = 60.0
@@ -84,7 +84,7 @@ class Retention:
         return count
 
     async def _prune(self, cutoff: datetime) -> None:
-        after: Position | None = None
+        after: PrunePosition | None = None
         while True:
             began = trio.current_time()
             pruned = await self._storage.prune(cutoff, after, PAGE_ROWS)

@@ -221,7 +221,7 @@ class Planner:
             await self._break(schedule.id, schedule.version, schedule.reason)
             return
         try:
-            await self._replanner.replan(schedule.id)
+            await self._replanner.replan(schedule.id, schedule.project)
         except RuleError as error:
             await self._break(schedule.id, schedule.version, f"{error.field} {error}")
 

@@ -8,6 +8,7 @@ import structlog
 
 from timer_trio.clock import Clock
 from timer_trio.domain.planning import Calendar, replanned
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.schedule import (
     Schedule,
     ScheduleChange,
@@ -37,7 +38,7 @@ class Replanner:
         self._calendar = calendar
         self._offer = offer
 
-    async def replan(self, schedule_id: ScheduleId) -> int:
+    async def replan(self, schedule_id: ScheduleId, project: ProjectId) -> int:
         """Plan an active schedule anew; returns how many of its occurrences have moved.
 
         Raises:
@@ -51,7 +52,7 @@ class Replanner:
         def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
             return replanned(schedule, standing, now, self._calendar)
 
-        written = await self._storage.change_schedule(schedule_id, decide, now)
+        written = await self._storage.change_schedule(schedule_id, decide, now, project)
         self._offer(due_occurrences(written.change.occurrences))
         if written.removed:
             log.info("schedule_replanned", schedule_id=str(schedule_id), moved=written.removed)

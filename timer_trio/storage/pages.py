@@ -1,11 +1,21 @@
-"""What a storage found, as a page of a list."""
+"""Pages: of a list, and of all timers in the order of their creation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
 
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import ListedTimer, Position, Sort, TimerPage, TimerQuery
-from timer_trio.domain.timer import TimerSummary
+from timer_trio.domain.timer import TimerId, TimerSummary
+from timer_trio.storage.protocols import PrunePosition
+
+START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
+"""Before all timers of a project in the order of their creation."""
+FIRST_PAGE: Final = PrunePosition(DEFAULT_PROJECT, START)
+"""Before those of all projects."""
 
 
 def page_of(timers: Sequence[ListedTimer], total: int | None, query: TimerQuery) -> TimerPage:

@@ -18,6 +18,7 @@ from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.schedule import (
     Changed,
@@ -93,12 +94,19 @@ class Swept:
     left: int = 0
 
 
+class PrunePosition(NamedTuple):
+    """Up to where timers have been looked at: behind it in this project, and in those after it."""
+
+    project: ProjectId
+    behind: Position
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
     """How many timers a page of a prune deleted, and where the next page begins; None: no more."""
 
     count: int
-    next: Position | None
+    next: PrunePosition | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +135,10 @@ class HintsLostError(StorageUnavailableError):
 
 
 class TimerStorage(Protocol):
-    """What consumers of the service create, read and change."""
+    """What consumers of the service create, read and change.
+
+    Here and below: what is not in the `project` that is named is not there.
+    """
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         """Write new timers, all or none; one that is there already under its id stays as it is.
@@ -145,7 +156,7 @@ class TimerStorage(Protocol):
             RowRefusedError: the database refuses one of them; nothing was written.
         """
 
-    async def get(self, timer_id: TimerId) -> Timer:
+    async def get(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Timer:
         """Read one timer.
 
         Raises:
@@ -159,7 +170,13 @@ class TimerStorage(Protocol):
             RowRefusedError: the database refuses a value to be looked for.
         """
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         """Change a pending timer; its lateness counts anew.
 
         Raises:
@@ -169,7 +186,9 @@ class TimerStorage(Protocol):
             RowRefusedError: the database refuses a value.
         """
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
         """Cancel a pending timer; a canceled one stays so, with the same answer.
 
         Raises:
@@ -182,7 +201,12 @@ class RedriveStorage(Protocol):
     """What makes ended timers live again."""
 
     async def redrive(
-        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+        self,
+        timer_id: TimerId,
+        due_at: datetime,
+        now: datetime,
+        holder: TimerId | None = None,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> TimerSummary | None:
         """Make an ended timer pending, due at `due_at`, with a fresh budget of attempts.
 
@@ -222,7 +246,9 @@ class Rotated:
 class AttemptStorage(Protocol):
     """What attempts of timers are read for."""
 
-    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
+    async def attempts(
+        self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Sequence[AttemptRecord]:
         """Read what is kept of a timer's attempts, the newest first.
 
         A first attempt that was delivered is told by the timer's own row alone, unless its answer
@@ -245,7 +271,7 @@ class KeyStorage(Protocol):
     async def create_keyed(
         self, creates: Sequence[KeyedCreate], now: datetime
     ) -> Sequence[FirstAnswer]:
-        """Write new timers under idempotency keys, each of which comes once.
+        """Write new timers under idempotency keys, each of which comes once in a project.
 
         Answers what each key stands for now: where somebody else had it, and it has not expired,
         nothing of that create is written. A key stands for its timers as soon as they are there,
@@ -256,13 +282,19 @@ class KeyStorage(Protocol):
             ContentionError: as ever, but some may have been written: they are theirs who ask again.
         """
 
-    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
+    async def first_answer(
+        self, key: str, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> FirstAnswer | None:
         """Read what an idempotency key stands for; None: nothing, or it has expired."""
 
-    async def name_holder(self, key: str) -> NameHolder | None:
+    async def name_holder(
+        self, key: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> NameHolder | None:
         """Read which timer a name stands for, without waiting for whoever changes it."""
 
-    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
+    async def held_names(
+        self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
+    ) -> Mapping[str, HeldName]:
         """Read what many names stand for, as `name_holder`; what stands for nothing is left out."""
 
     async def create_named(
@@ -270,10 +302,10 @@ class KeyStorage(Protocol):
     ) -> bool:
         """Write new timers, all or none: those that have a name under it, each name once.
 
-        One at least has a name. A name must stand for the timer in `before`, which has ended, or
-        for nothing. Answers whether they are there; otherwise a name stands for another one by now,
-        or that one lives, and nothing was written. The same call again has the same answer. A live
-        timer keeps its name. No claim waits for a create of many.
+        They are of one project, and one at least has a name. A name must stand for the timer in
+        `before`, which has ended, or for nothing. Answers whether they are there; otherwise a name
+        stands for another one by now, or that one lives, and nothing was written. The same call
+        again has the same answer. A live timer keeps its name. No claim waits for a create of many.
 
         Raises:
             RowRefusedError: the database refuses a value of one of them; nothing was written.
@@ -450,17 +482,23 @@ class ScheduleStorage(Protocol):
             RowRefusedError: the database refuses a value; nothing was written.
         """
 
-    async def schedule(self, schedule_id: ScheduleId) -> Schedule:
+    async def schedule(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Schedule:
         """Read one schedule.
 
         Raises:
             ScheduleNotFoundError: there is none.
         """
 
-    async def schedule_facts(self, schedule_id: ScheduleId) -> ScheduleFacts:
+    async def schedule_facts(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleFacts:
         """Read what a schedule has done; of one that is not there: nothing."""
 
-    async def schedule_named(self, name: str) -> ScheduleId | None:
+    async def schedule_named(
+        self, name: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleId | None:
         """Read which schedule that has not ended has a name."""
 
     async def schedules(self, query: ScheduleQuery) -> SchedulePage:
@@ -475,6 +513,7 @@ class ScheduleStorage(Protocol):
         schedule_id: ScheduleId,
         decide: Callable[[Schedule, Standing], ScheduleChange],
         now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Changed:
         """Change a schedule as `decide` says, which is called while nobody else changes it.
 
@@ -522,7 +561,11 @@ class ScheduleStorage(Protocol):
         """
 
     async def add_occurrences(
-        self, schedule_id: ScheduleId, occurrences: Sequence[NewOccurrence], now: datetime
+        self,
+        schedule_id: ScheduleId,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Sequence[TimerId]:
         """Write occurrences beside the rule; answers which are new.
 
@@ -558,11 +601,12 @@ class HintStorage(Protocol):
 class RetentionStorage(Protocol):
     """What becomes of timers that ended long ago."""
 
-    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+    async def prune(self, cutoff: datetime, after: PrunePosition | None, limit: int) -> Pruned:
         """Delete what ended before `cutoff`, of the next `limit` timers in order of creation.
 
-        Looks at what was created before the cutoff, behind `after`. A row that somebody holds is
-        left out; while another replica is at it there is nothing to delete and no next page.
+        Looks at what was created before the cutoff, behind `after`, of one project. A row that
+        somebody holds is left out; while another replica is at it there is nothing to delete and no
+        next page.
         """
 
     async def prune_keys(self, now: datetime, limit: int) -> int:

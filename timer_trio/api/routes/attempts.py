@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
 from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.principal import own_project
 from timer_trio.api.responses import Instant, success
 from timer_trio.api.route import ON_ONE, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
@@ -58,8 +59,8 @@ def routes(context: ApiContext) -> Sequence[Route]:
     async def list_attempts(timer_id: str) -> Response:
         refuse_parameters(request.query_string)
         known_id = timer_id_of(timer_id)
-        timer = await context.storage.get(known_id)
-        records = await context.storage.attempts(known_id)
+        timer = await context.storage.get(known_id, own_project())
+        records = await context.storage.attempts(known_id, own_project())
         return success({"attempts": [attempt_data(each) for each in all_attempts(timer, records)]})
 
     path = "/timers/{timer_id}/attempts"

@@ -18,6 +18,7 @@ from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, I
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import OneOfManyCreateRequest
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
+from timer_trio.api.principal import own_project
 from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
 from timer_trio.api.route import (
@@ -67,7 +68,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
 class _Batch:
     def __init__(self, context: ApiContext) -> None:
         self._intake = context.intake
-        self._names = Names(context.storage, context.intake)
+        self._storage = context.storage
         self._clock = context.clock
         self._most_bytes = context.max_body_bytes
         self._rules = context.rules
@@ -82,7 +83,8 @@ class _Batch:
             if key is not None:
                 return await self._create_keyed(key, raw, arrived_at)
             timers = await self._slices.collect(self._read(raw, arrived_at))
-            taken = await self._names.create_all(timers)
+            names = Names(self._storage, self._intake, own_project())
+            taken = await names.create_all(timers)
         except RowRefusedError:
             words = "the database refuses a value of one of them; none was created"
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
@@ -148,6 +150,7 @@ class _Items:
         self._now = now
         self._rules = rules
         self._with_key = with_key
+        self._project = own_project()
         self._places: dict[str, int] = {}
 
     def timer_of(self, members: Mapping[str, object], place: int) -> NewTimer:
@@ -159,7 +162,7 @@ class _Items:
         spec, key = read_one_of_many(members, self._now, self._rules)
         if key is not None:
             self._take_name(key, place)
-        return self._intake.new_timer(spec, self._now, key)
+        return self._intake.new_timer(spec, self._now, self._project, key)
 
     def _take_name(self, key: str, place: int) -> None:
         if self._with_key:

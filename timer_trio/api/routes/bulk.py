@@ -13,6 +13,7 @@ from timer_trio.api.bulk_run import BulkRun
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import BusyError
 from timer_trio.api.fields.bulk import BULK
+from timer_trio.api.principal import own_project
 from timer_trio.api.requests import read_bulk, reading_bulk
 from timer_trio.api.responses import streamed
 from timer_trio.api.route import ON_BODY, ON_STORED, Body, Operation, Route, Success
@@ -42,7 +43,7 @@ class _Bulks:
         context = self._context
         arrived_at = context.clock.now()
         members = await context.slices.finish(reading_bulk(await json_body(), context.rules))
-        bulk = read_bulk(members, arrived_at, context.rules)
+        bulk = read_bulk(members, arrived_at, context.rules, own_project())
         if not context.health.database_connected:
             raise StorageUnavailableError("the last heartbeat was not confirmed")
         if self._limiter.available_tokens < 1:

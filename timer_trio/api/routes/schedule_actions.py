@@ -16,6 +16,7 @@ from timer_trio.api.body.media import json_body, optional_json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.schedule import BACKFILL, PREVIEW
+from timer_trio.api.principal import own_project
 from timer_trio.api.responses import SummaryData, created, success, summary_json
 from timer_trio.api.route import ON_BODY, ON_KEY, ON_ONE, Body, Operation, Route, Success
 from timer_trio.api.routes.schedules import SCHEDULE_PARAMETER, TAG, schedule_id_of
@@ -88,19 +89,19 @@ class _Actions:
     async def pause_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await self._refuse_fields()
-        await self._schedules.pause(known_id)
-        return whole_schedule(await self._schedules.show(known_id))
+        await self._schedules.pause(known_id, own_project())
+        return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def resume_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await self._refuse_fields()
-        await self._schedules.resume(known_id)
-        return whole_schedule(await self._schedules.show(known_id))
+        await self._schedules.resume(known_id, own_project())
+        return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def trigger_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await self._refuse_fields()
-        timer = await self._schedules.trigger(known_id)
+        timer = await self._schedules.trigger(known_id, own_project())
         return created(summary_json(timer), timer.id)
 
     async def backfill_schedule(self, schedule_id: str) -> Response:
@@ -108,14 +109,15 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         members = await self._slices.finish(reading_backfill(await json_body()))
         wanted = read_backfill(members, arrived_at, self._context.rules)
-        done = await self._schedules.backfill(known_id, wanted)
+        done = await self._schedules.backfill(known_id, wanted, own_project())
         data = {"created": done.created, "next": instant_or_none(done.next)}
         return success(data, HTTPStatus.CREATED)
 
     async def replan_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await self._refuse_fields()
-        return success({"moved": await self._context.replanner.replan(known_id)})
+        moved = await self._context.replanner.replan(known_id, own_project())
+        return success({"moved": moved})
 
     async def preview_schedule(self) -> Response:
         arrived_at = self._context.clock.now()

@@ -17,6 +17,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.fields.schedule import CREATE_SCHEDULE, UPDATE_SCHEDULE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_schedule
 from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.principal import own_project
 from timer_trio.api.query import is_id, parse_schedule_query
 from timer_trio.api.responses import success
 from timer_trio.api.route import (
@@ -104,7 +105,7 @@ class _Schedules:
         members = await self._members_of(raw)
         if key is not None:
             return await self._create_keyed(key, raw, members, arrived_at)
-        new = self._schedules.new(self._read(members, arrived_at), arrived_at)
+        new = self._schedules.new(self._read(members, arrived_at), arrived_at, own_project())
         await self._schedules.create(new)
         return created_schedule(shown_json(self._schedules.show_new(new)), new.schedule.id)
 
@@ -112,7 +113,7 @@ class _Schedules:
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
     ) -> Response:
         async def read() -> New:
-            new = self._schedules.new(self._read(members, arrived_at), arrived_at)
+            new = self._schedules.new(self._read(members, arrived_at), arrived_at, own_project())
             return new_schedule(self._schedules, new, shown_json(self._schedules.show_new(new)))
 
         fingerprint = Fingerprint("POST /schedules")
@@ -121,7 +122,7 @@ class _Schedules:
         return await self._keyed.answer(key, fingerprint, read)
 
     async def list_schedules(self) -> Response:
-        query = parse_schedule_query(request.query_string, self._cursor_key)
+        query = parse_schedule_query(request.query_string, self._cursor_key, own_project())
         page = await self._context.storage.schedules(query)
         now = self._context.clock.now()
         writing = writing_schedules(page.schedules, self._context.calendar, now)
@@ -130,19 +131,21 @@ class _Schedules:
 
     async def get_schedule(self, schedule_id: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_schedule(await self._schedules.show(schedule_id_of(schedule_id)))
+        return whole_schedule(
+            await self._schedules.show(schedule_id_of(schedule_id), own_project())
+        )
 
     async def update_schedule(self, schedule_id: str) -> Response:
         arrived_at = self._context.clock.now()
         known_id = schedule_id_of(schedule_id)
         members = await self._members_of(await json_body())
         wanted = read_schedule_change(members, arrived_at, self._context.rules)
-        await self._schedules.change(known_id, wanted.apply)
-        return whole_schedule(await self._schedules.show(known_id))
+        await self._schedules.change(known_id, wanted.apply, own_project())
+        return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def end_schedule(self, schedule_id: str) -> Response:
         refuse_parameters(request.query_string)
-        ended = await self._schedules.end(schedule_id_of(schedule_id))
+        ended = await self._schedules.end(schedule_id_of(schedule_id), own_project())
         return success({"id": str(ended.id), "status": ended.status})
 
     async def _members_of(self, raw: bytes) -> dict[str, object]:

@@ -14,6 +14,7 @@ from timer_trio.api.errors import NoSuchScheduleNameError
 from timer_trio.api.fields.schedule import CREATE_SCHEDULE
 from timer_trio.api.fields.timer import MAX_NAME_LENGTH
 from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.principal import own_project
 from timer_trio.api.requests import read_name
 from timer_trio.api.responses import success
 from timer_trio.api.route import ON_BODY, ON_ONE, ON_STORED, Body, Json, Operation, Route, Success
@@ -56,26 +57,27 @@ class _ByName:
 
     async def get_by_name(self, name: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_schedule(await self._schedules.show(await self._named(name)))
+        return whole_schedule(await self._schedules.show(await self._named(name), own_project()))
 
     async def put_by_name(self, name: str) -> Response:
         arrived_at, rules = self._context.clock.now(), self._context.rules
         known_name = read_name(name, "name")
         members = await self._context.slices.finish(reading_schedule(await json_body(), rules))
         spec = read_schedule(members, arrived_at, rules, known_name)
-        written = await self._schedules.put_named(known_name, spec, arrived_at)
-        shown = await self._schedules.show(written.schedule.id)
+        written = await self._schedules.put_named(known_name, spec, arrived_at, own_project())
+        shown = await self._schedules.show(written.schedule.id, own_project())
         if written.is_new:
             return created_schedule(shown_json(shown), written.schedule.id)
         return whole_schedule(shown)
 
     async def end_by_name(self, name: str) -> Response:
         refuse_parameters(request.query_string)
-        ended = await self._schedules.end(await self._named(name))
+        ended = await self._schedules.end(await self._named(name), own_project())
         return success({"id": str(ended.id), "status": ended.status})
 
     async def _named(self, name: str) -> ScheduleId:
-        known = await self._context.storage.schedule_named(read_name(name, "name"))
+        known_name = read_name(name, "name")
+        known = await self._context.storage.schedule_named(known_name, own_project())
         if known is None:
             raise NoSuchScheduleNameError
         return known

@@ -24,6 +24,7 @@ from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.principal import own_project
 from timer_trio.api.query import is_id, parse_query
 from timer_trio.api.requests import Named, read_change, read_named, read_spec, reading_members
 from timer_trio.api.responses import (
@@ -101,7 +102,6 @@ class _Timers:
         self._clock = context.clock
         self._rules = context.rules
         self._slices = context.slices
-        self._names = Names(context.storage, context.intake)
         self._keyed = KeyedRequests(
             context, lambda answer: created(answer.data, answer.timer_ids[0])
         )
@@ -117,18 +117,20 @@ class _Timers:
         spec, named = read_named(members, arrived_at, self._rules)
         if named is not None:
             return await self._create_named(spec, named, arrived_at)
-        summary = await self._intake.create(spec, arrived_at)
+        summary = await self._intake.create(spec, arrived_at, own_project())
         return created(summary_json(summary), summary.id)
 
     async def _create_named(self, spec: TimerSpec, named: Named, arrived_at: datetime) -> Response:
-        timer, is_new = await self._names.create(named.key, spec, arrived_at, named.on_conflict)
+        names = Names(self._storage, self._intake, own_project())
+        timer, is_new = await names.create(named.key, spec, arrived_at, named.on_conflict)
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def _create_keyed(
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
     ) -> Response:
         async def read() -> New:
-            timer = self._intake.new_timer(read_spec(members, arrived_at, self._rules), arrived_at)
+            spec = read_spec(members, arrived_at, self._rules)
+            timer = self._intake.new_timer(spec, arrived_at, own_project())
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
         if "key" in members:
@@ -142,20 +144,20 @@ class _Timers:
         return await self._keyed.answer(key, fingerprint, read)
 
     async def list(self) -> Response:
-        query = parse_query(request.query_string, self._cursor_key)
+        query = parse_query(request.query_string, self._cursor_key, own_project())
         page = await self._storage.list(query)
         return page_of_timers(page, query, self._cursor_key)
 
     async def get(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_timer(await self._storage.get(timer_id_of(timer_id)))
+        return whole_timer(await self._storage.get(timer_id_of(timer_id), own_project()))
 
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
         known_id = timer_id_of(timer_id)
         change = read_change(await self._members(), arrived_at, self._rules)
         try:
-            summary = await self._intake.update(known_id, change)
+            summary = await self._intake.update(known_id, change, own_project())
         except NotPendingError as error:
             raise StatusForbidsError("update", error.status) from error
         except IsResultError:
@@ -167,7 +169,7 @@ class _Timers:
     async def cancel(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
         try:
-            summary = await self._intake.cancel(timer_id_of(timer_id))
+            summary = await self._intake.cancel(timer_id_of(timer_id), own_project())
         except NotPendingError as error:
             raise StatusForbidsError("cancel", error.status) from error
         return success({"id": str(summary.id), "status": summary.status})

@@ -8,6 +8,7 @@ from datetime import datetime
 import trio
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage.memory.database import Database
 from timer_trio.storage.protocols import Rotated
@@ -16,8 +17,13 @@ from timer_trio.storage.protocols import Rotated
 class MemoryAttempts(Database):
     """AttemptStorage in memory."""
 
-    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
+    async def attempts(
+        self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Sequence[AttemptRecord]:
         await trio.lowlevel.checkpoint()
+        row = self._rows.get(timer_id)
+        if row is None or row.project != project:
+            return []
         return sorted(
             self._attempts.get(timer_id, ()),
             key=lambda record: (record.attempt, record.ended_at),

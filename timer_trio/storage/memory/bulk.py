@@ -37,7 +37,8 @@ class MemoryBulk(MemoryRedrive):
 
     def _has_its_name(self, row: Row) -> bool:
         """Whether a timer has no name, or one that stands for it still."""
-        return row.timer.key is None or self._names.get(row.timer.key) == row.timer.id
+        key = row.timer.key
+        return key is None or self._names.get((row.project, key)) == row.timer.id
 
     def _next_matching(self, page: BulkPage) -> Sequence[Row]:
         bulk = page.bulk
@@ -45,7 +46,8 @@ class MemoryBulk(MemoryRedrive):
         found = [
             row
             for row in self._rows.values()
-            if max(row.timer.created_at, row.timer.updated_at) <= bulk.as_of
+            if row.project == bulk.wanted.project
+            and max(row.timer.created_at, row.timer.updated_at) <= bulk.as_of
             and matches(row.timer, bulk.wanted)
             and (behind is None or (row.timer.created_at, row.timer.id) > behind)
         ]
@@ -65,7 +67,7 @@ class MemoryBulk(MemoryRedrive):
                     due.append(DueTimer(due_at, timer_id, self._destination(timer_id)))
                 case BulkAction.DELETE:
                     if row.timer.key is not None and self._has_its_name(row):
-                        del self._names[row.timer.key]
+                        del self._names[row.project, row.timer.key]
                     del self._rows[timer_id]
                     self._attempts.pop(timer_id, None)
         return tuple(due)

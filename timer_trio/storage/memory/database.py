@@ -13,6 +13,7 @@ from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.timer import (
     SHARDS,
@@ -42,6 +43,7 @@ class Row:
     """A row of the table `timers`; `schema/` says what its columns mean."""
 
     timer: Timer
+    project: ProjectId = DEFAULT_PROJECT
     requested_at: datetime
     due_at: datetime | None
     settled_attempts: int = 0
@@ -51,6 +53,9 @@ class Row:
     claim: int | None = None
     claimed_by: ReplicaId | None = None
     occurrence: OccurrenceColumns | None = None
+
+
+ProjectKey = tuple[ProjectId, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,8 @@ class Database:
         self._rows: dict[TimerId, Row] = {}
         self._attempts: dict[TimerId, list[AttemptRecord]] = {}
         self._due: list[list[tuple[datetime, TimerId]]] = [[] for _ in range(SHARDS)]
-        self._keys: dict[str, KeyRow] = {}
-        self._names: dict[str, TimerId] = {}
+        self._keys: dict[ProjectKey, KeyRow] = {}
+        self._names: dict[ProjectKey, TimerId] = {}
         self._schedules: dict[ScheduleId, Schedule] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
@@ -87,9 +92,9 @@ class Database:
         if asked & self.locked:
             raise ContentionError("somebody else holds the row")
 
-    def _row(self, timer_id: TimerId) -> Row:
+    def _row(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Row:
         row = self._rows.get(timer_id)
-        if row is None:
+        if row is None or row.project != project:
             raise TimerNotFoundError(timer_id)
         return row
 
@@ -127,6 +132,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
             key=timer.key,
             parent_id=parent_id,
         ),
+        project=timer.project,
         requested_at=now,
         due_at=timer.spec.execute_at,
     )

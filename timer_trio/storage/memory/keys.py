@@ -14,8 +14,9 @@ from timer_trio.domain.keys import (
     KeyedCreate,
     NameHolder,
 )
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import NewTimer, TimerId
-from timer_trio.storage.memory.database import KeyRow, refuse
+from timer_trio.storage.memory.database import KeyRow, ProjectKey, refuse
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S, MemoryTimers
 from timer_trio.storage.refusal import spec_refusal
 
@@ -27,40 +28,48 @@ class MemoryKeys(MemoryTimers):
         self, creates: Sequence[KeyedCreate], now: datetime
     ) -> Sequence[FirstAnswer]:
         await trio.lowlevel.checkpoint()
-        free = [each for each in creates if self._answer_of(each.key, now) is None]
+        free = [each for each in creates if self._answer_of((each.project, each.key), now) is None]
         for timer in (timer for each in free for timer in each.timers):
             refuse(spec_refusal(timer.spec))
         for each in free:
-            self._keys[each.key] = KeyRow(each.answer, now + IDEMPOTENCY_PERIOD)
+            row = KeyRow(each.answer, now + IDEMPOTENCY_PERIOD)
+            self._keys[each.project, each.key] = row
             self._create(each.timers, now)
-        return [self._keys[each.key].answer for each in creates]
+        return [self._keys[each.project, each.key].answer for each in creates]
 
-    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
+    async def first_answer(
+        self, key: str, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> FirstAnswer | None:
         await trio.lowlevel.checkpoint()
-        return self._answer_of(key, now)
+        return self._answer_of((project, key), now)
 
-    async def name_holder(self, key: str) -> NameHolder | None:
+    async def name_holder(
+        self, key: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> NameHolder | None:
         await trio.lowlevel.checkpoint()
-        timer_id = self._names.get(key)
+        timer_id = self._names.get((project, key))
         if timer_id is None:
             return None
         row = self._rows.get(timer_id)
         return NameHolder(timer_id, row.timer if row is not None else None)
 
-    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
+    async def held_names(
+        self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
+    ) -> Mapping[str, HeldName]:
         await trio.lowlevel.checkpoint()
-        return {key: self._held(self._names[key]) for key in keys if key in self._names}
+        holders = {key: self._names.get((project, key)) for key in keys}
+        return {key: self._held(holder) for key, holder in holders.items() if holder is not None}
 
     async def create_named(
         self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
     ) -> bool:
         await trio.lowlevel.checkpoint()
-        names = {timer.key: timer.id for timer in timers if timer.key is not None}
-        known = {key: before[key] for key in names if key in before}
+        names = {(timer.project, timer.key): timer.id for timer in timers if timer.key is not None}
+        known = {name: before[name[1]] for name in names if name[1] in before}
         await self._wait_unlocked(known.values(), CHANGE_LOCK_S)
         if timers[0].id in self._rows:
             return True
-        if any(self._names.get(key) != known.get(key) for key in names):
+        if any(self._names.get(name) != known.get(name) for name in names):
             return False
         if any(self._held(timer_id).is_live for timer_id in known.values()):
             return False
@@ -79,6 +88,6 @@ class MemoryKeys(MemoryTimers):
         row = self._rows.get(timer_id)
         return HeldName(timer_id, row.timer.status if row is not None else None)
 
-    def _answer_of(self, key: str, now: datetime) -> FirstAnswer | None:
+    def _answer_of(self, key: ProjectKey, now: datetime) -> FirstAnswer | None:
         row = self._keys.get(key)
         return row.answer if row is not None and row.expires_at > now else None

@@ -9,6 +9,7 @@ import trio
 
 from timer_trio.domain.attempt import told_by_row_alone
 from timer_trio.domain.errors import NotEndedError
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import ENDED, Status, TimerId, TimerSummary
 from timer_trio.storage.memory.database import Database, Row
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S
@@ -18,21 +19,27 @@ class MemoryRedrive(Database):
     """RedriveStorage in memory."""
 
     async def redrive(
-        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+        self,
+        timer_id: TimerId,
+        due_at: datetime,
+        now: datetime,
+        holder: TimerId | None = None,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> TimerSummary | None:
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
-        row = self._row(timer_id)
+        row = self._row(timer_id, project)
         if row.timer.status not in ENDED:
             raise NotEndedError(row.timer.status)
         if row.timer.key is not None:
+            name = (project, row.timer.key)
             before = None if holder is None else self._rows.get(holder)
             is_live = before is not None and before.timer.status not in ENDED
-            if is_live or self._names.get(row.timer.key) != holder:
+            if is_live or self._names.get(name) != holder:
                 return None
-            self._names[row.timer.key] = timer_id
+            self._names[name] = timer_id
         self._redrive(row, due_at, now)
-        return self._row(timer_id).timer.summary
+        return self._row(timer_id, project).timer.summary
 
     def _redrive(self, row: Row, due_at: datetime, now: datetime) -> None:
         if record := told_by_row_alone(row.timer):

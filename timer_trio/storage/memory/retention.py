@@ -8,40 +8,51 @@ from datetime import datetime
 
 import trio
 
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import Position
-from timer_trio.domain.timer import ENDED, Timer
-from timer_trio.storage.memory.database import Database
-from timer_trio.storage.protocols import Pruned
+from timer_trio.domain.timer import ENDED, TimerId
+from timer_trio.storage.memory.database import Database, Row
+from timer_trio.storage.pages import FIRST_PAGE, START
+from timer_trio.storage.protocols import Pruned, PrunePosition
 
 
 class MemoryRetention(Database):
     """RetentionStorage in memory."""
 
-    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+    async def prune(self, cutoff: datetime, after: PrunePosition | None, limit: int) -> Pruned:
         await trio.lowlevel.checkpoint()
-        page = self._next_created(cutoff, after, limit)
+        project, behind = after or FIRST_PAGE
+        page = self._next_created(project, cutoff, behind, limit)
         ended = [
-            timer
-            for timer in page
-            if timer.status in ENDED and timer.updated_at < cutoff and timer.id not in self.locked
+            row
+            for row in page
+            if row.timer.status in ENDED
+            and row.timer.updated_at < cutoff
+            and row.timer.id not in self.locked
         ]
-        for timer in ended:
+        for row in ended:
+            timer = row.timer
             del self._rows[timer.id]
-            if timer.key is not None and self._names.get(timer.key) == timer.id:
-                del self._names[timer.key]
-        is_full = len(page) == limit
-        return Pruned(
-            count=len(ended), next=Position(page[-1].created_at, page[-1].id) if is_full else None
-        )
+            if timer.key is not None and self._names.get((row.project, timer.key)) == timer.id:
+                del self._names[row.project, timer.key]
+        following: PrunePosition | None = None
+        if len(page) == limit:
+            following = PrunePosition(project, Position(*_place_of(page[-1])))
+        elif later := [row.project for row in self._rows.values() if row.project > project]:
+            following = PrunePosition(min(later), START)
+        return Pruned(count=len(ended), next=following)
 
     def _next_created(
-        self, before: datetime, after: Position | None, limit: int
-    ) -> Sequence[Timer]:
-        behind = (after.instant, after.id) if after else None
+        self, project: ProjectId, before: datetime, behind: Position, limit: int
+    ) -> Sequence[Row]:
+        mark = (behind.instant, behind.id)
         created = (
-            timer
-            for timer in (row.timer for row in self._rows.values())
-            if timer.created_at < before
-            and (behind is None or (timer.created_at, timer.id) > behind)
+            row
+            for row in self._rows.values()
+            if row.project == project and row.timer.created_at < before and _place_of(row) > mark
         )
-        return heapq.nsmallest(limit, created, key=lambda timer: (timer.created_at, timer.id))
+        return heapq.nsmallest(limit, created, key=_place_of)
+
+
+def _place_of(row: Row) -> tuple[datetime, TimerId]:
+    return row.timer.created_at, row.timer.id

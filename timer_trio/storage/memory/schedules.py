@@ -16,6 +16,7 @@ from timer_trio.domain.errors import (
     ScheduleNotFoundError,
 )
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Position
 from timer_trio.domain.schedule import (
     Changed,
@@ -53,25 +54,29 @@ class MemorySchedules(MemoryKeys):
     ) -> FirstAnswer | None:
         await trio.lowlevel.checkpoint()
         key, answer = keyed or ("", None)
-        if answer is not None and (first := self._answer_of(key, now)):
+        if answer is not None and (first := self._answer_of((schedule.project, key), now)):
             return first
         if schedule.id in self._schedules:
             return answer
         self._refuse_taken_name(schedule)
         refuse(spec_refusal(schedule.spec.template))
         if answer is not None:
-            self._keys[key] = KeyRow(answer, now + IDEMPOTENCY_PERIOD)
+            self._keys[schedule.project, key] = KeyRow(answer, now + IDEMPOTENCY_PERIOD)
         self._schedules[schedule.id] = schedule
         self._insert(occurrences, now)
         return answer
 
-    async def schedule(self, schedule_id: ScheduleId) -> Schedule:
+    async def schedule(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Schedule:
         await trio.lowlevel.checkpoint()
-        return self._schedule(schedule_id)
+        return self._schedule(schedule_id, project)
 
-    async def schedule_facts(self, schedule_id: ScheduleId) -> ScheduleFacts:
+    async def schedule_facts(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleFacts:
         await trio.lowlevel.checkpoint()
-        rows = [*self._of(schedule_id)]
+        rows = [row for row in self._of(schedule_id) if row.project == project]
         begun = [row for row in rows if row.timer.status is not Status.PENDING]
         return ScheduleFacts(
             last_occurrence=max(begun, key=_instant_of).timer if begun else None,
@@ -79,9 +84,11 @@ class MemorySchedules(MemoryKeys):
             skipped=sum((row.timer.last_error or "").startswith(SKIPPED) for row in rows),
         )
 
-    async def schedule_named(self, name: str) -> ScheduleId | None:
+    async def schedule_named(
+        self, name: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleId | None:
         await trio.lowlevel.checkpoint()
-        return self._holder_of(name)
+        return self._holder_of(name, project)
 
     async def schedules(self, query: ScheduleQuery) -> SchedulePage:
         await trio.lowlevel.checkpoint()
@@ -103,12 +110,13 @@ class MemorySchedules(MemoryKeys):
         schedule_id: ScheduleId,
         decide: Callable[[Schedule, Standing], ScheduleChange],
         now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Changed:
         await trio.lowlevel.checkpoint()
         rows = [*self._of(schedule_id)]
         await self._wait_unlocked([row.timer.id for row in rows], CHANGE_LOCK_S)
         rows = [*self._of(schedule_id)]
-        change = decide(self._schedule(schedule_id), _standing(rows, now))
+        change = decide(self._schedule(schedule_id, project), _standing(rows, now))
         self._refuse_taken_name(change.schedule)
         refuse(spec_refusal(change.schedule.spec.template))
         removed = self._settle_pending(rows, change, now)
@@ -168,10 +176,14 @@ class MemorySchedules(MemoryKeys):
         return True
 
     async def add_occurrences(
-        self, schedule_id: ScheduleId, occurrences: Sequence[NewOccurrence], now: datetime
+        self,
+        schedule_id: ScheduleId,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Sequence[TimerId]:
         await trio.lowlevel.checkpoint()
-        if self._schedule(schedule_id).status is ScheduleStatus.ENDED:
+        if self._schedule(schedule_id, project).status is ScheduleStatus.ENDED:
             raise ScheduleEndedError
         return self._insert(occurrences, now)
 
@@ -195,9 +207,9 @@ class MemorySchedules(MemoryKeys):
             del self._schedules[schedule_id]
         return len(ended[:limit])
 
-    def _schedule(self, schedule_id: ScheduleId) -> Schedule:
+    def _schedule(self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT) -> Schedule:
         schedule = self._schedules.get(schedule_id)
-        if schedule is None:
+        if schedule is None or schedule.project != project:
             raise ScheduleNotFoundError
         return schedule
 
@@ -207,12 +219,13 @@ class MemorySchedules(MemoryKeys):
     def _of(self, schedule_id: ScheduleId) -> Iterator[Row]:
         return (row for row in self._rows.values() if row.timer.schedule_id == schedule_id)
 
-    def _holder_of(self, name: str | None) -> ScheduleId | None:
+    def _holder_of(self, name: str | None, project: ProjectId) -> ScheduleId | None:
         live = (each for each in self._schedules.values() if each.status != ScheduleStatus.ENDED)
-        return next((each.id for each in live if name and each.spec.name == name), None)
+        own = (each for each in live if each.project == project)
+        return next((each.id for each in own if name and each.spec.name == name), None)
 
     def _refuse_taken_name(self, schedule: Schedule) -> None:
-        holder = self._holder_of(schedule.spec.name)
+        holder = self._holder_of(schedule.spec.name, schedule.project)
         is_live = schedule.status is not ScheduleStatus.ENDED
         if is_live and holder is not None and holder != schedule.id:
             raise ScheduleNameTakenError(holder)
@@ -317,7 +330,8 @@ def _place_of(schedule: Schedule) -> tuple[datetime, UUID]:
 
 def _matches(schedule: Schedule, query: ScheduleQuery) -> bool:
     return (
-        (query.status is None or schedule.status is query.status)
+        schedule.project == query.project
+        and (query.status is None or schedule.status is query.status)
         and (query.name is None or schedule.spec.name == query.name)
         and has_all(schedule.spec.template.metadata or {}, query.metadata)
     )

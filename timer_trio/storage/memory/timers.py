@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from timer_trio.domain.errors import IsResultError, NotPendingError, RowRefusedError
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     WAITING,
@@ -49,21 +50,28 @@ class MemoryTimers(Database):
             raise RowRefusedError("an id is there already")
         self._create(timers, now)
 
-    async def get(self, timer_id: TimerId) -> Timer:
+    async def get(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Timer:
         await trio.lowlevel.checkpoint()
-        return self._row(timer_id).timer
+        return self._row(timer_id, project).timer
 
     async def list(self, query: TimerQuery) -> TimerPage:
         await trio.lowlevel.checkpoint()
-        found = select((row.timer for row in self._rows.values()), query)
+        own = (row.timer for row in self._rows.values() if row.project == query.project)
+        found = select(own, query)
         # One more than asked for shows whether another page follows.
         page = [_listed(timer) for timer in itertools.islice(cut(found, query), query.limit + 1)]
         return page_of(page, None if query.after else len(found), query)
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
-        row = self._row(timer_id)
+        row = self._row(timer_id, project)
         if row.timer.status not in WAITING:
             raise NotPendingError(row.timer.status)
         if row.timer.parent_id is not None and asks_for_results(change):
@@ -78,10 +86,12 @@ class MemoryTimers(Database):
         )
         return timer.summary
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
-        row = self._row(timer_id)
+        row = self._row(timer_id, project)
         if row.timer.status is Status.CANCELED:
             return row.timer.summary
         if row.timer.status not in WAITING:

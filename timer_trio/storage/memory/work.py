@@ -148,7 +148,8 @@ class MemoryWork(Database):
                 self._attempts.setdefault(row.timer.id, []).extend(settlement.attempts)
             result = settlement.result
             if result is not None and result.id not in self._rows:
-                self._put(new_row(result, now, parent_id=row.timer.id))
+                told = replace(result, project=row.project)
+                self._put(new_row(told, now, parent_id=row.timer.id))
         return True
 
 

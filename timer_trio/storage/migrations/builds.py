@@ -14,6 +14,7 @@ from typing import Final
 
 import psycopg
 
+from timer_trio.storage.migrations.checks import older_replicas
 from timer_trio.storage.migrations.errors import (
     BuildBusyError,
     BuildPutOffError,
@@ -111,10 +112,19 @@ def stop_builds(connection: Connection) -> None:
 
 def _first_missing(connection: Connection, known: Sequence[Migration]) -> Migration | None:
     taken = taken_steps(connection, known)
-    missing = [step for step in known if step.version not in taken and not step.oldest_release]
+    missing = [
+        step
+        for step in known
+        if step.version not in taken and (step.is_concurrent or not step.oldest_release)
+    ]
     step = next((step for step in missing if step.is_concurrent), None)
     if step is not None and not missing[0].is_concurrent:
         raise BuildPutOffError(f"step {step} waits for step {missing[0]}")
+    if step is not None and (older := older_replicas(connection, step)):
+        raise BuildPutOffError(
+            f"step {step} is taken once no replica is older than {step.oldest_release}, and there"
+            f" are {older}"
+        )
     return step
 
 

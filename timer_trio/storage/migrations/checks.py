@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from timer_trio.domain.releases import is_older, listed
@@ -68,16 +67,24 @@ def excluded_replicas(connection: Connection, migration: Migration) -> str | Non
     if migration.oldest_release is None:
         return None
     # At first without a lock, for which each heartbeat would have to wait.
-    if older := _older_replicas(connection, migration.oldest_release):
-        return listed(older)
+    if older := older_replicas(connection, migration):
+        return older
     connection.execute("LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE")
-    return listed(_older_replicas(connection, migration.oldest_release)) or None
+    return older_replicas(connection, migration)
 
 
-def _older_replicas(connection: Connection, release: str) -> Sequence[str]:
+def older_replicas(connection: Connection, migration: Migration) -> str | None:
+    """Return the names of living replicas that a step leaves behind; None: there are none."""
+    if migration.oldest_release is None:
+        return None
     rows = connection.execute("SELECT host, pid, version FROM replicas ORDER BY host, pid")
-    return [
-        f"{host}:{pid} of {version or 'an unknown version'}"
-        for host, pid, version in rows
-        if is_older(version, release)
-    ]
+    return (
+        listed(
+            [
+                f"{host}:{pid} of {version or 'an unknown version'}"
+                for host, pid, version in rows
+                if is_older(version, migration.oldest_release)
+            ]
+        )
+        or None
+    )

@@ -4,7 +4,8 @@ A *before* step only adds: replicas of older releases go on beside it. An *after
 cannot live with. Its file begins with `-- after 0.3.0`, the oldest release that can. A *concurrent*
 step, whose file begins with `-- concurrently`, is one statement each way that builds or drops an
 index and cannot be in a transaction. Nothing but speed depends on it: all code and all other steps
-do without.
+do without. One by which older releases would become slow begins with `-- concurrently, after
+0.3.0`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _CONCURRENTLY: Final = re.compile(r"-- concurrently\b")
 _COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _MAKES: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)\s+ON\s[^;]+")
 _DROPS: Final = re.compile(r"DROP INDEX CONCURRENTLY (\w+)")
-_AFTER: Final = re.compile(r"-- after (\d+\.\d+\.\d+)\b")
+_AFTER: Final = re.compile(r"-- (?:concurrently, )?after (\d+\.\d+\.\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.partitions import rotate
@@ -20,8 +21,11 @@ from timer_trio.storage.protocols import Rotated
 class PostgresAttempts(Database):
     """AttemptStorage in PostgreSQL."""
 
-    async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
-        return [_record_of(row) for row in await self._api.fetch("attempts", {"id": timer_id})]
+    async def attempts(
+        self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Sequence[AttemptRecord]:
+        rows = await self._api.fetch("attempts", {"id": timer_id, "project": project})
+        return [_record_of(row) for row in rows]
 
     async def rotate_attempts(self, now: datetime, cutoff: datetime) -> Rotated:
         return await self._stages.run(

@@ -5,7 +5,12 @@ SELECT
     attempt, started_at, ended_at, outcome, http_status, error, response_headers::text,
     response_body, is_truncated
 FROM attempts
-WHERE timer_id = %(id)s
+WHERE
+    timer_id = %(id)s
+    AND EXISTS (
+        SELECT FROM timers
+        WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s AND project = %(project)s
+    )
 ORDER BY attempt DESC, ended_at DESC;
 
 -- name: attempt_partitions

@@ -12,11 +12,11 @@ from psycopg.sql import Composable, Composed, Literal
 from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage, BulkReply, changed_at
 from timer_trio.domain.query import Position
 from timer_trio.domain.timer import DueTimer, TimerId
+from timer_trio.storage.pages import START
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.listing import conditions_of
 from timer_trio.storage.postgres.queries import template
 from timer_trio.storage.postgres.redrive import redriven
-from timer_trio.storage.postgres.retention import START
 
 LOOK_ROWS: Final = 10_000
 """What one page reads at most in search of timers that match: some 10 ms, and it locks none."""
@@ -38,6 +38,7 @@ class PostgresBulk(Database):
 def _statement(page: BulkPage, now: datetime) -> Composed:
     bulk, behind = page.bulk, page.after or START
     return template("bulk").format(
+        project=Literal(bulk.wanted.project),
         as_of=Literal(bulk.as_of),
         conditions=conditions_of(bulk.wanted),
         instant=Literal(behind.instant),
@@ -61,12 +62,15 @@ def _work(page: BulkPage, now: datetime) -> Composable:
         case BulkAction.REDRIVE:
             return template("bulk_redrive").format(
                 locked=locked,
+                project=Literal(bulk.wanted.project),
                 due_at=Literal(page.due_at),
                 spacing=Literal(bulk.spacing),
                 redriven=redriven(at),
             )
         case BulkAction.DELETE:
-            return template("bulk_delete").format(locked=locked)
+            return template("bulk_delete").format(
+                locked=locked, project=Literal(bulk.wanted.project)
+            )
 
 
 def _reply_of(rows: Sequence[DictRow]) -> BulkReply:

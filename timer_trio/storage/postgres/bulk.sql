@@ -10,7 +10,10 @@
 WITH looked AS MATERIALIZED (
     SELECT ctid AS place, created_at, id, updated_at <= {as_of} AND {conditions} AS matches
     FROM timers
-    WHERE created_at <= {as_of} AND (created_at, id) > ({instant}, {id})
+    WHERE
+        project = {project}
+        AND created_at <= {as_of}
+        AND (created_at, id) > ({instant}, {id})
     ORDER BY created_at, id
     LIMIT {look}
 ),
@@ -72,7 +75,7 @@ named AS MATERIALIZED (
     FROM locked
     JOIN timer_keys AS k
         ON
-            k.project = 0 AND k.kind = 'name' AND k.key = locked.key
+            k.project = {project} AND k.kind = 'name' AND k.key = locked.key
             AND k.timer_ids = ARRAY[locked.id]
     FOR UPDATE OF k
 ),
@@ -101,7 +104,7 @@ unnamed AS (
     USING done
     WHERE
         done.key IS NOT NULL
-        AND k.project = 0 AND k.kind = 'name' AND k.key = done.key
+        AND k.project = {project} AND k.kind = 'name' AND k.key = done.key
         AND k.timer_ids[1] = done.id
 ),
 forgotten AS (

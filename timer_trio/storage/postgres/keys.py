@@ -16,6 +16,7 @@ from timer_trio.domain.keys import (
     KeyedCreate,
     NameHolder,
 )
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import JsonText, NewTimer, Status, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
@@ -43,16 +44,23 @@ class PostgresKeys(Database):
             refuses=True,
         )
 
-    async def first_answer(self, key: str, now: datetime) -> FirstAnswer | None:
-        rows = await self._api.fetch("first_answers", {"keys": [key], "now": now})
+    async def first_answer(
+        self, key: str, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> FirstAnswer | None:
+        rows = await self._api.fetch("first_answers", asked_for([(project, key)], now))
         return answer_of(rows[0]) if rows else None
 
-    async def name_holder(self, key: str) -> NameHolder | None:
-        rows = await self._api.fetch("name_holder", {"key": key})
+    async def name_holder(
+        self, key: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> NameHolder | None:
+        rows = await self._api.fetch("name_holder", {"key": key, "project": project})
         return _holder_of(rows[0]) if rows else None
 
-    async def held_names(self, keys: Collection[str]) -> Mapping[str, HeldName]:
-        rows = await self._bulk.fetch("held_names", {"keys": [*keys]}, refuses=True)
+    async def held_names(
+        self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
+    ) -> Mapping[str, HeldName]:
+        parameters = {"keys": [*keys], "project": project}
+        rows = await self._bulk.fetch("held_names", parameters, refuses=True)
         return {row["key"]: _held_of(row) for row in rows}
 
     async def create_named(
@@ -60,6 +68,7 @@ class PostgresKeys(Database):
     ) -> bool:
         parameters = {
             "timers": await json_of_named(timers, before),
+            "project": timers[0].project,
             "first": timers[0].id,
             "now": now,
         }
@@ -75,16 +84,26 @@ class PostgresKeys(Database):
 def _create(
     connection: Connection, creates: Sequence[KeyedCreate], parameters: Mapping[str, object]
 ) -> Sequence[FirstAnswer]:
-    taken = {row["key"] for row in rows_of(connection, "create_keyed", parameters)}
-    lost = [each.key for each in creates if each.key not in taken]
-    earlier: Mapping[str, FirstAnswer] = {}
+    rows = rows_of(connection, "create_keyed", parameters)
+    taken = {(row["project"], row["key"]) for row in rows}
+    lost = [key for each in creates if (key := (each.project, each.key)) not in taken]
+    earlier: Mapping[tuple[ProjectId, str], FirstAnswer] = {}
     if lost:
-        rows = rows_of(connection, "first_answers", {"keys": lost, "now": parameters["now"]})
-        earlier = {row["key"]: answer_of(row) for row in rows}
+        rows = rows_of(connection, "first_answers", asked_for(lost, parameters["now"]))
+        earlier = {(row["project"], row["key"]): answer_of(row) for row in rows}
         if len(earlier) < len(lost):
             # Who prunes has a later clock. What has been written is found by the next call.
             raise ContentionError("a key has just expired")
-    return [earlier.get(each.key, each.answer) for each in creates]
+    return [earlier.get((each.project, each.key), each.answer) for each in creates]
+
+
+def asked_for(keys: Sequence[tuple[ProjectId, str]], now: object) -> dict[str, object]:
+    """Return the parameters of `first_answers` for these keys, each with whose it is."""
+    return {
+        "projects": [project for project, _ in keys],
+        "keys": [key for _, key in keys],
+        "now": now,
+    }
 
 
 def _create_named(connection: Connection, parameters: Mapping[str, object]) -> bool:

@@ -6,45 +6,49 @@
 WITH asked AS (
     SELECT *
     FROM json_to_recordset(%(creates)s::json) AS k (
-        key text, timer_ids uuid[], fingerprint text, status smallint, answer text
+        project integer, key text, timer_ids uuid[], fingerprint text, status smallint, answer text
     )
 ),
 taken AS (
-    INSERT INTO timer_keys AS k (kind, key, timer_ids, fingerprint, status, answer, expires_at)
+    INSERT INTO timer_keys AS k (
+        project, kind, key, timer_ids, fingerprint, status, answer, expires_at
+    )
     SELECT
-        'idempotency', key, timer_ids, decode(fingerprint, 'hex'), status, answer, %(expires_at)s
+        project, 'idempotency', key, timer_ids, decode(fingerprint, 'hex'), status, answer,
+        %(expires_at)s
     FROM asked
-    ORDER BY key
+    ORDER BY project, key
     ON CONFLICT (project, kind, key) DO UPDATE
     SET (timer_ids, fingerprint, status, answer, expires_at) = (
         excluded.timer_ids, excluded.fingerprint, excluded.status, excluded.answer,
         excluded.expires_at
     )
     WHERE k.expires_at <= %(now)s
-    RETURNING k.key, k.timer_ids
+    RETURNING k.project, k.key, k.timer_ids
 ),
 written AS (
     INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, {spec}
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project,
+        {spec}
     )
     SELECT
         get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
-        destination, {spec}
+        destination, project, {spec}
     FROM json_to_recordset(%(timers)s::json) AS new (
-    id uuid, created_at timestamptz, destination text, {spec:type}
-)
+        id uuid, created_at timestamptz, destination text, project integer, {spec:type}
+    )
     WHERE id IN (SELECT unnest(timer_ids) FROM taken)
     ON CONFLICT (shard, id) DO NOTHING
 )
-SELECT key FROM taken;
+SELECT project, key FROM taken;
 
 -- name: first_answers
 -- What these idempotency keys stand for, in a snapshot of its own: after a create that did not get them.
-SELECT key, timer_ids, fingerprint, status, answer
-FROM timer_keys
-WHERE
-    project = 0 AND kind = 'idempotency' AND key = ANY (%(keys)s)
-    AND expires_at > %(now)s;
+SELECT k.project, k.key, k.timer_ids, k.fingerprint, k.status, k.answer
+FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, key)
+JOIN timer_keys AS k
+    ON k.project = asked.project AND k.kind = 'idempotency' AND k.key = asked.key
+WHERE k.expires_at > %(now)s;
 
 -- name: prune_keys
 -- Deletes a page of keys that have expired; one that somebody takes over just now stays.
@@ -68,7 +72,7 @@ SELECT k.timer_ids[1] AS holder, {t.timer}
 FROM timer_keys AS k
 LEFT JOIN timers AS t
     ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]
-WHERE k.project = 0 AND k.kind = 'name' AND k.key = %(key)s;
+WHERE k.project = %(project)s AND k.kind = 'name' AND k.key = %(key)s;
 
 -- name: held_names
 -- Reads what many names stand for, and how that timer is, without a lock.
@@ -76,7 +80,7 @@ SELECT k.key, k.timer_ids[1] AS holder, t.status
 FROM timer_keys AS k
 LEFT JOIN timers AS t
     ON t.shard = get_byte(uuid_send(k.timer_ids[1]), 15) AND t.id = k.timer_ids[1]
-WHERE k.project = 0 AND k.kind = 'name' AND k.key = ANY (%(keys)s);
+WHERE k.project = %(project)s AND k.kind = 'name' AND k.key = ANY (%(keys)s);
 
 -- name: create_named
 -- Writes new timers, all or none: those that have a name under it, if nobody has it, or one that has
@@ -99,7 +103,10 @@ before AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.status
         FROM timers AS t
-        WHERE t.shard = get_byte(uuid_send(known.before), 15) AND t.id = known.before
+        WHERE
+            t.shard = get_byte(uuid_send(known.before), 15)
+            AND t.id = known.before
+            AND t.project = %(project)s
         FOR NO KEY UPDATE
     ) AS locked
 ),
@@ -108,8 +115,8 @@ ours AS MATERIALIZED (
     SELECT FROM timers WHERE shard = get_byte(uuid_send(%(first)s), 15) AND id = %(first)s
 ),
 taken AS (
-    INSERT INTO timer_keys AS k (kind, key, timer_ids)
-    SELECT 'name', key, ARRAY[id]
+    INSERT INTO timer_keys AS k (project, kind, key, timer_ids)
+    SELECT %(project)s, 'name', key, ARRAY[id]
     FROM asked
     WHERE
         key IS NOT NULL
@@ -132,11 +139,12 @@ counted AS MATERIALIZED (
 ),
 written AS (
     INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, key, {spec}
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, key,
+        {spec}
     )
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
-        t.destination, t.key, {t.spec}
+        t.destination, %(project)s, t.key, {t.spec}
     FROM asked AS t, counted
     WHERE counted.taken = counted.names
     ON CONFLICT (shard, id) DO NOTHING

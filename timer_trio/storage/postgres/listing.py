@@ -69,8 +69,8 @@ def _may_walk(query: TimerQuery) -> bool:
 
 
 def all_of(conditions: Sequence[Composable]) -> Composable:
-    """Join conditions of a statement, all of which must hold."""
-    return SQL(" AND ").join(conditions) if conditions else SQL("true")
+    """Join conditions of a statement, all of which must hold; there is one at least."""
+    return SQL(" AND ").join(conditions)
 
 
 _ENDED: Final = "status IN ('completed', 'failed', 'canceled')"
@@ -97,6 +97,7 @@ def conditions_of(wanted: TimerFilter) -> Composable:
 
 
 def _conditions(wanted: TimerFilter) -> Iterator[Composable]:
+    yield SQL("project = {}").format(Literal(wanted.project))
     for name, condition in CONDITIONS.items():
         if (value := getattr(wanted, name)) is not None:
             yield condition.format(Literal(value.value if isinstance(value, Enum) else value))

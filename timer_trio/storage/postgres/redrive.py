@@ -7,6 +7,7 @@ from datetime import datetime
 from psycopg.sql import Composed, Literal
 
 from timer_trio.domain.errors import NotEndedError, TimerNotFoundError
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import ENDED, Status, TimerId, TimerSummary
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.queries import template
@@ -17,10 +18,16 @@ class PostgresRedrive(Database):
     """RedriveStorage in PostgreSQL."""
 
     async def redrive(
-        self, timer_id: TimerId, due_at: datetime, now: datetime, holder: TimerId | None = None
+        self,
+        timer_id: TimerId,
+        due_at: datetime,
+        now: datetime,
+        holder: TimerId | None = None,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> TimerSummary | None:
         statement = template("redrive_one").format(
             id=Literal(timer_id),
+            project=Literal(project),
             due_at=Literal(due_at),
             holder=Literal(holder),
             redriven=redriven(now),

@@ -8,18 +8,21 @@ WITH found AS MATERIALIZED (
         shard, id, status, attempt, executed_at, http_status, duration_ms, store_response, key,
         {due_at}::timestamptz AS redriven_to
     FROM timers
-    WHERE shard = get_byte(uuid_send({id}), 15) AND id = {id}
+    WHERE shard = get_byte(uuid_send({id}), 15) AND id = {id} AND project = {project}
     FOR NO KEY UPDATE
 ),
 before AS MATERIALIZED (
     SELECT status
     FROM timers
-    WHERE shard = get_byte(uuid_send({holder}::uuid), 15) AND id = {holder}::uuid
+    WHERE
+        shard = get_byte(uuid_send({holder}::uuid), 15)
+        AND id = {holder}::uuid
+        AND project = {project}
     FOR NO KEY UPDATE
 ),
 named AS (
-    INSERT INTO timer_keys AS k (kind, key, timer_ids)
-    SELECT 'name', found.key, ARRAY[found.id]
+    INSERT INTO timer_keys AS k (project, kind, key, timer_ids)
+    SELECT {project}, 'name', found.key, ARRAY[found.id]
     FROM found
     WHERE
         found.key IS NOT NULL

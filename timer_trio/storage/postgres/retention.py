@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
 
 from timer_trio.domain.query import Position
-from timer_trio.domain.timer import TimerId
+from timer_trio.storage.pages import FIRST_PAGE, START
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.queries import QUERIES
-from timer_trio.storage.protocols import Pruned
+from timer_trio.storage.protocols import Pruned, PrunePosition
 
 PAGE_ROWS: Final = 1000
 """What one statement looks at: some 10 ms of the database's time, little enough for a claim."""
@@ -27,8 +26,6 @@ MIN_PAUSE_S: Final = 0.05
 
 # Any number that all replicas agree upon and nobody else is likely to.
 _TURN: Final = 0x5052554E45
-START: Final = Position(datetime(1970, 1, 1, tzinfo=UTC), TimerId(UUID(int=0)))
-"""Before all timers in the order of their creation."""
 
 Connection = psycopg.Connection[Any]
 
@@ -36,7 +33,7 @@ Connection = psycopg.Connection[Any]
 class PostgresRetention(Database):
     """RetentionStorage in PostgreSQL."""
 
-    async def prune(self, cutoff: datetime, after: Position | None, limit: int) -> Pruned:
+    async def prune(self, cutoff: datetime, after: PrunePosition | None, limit: int) -> Pruned:
         return await self._stages.run(
             lambda connection: _page(connection, cutoff, after, limit=limit, turn=_TURN),
             verb="prune",
@@ -69,7 +66,7 @@ def prune_all(connection: Connection, cutoff: datetime) -> Iterator[int]:
 
     Yields after each page how many timers it deleted.
     """
-    after: Position | None = None
+    after: PrunePosition | None = None
     while True:
         began = time.monotonic()
         pruned = _page(connection, cutoff, after, limit=PAGE_ROWS, turn=None)
@@ -83,24 +80,27 @@ def prune_all(connection: Connection, cutoff: datetime) -> Iterator[int]:
 def _page(
     connection: Connection,
     cutoff: datetime,
-    after: Position | None,
+    after: PrunePosition | None,
     *,
     limit: int,
     turn: int | None,
 ) -> Pruned:
-    behind = after or START
+    project, behind = after or FIRST_PAGE
     parameters = {
         "turn": turn,
         "cutoff": cutoff,
+        "project": project,
         "instant": behind.instant,
         "id": behind.id,
         "limit": limit,
     }
     row = _only_row(connection, QUERIES["prune"], parameters)
-    is_full = row["looked_at"] == limit
-    return Pruned(
-        count=row["deleted"], next=Position(row["created_at"], row["id"]) if is_full else None
-    )
+    following: PrunePosition | None = None
+    if row["looked_at"] == limit:
+        following = PrunePosition(project, Position(row["created_at"], row["id"]))
+    elif row["next_project"] is not None:
+        following = PrunePosition(row["next_project"], START)
+    return Pruned(count=row["deleted"], next=following)
 
 
 def _only_row(

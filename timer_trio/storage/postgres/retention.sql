@@ -1,8 +1,8 @@
 -- What ended long ago.
 
 -- name: prune
--- Looks at the next page of timers in the order of their creation, and deletes those of them that
--- ended before the cutoff. A row that somebody holds is left for another time: whoever claims waits
+-- Looks at the next page of a project's timers in the order of their creation, and deletes those of
+-- them that ended before the cutoff; names the project that comes next. A row that somebody holds is left for another time: whoever claims waits
 -- for us, we wait for nobody. Where there are turns, nothing is looked at while it is another's.
 -- By ctid: whatever the statistics say, no row is looked up that is not on the page.
 WITH turn AS MATERIALIZED (
@@ -13,6 +13,7 @@ page AS MATERIALIZED (
     FROM timers
     WHERE
         (SELECT is_ours FROM turn)
+        AND project = %(project)s
         AND created_at < %(cutoff)s
         AND (created_at, id) > (%(instant)s, %(id)s)
     ORDER BY created_at, id
@@ -36,14 +37,20 @@ unnamed AS (
     USING deleted
     WHERE
         deleted.key IS NOT NULL
-        AND k.project = 0 AND k.kind = 'name' AND k.key = deleted.key
+        AND k.project = %(project)s AND k.kind = 'name' AND k.key = deleted.key
         AND k.timer_ids[1] = deleted.id
 )
 SELECT
     (SELECT count(*) FROM page) AS looked_at,
     (SELECT count(*) FROM deleted) AS deleted,
     last.created_at,
-    last.id
+    last.id,
+    (
+        SELECT project FROM timers
+        WHERE project > %(project)s AND (SELECT is_ours FROM turn)
+        ORDER BY project
+        LIMIT 1
+    ) AS next_project
 FROM (VALUES (1)) AS always
 LEFT JOIN (
     SELECT created_at, id FROM page ORDER BY created_at DESC, id DESC LIMIT 1

@@ -80,6 +80,7 @@ def columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns["id"] = timer.id.hex
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
+    columns["project"] = timer.project
     return columns
 
 
@@ -104,6 +105,7 @@ def _object_of_keyed(create: KeyedCreate) -> str:
     answer = create.answer
     return ENCODE(
         {
+            "project": create.project,
             "key": create.key,
             "timer_ids": [timer_id.hex for timer_id in answer.timer_ids],
             "fingerprint": answer.fingerprint.hex(),
@@ -124,7 +126,7 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{spec}\n"
     )
 
 

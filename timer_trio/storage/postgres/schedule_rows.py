@@ -31,6 +31,7 @@ def parameters_of(schedule: Schedule) -> dict[str, object]:
     spec, timing = schedule.spec, schedule.spec.timing
     return {
         "id": schedule.id,
+        "project": schedule.project,
         "name": spec.name,
         "status": schedule.status.value,
         "version": schedule.version,
@@ -102,6 +103,7 @@ def schedule_of(row: Row) -> Schedule:
     )
     return Schedule(
         id=ScheduleId(row["id"]),
+        project=row["project"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         status=ScheduleStatus(row["status"]),

@@ -21,6 +21,7 @@ from timer_trio.domain.errors import (
     StorageError,
 )
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD, FirstAnswer
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Position
 from timer_trio.domain.schedule import (
     Changed,
@@ -41,7 +42,7 @@ from timer_trio.domain.settlement import SKIPPED
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
-from timer_trio.storage.postgres.keys import answer_of
+from timer_trio.storage.postgres.keys import answer_of, asked_for
 from timer_trio.storage.postgres.listing import all_of, has_one
 from timer_trio.storage.postgres.rows import array, timer_of, written
 from timer_trio.storage.postgres.schedule_rows import (
@@ -78,20 +79,28 @@ class PostgresSchedules(Database):
             refuses=True,
         )
 
-    async def schedule(self, schedule_id: ScheduleId) -> Schedule:
-        rows = await self._api.fetch("schedule", {"id": schedule_id})
+    async def schedule(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> Schedule:
+        rows = await self._api.fetch("schedule", {"id": schedule_id, "project": project})
         return _only(rows)
 
-    async def schedule_facts(self, schedule_id: ScheduleId) -> ScheduleFacts:
-        (row,) = await self._api.fetch("schedule_facts", {"id": schedule_id, "skipped": SKIPPED})
+    async def schedule_facts(
+        self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleFacts:
+        parameters = {"id": schedule_id, "project": project, "skipped": SKIPPED}
+        (row,) = await self._api.fetch("schedule_facts", parameters)
         try:
             last = None if row["id"] is None else timer_of(row)
         except ValueError as error:
             raise StorageError(f"the row of timer {row['id']} makes no timer: {error}") from None
         return ScheduleFacts(last_occurrence=last, pending=row["pending"], skipped=row["skipped"])
 
-    async def schedule_named(self, name: str) -> ScheduleId | None:
-        rows = await self._api.fetch("schedule_named", {"name": name}, refuses=True)
+    async def schedule_named(
+        self, name: str, project: ProjectId = DEFAULT_PROJECT
+    ) -> ScheduleId | None:
+        parameters = {"name": name, "project": project}
+        rows = await self._api.fetch("schedule_named", parameters, refuses=True)
         return ScheduleId(rows[0]["id"]) if rows else None
 
     async def schedules(self, query: ScheduleQuery) -> SchedulePage:
@@ -108,10 +117,15 @@ class PostgresSchedules(Database):
         return SchedulePage(schedules=found, next=last)
 
     async def change_schedule(
-        self, schedule_id: ScheduleId, decide: Decide, now: datetime
+        self,
+        schedule_id: ScheduleId,
+        decide: Decide,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Changed:
+        asked = {"id": schedule_id, "project": project}
         return await self._api.run(
-            lambda connection: _change(connection, schedule_id, decide, now),
+            lambda connection: _change(connection, asked, decide, now),
             verb="change_schedule",
             refuses=True,
         )
@@ -151,11 +165,16 @@ class PostgresSchedules(Database):
         return bool(await self._api.fetch("break_schedule", parameters))
 
     async def add_occurrences(
-        self, schedule_id: ScheduleId, occurrences: Sequence[NewOccurrence], now: datetime
+        self,
+        schedule_id: ScheduleId,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
     ) -> Sequence[TimerId]:
         texts = array(await written(occurrences, text_of_occurrence))
+        asked = {"id": schedule_id, "project": project}
         return await self._api.run(
-            lambda connection: _add(connection, schedule_id, texts, now),
+            lambda connection: _add(connection, asked, texts, now),
             verb="add_occurrences",
             refuses=True,
         )
@@ -177,19 +196,22 @@ def _create(
     try:
         with connection.transaction():
             if keyed is not None:
-                _take_key(connection, *keyed, now)
+                _take_key(connection, schedule.project, *keyed, now)
             if rows_of(connection, "create_schedule", parameters_of(schedule)):
                 rows_of(connection, "new_occurrences", {"occurrences": texts, "now": now})
     except _KeyTakenError:
         key = keyed[0] if keyed else ""
-        return _first_answer(connection, key, now)
+        return _first_answer(connection, schedule.project, key, now)
     except psycopg.errors.UniqueViolation as error:
         raise _name_taken(connection, schedule, error) from None
     return keyed[1] if keyed else None
 
 
-def _take_key(connection: Connection, key: str, answer: FirstAnswer, now: datetime) -> None:
+def _take_key(
+    connection: Connection, project: ProjectId, key: str, answer: FirstAnswer, now: datetime
+) -> None:
     parameters = {
+        "project": project,
         "key": key,
         "timer_ids": [*answer.timer_ids],
         "fingerprint": answer.fingerprint,
@@ -202,8 +224,10 @@ def _take_key(connection: Connection, key: str, answer: FirstAnswer, now: dateti
         raise _KeyTakenError
 
 
-def _first_answer(connection: Connection, key: str, now: datetime) -> FirstAnswer:
-    rows = rows_of(connection, "first_answers", {"keys": [key], "now": now})
+def _first_answer(
+    connection: Connection, project: ProjectId, key: str, now: datetime
+) -> FirstAnswer:
+    rows = rows_of(connection, "first_answers", asked_for([(project, key)], now))
     if not rows:
         raise ContentionError("the key has just expired")
     return answer_of(rows[0])
@@ -215,21 +239,22 @@ def _name_taken(
     """Say what a name that is not free means, by who has it now."""
     if error.diag.constraint_name != "schedules_name":
         return error
-    rows = rows_of(connection, "schedule_named", {"name": schedule.spec.name})
+    parameters = {"name": schedule.spec.name, "project": schedule.project}
+    rows = rows_of(connection, "schedule_named", parameters)
     if not rows:
         return ContentionError("the name has just come free")
     return ScheduleNameTakenError(ScheduleId(rows[0]["id"]))
 
 
 def _change(
-    connection: Connection, schedule_id: ScheduleId, decide: Decide, now: datetime
+    connection: Connection, asked: Mapping[str, object], decide: Decide, now: datetime
 ) -> Changed:
     change: ScheduleChange | None = None
     try:
         with connection.transaction():
-            known = _only(rows_of(connection, "lock_schedule", {"id": schedule_id}))
-            waiting = rows_of(connection, "lock_waiting", {"id": schedule_id})
-            (begun,) = rows_of(connection, "begun", {"id": schedule_id, "now": now})
+            known = _only(rows_of(connection, "lock_schedule", asked))
+            waiting = rows_of(connection, "lock_waiting", asked)
+            (begun,) = rows_of(connection, "begun", {**asked, "now": now})
             change = decide(known, _standing(waiting, begun, now))
             removed = _settle_pending(connection, waiting, change, now)
             texts = array([text_of_occurrence(each) for each in change.occurrences])
@@ -282,10 +307,10 @@ def _is_planned(row: DictRow) -> bool:
 
 
 def _add(
-    connection: Connection, schedule_id: ScheduleId, texts: str, now: datetime
+    connection: Connection, asked: Mapping[str, object], texts: str, now: datetime
 ) -> Sequence[TimerId]:
     with connection.transaction():
-        rows = rows_of(connection, "share_schedule", {"id": schedule_id})
+        rows = rows_of(connection, "share_schedule", asked)
         if not rows:
             raise ScheduleNotFoundError
         if rows[0]["status"] == ScheduleStatus.ENDED:
@@ -311,6 +336,7 @@ def _page_statement(query: ScheduleQuery) -> Composed:
 
 
 def _conditions(query: ScheduleQuery) -> Iterable[Composed]:
+    yield SQL("project = {}").format(Literal(query.project))
     if query.status is not None:
         yield SQL("status = {}").format(Literal(query.status.value))
     if query.name is not None:

@@ -2,9 +2,12 @@
 
 -- name: take_key
 -- Takes an idempotency key that is free or has expired, for what is written in the same transaction.
-INSERT INTO timer_keys AS k (kind, key, timer_ids, fingerprint, status, answer, expires_at)
+INSERT INTO timer_keys AS k (
+    project, kind, key, timer_ids, fingerprint, status, answer, expires_at
+)
 VALUES (
-    'idempotency', %(key)s, %(timer_ids)s, %(fingerprint)s, %(status)s, %(answer)s, %(expires_at)s
+    %(project)s, 'idempotency', %(key)s, %(timer_ids)s, %(fingerprint)s, %(status)s, %(answer)s,
+    %(expires_at)s
 )
 ON CONFLICT (project, kind, key) DO UPDATE
 SET (timer_ids, fingerprint, status, answer, expires_at) = (
@@ -17,13 +20,13 @@ RETURNING k.key;
 -- name: create_schedule
 -- Writes a new schedule; one that is there already stays as it is.
 INSERT INTO schedules (
-    shard, id, name, status, version, created_at, updated_at, rule, start_at, end_at,
+    shard, id, project, name, status, version, created_at, updated_at, rule, start_at, end_at,
     max_occurrences, catch_up, overlap, jitter_s, template, planned_to, plan_at, instants,
     unplanned, zone_data, last_error
 )
 VALUES (
-    get_byte(uuid_send(%(id)s), 15), %(id)s, %(name)s, %(status)s, %(version)s, %(created_at)s,
-    %(updated_at)s, %(rule)s, %(start_at)s, %(end_at)s, %(max_occurrences)s, %(catch_up)s,
+    get_byte(uuid_send(%(id)s), 15), %(id)s, %(project)s, %(name)s, %(status)s, %(version)s,
+    %(created_at)s, %(updated_at)s, %(rule)s, %(start_at)s, %(end_at)s, %(max_occurrences)s, %(catch_up)s,
     %(overlap)s, %(jitter_s)s, %(template)s, %(planned_to)s, %(plan_at)s, %(instants)s,
     %(unplanned)s, %(zone_data)s, %(last_error)s
 )
@@ -45,17 +48,17 @@ WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 -- name: occurrences
 -- Writes occurrences, sent as one JSON text: the beginning of what follows.
 INSERT INTO timers AS t (
-    shard, id, status, due_at, created_at, updated_at, requested_at, destination, last_error,
+    shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, last_error,
     schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, {spec}
 )
 SELECT
     get_byte(uuid_send(o.id), 15), o.id,
     CASE WHEN o.skipped IS NULL THEN 'pending' ELSE 'canceled' END,
     CASE WHEN o.skipped IS NULL THEN o.execute_at END,
-    o.created_at, %(now)s, %(now)s, o.destination, o.skipped,
+    o.created_at, %(now)s, %(now)s, o.destination, o.project, o.skipped,
     o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true, {o.spec}
 FROM json_to_recordset(%(occurrences)s::json) AS o (
-    id uuid, created_at timestamptz, destination text, skipped text, schedule_id uuid,
+    id uuid, created_at timestamptz, destination text, project integer, skipped text, schedule_id uuid,
     schedule_version integer, occurs_at timestamptz, superseded_at timestamptz, {spec:type}
 );
 
@@ -68,17 +71,19 @@ WHERE t.status = 'pending'
 RETURNING t.id, t.xmax = 0 AS is_new;
 
 -- name: schedule
-SELECT * FROM schedules WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
+SELECT *
+FROM schedules
+WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s AND project = %(project)s;
 
 -- name: lock_schedule
 SELECT * FROM schedules
-WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s AND project = %(project)s
 FOR NO KEY UPDATE;
 
 -- name: share_schedule
 -- Reads the status of a schedule, which stays so until the transaction ends.
 SELECT status FROM schedules
-WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s
+WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s AND project = %(project)s
 FOR SHARE;
 
 -- name: lock_waiting
@@ -142,7 +147,7 @@ WITH latest AS (
     CROSS JOIN LATERAL (
         SELECT shard, id, occurs_at
         FROM timers
-        WHERE schedule_id = %(id)s AND timers.status = s.status
+        WHERE schedule_id = %(id)s AND timers.status = s.status AND project = %(project)s
         ORDER BY occurs_at DESC
         LIMIT 1
     ) AS found
@@ -152,12 +157,15 @@ WITH latest AS (
 SELECT
     (
         SELECT count(*) FROM timers
-        WHERE schedule_id = %(id)s AND status = 'pending' AND schedule_version IS NOT NULL
+        WHERE
+            schedule_id = %(id)s AND status = 'pending' AND schedule_version IS NOT NULL
+            AND project = %(project)s
     ) AS pending,
     (
         SELECT count(*) FROM timers
         WHERE
             schedule_id = %(id)s AND status = 'canceled' AND starts_with(last_error, %(skipped)s)
+            AND project = %(project)s
     ) AS skipped,
     {t.timer}
 FROM (VALUES (1)) AS always
@@ -165,7 +173,8 @@ LEFT JOIN latest ON true
 LEFT JOIN timers AS t ON t.shard = latest.shard AND t.id = latest.id;
 
 -- name: schedule_named
-SELECT id FROM schedules WHERE project = 0 AND name = %(name)s AND status <> 'ended';
+SELECT id FROM schedules
+WHERE project = %(project)s AND name = %(name)s AND status <> 'ended';
 
 -- name: next_plan_at
 -- When a schedule must be planned next. One look into the index a shard.

@@ -15,6 +15,7 @@ from timer_trio.domain.errors import (
     StorageError,
     TimerNotFoundError,
 )
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import TimerPage, TimerQuery
 from timer_trio.domain.timer import (
     WAITING,
@@ -60,8 +61,9 @@ class PostgresTimers(Database):
                 refuses=True,
             )
 
-    async def get(self, timer_id: TimerId) -> Timer:
-        row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
+    async def get(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Timer:
+        rows = await self._api.fetch("get", {"id": timer_id, "project": project})
+        row = _only(rows, timer_id)
         try:
             return timer_of(row)
         except ValueError as error:
@@ -77,9 +79,16 @@ class PostgresTimers(Database):
         total = rows[0]["total"] if rows else None
         return page_of([listed_of(row) for row in rows if row["id"]], total, query)
 
-    async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
+    async def update(
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> TimerSummary:
         parameters = {
             "id": timer_id,
+            "project": project,
             "change": json_of_change(change),
             "moved_to": change.get("execute_at"),
             "asks_for_results": asks_for_results(change),
@@ -93,8 +102,11 @@ class PostgresTimers(Database):
             raise IsResultError
         return summary_of(row)
 
-    async def cancel(self, timer_id: TimerId, now: datetime) -> TimerSummary:
-        row = _only(await self._api.fetch("cancel", {"id": timer_id, "now": now}), timer_id)
+    async def cancel(
+        self, timer_id: TimerId, now: datetime, project: ProjectId = DEFAULT_PROJECT
+    ) -> TimerSummary:
+        parameters = {"id": timer_id, "project": project, "now": now}
+        row = _only(await self._api.fetch("cancel", parameters), timer_id)
         if row["status_before"] not in {*WAITING, Status.CANCELED}:
             raise NotPendingError(Status(row["status_before"]))
         return summary_of(row)

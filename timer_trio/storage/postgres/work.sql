@@ -197,14 +197,15 @@ recorded AS (
 ),
 told AS (
     INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, parent_id,
-        {spec}
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project,
+        parent_id, {spec}
     )
     SELECT
         get_byte(uuid_send(r.id), 15), r.id, 'pending', r.execute_at, r.created_at, %(now)s,
-        %(now)s, r.destination, asked.id, {r.spec}
+        %(now)s, r.destination, parent.project, asked.id, {r.spec}
     FROM json_to_recordset(%(results)s::json) AS given_result (place integer, timer json)
     JOIN asked ON asked.place = given_result.place
+    JOIN timers AS parent ON parent.shard = asked.shard AND parent.id = asked.id
     CROSS JOIN LATERAL json_populate_record(NULL::timers, given_result.timer) AS r
     WHERE asked.is_open
     ON CONFLICT (shard, id) DO NOTHING

@@ -1,0 +1,2 @@
+-- concurrently
+CREATE INDEX CONCURRENTLY timers_execute ON timers (execute_at, id);

@@ -1,0 +1,2 @@
+-- concurrently
+DROP INDEX CONCURRENTLY schedules_project_created;

@@ -1,0 +1,2 @@
+-- concurrently
+CREATE INDEX CONCURRENTLY schedules_created ON schedules (created_at, id);

@@ -1,0 +1,3 @@
+-- concurrently
+-- Lists of schedules are read a project at a time, by another index.
+DROP INDEX CONCURRENTLY schedules_created;
