@@ -14,6 +14,9 @@ import httpx
 import trio
 import trustme
 
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api import ApiContext, create_app
 from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
@@ -22,6 +25,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.planning import Calendar
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId
@@ -127,6 +131,8 @@ class ApiUnderTest:
         replanner = Replanner(
             storage=self.storage, clock=self.clock, calendar=calendar, offer=self.offered.extend
         )
+        self.key_ring = KeyRing(self.storage)
+        self.key_uses = KeyUses(self.storage)
         self.app = create_app(
             ApiContext(
                 storage=self.storage,
@@ -136,6 +142,11 @@ class ApiUnderTest:
                 schedules=self.schedules,
                 replanner=replanner,
                 calendar=calendar,
+                key_ring=self.key_ring,
+                key_uses=self.key_uses,
+                project_end=ProjectEnd(
+                    storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
+                ),
                 clock=self.clock,
                 health=self.health,
                 metrics=metrics.registry,
@@ -167,6 +178,24 @@ class ApiUnderTest:
         answer = await self.client.post("/schedules", json={**SCHEDULE, **fields})
         assert answer.status_code == 201, answer.text
         return answer.json()["data"]
+
+    async def create_project(self, name: str) -> ProjectId:
+        """Create a project; answers with its number."""
+        answer = await self.client.post("/projects", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        project = await self.storage.project_named(name)
+        assert project is not None
+        return project.id
+
+    async def create_key(self, *scopes: str, project: str = "default", **fields: Any) -> str:
+        """Create a key; answers with what is sent as such."""
+        answer = await self.client.post(
+            "/keys",
+            json={"name": "ci", "scopes": scopes, **fields},
+            headers={"X-Project": project},
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["data"]["key"])
 
     async def get(self, timer_id: str) -> Any:
         answer = await self.client.get(f"/timers/{timer_id}")
