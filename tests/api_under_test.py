@@ -88,9 +88,10 @@ class ApiUnderTest:
         self,
         allowed: Iterable[AllowedDestination] = LOOPBACK,
         max_body_bytes: int = MAX_BODY_BYTES,
+        storage: MemoryStorage | None = None,
     ) -> None:
         self.clock = HandClock()
-        self.storage = MemoryStorage(self.clock.now)
+        self.storage = storage or MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
         self.stopping = trio.Event()
         self.closing = trio.Event()
@@ -133,32 +134,31 @@ class ApiUnderTest:
         )
         self.key_ring = KeyRing(self.storage)
         self.key_uses = KeyUses(self.storage)
-        self.app = create_app(
-            ApiContext(
-                storage=self.storage,
-                intake=self.intake,
-                redriver=self.redriver,
-                bulk_writer=self.bulk_writer,
-                schedules=self.schedules,
-                replanner=replanner,
-                calendar=calendar,
-                key_ring=self.key_ring,
-                key_uses=self.key_uses,
-                project_end=ProjectEnd(
-                    storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
-                ),
-                clock=self.clock,
-                health=self.health,
-                metrics=metrics.registry,
-                api_key=API_KEY,
-                max_body_bytes=max_body_bytes,
-                max_metadata_keys=MAX_METADATA_KEYS,
-                default_timeout_s=30.0,
-                default_misfire_grace_s=300.0,
-                guard=AddressGuard(allowed),
-                stopping=self.stopping,
-            )
+        self.context = ApiContext(
+            storage=self.storage,
+            intake=self.intake,
+            redriver=self.redriver,
+            bulk_writer=self.bulk_writer,
+            schedules=self.schedules,
+            replanner=replanner,
+            calendar=calendar,
+            key_ring=self.key_ring,
+            key_uses=self.key_uses,
+            project_end=ProjectEnd(
+                storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
+            ),
+            clock=self.clock,
+            health=self.health,
+            metrics=metrics.registry,
+            api_key=API_KEY,
+            max_body_bytes=max_body_bytes,
+            max_metadata_keys=MAX_METADATA_KEYS,
+            default_timeout_s=30.0,
+            default_misfire_grace_s=300.0,
+            guard=AddressGuard(allowed),
+            stopping=self.stopping,
         )
+        self.app = create_app(self.context)
         # Quart's types of the ASGI messages are narrower than httpx's.
         asgi: Any = self.app
         self.client = httpx.AsyncClient(
