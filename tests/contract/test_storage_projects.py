@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import psycopg
 import pytest
 
-from tests.contract.timers import NOW, due, new_timer, seconds
+from tests.contract.timers import ALICE, NOW, due, new_timer, seconds
 from timer_trio.domain.api_key import ApiKey, KeyId, digest
 from timer_trio.domain.errors import (
     ApiKeyNotFoundError,
     ProjectNameTakenError,
     ProjectNotFoundError,
+    StorageError,
 )
 from timer_trio.domain.project import (
     DEFAULT_PROJECT,
+    NO_SETTINGS,
     Live,
     Project,
     ProjectId,
@@ -24,6 +27,7 @@ from timer_trio.domain.project import (
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Status
 from timer_trio.storage import Storage
+from timer_trio.storage.postgres import PostgresStorage
 
 NOBODYS = ProjectId(999_999_999)
 
@@ -76,6 +80,24 @@ async def test_settings_change_one_by_one(storage: Storage) -> None:
     assert await storage.change_project(project, {}) == changed
     with pytest.raises(ProjectNotFoundError):
         await storage.change_project(NOBODYS, {})
+
+
+async def test_heartbeat_reads_what_the_default_project_has(storage: Storage) -> None:
+    await storage.join(ALICE, NOW)
+    assert (await storage.beat(ALICE)).default_settings == NO_SETTINGS
+    changed = await storage.change_project(DEFAULT_PROJECT, {"allowed_hosts": ("a.example",)})
+    assert (await storage.beat(ALICE)).default_settings == changed.settings
+
+
+async def test_settings_that_cannot_be_followed_end_no_heartbeat(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    for settings in ('{"allowed_hosts": 5}', '{"default_retry": {"tries": 5}}'):
+        sql.execute("UPDATE projects SET settings = %s", [settings])
+        assert (await postgres.beat(ALICE)).default_settings is None
+        with pytest.raises(StorageError, match="settings of project default"):
+            await postgres.projects()
 
 
 async def test_key_is_found_with_its_project(storage: Storage) -> None:

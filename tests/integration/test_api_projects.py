@@ -13,7 +13,7 @@ from tests.api_under_test import API_KEY, SCHEDULE, WANTED, ApiUnderTest, runnin
 from tests.bad_projects import BAD_PROJECTS
 from timer_trio.access.project_end import ProjectEnd, ProjectNotEmptyError
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.project import DEFAULT_PROJECT, Live
+from timer_trio.domain.project import DEFAULT_PROJECT, Live, ProjectSettings
 from timer_trio.maintenance.deleted_projects import DeletedProjects
 
 ELSEWHERE = {**WANTED, "callback_url": "https://other.example.net/hook"}
@@ -126,6 +126,16 @@ async def test_default_retry_is_of_what_names_none(api: ApiUnderTest) -> None:
     assert await attempts("/timers", {**WANTED, "retry": {"max_attempts": 2}}) == 2
     assert await attempts("/schedules", SCHEDULE) == 7
     assert await attempts("/schedules", {**SCHEDULE, "retry": None}) == 1
+    assert (await api.get((await api.create())["id"]))["retry"] is None
+
+
+async def test_settings_of_the_default_project_hold_for_the_key_of_the_service(
+    api: ApiUnderTest,
+) -> None:
+    policy = {"default_retry": {"max_attempts": 4}}
+    assert (await asked(api, "PUT", "/projects/default", json=policy)).status_code == 200
+    assert (await api.get((await api.create())["id"]))["retry"]["max_attempts"] == 4
+    api.key_ring.note_default_settings(ProjectSettings())  # as another replica's heartbeat does
     assert (await api.get((await api.create())["id"]))["retry"] is None
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from timer_trio.access.recent import Recent
 from timer_trio.domain.api_key import KeyId, KnownKey, Token, bears_seal
-from timer_trio.domain.project import Project
+from timer_trio.domain.project import NO_SETTINGS, Project, ProjectSettings
 from timer_trio.storage import Storage
 
 MOST_KEYS: Final = 10_000
@@ -23,6 +23,7 @@ class KeyRing:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._seal: bytes | None = None
+        self._default_settings = NO_SETTINGS
         self._seals = Recent(self._read_seal, most=1)
         self._keys = Recent(self._read_key, most=MOST_KEYS)
         self._projects = Recent(self._read_project, most=MOST_KEYS)
@@ -58,6 +59,14 @@ class KeyRing:
         if self._seal is None:
             raise AssertionError("there is one from the start")
         return self._seal
+
+    @property
+    def default_settings(self) -> ProjectSettings:
+        """What the default project has, as the last heartbeat read it; `NO_SETTINGS`: none."""
+        return self._default_settings
+
+    def note_default_settings(self, settings: ProjectSettings) -> None:
+        self._default_settings = NO_SETTINGS if settings == NO_SETTINGS else settings
 
     def forget_key(self, key_id: KeyId) -> None:
         """Have a key read again that was changed by way of this replica."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -32,7 +33,13 @@ from timer_trio.api.principal import SERVICE, Principal, set_principal
 from timer_trio.api.route import Route
 from timer_trio.clock import Clock
 from timer_trio.domain.api_key import KnownKey, read_token
-from timer_trio.domain.project import DEFAULT_PROJECT, Scope, is_project_name, with_included
+from timer_trio.domain.project import (
+    DEFAULT_PROJECT,
+    NO_SETTINGS,
+    Scope,
+    is_project_name,
+    with_included,
+)
 from timer_trio.domain.timer import rfc3339
 from timer_trio.domain.token_buckets import TokenBuckets
 
@@ -77,6 +84,12 @@ class KnownKeys:
             raise UnauthorizedError(f"the API key has expired: {rfc3339(expired_at)}")
         self._uses.note(known.key.id, now)
         return _principal(known)
+
+    @property
+    def service(self) -> Principal:
+        """The key of the whole service, in the default project: nothing is looked up for it."""
+        settings = self._key_ring.default_settings
+        return SERVICE if settings is NO_SETTINGS else replace(SERVICE, settings=settings)
 
     async def service_in(self, project_name: str) -> Principal:
         """Return the key of the whole service as one that acts in a project.
@@ -148,7 +161,7 @@ class KeyGuard:
 
     async def _serve_service(self) -> None:
         if PROJECT_HEADER not in request.headers:
-            set_principal(SERVICE)
+            set_principal(self._keys.service)
             return
         name = _project_name()
         set_principal(await self._keys.service_in(name))

@@ -127,6 +127,7 @@ class Replica:
             metrics=metrics,
             interval_s=max(INTERVAL_S, settings.loader_interval_s),
         )
+        self._key_ring = KeyRing(storage)
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
@@ -138,6 +139,7 @@ class Replica:
             ),
             identity=identity,
             new_id=chance.new_id,
+            on_settings=self._key_ring.note_default_settings,
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
@@ -226,7 +228,6 @@ class Replica:
             shards=agenda.shards,
             random_bits=chance.bits,
         )
-        self._key_ring = KeyRing(storage)
         self._key_uses = KeyUses(storage)
         self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
         self._deleted_projects = DeletedProjects(storage=storage, clock=clock)

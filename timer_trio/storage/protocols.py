@@ -19,7 +19,14 @@ from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
-from timer_trio.domain.project import Live, Project, ProjectId, SettingsChange
+from timer_trio.domain.project import (
+    NO_SETTINGS,
+    Live,
+    Project,
+    ProjectId,
+    ProjectSettings,
+    SettingsChange,
+)
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.schedule import (
     Changed,
@@ -109,11 +116,13 @@ class Beat:
 
     `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
     own one included unless it is gone; `leaving` names those of them that own no shard any more.
+    `default_settings` are those of the default project; None: they cannot be read.
     """
 
     now: datetime
     counters: Mapping[ReplicaId, int]
     leaving: AbstractSet[ReplicaId] = frozenset()
+    default_settings: ProjectSettings | None = NO_SETTINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,8 @@ class _Projects:
         change = read_settings_change(members, self._context.rules)
         project = await self._visible(name)
         changed = await self._storage.change_project(project.id, change)
+        if changed.id == DEFAULT_PROJECT:
+            self._context.key_ring.note_default_settings(changed.settings)
         self._context.key_ring.forget_project(name)
         return success(project_data(changed))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 import trio
 
@@ -27,6 +28,8 @@ from timer_trio.domain.timer import (
     shard_of,
 )
 from timer_trio.storage.protocols import Hint
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ class Database:
         self._keys: dict[str, KeyRow] = {}
         self._names: dict[str, TimerId] = {}
         self._schedules: dict[ScheduleId, Schedule] = {}
-        self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, now())}
+        self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._counters: dict[ReplicaId, int] = {}
