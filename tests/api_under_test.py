@@ -14,6 +14,9 @@ import httpx
 import trio
 import trustme
 
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api import ApiContext, create_app
 from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
@@ -22,6 +25,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.planning import Calendar
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId
@@ -84,9 +88,10 @@ class ApiUnderTest:
         self,
         allowed: Iterable[AllowedDestination] = LOOPBACK,
         max_body_bytes: int = MAX_BODY_BYTES,
+        storage: MemoryStorage | None = None,
     ) -> None:
         self.clock = HandClock()
-        self.storage = MemoryStorage(self.clock.now)
+        self.storage = storage or MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
         self.stopping = trio.Event()
         self.closing = trio.Event()
@@ -127,27 +132,33 @@ class ApiUnderTest:
         replanner = Replanner(
             storage=self.storage, clock=self.clock, calendar=calendar, offer=self.offered.extend
         )
-        self.app = create_app(
-            ApiContext(
-                storage=self.storage,
-                intake=self.intake,
-                redriver=self.redriver,
-                bulk_writer=self.bulk_writer,
-                schedules=self.schedules,
-                replanner=replanner,
-                calendar=calendar,
-                clock=self.clock,
-                health=self.health,
-                metrics=metrics.registry,
-                api_key=API_KEY,
-                max_body_bytes=max_body_bytes,
-                max_metadata_keys=MAX_METADATA_KEYS,
-                default_timeout_s=30.0,
-                default_misfire_grace_s=300.0,
-                guard=AddressGuard(allowed),
-                stopping=self.stopping,
-            )
+        self.key_ring = KeyRing(self.storage)
+        self.key_uses = KeyUses(self.storage)
+        self.context = ApiContext(
+            storage=self.storage,
+            intake=self.intake,
+            redriver=self.redriver,
+            bulk_writer=self.bulk_writer,
+            schedules=self.schedules,
+            replanner=replanner,
+            calendar=calendar,
+            key_ring=self.key_ring,
+            key_uses=self.key_uses,
+            project_end=ProjectEnd(
+                storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
+            ),
+            clock=self.clock,
+            health=self.health,
+            metrics=metrics.registry,
+            api_key=API_KEY,
+            max_body_bytes=max_body_bytes,
+            max_metadata_keys=MAX_METADATA_KEYS,
+            default_timeout_s=30.0,
+            default_misfire_grace_s=300.0,
+            guard=AddressGuard(allowed),
+            stopping=self.stopping,
         )
+        self.app = create_app(self.context)
         # Quart's types of the ASGI messages are narrower than httpx's.
         asgi: Any = self.app
         self.client = httpx.AsyncClient(
@@ -167,6 +178,24 @@ class ApiUnderTest:
         answer = await self.client.post("/schedules", json={**SCHEDULE, **fields})
         assert answer.status_code == 201, answer.text
         return answer.json()["data"]
+
+    async def create_project(self, name: str) -> ProjectId:
+        """Create a project; answers with its number."""
+        answer = await self.client.post("/projects", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        project = await self.storage.project_named(name)
+        assert project is not None
+        return project.id
+
+    async def create_key(self, *scopes: str, project: str = "default", **fields: Any) -> str:
+        """Create a key; answers with what is sent as such."""
+        answer = await self.client.post(
+            "/keys",
+            json={"name": "ci", "scopes": scopes, **fields},
+            headers={"X-Project": project},
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["data"]["key"])
 
     async def get(self, timer_id: str) -> Any:
         answer = await self.client.get(f"/timers/{timer_id}")

@@ -12,7 +12,7 @@ import httpx
 
 _JSON: Final = {"Content-Type": "application/json"}
 _GOOD: Final[Mapping[str, Any]] = {"delay": 60, "callback_url": "https://example.com/hook"}
-_CODES: Final = {400: 2, 401: 4, 404: 3, 405: 2, 409: 5, 413: 2, 415: 2}
+_CODES: Final = {400: 2, 401: 4, 403: 7, 404: 3, 405: 2, 409: 5, 413: 2, 415: 2}
 _INSIDE: Final = ("Traceback", "site-packages", "SELECT", ".py")
 _UNKNOWN_ID: Final = "00000000-0000-7000-8000-000000000000"
 

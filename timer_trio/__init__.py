@@ -6,6 +6,7 @@ The rooms of the house, in the order of the flow:
 - ``run``          wires the parts together: the root nursery, processes, one replica
 - ``server``       HTTP/1.1 connections of clients
 - ``api``          REST: JSON to domain and back
+- ``access``       who may use the service, and whose things are
 - ``intake``       what a consumer changes: create, update, cancel, import
 - ``cluster``      this replica among the others: its lease and its shards
 - ``delivery``     from the table to the receiver: load, claim, launch, fire, settle

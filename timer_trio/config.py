@@ -42,6 +42,7 @@ PREFIX: Final = "TIMER_TRIO_"
 _PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
 # What a header can carry without quoting; 32 characters are too many to guess.
 _WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s?(?P<unit>ms|s)")
+_MAX_SECRET: Final = 65_536
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
 
 
@@ -275,6 +276,11 @@ _RULES: Final = (
 )
 
 
+SECRETS: Final = ("DATABASE_URL", "LISTEN_URL", "API_KEY")
+"""Settings that may stand in files of their own."""
+FILE: Final = "_FILE"
+
+
 class _BrokenRulesError(ValueError):
     def __init__(self, rules: list[_Rule]) -> None:
         super().__init__("; ".join(rule.text for rule in rules))
@@ -287,12 +293,12 @@ def load_settings(
     """Read the settings. An empty value counts as unset.
 
     A name with `PREFIX` wins over the bare one, and for each of the two the environment over the
-    file.
+    file. A secret may stand in a file of its own, which a name that ends in `_FILE` leads to.
 
     Raises:
         SettingsError: names all that are wrong at once, as they are written, with what is allowed.
     """
-    written = _written_names({**from_file, **environ})
+    written = _written_names(_with_secrets({**from_file, **environ}))
     values = {name: value for name, (_, value) in written.items()}
     try:
         return Settings.model_validate(values)
@@ -306,12 +312,65 @@ def _written_names(given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Find each setting that is given: under which name, and its value."""
     found = {}
     for name in map(environment_name, Settings.model_fields):
-        for as_written in (PREFIX + name, name):
+        for as_written in _spellings(name):
             value = given.get(as_written, "")
             if value and not _is_of_kubernetes(as_written, value):
                 found[name] = as_written, value
                 break
     return found
+
+
+def _spellings(name: str) -> Iterator[str]:
+    for spelling in (PREFIX + name, name):
+        yield spelling
+        if name in SECRETS:
+            yield spelling + FILE
+
+
+def _with_secrets(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Put what the files of secrets hold in place of their paths.
+
+    Raises:
+        SettingsError: naming all that cannot be read, or stand beside the secret itself.
+    """
+    read: dict[str, str] = {}
+    problems: list[str] = []
+    for name in SECRETS:
+        ours = any(given.get(PREFIX + spelling) for spelling in (name, name + FILE))
+        spelling = PREFIX + name if ours else name  # the bare one may be somebody else's
+        path = given.get(spelling + FILE, "")
+        if path and given.get(spelling):
+            problems.append(f"{spelling} and {spelling}{FILE} are both set: keep one of them")
+        elif path:
+            try:
+                read[spelling + FILE] = _secret_in(path)
+            except ValueError as error:
+                problems.append(f"{spelling}{FILE} must name a file with the secret: {error}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return {**given, **read}
+
+
+def _secret_in(path: str) -> str:
+    """Read a secret; a line break at its end is the editor's.
+
+    Raises:
+        ValueError: there is none, and why; the text holds nothing of the file.
+    """
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            text = file.read(_MAX_SECRET + 1)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such path"
+        raise ValueError(f"{path} cannot be read: {reason}") from None
+    if len(text) > _MAX_SECRET:
+        raise ValueError(f"{path} is too long for one")
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise ValueError(f"{path} is empty")
+    return secret
 
 
 def _is_of_kubernetes(as_written: str, value: str) -> bool:
@@ -330,10 +389,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
     They win over whatever else is in the environment.
     """
-    return {
+    written = {
         PREFIX + environment_name(field): _written(getattr(settings, field))
         for field in Settings.model_fields
     }
+    return {**dict.fromkeys((PREFIX + name + FILE for name in SECRETS), ""), **written}
 
 
 def _written(value: object) -> str:

@@ -17,10 +17,12 @@ from timer_trio.api.routes.batch import MAX_BATCH_BYTES
 from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
+    ProjectNotFoundError,
     StorageUnavailableError,
 )
 from timer_trio.domain.membership import ReplicaStats
 from timer_trio.domain.timer import TimerId
+from timer_trio.domain.token_buckets import TokenBuckets
 
 JSON = {"Content-Type": "application/json"}
 
@@ -106,7 +108,7 @@ async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
                 path.replace("{timer_id}", created["id"])
                 .replace("{schedule_id}", schedule["id"])
                 .replace("{key}", "free")
-                .replace("{name}", "free"),
+                .replace("{name}", "default" if path.startswith("/projects") else "free"),
                 content=raw,
                 headers={"Content-Type": media},
             )
@@ -127,11 +129,27 @@ class Walk:
         match status:
             case 200 | 201:
                 return await self._success(status, method, path)
+            case 400 if path == "/metrics":
+                return await self._good(method, path, headers={"X-Project": "?"})
             case 400:
                 return await self._good(method, f"{path}?unknown=1")
             case 401:
                 return await self._good(method, path, headers={"X-API-Key": "wrong"})
+            case 403:
+                scope = "read" if path == "/metrics" else "metrics"
+                key = await self._api.create_key(scope)
+                return await self._good(method, path, headers={"X-API-Key": key})
+            case 429:
+                with self._monkeypatch.context() as patch:
+                    patch.setattr(TokenBuckets, "take", lambda *_: 1.5)
+                    return await self._good(method, path, headers={"X-API-Key": "wrong"})
+            case 404 if path == "/keys":
+                with self._monkeypatch.context() as patch:
+                    gone = _failing(ProjectNotFoundError())
+                    patch.setattr(self._api.storage, "create_api_key", gone)
+                    return await self._good(method, path)
             case 404:
+                path = path.replace("{key_id}", "0" * 24)
                 path = path.replace("{timer_id}", str(uuid4()))
                 path = path.replace("{schedule_id}", str(uuid4()))
                 return await self._good(method, path, name=str(uuid4()))
@@ -147,6 +165,8 @@ class Walk:
                 schedule_id = (await self._api.create_schedule())["id"]
                 await self._api.client.delete(f"/schedules/{schedule_id}")
                 return await self._good(method, path.replace("{schedule_id}", schedule_id))
+            case 409 if path.startswith("/projects"):
+                return await self._good(method, path, name="default")
             case 409:
                 await self._good(method, path, headers={"Idempotency-Key": path})
                 body = json.dumps({**WANTED, "delay": 61})
@@ -164,6 +184,11 @@ class Walk:
                 return await self._good(method, path, headers={"Content-Type": "text/plain"})
             case 500:
                 return await self._broken(method, path, RuntimeError())
+            case 503 if path == "/metrics":
+                key = await self._api.create_key("metrics")
+                return await self._broken(
+                    method, path, StorageUnavailableError(), {"X-API-Key": key}
+                )
             case _:
                 self._api.health.database_connected = self._api.health.ready = False
                 return await self._broken(method, path, StorageUnavailableError())
@@ -199,6 +224,8 @@ class Walk:
     ) -> httpx.Response:
         if path.startswith("/schedules"):
             return await self._good_schedule(method, path, headers, name)
+        if path.startswith(("/projects", "/keys")):
+            return await self._good_project(method, path, headers, name)
         if "{key}" in path and method == "PUT":
             content = json.dumps(WANTED).encode()
             return await self._send(method, _with_key(path, key), content, headers)
@@ -237,6 +264,22 @@ class Walk:
         content = b"" if body is None else json.dumps(body).encode()
         return await self._send(method, path, content, headers)
 
+    async def _good_project(
+        self, method: str, path: str, headers: dict[str, str] | None, name: str | None
+    ) -> httpx.Response:
+        if name is None:
+            name = str(uuid4())
+            if "{name}" in path:
+                await self._api.client.post("/projects", json={"name": name})
+        if "{key_id}" in path:
+            path = path.replace("{key_id}", (await self._api.create_key("read")).split("_")[1])
+        body: object = {"PUT": {"default_retry": {}}}.get(method)
+        if method == "POST":
+            is_key = path.startswith("/keys")
+            body = {"name": "ci", "scopes": ["admin"]} if is_key else {"name": name}
+        content = b"" if body is None else json.dumps(body).encode()
+        return await self._send(method, path.replace("{name}", name), content, headers)
+
     async def _send(
         self,
         method: str,
@@ -250,7 +293,9 @@ class Walk:
             method, path, content=content, headers={**JSON, **(headers or {})}
         )
 
-    async def _broken(self, method: str, path: str, error: Exception) -> httpx.Response:
+    async def _broken(
+        self, method: str, path: str, error: Exception, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
         with self._monkeypatch.context() as patch:
             patch.setattr("timer_trio.intake.names.CREATE_DEADLINE_S", 0.05)
             path = path.replace("{timer_id}", str(uuid4())).replace("{schedule_id}", str(uuid4()))
@@ -262,7 +307,7 @@ class Walk:
                 patch.setattr(self._api.intake, verb, _failing(error))
             patch.setattr(self._api.redriver, "redrive", _failing(error))
             patch.setattr(self._api.bulk_writer, "require_allowed", _failing(error))
-            return await self._good(method, path)
+            return await self._good(method, path.replace("{key_id}", "0" * 24), headers)
 
 
 _SCHEDULE_BODIES = {
@@ -273,6 +318,8 @@ _SCHEDULE_BODIES = {
 _WITHOUT_FIELDS = ("/pause", "/resume", "/trigger", "/replan")
 _BROKEN = (
     *("get", "list", "cancel", "replicas", "name_holder"),
+    *("create_project", "projects", "project_named", "change_project"),
+    *("create_api_key", "api_keys", "revoke_api_key", "known_key"),
     *("create_schedule", "schedule", "schedules", "schedule_named", "change_schedule"),
 )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,10 +8,17 @@ from pydantic import TypeAdapter
 from quart import Response
 from quart_trio import QuartTrio
 
-from timer_trio.api.auth import KeyGuard
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.errors import UnauthorizedError
 from timer_trio.api.route import Body, Route
 from timer_trio.api.url_map import add_routes
+from timer_trio.clock import Clock
+from timer_trio.storage.memory import MemoryStorage
+
+STORAGE = MemoryStorage(lambda: datetime(2030, 1, 1, tzinfo=UTC))
+KEYS = KnownKeys(KeyRing(STORAGE), KeyUses(STORAGE), Clock())
 
 
 async def answer(**_: str) -> Response:
@@ -29,7 +37,7 @@ async def is_open(path: str, *routes: Route) -> bool:
     app = QuartTrio(__name__)
     async with app.test_request_context(path):
         try:
-            await KeyGuard("k", routes).check()
+            await KeyGuard("k", routes, KEYS).check()
         except UnauthorizedError:
             return False
         return True

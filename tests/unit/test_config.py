@@ -324,3 +324,67 @@ def test_fields_can_be_given_by_name() -> None:
 def test_entry_of_callback_allow_is_refused_with_what_may_be_meant(entry: str, words: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(words)):
         load_settings({"CALLBACK_ALLOW": entry})
+
+
+@pytest.mark.parametrize("prefix", ["", "TIMER_TRIO_"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_secret_may_stand_in_a_file(tmp_path: Path, prefix: str, end: str) -> None:
+    secrets = {"API_KEY": KEY, "DATABASE_URL": URL, "LISTEN_URL": f"{URL}2"}
+    environ = {}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_bytes(f"{secret}{end}".encode())
+        environ[f"{prefix}{name}_FILE"] = str(tmp_path / name)
+    settings = load_settings({}, environ)
+    assert load_settings(environ) == settings
+    given = (settings.api_key, settings.database_url, settings.listen_url)
+    assert [secret and secret.get_secret_value() for secret in given] == [*secrets.values()]
+    assert load_settings(environ | environment_of(settings)) == settings
+
+
+def test_secret_and_its_file_cannot_both_be_set(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    path = str(tmp_path / "key")
+    words = "API_KEY and API_KEY_FILE are both set: keep one of them"
+    assert refusal({"API_KEY": KEY, "API_KEY_FILE": path}) == words
+    assert refusal({"API_KEY": KEY}, {"API_KEY_FILE": path}) == words
+    ours = load_settings({"TIMER_TRIO_API_KEY_FILE": path, "API_KEY": "o" * 32})
+    assert ours.api_key is not None
+    assert ours.api_key.get_secret_value() == KEY
+    # The bare name is somebody else's then, and so is what it leads to.
+    load_settings({"TIMER_TRIO_API_KEY": KEY, "API_KEY_FILE": "/nowhere"})
+    assert load_settings({"API_KEY_FILE": "", "API_KEY": KEY}).api_key == ours.api_key
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"x" * 70_000, "is too long for one"),
+    ],
+)
+def test_file_without_a_secret_is_refused_in_words(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    text = refusal({"API_KEY_FILE": str(path), "DATABASE_URL_FILE": str(path)})
+    assert text.splitlines() == [
+        f"{name}_FILE must name a file with the secret: {path} {words}"
+        for name in ("DATABASE_URL", "API_KEY")
+    ]
+
+
+def test_folder_and_no_path_at_all_hold_no_secret(tmp_path: Path) -> None:
+    for path in (str(tmp_path), "a\0b", "~nobody-of-this-name/x"):
+        assert "cannot be read: " in refusal({"API_KEY_FILE": path})
+
+
+def test_wrong_secret_in_a_file_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("short5ecret")
+    text = refusal({"TIMER_TRIO_API_KEY_FILE": str(tmp_path / "key")})
+    assert text.startswith("TIMER_TRIO_API_KEY_FILE must be at least 32 letters")
+    assert "5ecret" not in text

@@ -5,7 +5,8 @@
 - ``route``          what a route is
 - ``asgi``           one exchange, whose answer reaches its client
 - ``url_map``        from a target to its route
-- ``auth``           the API key
+- ``auth``           the API keys, and what each is for
+- ``principal``      on whose behalf a request is served
 - ``openapi``        the document and its page
 - ``page``           a page around any HTML
 - ``idempotency``    requests that may be repeated

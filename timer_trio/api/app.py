@@ -13,7 +13,7 @@ from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 
 from timer_trio.api.asgi import UNUSUAL_BODIES, ApiRequest, QuartExchange
-from timer_trio.api.auth import KeyGuard
+from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
 from timer_trio.api.responses import refused
@@ -68,7 +68,8 @@ def create_app(context: ApiContext) -> QuartTrio:
     app.config[UNUSUAL_BODIES] = {
         route.path: route.body for route in routes if route.body and not route.body.is_usual
     }
-    app.before_request(KeyGuard(context.api_key, routes).check)
+    keys = KnownKeys(context.key_ring, context.key_uses, context.clock)
+    app.before_request(KeyGuard(context.api_key, routes, keys).check)
     app.register_error_handler(Exception, _answer)
     app.after_request(partial(_close_connection, context.stopping))
     add_routes(app, routes)

@@ -1,51 +1,233 @@
-"""Who may use the service: whoever knows the key."""
+"""Who may use the service, and for what: whoever knows a key.
+
+`API_KEY` is that of the whole service. It is compared first and alone, so that it costs what it did
+before there were others. Any other key has an id, by which its row is found, and a secret.
+
+Who sends no right key costs a token of the bucket of his address, and no body is read from him. A
+right one is never refused for what others send from the same address: no bucket is asked for it.
+"""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
+import trio
 from quart import request
 from werkzeug.datastructures import Headers
 
-from timer_trio.api.errors import UnauthorizedError
-from timer_trio.api.principal import SERVICE, set_principal
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.api.errors import (
+    FieldError,
+    ForbiddenError,
+    InvalidRequestError,
+    TooManyWrongKeysError,
+    UnauthorizedError,
+    shown,
+)
+from timer_trio.api.principal import SERVICE, Principal, set_principal
 from timer_trio.api.route import Route
+from timer_trio.clock import Clock
+from timer_trio.domain.api_key import KnownKey, read_token
+from timer_trio.domain.project import (
+    DEFAULT_PROJECT,
+    NO_SETTINGS,
+    Scope,
+    is_project_name,
+    with_included,
+)
+from timer_trio.domain.timer import rfc3339
+from timer_trio.domain.token_buckets import TokenBuckets
 
 API_KEY_HEADER: Final = "X-API-Key"
+PROJECT_HEADER: Final = "X-Project"
 _BEARER: Final = "bearer"
+
+WRONG_KEYS: Final = 100
+"""A person or a program that is set up wrongly does not send so many at once."""
+WRONG_KEYS_PER_S: Final = 10.0
+MAX_ADDRESSES: Final = 10_000
+"""Some 2 MB."""
+_NETWORK_BITS: Final = 64
+"""Of an IPv6 address, what a consumer of the internet has at least."""
+_WRONG: Final = "the API key is wrong"
+
+
+class KnownKeys:
+    """On whose behalf a request with a key comes that is not the key of the whole service."""
+
+    def __init__(self, key_ring: KeyRing, uses: KeyUses, clock: Clock) -> None:
+        self._key_ring = key_ring
+        self._uses = uses
+        self._clock = clock
+
+    async def principal_of(self, given: str) -> Principal:
+        """Return whose key it is.
+
+        Raises:
+            UnauthorizedError: it is nobody's, or has expired.
+            StorageUnavailableError: it is not known.
+        """
+        token = read_token(given)
+        if token is None:
+            raise UnauthorizedError(_WRONG)
+        known = await self._key_ring.find(token)
+        if known is None:
+            raise UnauthorizedError(f"{_WRONG}, or has been revoked")
+        now = self._clock.now()
+        if known.has_expired(now):
+            expired_at = known.key.expires_at or now
+            raise UnauthorizedError(f"the API key has expired: {rfc3339(expired_at)}")
+        self._uses.note(known.key.id, now)
+        return _principal(known)
+
+    @property
+    def service(self) -> Principal:
+        """The key of the whole service, in the default project: nothing is looked up for it."""
+        settings = self._key_ring.default_settings
+        return SERVICE if settings is NO_SETTINGS else replace(SERVICE, settings=settings)
+
+    async def service_in(self, project_name: str) -> Principal:
+        """Return the key of the whole service as one that acts in a project.
+
+        Raises:
+            InvalidRequestError: there is none of this name.
+            StorageUnavailableError: it is not known.
+        """
+        found = await self._key_ring.project(project_name)
+        if found is None:
+            raise InvalidRequestError(FieldError(PROJECT_HEADER, "no project has this name"))
+        return Principal(
+            project=found.id,
+            scopes=SERVICE.scopes,
+            project_name=found.name,
+            settings=found.settings,
+        )
+
+
+def _principal(known: KnownKey) -> Principal:
+    return Principal(
+        project=known.project.id,
+        scopes=with_included(known.key.scopes),
+        key_id=known.key.id,
+        project_name=known.project.name,
+        settings=known.project.settings,
+    )
 
 
 class KeyGuard:
     """Checks the key before any route, unknown ones included: nobody learns of them without it."""
 
-    def __init__(self, api_key: str, routes: Sequence[Route]) -> None:
+    def __init__(self, api_key: str, routes: Sequence[Route], keys: KnownKeys) -> None:
         self._key = api_key.encode()
+        self._keys = keys
+        self._routes = {route.endpoint: route for route in routes}
         self._open_paths = frozenset(route.path for route in routes if route.is_open)
         self._open_folders = tuple(_open_folders(routes))
+        self._wrong_keys = TokenBuckets(
+            per_s=WRONG_KEYS_PER_S, burst=WRONG_KEYS, most=MAX_ADDRESSES
+        )
 
     async def check(self) -> None:
-        """Let a request pass that carries the key, or needs none; its body is not read yet.
+        """Let a request pass that may be served, or needs no key; its body is not read yet.
 
         Raises:
             UnauthorizedError: no key, a wrong one, or two.
+            TooManyWrongKeysError: likewise, and too many came from the same address.
+            ForbiddenError: the key is not for this route, or not of the project that is named.
+            InvalidRequestError: the key of the whole service is to act in a project that there
+                is not.
+            StorageUnavailableError: nobody knows.
         """
         path = request.path
         if path in self._open_paths or path.startswith(self._open_folders):
             return
         given = set(_keys(request.headers))
-        if not given:
-            raise UnauthorizedError(
-                f"send the API key in the header {API_KEY_HEADER}, or as Authorization: Bearer"
+        if len(given) == 1 and hmac.compare_digest(next(iter(given)).encode("latin-1"), self._key):
+            await self._serve_service()
+            return
+        try:
+            found = await self._keys.principal_of(_only(given))
+        except UnauthorizedError:
+            self._count_wrong_key()
+            raise
+        self._check_project(found)
+        self._check_scope(found)
+        set_principal(found)
+
+    async def _serve_service(self) -> None:
+        if PROJECT_HEADER not in request.headers:
+            set_principal(self._keys.service)
+            return
+        name = _project_name()
+        set_principal(await self._keys.service_in(name))
+
+    def _count_wrong_key(self) -> None:
+        if wait_s := self._wrong_keys.take(_address(), trio.current_time()):
+            raise TooManyWrongKeysError(wait_s) from None
+
+    def _check_project(self, found: Principal) -> None:
+        if PROJECT_HEADER in request.headers and _project_name() != found.project_name:
+            raise ForbiddenError(
+                f"the API key is of another project than {PROJECT_HEADER} names: leave it out"
             )
-        if len(given) > 1:
-            raise UnauthorizedError(
-                f"different keys in {API_KEY_HEADER} and Authorization: send one of them"
+
+    def _check_scope(self, found: Principal) -> None:
+        rule = request.url_rule
+        if rule is None or request.method == "OPTIONS":
+            return  # no such route, or a question of what there is
+        route = self._routes[rule.endpoint]
+        scope = route.needed_scope
+        if route.is_of_service and scope is not Scope.METRICS:
+            raise ForbiddenError(
+                "this is of all projects: it is for the key of the whole service, API_KEY"
             )
-        if not hmac.compare_digest(given.pop().encode("latin-1"), self._key):
-            raise UnauthorizedError("the API key is wrong")
-        set_principal(SERVICE)
+        if scope not in found.scopes:
+            raise ForbiddenError(f"the API key lacks the scope {scope.value}")
+        if route.is_of_service and found.project != DEFAULT_PROJECT:
+            raise ForbiddenError(
+                "the metrics tell of all projects: send API_KEY, or a key of the default project"
+                " with the scope metrics"
+            )
+
+
+def _only(given: set[str]) -> str:
+    if not given:
+        raise UnauthorizedError(
+            f"send the API key in the header {API_KEY_HEADER}, or as Authorization: Bearer"
+        )
+    if len(given) > 1:
+        raise UnauthorizedError(
+            f"different keys in {API_KEY_HEADER} and Authorization: send one of them"
+        )
+    return next(iter(given))
+
+
+def _project_name() -> str:
+    names = set(request.headers.getlist(PROJECT_HEADER))
+    if len(names) > 1:
+        raise InvalidRequestError(FieldError(PROJECT_HEADER, "names several projects"))
+    name = names.pop()
+    if not is_project_name(name):
+        words = f"{shown(name)!r} is no name of a project: a-z, 0-9 and hyphens, at most 63"
+        raise InvalidRequestError(FieldError(PROJECT_HEADER, words))
+    return name
+
+
+def _address() -> str:
+    """Return whence a request comes, as the connection has it: a header may say anything."""
+    host = (request.scope.get("client") or ("",))[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""  # a socket that has none
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(int(address) >> (128 - _NETWORK_BITS))
+    return str(address)
 
 
 def _open_folders(routes: Sequence[Route]) -> Sequence[str]:

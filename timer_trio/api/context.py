@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
 from prometheus_client import CollectorRegistry
 
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
+from timer_trio.api.principal import principal
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.planning import Calendar
+from timer_trio.domain.project import NO_SETTINGS
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
@@ -54,6 +59,9 @@ class ApiContext:
     schedules: Schedules
     replanner: Replanner
     calendar: Calendar
+    key_ring: KeyRing
+    key_uses: KeyUses
+    project_end: ProjectEnd
     clock: Clock
     health: Health
     metrics: CollectorRegistry
@@ -67,12 +75,21 @@ class ApiContext:
     """Set once a stop has begun."""
     slices: Slices = field(default_factory=Slices)
     """Which all great bodies share."""
+    _of_operator: Rules = field(init=False, repr=False)
 
-    @property
-    def rules(self) -> Rules:
-        return Rules(
+    def __post_init__(self) -> None:
+        rules = Rules(
             timeout_s=self.default_timeout_s,
             misfire_grace_s=self.default_misfire_grace_s,
             max_metadata_keys=self.max_metadata_keys,
             guard=self.guard,
         )
+        object.__setattr__(self, "_of_operator", rules)
+
+    @property
+    def rules(self) -> Rules:
+        """What holds for the request under way."""
+        settings = principal().settings
+        if settings is NO_SETTINGS:
+            return self._of_operator
+        return replace(self._of_operator, settings=settings)

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from http import HTTPStatus
+from math import ceil
 from typing import Final
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from timer_trio.access.project_end import ProjectNotEmptyError
 from timer_trio.calendar import RuleError
 from timer_trio.domain.errors import (
+    ApiKeyNotFoundError,
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
@@ -19,6 +22,8 @@ from timer_trio.domain.errors import (
     NameTakenError,
     NoSuchNameError,
     OlderReplicasError,
+    ProjectNameTakenError,
+    ProjectNotFoundError,
     RowRefusedError,
     ScheduleCreateUnknownError,
     ScheduleEndedError,
@@ -33,6 +38,7 @@ from timer_trio.domain.timer import Status
 MAX_ERRORS: Final = 100
 """Field errors in one answer: a body of nothing but mistakes must not cost more than it did."""
 _MAX_NAME: Final = 64
+_NO_KEY: Final = "API key has this id"
 REFUSED_BY_DATABASE: Final = "the database refuses a value of this timer"
 
 
@@ -43,6 +49,8 @@ class Code(IntEnum):
     NOT_FOUND = 3
     UNAUTHORIZED = 4
     CONFLICT = 5
+    RATE_LIMITED = 6
+    FORBIDDEN = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,28 @@ class UnauthorizedError(TimerTrioError):
     """The API key is missing or wrong."""
 
 
+class ForbiddenError(TimerTrioError):
+    """The API key is right, but not for this."""
+
+
+class DefaultProjectError(TimerTrioError):
+    """The project that is there from the start stays."""
+
+    def __init__(self) -> None:
+        super().__init__("the project default cannot be deleted")
+
+
+class TooManyWrongKeysError(TimerTrioError):
+    """Too many requests without a right key have come from this address of late."""
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = max(ceil(wait_s), 1)
+        super().__init__(
+            "too many requests without a right API key from this address: send the right one, or"
+            f" try again in {self.wait_s}s"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer that is no success."""
@@ -160,6 +190,11 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
         case ScheduleNotFoundError() | NoSuchScheduleNameError():
             what = "name" if isinstance(error, NoSuchScheduleNameError) else "id"
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no schedule has this {what}")
+        case ProjectNotFoundError() | ApiKeyNotFoundError():
+            words = "project has this name" if isinstance(error, ProjectNotFoundError) else _NO_KEY
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no {words}")
+        case ProjectNameTakenError() | ProjectNotEmptyError() | DefaultProjectError():
+            return _project_conflict(error)
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
         case BodyTooLargeError():
@@ -168,6 +203,13 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             challenge = {"WWW-Authenticate": 'ApiKey, Bearer realm="timer-trio"'}
             return Refusal(
                 HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, str(error), headers=challenge
+            )
+        case ForbiddenError():
+            return Refusal(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error))
+        case TooManyWrongKeysError():
+            wait = {"Retry-After": str(error.wait_s)}
+            return Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED, str(error), headers=wait
             )
         case StorageUnavailableError() | ContentionError() | OlderReplicasError() | BusyError():
             return _unavailable(error)
@@ -201,6 +243,15 @@ def _schedule_conflict(error: ScheduleNameTakenError | ScheduleEndedError) -> Re
         return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, f"name: {error}", data)
     words = "the schedule has ended, and stays so: create another one"
     return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, words)
+
+
+def _project_conflict(
+    error: ProjectNameTakenError | ProjectNotEmptyError | DefaultProjectError,
+) -> Refusal:
+    if isinstance(error, ProjectNameTakenError):
+        return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, "name: a project has it already")
+    data = error.live._asdict() if isinstance(error, ProjectNotEmptyError) else None
+    return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error), data)
 
 
 def _unavailable(

@@ -7,17 +7,36 @@ from typing import Any, Final, cast
 
 from quart import request
 
-from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId, Scope
+from timer_trio.domain.api_key import KeyId
+from timer_trio.domain.project import (
+    DEFAULT_NAME,
+    DEFAULT_PROJECT,
+    NO_SETTINGS,
+    ProjectId,
+    ProjectSettings,
+    Scope,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: all that is read and changed for it is in its project."""
+    """Who asks: all that is read and changed for it is in its project.
+
+    `scopes` include those that others of them include.
+    """
 
     project: ProjectId
     scopes: frozenset[Scope]
-    key_id: str | None = None
+    key_id: KeyId | None = None
     """None: the key of the whole service."""
+    project_name: str = DEFAULT_NAME
+    settings: ProjectSettings = NO_SETTINGS
+    """Of the project, as of a few seconds ago."""
+
+    @property
+    def is_of_service(self) -> bool:
+        """Whether it is whoever has the key of the whole service, whatever project he acts in."""
+        return self.key_id is None
 
 
 SERVICE: Final = Principal(project=DEFAULT_PROJECT, scopes=frozenset(Scope))

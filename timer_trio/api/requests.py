@@ -134,7 +134,7 @@ def _spec_of(wanted: _NewRequest, now: datetime, rules: Rules) -> TimerSpec:
         callback=callback_of(wanted, rules),
         metadata=wanted.get("metadata"),
         misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
-        retry=policy_of(wanted.get("retry")),
+        retry=policy_of(wanted["retry"]) if "retry" in wanted else rules.settings.default_retry,
         store_response=wanted.get("store_response", StoreResponse.FAILURES),
         on_completed=target_of(wanted.get("on_completed")),
         on_failed=target_of(wanted.get("on_failed")),
@@ -345,6 +345,7 @@ def _field_error(details: ErrorDetails, called: str) -> FieldError:
 
 _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
     "retry": RETRY_FIELDS,
+    "default_retry": RETRY_FIELDS,
     **dict.fromkeys(RESULT_MEMBERS, RESULT_FIELDS),
 }
 """What the objects among the fields may hold."""

@@ -14,6 +14,7 @@ from quart.typing import RouteCallable
 
 from timer_trio.api.body.media import JSON
 from timer_trio.domain.keys import MAX_KEY_LENGTH
+from timer_trio.domain.project import Scope
 
 Json = dict[str, Any]
 
@@ -100,7 +101,10 @@ class Operation:
 class Route:
     """One method of one path, whose parameters stand in braces.
 
-    `is_open`: it is answered without the key. Without an `operation` it is not in the document.
+    `is_open`: it is answered without the key. `scope`: what a key must be for; None: to read for a
+    GET, else to write. `is_of_service`: it tells of all projects or changes them, so that it is for
+    the key of the whole service alone; with the scope `metrics`, for such keys of the default
+    project as well. Without an `operation` it is not in the document.
 
     Raises:
         ValueError: a body that is not the usual one is read below a path with parameters.
@@ -112,6 +116,20 @@ class Route:
     operation: Operation | None = None
     body: Body | None = None
     is_open: bool = False
+    scope: Scope | None = None
+    is_of_service: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """Its name among all routes."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def needed_scope(self) -> Scope:
+        """What a key must be for, if the route asks for one."""
+        if self.scope is not None:
+            return self.scope
+        return Scope.READ if self.method == "GET" else Scope.WRITE
 
     def __post_init__(self) -> None:
         # How a body is read is looked up by the path of a request, before its route is known.

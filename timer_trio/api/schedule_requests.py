@@ -250,7 +250,7 @@ def _template_of(wanted: ScheduleCreateRequest, now: datetime, rules: Rules) -> 
         callback=callback_of(wanted, rules),
         metadata=wanted.get("metadata"),
         misfire_grace_s=wanted.get("misfire_grace_seconds", rules.misfire_grace_s),
-        retry=policy_of(wanted.get("retry")),
+        retry=policy_of(wanted["retry"]) if "retry" in wanted else rules.settings.default_retry,
         store_response=wanted.get("store_response", StoreResponse.FAILURES),
         on_completed=target_of(wanted.get("on_completed")),
         on_failed=target_of(wanted.get("on_failed")),

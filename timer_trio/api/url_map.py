@@ -24,7 +24,7 @@ def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
     app.url_map.converters["rest"] = _RestConverter
     for route in routes:
         rule = _REST.sub(r"<rest:\1>", route.path).replace("{", "<").replace("}", ">")
-        app.add_url_rule(rule, view_func=route.handler, methods=[route.method])
+        app.add_url_rule(rule, route.endpoint, route.handler, methods=[route.method])
 
 
 def _parameter_converter(routes: Iterable[Route]) -> type[BaseConverter]:

@@ -13,6 +13,8 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``replicas``        which processes share the database, asked of the service
 - ``timers``          lists, reads, creates, cancels and redrives timers, asked of the service
 - ``schedules``       likewise schedules
+- ``projects``        likewise projects
+- ``keys``            likewise the keys of a project
 - ``replan``          schedules planned anew, one after the other
 - ``schedule_fields`` what a new schedule is, as options
 - ``schedule_output`` schedules on a terminal, and for programs
@@ -36,7 +38,9 @@ from timer_trio.cli.bulk import bulk_command
 from timer_trio.cli.db import db
 from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
+from timer_trio.cli.keys import keys_command
 from timer_trio.cli.listen import listen_command
+from timer_trio.cli.projects import projects_command
 from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.schedules import schedules_command
 from timer_trio.cli.serve import serve
@@ -56,6 +60,7 @@ def main() -> None:
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
     *(schedules_command, bulk_command, replicas_command),
+    *(projects_command, keys_command),
 ):
     main.add_command(command)
 main.add_command(db)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -25,7 +25,13 @@ ANSWER_TIMEOUT_S: Final = 20.0
 MAX_PAGE: Final = 200
 """What the service lists at once."""
 _NOT_FOUND: Final = frozenset(
-    {"no timer has this id", "no schedule has this id", "no schedule has this name"}
+    {
+        "no timer has this id",
+        "no schedule has this id",
+        "no schedule has this name",
+        "no project has this name",
+        "no API key has this id",
+    }
 )
 """Words of a service that was reached, so that --url is right."""
 _UNKNOWN: Final = "; it may have been done all the same: look before you repeat it"
@@ -110,6 +116,20 @@ def listed(api: Api, things: str, wanted: Mapping[str, str], limit: int) -> Iter
         if not page or following is None:
             return
         cursor = {"cursor": following}
+
+
+def all_of(api: Api, things: str) -> Sequence[Json]:
+    """Return the `things` that the path of that name lists on one page.
+
+    Raises:
+        RefusedError: the service says no.
+        NotAnsweredError: no timer service has answered.
+    """
+    match api.ask("GET", f"/{things}").get(things):
+        case [*found] if all(isinstance(each, dict) for each in found):
+            return found
+        case _:
+            raise NotAnsweredError(f"what answered lists no {things}: {NO_TIMER_SERVICE}")
 
 
 def _data_in(answer: httpx.Response) -> Json:

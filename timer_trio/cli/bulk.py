@@ -22,6 +22,7 @@ from timer_trio.cli.service import (
     Service,
     last_line,
     named_service,
+    project_option,
     reason_of,
     url_option,
 )
@@ -65,6 +66,7 @@ _RESULT: Final = TypeAdapter(_Result)
 
 @click.group("bulk")
 @url_option
+@project_option
 @version
 @click.pass_context
 def bulk_command(context: click.Context, url: str | None) -> None:

@@ -27,6 +27,7 @@ from timer_trio.cli.service import (
     is_of_a_proxy,
     last_line,
     named_service,
+    project_option,
     reason_of,
     url_option,
 )
@@ -180,6 +181,7 @@ class _Sending:
 @click.command("import")
 @click.argument("file", type=_Input("rb"))
 @url_option
+@project_option
 @version
 @click.pass_context
 def import_command(context: click.Context, file: BinaryIO, url: str | None) -> None:

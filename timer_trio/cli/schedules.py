@@ -20,7 +20,7 @@ from timer_trio.cli.schedule_fields import (
     schedule_options,
 )
 from timer_trio.cli.schedule_output import print_schedules
-from timer_trio.cli.service import url_option
+from timer_trio.cli.service import project_option, url_option
 from timer_trio.cli.timer_output import print_fields, print_json
 from timer_trio.cli.timers import any_digits, json_option
 from timer_trio.cli.values import instant, pairs
@@ -36,6 +36,7 @@ _WHICH: Final = (
 
 @click.group("schedules")
 @url_option
+@project_option
 @version
 @click.pass_context
 def schedules_command(context: click.Context, url: str | None) -> None:

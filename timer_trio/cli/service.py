@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from timer_trio.cli.group import read_settings
 from timer_trio.config import Settings, SettingsError
+from timer_trio.domain.project import is_project_name
 from timer_trio.embedded import read_api_key
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -38,6 +39,27 @@ url_option = click.option(
     show_envvar=True,
     help="Where the service listens; by default at HOST and PORT of the settings.",
 )
+
+_PROJECT: Final = "timer_trio.project"
+
+
+def _keep_project(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not is_project_name(value):
+        raise click.BadParameter(f"{value!r} is no name of a project")
+    context.meta[_PROJECT] = value
+
+
+project_option = click.option(
+    "--project",
+    envvar="TIMER_TRIO_PROJECT",
+    show_envvar=True,
+    expose_value=False,
+    callback=_keep_project,
+    help="Which project to act in, if the key is API_KEY; by default the project default.",
+)
+"""What `named_service` reads in the command and all below it."""
 
 
 class Refusal(TypedDict):
@@ -69,6 +91,7 @@ class Service:
 
     url: str
     key: str = field(repr=False)
+    project: str | None = None
 
     def client(self, answer_timeout_s: float) -> httpx.Client:
         """Make a client; what the environment says of proxies and keys is for others.
@@ -76,8 +99,9 @@ class Service:
         Raises:
             SettingsError: SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
         """
+        project = {} if self.project is None else {"X-Project": self.project}
         return httpx.Client(
-            headers={"X-API-Key": self.key},
+            headers={"X-API-Key": self.key, **project},
             timeout=httpx.Timeout(answer_timeout_s, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
             verify=_trusted() if self.url.lower().startswith("https:") else True,
@@ -132,7 +156,9 @@ def named_service(url: str | None) -> Service:
     # It would tell of each request, among the words for a person.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     key = settings.api_key or read_api_key(settings.data_dir)
-    return Service(url or _url(settings), key.get_secret_value())
+    context = click.get_current_context(silent=True)
+    project = None if context is None else context.meta.get(_PROJECT)
+    return Service(url or _url(settings), key.get_secret_value(), project)
 
 
 def last_line(answer: httpx.Response, on_line: Callable[[str], None]) -> str:

@@ -13,7 +13,7 @@ import click
 
 from timer_trio.cli.asking import Json, asking, listed
 from timer_trio.cli.group import version
-from timer_trio.cli.service import url_option
+from timer_trio.cli.service import project_option, url_option
 from timer_trio.cli.timer_fields import body_of, field_options
 from timer_trio.cli.timer_filters import filter_options, parameters_of
 from timer_trio.cli.timer_output import print_attempts, print_fields, print_json, print_list
@@ -25,6 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 @click.group("timers")
 @url_option
+@project_option
 @version
 @click.pass_context
 def timers_command(context: click.Context, url: str | None) -> None:

@@ -14,6 +14,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats, Watch
+from timer_trio.domain.project import ProjectSettings
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage import Beat, ReplicaStorage, Swept
 from timer_trio.telemetry.metrics import Metrics
@@ -43,7 +44,7 @@ class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
     `membership` is told what follows. `stats` and `identity` are told to whoever asks which
-    replicas there are.
+    replicas there are. `on_settings` hears what the default project has.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Heartbeat:
         stats: Callable[[], ReplicaStats] = ReplicaStats,
         identity: Identity = Identity(),  # noqa: B008 - frozen
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        on_settings: Callable[[ProjectSettings], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -64,6 +66,7 @@ class Heartbeat:
         self._stats = stats
         self._identity = identity
         self._new_id = new_id
+        self._on_settings = on_settings
         self._times = times
         self._watch = Watch(times.dead_after_s)
         self._others: AbstractSet[ReplicaId] = frozenset()
@@ -178,6 +181,8 @@ class Heartbeat:
         if step_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped", seconds=round(step_s, 3))
             self._membership.resume()
+        if beat.default_settings is not None:
+            self._on_settings(beat.default_settings)
         return beat
 
     async def _enter(self, beat: Beat) -> None:

@@ -138,3 +138,15 @@ class CreatesUnknownError(StorageUnavailableError):
     def __init__(self, timer_ids: Sequence[TimerId]) -> None:
         super().__init__(f"it is not known whether {len(timer_ids)} timers were written")
         self.timer_ids = timer_ids
+
+
+class ProjectNotFoundError(TimerTrioError):
+    """No project has this name, or it is being deleted."""
+
+
+class ProjectNameTakenError(TimerTrioError):
+    """A project has the name already."""
+
+
+class ApiKeyNotFoundError(TimerTrioError):
+    """No key of the project has this id."""

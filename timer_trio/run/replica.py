@@ -13,6 +13,9 @@ import trio
 from quart_trio import QuartTrio
 
 from timer_trio import __version__
+from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_uses import KeyUses
+from timer_trio.access.project_end import ProjectEnd
 from timer_trio.alarm import Alarm, TrioAlarm
 from timer_trio.api import ApiContext, create_app
 from timer_trio.calendar import instants, zone_data_version
@@ -45,6 +48,7 @@ from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
+from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
@@ -123,6 +127,7 @@ class Replica:
             metrics=metrics,
             interval_s=max(INTERVAL_S, settings.loader_interval_s),
         )
+        self._key_ring = KeyRing(storage)
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
@@ -134,6 +139,7 @@ class Replica:
             ),
             identity=identity,
             new_id=chance.new_id,
+            on_settings=self._key_ring.note_default_settings,
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
@@ -222,6 +228,9 @@ class Replica:
             shards=agenda.shards,
             random_bits=chance.bits,
         )
+        self._key_uses = KeyUses(storage)
+        self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
+        self._deleted_projects = DeletedProjects(storage=storage, clock=clock)
         self._rotation = AttemptRotation(
             storage=storage,
             clock=clock,
@@ -285,6 +294,9 @@ class Replica:
                 schedules=self._schedules,
                 replanner=self._replanner,
                 calendar=self._calendar,
+                key_ring=self._key_ring,
+                key_uses=self._key_uses,
+                project_end=self._project_end,
                 clock=self._database.clock,
                 health=self,
                 metrics=self._metrics.registry,
@@ -317,6 +329,7 @@ class Replica:
             settler=self._settler,
             recorder=self._recorder,
             intake=self._intake,
+            key_uses=self._key_uses,
             hints=self._hints,
             presence=self._presence(),
             loader=self._loader,
@@ -326,6 +339,7 @@ class Replica:
             firer=self._firer,
             rotation=self._rotation,
             retention=self._retention,
+            deleted_projects=self._deleted_projects,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)

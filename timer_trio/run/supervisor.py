@@ -23,6 +23,7 @@ from typing import Final
 import structlog
 import trio
 
+from timer_trio.access.key_uses import KeyUses
 from timer_trio.cluster.hints import Hints
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.firer import Firer
@@ -33,6 +34,7 @@ from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
+from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.scheduler.planner import Planner
@@ -62,6 +64,7 @@ class Parts:
     settler: Settler
     recorder: Recorder
     intake: Intake
+    key_uses: KeyUses
     hints: Hints
     presence: Presence
     loader: Loader
@@ -71,6 +74,7 @@ class Parts:
     firer: Firer
     rotation: AttemptRotation
     retention: Retention
+    deleted_projects: DeletedProjects
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -102,6 +106,7 @@ class Supervisor:
             writers.start_soon(parts.settler.run)
             writers.start_soon(parts.recorder.run)
             writers.start_soon(parts.intake.run)
+            writers.start_soon(parts.key_uses.run)
             writers.start_soon(parts.hints.tell_forever)
             writers.start_soon(self._lifecycle.close_after, self._grace_s)
             async with trio.open_nursery() as server:
@@ -125,6 +130,7 @@ class Supervisor:
                 self._lifecycle.running.set()
             task_status.started()
             stages.start_soon(parts.retention.run)
+            stages.start_soon(parts.deleted_projects.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()

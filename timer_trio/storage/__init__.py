@@ -1,6 +1,7 @@
 """Where timers are kept: in PostgreSQL, or in memory with the same meaning."""
 
 from timer_trio.storage.protocols import (
+    ApiKeyStorage,
     AttemptStorage,
     Beat,
     BulkStorage,
@@ -12,6 +13,7 @@ from timer_trio.storage.protocols import (
     Looked,
     OccurrenceClaimReply,
     OccurrenceStorage,
+    ProjectStorage,
     Pruned,
     RedriveStorage,
     ReplicaStorage,
@@ -26,6 +28,7 @@ from timer_trio.storage.protocols import (
 )
 
 __all__ = [
+    "ApiKeyStorage",
     "AttemptStorage",
     "Beat",
     "BulkStorage",
@@ -37,6 +40,7 @@ __all__ = [
     "Looked",
     "OccurrenceClaimReply",
     "OccurrenceStorage",
+    "ProjectStorage",
     "Pruned",
     "RedriveStorage",
     "ReplicaStorage",

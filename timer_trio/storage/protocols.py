@@ -13,12 +13,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, NoReturn, Protocol
 
+from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
-from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.project import (
+    DEFAULT_PROJECT,
+    NO_SETTINGS,
+    Live,
+    Project,
+    ProjectId,
+    ProjectSettings,
+    SettingsChange,
+)
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
 from timer_trio.domain.schedule import (
     Changed,
@@ -115,11 +124,13 @@ class Beat:
 
     `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
     own one included unless it is gone; `leaving` names those of them that own no shard any more.
+    `default_settings` are those of the default project; None: they cannot be read.
     """
 
     now: datetime
     counters: Mapping[ReplicaId, int]
     leaving: AbstractSet[ReplicaId] = frozenset()
+    default_settings: ProjectSettings | None = NO_SETTINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -579,6 +590,88 @@ class ScheduleStorage(Protocol):
         """Count the schedules by status, and those that the service has paused as `broken`."""
 
 
+class ProjectStorage(Protocol):
+    """Whose things are."""
+
+    async def create_project(self, name: str, now: datetime) -> Project:
+        """Write a new project.
+
+        Raises:
+            ProjectNameTakenError: nothing was written.
+        """
+
+    async def projects(self) -> Sequence[Project]:
+        """Read all projects, closed ones among them, in the order of their names."""
+
+    async def project_named(self, name: str) -> Project | None:
+        """Read the project of this name, be it closed."""
+
+    async def change_project(self, project: ProjectId, change: SettingsChange) -> Project:
+        """Change some of the settings of a project, and answer with all of it.
+
+        Raises:
+            ProjectNotFoundError: there is none, or it is closed.
+        """
+
+    async def close_project(self, project: ProjectId, now: datetime) -> None:
+        """Let no key of a project be found any more, until it is opened again or deleted.
+
+        One that is closed already stays so, since when it was.
+        """
+
+    async def open_project(self, project: ProjectId) -> None:
+        """Let the keys of a closed project, which is not deleted, be found again."""
+
+    async def live_in(self, project: ProjectId) -> Live:
+        """Count what has not ended in a project."""
+
+    async def empty_project(self, project: ProjectId, limit: int, now: datetime) -> int:
+        """End the schedules of a project, and cancel up to `limit` timers that wait.
+
+        Answers how many it canceled; fewer than `limit`: no more wait, but those that somebody
+        holds. What it cancels never fires.
+        """
+
+    async def delete_project(self, project: ProjectId) -> None:
+        """Make a closed project one that nobody can name, and delete its keys; again, nothing."""
+
+    async def deleted_projects(self) -> Mapping[ProjectId, datetime]:
+        """Read which deleted projects are remembered, and when each was closed."""
+
+    async def forget_project(self, project: ProjectId) -> None:
+        """Delete what is remembered of a deleted project."""
+
+
+class ApiKeyStorage(Protocol):
+    """Who may do what."""
+
+    async def key_seal(self) -> bytes:
+        """Read what the ids of keys are sealed with; it never changes."""
+
+    async def create_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
+        """Write a new key; the same call again changes nothing.
+
+        Raises:
+            ProjectNotFoundError: its project is closed or gone; nothing was written.
+        """
+
+    async def api_keys(self, project: ProjectId) -> Sequence[ApiKey]:
+        """Read the keys of a project, the newest first."""
+
+    async def known_key(self, key_id: KeyId) -> KnownKey | None:
+        """Read a key with its project; None: there is none, or that is closed."""
+
+    async def revoke_api_key(self, project: ProjectId, key_id: KeyId) -> None:
+        """Delete a key.
+
+        Raises:
+            ApiKeyNotFoundError: the project has none of this id.
+        """
+
+    async def note_key_uses(self, uses: Mapping[KeyId, datetime]) -> None:
+        """Write when keys were last used, unless a later instant is known already."""
+
+
 class HintStorage(Protocol):
     """What replicas tell each other."""
 
@@ -631,6 +724,8 @@ class Storage(
     WorkStorage,
     OccurrenceStorage,
     ScheduleStorage,
+    ProjectStorage,
+    ApiKeyStorage,
     ReplicaStorage,
     HintStorage,
     RetentionStorage,

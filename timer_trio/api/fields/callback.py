@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -14,6 +15,7 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
+from timer_trio.domain.project import ProjectSettings
 from timer_trio.domain.timer import CallbackUrl as ReadUrl
 from timer_trio.domain.timer import Destination
 from timer_trio.transport.resolver import numeric
@@ -21,6 +23,7 @@ from timer_trio.transport.resolver import numeric
 MAX_URL_LENGTH: Final = 2_048
 MAX_HEADERS: Final = 50
 MAX_HEADER_BYTES: Final = 8_192
+_MAX_NAMED: Final = 300
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -167,7 +170,20 @@ def _url(value: str, info: ValidationInfo) -> str:
     if not isinstance(info.context, Rules):
         # No ValueError, which would be the consumer's: who reads a URL must bring the rules.
         raise TypeError("the operator's rules are missing")
-    return check_url(value, info.context.guard)
+    check_url(value, info.context.guard)
+    _check_allowed(_host_of(value), info.context.settings)
+    return value
+
+
+def _check_allowed(host: str, settings: ProjectSettings) -> None:
+    if settings.allowed_hosts is None or settings.allows(_folded(host)):
+        return
+    names = ", ".join(settings.allowed_hosts)
+    raise ValueError(f"must lead to a host that the project allows: {names[:_MAX_NAMED]}")
+
+
+def _folded(host: str) -> str:
+    return str(ip_address(host)) if ":" in host else host.lower().removesuffix(".")
 
 
 def _headers(value: dict[str, str] | None) -> Mapping[str, str]:

@@ -1,10 +1,11 @@
-"""What the operator lays down for every timer."""
+"""What the operator lays down for every timer, and a project for those in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.project import NO_SETTINGS, ProjectSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +16,5 @@ class Rules:
     misfire_grace_s: float
     max_metadata_keys: int
     guard: AddressGuard
+    settings: ProjectSettings = NO_SETTINGS
+    """Of the project."""

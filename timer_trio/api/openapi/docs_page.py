@@ -58,7 +58,7 @@ def _answers(document: Json, responses: Json) -> Iterable[str]:
             data = schema["properties"]["data"]
             yield _fields("Data", document, data)
             for name, field in _resolved(document, data)["properties"].items():
-                if "$ref" in field.get("items", ()):
+                if "properties" in _resolved(document, field.get("items", {})):
                     yield _fields(f"Each of <code>{name}</code>", document, field["items"])
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter
 
 from timer_trio import __version__
-from timer_trio.api.auth import API_KEY_HEADER
+from timer_trio.api.auth import API_KEY_HEADER, PROJECT_HEADER
 from timer_trio.api.body.json_text import MAX_DEPTH, MAX_DIGITS
 from timer_trio.api.body.media import JSON
 from timer_trio.api.context import ApiContext
@@ -18,6 +18,7 @@ from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
 from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.project import Scope
 from timer_trio.domain.timer import Delivery, Method
 
 _Mode = Literal["validation", "serialization"]
@@ -31,8 +32,9 @@ _DESCRIPTION: Final = f"""\
 Tell it when and where, and it makes the HTTP call at that instant.
 
 Every JSON answer is an envelope: `code` (0 success, 1 internal error, 2 invalid request, 3 not \
-found, 4 unauthorized, 5 conflict), `message` in words, and `data`. A validation error names the \
-first offending field in `message` and lists them, up to {MAX_ERRORS}, in `data.errors`.
+found, 4 unauthorized, 5 conflict, 6 too many requests, 7 forbidden), `message` in words, and \
+`data`. A validation error names the first offending field in `message` and lists them, up to \
+{MAX_ERRORS}, in `data.errors`.
 
 Requests are read strictly. An unknown field or parameter, one given twice, and a duplicate key \
 are refused; so are NaN and Infinity, lone surrogates, NUL characters, integers of more than \
@@ -44,7 +46,16 @@ Times are RFC 3339 with an offset, from 1970 to 9999; answers are in UTC.
 
 The key goes into `{API_KEY_HEADER}`, or into `Authorization: Bearer …`; two different ones are \
 refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json` and `/docs` \
-answers 401, unknown ones included."""
+answers 401, unknown ones included; an address that sends too many wrong ones gets a 429 for them.
+
+All is in a project, and sees nothing of the others: a foreign id is a 404. A key of \
+`POST /keys` is of one project, and for the scopes that it was given; one that lacks what a route \
+needs is answered 403. The key of the whole service, `API_KEY`, is for all routes: it acts in the \
+project `default`, or in the one that `{PROJECT_HEADER}` names. With any other key that header \
+must name the key's own project, or is left out."""
+
+_FROM_THE_GUARD: Final = (401, 403, 429)
+"""Refusals of any route that asks for a key."""
 
 
 def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
@@ -138,7 +149,7 @@ def _operation(route: Route, operation: Operation, schemas: _Schemas) -> Json:
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
-        "responses": _responses(operation, schemas.get((operation.name, _WRITTEN))),
+        "responses": _responses(route, operation, schemas.get((operation.name, _WRITTEN))),
     }
     if operation.parameters:
         written["parameters"] = list(operation.parameters)
@@ -146,7 +157,20 @@ def _operation(route: Route, operation: Operation, schemas: _Schemas) -> Json:
         written["requestBody"] = _request_body(route.body, schemas[operation.name, _READ])
     if route.is_open:
         written["security"] = []
+    else:
+        scope = route.needed_scope.value
+        written["description"] += f"\n\n{_who_may(route)}"
+        written["security"] = [{"ApiKey": [scope]}, {"Bearer": [scope]}]
     return written
+
+
+def _who_may(route: Route) -> str:
+    scope = f"`{route.needed_scope.value}`"
+    if not route.is_of_service:
+        return f"Scope: {scope}."
+    if route.needed_scope is Scope.METRICS:
+        return f"For `API_KEY`, and keys of the project `default` with the scope {scope}."
+    return "For `API_KEY` alone."
 
 
 def _request_body(body: Body, schema: Json) -> Json:
@@ -157,11 +181,12 @@ def _request_body(body: Body, schema: Json) -> Json:
     }
 
 
-def _responses(operation: Operation, data: Json | None) -> Json:
+def _responses(route: Route, operation: Operation, data: Json | None) -> Json:
     success = operation.success
+    of_guard = () if route.is_open else _FROM_THE_GUARD
     responses: Json = {
         str(status): {"$ref": f"#/components/responses/{status}"}
-        for status in (*operation.refusals, 405)
+        for status in (*operation.refusals, *of_guard, 405)
     }
     responses[str(success.status)] = _success(success, data)
     if success.also is not None:

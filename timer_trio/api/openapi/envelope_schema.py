@@ -66,6 +66,13 @@ _HOLDER: Final[Json] = {
             "required": ["id"],
             "additionalProperties": False,
         },
+        {
+            "type": "object",
+            "properties": {"timers": {"type": "integer"}, "schedules": {"type": "integer"}},
+            "required": ["timers", "schedules"],
+            "additionalProperties": False,
+            "description": "Of a project: how many live in it.",
+        },
         _NULL,
     ]
 }
@@ -100,10 +107,22 @@ def refusals() -> Json:
             envelope(Code.INVALID, _ERRORS),
         ),
         HTTPStatus.UNAUTHORIZED: answer(
-            "No API key, or a wrong one.", envelope(Code.UNAUTHORIZED, _NULL), "WWW-Authenticate"
+            "No API key, a wrong one, or one that is revoked or has expired.",
+            envelope(Code.UNAUTHORIZED, _NULL),
+            "WWW-Authenticate",
+        ),
+        HTTPStatus.FORBIDDEN: answer(
+            "The API key is right, but not for this: it lacks the scope, or is of another project.",
+            envelope(Code.FORBIDDEN, _NULL),
+        ),
+        HTTPStatus.TOO_MANY_REQUESTS: answer(
+            "Too many requests without a right API key have come from this address.",
+            envelope(Code.RATE_LIMITED, _NULL),
+            "Retry-After",
         ),
         HTTPStatus.NOT_FOUND: answer(
-            "No timer has this id or this key, or no schedule has this id or this name.",
+            "No timer has this id or this key, no schedule has this id or this name, no project "
+            "has this name, or no API key this id.",
             envelope(Code.NOT_FOUND, _NULL),
         ),
         HTTPStatus.METHOD_NOT_ALLOWED: answer(
@@ -112,8 +131,8 @@ def refusals() -> Json:
         HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
         HTTPStatus.CONFLICT: answer(
             "The timer's status does not allow it; the Idempotency-Key stands for another request; "
-            "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; or "
-            "the schedule has ended.",
+            "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; "
+            "the schedule has ended; or timers live in the project.",
             envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),

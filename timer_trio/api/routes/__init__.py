@@ -19,7 +19,9 @@ from timer_trio.api.routes import (
     health,
     home,
     imports,
+    keys,
     metrics,
+    projects,
     redrive,
     replicas,
     schedule_actions,
@@ -31,6 +33,7 @@ from timer_trio.api.routes import (
 _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
+    *(projects, keys),
     *(home, health, metrics),
 )
 

@@ -71,9 +71,13 @@ class _Batch:
         self._storage = context.storage
         self._clock = context.clock
         self._most_bytes = context.max_body_bytes
-        self._rules = context.rules
+        self._context = context
         self._slices = context.slices
         self._keyed = KeyedRequests(context, lambda answer: created(answer.data))
+
+    @property
+    def _rules(self) -> Rules:
+        return self._context.rules
 
     async def create_batch(self) -> Response:
         arrived_at = self._clock.now()

@@ -12,6 +12,7 @@ from quart import Response, request
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, InvalidRequestError
+from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.principal import own_project
@@ -66,8 +67,12 @@ class _ByKey:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._clock = context.clock
-        self._rules = context.rules
+        self._context = context
         self._slices = context.slices
+
+    @property
+    def _rules(self) -> Rules:
+        return self._context.rules
 
     async def get_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)

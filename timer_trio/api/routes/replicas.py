@@ -73,7 +73,15 @@ class ReplicasData(TypedDict):
 
 def routes(context: ApiContext) -> Sequence[Route]:
     handler = _Replicas(context).list_replicas
-    return (Route(method="GET", path="/replicas", handler=handler, operation=_LIST),)
+    return (
+        Route(
+            method="GET",
+            path="/replicas",
+            handler=handler,
+            operation=_LIST,
+            is_of_service=True,
+        ),
+    )
 
 
 class _Replicas:

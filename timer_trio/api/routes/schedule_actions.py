@@ -34,6 +34,7 @@ from timer_trio.api.schedule_responses import (
     whole_schedule,
 )
 from timer_trio.calendar import check_rule
+from timer_trio.domain.project import Scope
 from timer_trio.domain.rendering import instant_or_none
 from timer_trio.domain.schedule_rule import Bounds
 from timer_trio.domain.timer import rfc3339
@@ -76,6 +77,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             handler=actions.preview_schedule,
             body=Body(model=PREVIEW, example=preview, limits=limits),
             operation=_PREVIEW,
+            scope=Scope.READ,
         ),
     )
 

@@ -21,6 +21,7 @@ from timer_trio.api.errors import (
     UnreadableIdError,
 )
 from timer_trio.api.fields.result import RESULT_MEMBERS
+from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
@@ -100,12 +101,16 @@ class _Timers:
         self._storage = context.storage
         self._intake = context.intake
         self._clock = context.clock
-        self._rules = context.rules
+        self._context = context
         self._slices = context.slices
         self._keyed = KeyedRequests(
             context, lambda answer: created(answer.data, answer.timer_ids[0])
         )
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
+
+    @property
+    def _rules(self) -> Rules:
+        return self._context.rules
 
     async def create(self) -> Response:
         arrived_at = self._clock.now()

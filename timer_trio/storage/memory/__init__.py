@@ -6,6 +6,7 @@ anything: canceled there, it has not happened.
 
 from __future__ import annotations
 
+from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.hints import MemoryHints
@@ -20,6 +21,7 @@ class MemoryStorage(
     MemoryBulk,
     MemoryAttempts,
     MemoryOccurrences,
+    MemoryApiKeys,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

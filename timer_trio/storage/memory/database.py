@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
 
 import trio
 
+from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
-from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.project import (
+    DEFAULT_NAME,
+    DEFAULT_PROJECT,
+    NO_SETTINGS,
+    ProjectId,
+    ProjectSettings,
+)
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.timer import (
     SHARDS,
@@ -26,6 +34,8 @@ from timer_trio.domain.timer import (
     shard_of,
 )
 from timer_trio.storage.protocols import Hint
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,24 @@ class KeyRow:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    """A row of the table `projects`."""
+
+    name: str | None
+    created_at: datetime
+    settings: ProjectSettings = NO_SETTINGS
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRow:
+    """A row of the table `api_keys`."""
+
+    key: ApiKey
+    secret_sha256: bytes = field(repr=False)
+
+
 class Database:
     """Rows and replicas in memory; the database's clock is `now`.
 
@@ -81,6 +109,9 @@ class Database:
         self._keys: dict[ProjectKey, KeyRow] = {}
         self._names: dict[ProjectKey, TimerId] = {}
         self._schedules: dict[ScheduleId, Schedule] = {}
+        self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
+        self._next_project = 1
+        self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []

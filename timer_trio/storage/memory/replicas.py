@@ -9,6 +9,7 @@ from datetime import datetime
 import trio
 
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage.memory.database import Database
 from timer_trio.storage.protocols import Beat, Swept
@@ -47,7 +48,13 @@ class MemoryReplicas(Database):
             record = self._replicas[replica]
             self._replicas[replica] = replace(record, stats=stats, beaten_at=now)
         leaving = frozenset(each.id for each in self._replicas.values() if each.is_leaving)
-        return Beat(now=now, counters=dict(self._counters), leaving=leaving)
+        settings = self._projects[DEFAULT_PROJECT].settings
+        return Beat(
+            now=now,
+            counters=dict(self._counters),
+            leaving=leaving,
+            default_settings=settings,
+        )
 
     async def leave(self, replica: ReplicaId) -> None:
         await trio.lowlevel.checkpoint()

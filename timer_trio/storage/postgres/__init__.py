@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
+from timer_trio.storage.postgres.projects import PostgresProjects
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
@@ -22,6 +24,8 @@ class PostgresStorage(
     PostgresAttempts,
     PostgresOccurrences,
     PostgresSchedules,
+    PostgresProjects,
+    PostgresApiKeys,
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,

@@ -16,6 +16,9 @@ _NEEDED: Final = {
     "timer_keys": _ROWS,
     "schedules": _ROWS,
     "replicas": _ROWS,
+    "projects": _ROWS,
+    "api_keys": _ROWS,
+    "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),
 }
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
+from timer_trio.domain.errors import StorageError
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import DEFAULT_NAME, ProjectSettings
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
+from timer_trio.storage.postgres.projects import settings_of
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.postgres.rows import record_of
 from timer_trio.storage.protocols import Beat, Swept
@@ -50,6 +53,7 @@ class PostgresReplicas(Database):
             now=row["now"],
             counters=dict(zip(row["replicas"], row["counters"], strict=True)),
             leaving=frozenset(row["leaving"]),
+            default_settings=_settings_of(row["default_settings"]),
         )
 
     async def leave(self, replica: ReplicaId) -> None:
@@ -87,3 +91,10 @@ def _sweep(
         locks.notice(connection, Locked("sweep", left["count"]))
     # A replica that ends is freed even of claims that outlived its row.
     return Swept(freed=freed, left=left["count"])
+
+
+def _settings_of(stored: Mapping[str, Any] | None) -> ProjectSettings | None:
+    try:
+        return None if stored is None else settings_of(DEFAULT_NAME, stored)
+    except StorageError:
+        return None  # whoever edits them by hand must not end the heartbeat

@@ -27,6 +27,7 @@ SELECT
     coalesce(array_agg(id), '{}') AS replicas,
     coalesce(array_agg(counter), '{}') AS counters,
     coalesce(array_agg(id) FILTER (WHERE leaving), '{}') AS leaving,
+    (SELECT settings FROM projects WHERE id = 0) AS default_settings,
     clock_timestamp() AS now
 FROM everybody;
 

@@ -1,0 +1,149 @@
+"""Projects and keys as consumers write them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Annotated, Final, NotRequired
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+    with_config,
+)
+from typing_extensions import TypedDict
+
+from timer_trio.api.errors import shown
+from timer_trio.api.fields.instants import parse_instant
+from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RetryField
+from timer_trio.domain.host_names import is_host
+from timer_trio.domain.project import Scope, is_project_name
+
+MAX_KEY_NAME: Final = 255
+MAX_HOSTS: Final = 100
+MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES
+_NAME_PATTERN: Final = "^[a-z0-9-]{1,63}$"
+
+
+def _project_name(value: str) -> str:
+    if not is_project_name(value):
+        raise ValueError("must be 1 to 63 of a-z, 0-9 and hyphens")
+    return value
+
+
+def _hosts(value: list[str] | None) -> list[str] | None:
+    return None if value is None else [*dict.fromkeys(map(_host, value))]
+
+
+def _host(text: str) -> str:
+    host = text.lower().removesuffix(".")
+    if ":" in host:
+        return _address(host)
+    if not is_host(host.removeprefix("*.")):
+        raise ValueError(f"{shown(text)!r} is no host such as example.com or *.example.com")
+    return host
+
+
+def _address(host: str) -> str:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        raise ValueError(f"{shown(host)!r} is no host: leave out scheme, port and path") from None
+
+
+def _scopes(value: list[Scope]) -> list[Scope]:
+    for scope in value:
+        if value.count(scope) > 1:
+            raise ValueError(f"names {scope.value} twice")
+    return value
+
+
+def _expiry(value: object) -> datetime | None:
+    return None if value is None else parse_instant(value)
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class ProjectCreateRequest(TypedDict):
+    name: Annotated[
+        str,
+        AfterValidator(_project_name),
+        Field(
+            description="How it is named in paths and in X-Project; it cannot be changed.",
+            examples=["shop"],
+            json_schema_extra={"pattern": _NAME_PATTERN},
+        ),
+    ]
+
+
+AllowedHosts = Annotated[
+    Annotated[list[str], Field(min_length=1, max_length=MAX_HOSTS)] | None,
+    AfterValidator(_hosts),
+    Field(
+        description="Callbacks and results go to these hosts alone, whatever their port; "
+        "`*.example.com` stands for every name below example.com, and not for itself. It is "
+        "judged where a URL is set: a timer that is there already goes where it went. null: "
+        "anywhere that the operator allows.",
+        examples=[["hooks.example.com", "*.example.org"]],
+    ),
+]
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class ProjectChangeRequest(TypedDict, total=False):
+    allowed_hosts: AllowedHosts
+    default_retry: Annotated[
+        RetryField,
+        Field(
+            description="What new timers and schedules have as `retry` whose create does not "
+            "name it. null: one attempt."
+        ),
+    ]
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class KeyCreateRequest(TypedDict):
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_KEY_NAME,
+            description="For people, to tell it from others.",
+            examples=["checkout"],
+        ),
+    ]
+    scopes: Annotated[
+        list[Annotated[Scope, Field(strict=False)]],
+        AfterValidator(_scopes),
+        Field(
+            min_length=1,
+            max_length=len(Scope),
+            description="read: what is there. write: create and change as well. admin: keys and "
+            "settings of the project, too. metrics: GET /metrics alone, for keys of the project "
+            "`default`.",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
+    expires_at: NotRequired[
+        Annotated[
+            datetime | None,
+            BeforeValidator(_expiry),
+            WithJsonSchema(
+                {
+                    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+                    "description": "When it stops being good. null: never.",
+                }
+            ),
+        ]
+    ]
+
+
+CREATE_PROJECT: Final = TypeAdapter(ProjectCreateRequest)
+CHANGE_PROJECT: Final = TypeAdapter(ProjectChangeRequest)
+CREATE_KEY: Final = TypeAdapter(KeyCreateRequest)
+PROJECT_FIELDS: Final = tuple(ProjectCreateRequest.__annotations__)
+SETTINGS_FIELDS: Final = tuple(ProjectChangeRequest.__annotations__)
+KEY_FIELDS: Final = tuple(KeyCreateRequest.__annotations__)

@@ -1,0 +1,104 @@
+"""Projects and keys as they are answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from timer_trio.api.fields.retry import RetryRequest
+from timer_trio.api.responses import Instant
+from timer_trio.domain.api_key import ApiKey
+from timer_trio.domain.project import Project, Scope
+from timer_trio.domain.rendering import Json, instant_or_none, retry_data
+from timer_trio.domain.timer import rfc3339
+
+_EXACT: Final = ConfigDict(extra="forbid")
+
+
+@with_config(_EXACT)
+class ProjectData(TypedDict):
+    name: str
+    created_at: Instant
+    closed_at: Annotated[
+        Instant | None,
+        Field(
+            description="Since when nobody may use it, as somebody has begun to delete it and not "
+            "ended: send the DELETE again. null: it is open."
+        ),
+    ]
+    allowed_hosts: list[str] | None
+    default_retry: RetryRequest | None
+
+
+@with_config(_EXACT)
+class ProjectsData(TypedDict):
+    projects: Annotated[list[ProjectData], Field(description="In the order of their names.")]
+
+
+@with_config(_EXACT)
+class DeletedData(TypedDict):
+    name: str
+
+
+class _CommonKeyData(TypedDict):
+    id: str
+    name: str
+    scopes: list[Scope]
+    created_at: Instant
+    expires_at: Instant | None
+
+
+@with_config(_EXACT)
+class NewKeyData(_CommonKeyData):
+    key: Annotated[
+        str, Field(description="What is sent as X-API-Key. It is shown now and never again.")
+    ]
+
+
+@with_config(_EXACT)
+class KeyData(_CommonKeyData):
+    last_used_at: Annotated[
+        Instant | None,
+        Field(description="To the minute, and up to two minutes late. null: never."),
+    ]
+
+
+@with_config(_EXACT)
+class KeysData(TypedDict):
+    keys: Annotated[list[KeyData], Field(description="The newest first.")]
+
+
+@with_config(_EXACT)
+class RevokedData(TypedDict):
+    id: str
+
+
+def project_data(project: Project) -> Json:
+    hosts = project.settings.allowed_hosts
+    return {
+        "name": project.name,
+        "created_at": rfc3339(project.created_at),
+        "closed_at": instant_or_none(project.closed_at),
+        "allowed_hosts": None if hosts is None else [*hosts],
+        "default_retry": retry_data(project.settings.default_retry),
+    }
+
+
+def new_key_data(key: ApiKey, token: str) -> Json:
+    return {**_common_data(key), "key": token}
+
+
+def key_data(key: ApiKey) -> Json:
+    return {**_common_data(key), "last_used_at": instant_or_none(key.last_used_at)}
+
+
+def _common_data(key: ApiKey) -> Json:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": [scope.value for scope in Scope if scope in key.scopes],
+        "created_at": rfc3339(key.created_at),
+        "expires_at": instant_or_none(key.expires_at),
+    }

@@ -1,0 +1,153 @@
+"""Asks a running service for its projects, and to make, change and delete them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from timer_trio.cli.asking import Json, all_of, asking
+from timer_trio.cli.group import version
+from timer_trio.cli.service import url_option
+from timer_trio.cli.table import aligned, in_columns, tab_separated
+from timer_trio.cli.terminal import shows_tables
+from timer_trio.cli.timer_output import cell, print_fields, print_json
+from timer_trio.cli.timers import json_option
+
+_COLUMNS: Final = ("name", "created_at", "closed_at", "allowed_hosts", "default_retry")
+
+
+@click.group("projects")
+@url_option
+@version
+@click.pass_context
+def projects_command(context: click.Context, url: str | None) -> None:
+    """List, create, set up and delete projects of a running service.
+
+    The key is API_KEY, or what the service keeps in DATA_DIR: that of the whole service.
+
+    Exit code 1: the service refuses; 2: it cannot be reached, or the command is wrong.
+    """
+    context.obj = url
+
+
+@projects_command.command("list")
+@json_option
+@version
+@click.pass_obj
+def list_command(url: str | None, *, as_json: bool) -> None:
+    """List all projects."""
+    with asking(url) as api:
+        found = all_of(api, "projects")
+    if as_json:
+        print_json({"projects": found})
+    else:
+        print_rows(found, _COLUMNS)
+
+
+@projects_command.command()
+@click.argument("name")
+@json_option
+@version
+@click.pass_obj
+def create(url: str | None, name: str, *, as_json: bool) -> None:
+    """Create a project of this NAME: a-z, 0-9 and hyphens."""
+    with asking(url) as api:
+        _show(api.ask("POST", "/projects", body=json.dumps({"name": name})), as_json=as_json)
+
+
+@projects_command.command()
+@click.argument("name")
+@json_option
+@version
+@click.pass_obj
+def show(url: str | None, name: str, *, as_json: bool) -> None:
+    """Show the settings of a project."""
+    with asking(url) as api:
+        _show(api.ask("GET", _path(name)), as_json=as_json)
+
+
+@projects_command.command("set")
+@click.argument("name")
+@click.option(
+    "--allowed-host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Callbacks go to these hosts alone; once for each, such as '*.example.com'.",
+)
+@click.option("--any-host", is_flag=True, help="Callbacks go wherever the operator allows.")
+@click.option("--default-retry", "retry", metavar="JSON", help="Such as '{\"max_attempts\": 8}'.")
+@json_option
+@version
+@click.pass_obj
+def set_command(
+    url: str | None,
+    name: str,
+    *,
+    hosts: tuple[str, ...],
+    any_host: bool,
+    retry: str | None,
+    as_json: bool,
+) -> None:
+    """Change settings of a project; what is left out stays as it is.
+
+    --default-retry null: what names no policy is attempted once.
+    """
+    change: dict[str, Any] = {}
+    if hosts and any_host:
+        raise click.UsageError("name either --allowed-host or --any-host")
+    if hosts or any_host:
+        change["allowed_hosts"] = [*hosts] or None
+    if retry is not None:
+        change["default_retry"] = _json_of(retry)
+    if not change:
+        raise click.UsageError("name at least one setting to change")
+    with asking(url) as api:
+        _show(api.ask("PUT", _path(name), body=json.dumps(change)), as_json=as_json)
+
+
+@projects_command.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Cancel what waits in it, and end its schedules.")
+@json_option
+@version
+@click.pass_obj
+def delete(url: str | None, name: str, *, force: bool, as_json: bool) -> None:
+    """Delete a project and its keys, for good; it takes some six seconds."""
+    params = {"force": "true"} if force else None
+    with asking(url) as api:
+        _show(api.ask("DELETE", _path(name), params), as_json=as_json)
+
+
+def print_rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
+    """Print a table; for a program, a line of cells for each row."""
+    cells = [[cell(row.get(name)) for name in columns] for row in rows]
+    if shows_tables():
+        headings = [name.replace("_", " ") for name in columns]
+        lines = map(in_columns, aligned([headings, *cells]))
+    else:
+        lines = map(tab_separated, cells)
+    for line in lines:
+        click.echo(line)
+
+
+def _path(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
+
+
+def _json_of(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise click.BadParameter(f"--default-retry must be JSON: {text!r} is not") from None
+
+
+def _show(data: Json, *, as_json: bool) -> None:
+    if as_json:
+        print_json(data)
+    else:
+        print_fields(data)

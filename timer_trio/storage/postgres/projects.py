@@ -1,0 +1,113 @@
+"""Whose things are, in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import DictRow
+
+from timer_trio.domain.errors import ProjectNameTakenError, ProjectNotFoundError, StorageError
+from timer_trio.domain.project import (
+    Live,
+    Project,
+    ProjectId,
+    ProjectSettings,
+    SettingsChange,
+)
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.storage.postgres.database import Database
+
+
+class PostgresProjects(Database):
+    """ProjectStorage in PostgreSQL."""
+
+    async def create_project(self, name: str, now: datetime) -> Project:
+        rows = await self._api.fetch("create_project", {"name": name, "now": now})
+        if not rows:
+            raise ProjectNameTakenError
+        return project_of(rows[0])
+
+    async def projects(self) -> Sequence[Project]:
+        return [project_of(row) for row in await self._api.fetch("projects", {})]
+
+    async def project_named(self, name: str) -> Project | None:
+        rows = await self._api.fetch("project_named", {"name": name})
+        return project_of(rows[0]) if rows else None
+
+    async def change_project(self, project: ProjectId, change: SettingsChange) -> Project:
+        parameters = {"project": project, "change": json.dumps(_in_json(change))}
+        rows = await self._api.fetch("change_project", parameters)
+        if not rows:
+            raise ProjectNotFoundError
+        return project_of(rows[0])
+
+    async def close_project(self, project: ProjectId, now: datetime) -> None:
+        await self._api.fetch("close_project", {"project": project, "now": now})
+
+    async def open_project(self, project: ProjectId) -> None:
+        await self._api.fetch("open_project", {"project": project})
+
+    async def live_in(self, project: ProjectId) -> Live:
+        (row,) = await self._api.fetch("live_in", {"project": project})
+        return Live(timers=row["timers"], schedules=row["schedules"])
+
+    async def empty_project(self, project: ProjectId, limit: int, now: datetime) -> int:
+        parameters = {"project": project, "now": now}
+        await self._api.fetch("end_schedules_in", parameters)
+        (row,) = await self._api.fetch("cancel_in", {**parameters, "limit": limit})
+        return int(row["canceled"])
+
+    async def delete_project(self, project: ProjectId) -> None:
+        await self._api.fetch("delete_project", {"project": project})
+
+    async def deleted_projects(self) -> Mapping[ProjectId, datetime]:
+        rows = await self._api.fetch("deleted_projects", {})
+        return {ProjectId(row["id"]): row["closed_at"] for row in rows}
+
+    async def forget_project(self, project: ProjectId) -> None:
+        await self._api.fetch("forget_project", {"project": project})
+
+
+def project_of(row: DictRow) -> Project:
+    """Make a project of its row.
+
+    Raises:
+        StorageError: its settings cannot be followed.
+    """
+    return Project(
+        id=ProjectId(row["id"]),
+        name=row["name"],
+        created_at=row["created_at"],
+        settings=settings_of(row["name"], row["settings"]),
+        closed_at=row["closed_at"],
+    )
+
+
+def settings_of(name: str, stored: Mapping[str, Any]) -> ProjectSettings:
+    """Read the settings of a project; those of later releases are none of ours.
+
+    Raises:
+        StorageError: they cannot be followed.
+    """
+    try:
+        hosts, retry = stored.get("allowed_hosts"), stored.get("default_retry")
+        return ProjectSettings(
+            allowed_hosts=None if hosts is None else tuple(map(str, hosts)),
+            default_retry=None if retry is None else _policy_of(**retry),
+        )
+    except TypeError:
+        raise StorageError(f"the settings of project {name} cannot be followed") from None
+
+
+def _policy_of(delays: Sequence[float] | None = None, **values: Any) -> RetryPolicy:
+    return RetryPolicy(delays=None if delays is None else tuple(delays), **values)
+
+
+def _in_json(change: SettingsChange) -> dict[str, object]:
+    written: dict[str, object] = {**change}
+    retry = change.get("default_retry")
+    return written if retry is None else written | {"default_retry": asdict(retry)}
