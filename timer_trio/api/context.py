@@ -13,6 +13,7 @@ from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.bulk import BulkWriter
@@ -63,6 +64,8 @@ class ApiContext:
     default_timeout_s: float
     default_misfire_grace_s: float
     guard: AddressGuard
+    sensitive: Sensitive = USUAL
+    """Headers whose values are shown to administrators alone."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
     slices: Slices = field(default_factory=Slices)

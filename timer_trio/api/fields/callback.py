@@ -14,6 +14,7 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
+from timer_trio.domain.masking import MASK
 from timer_trio.domain.timer import CallbackUrl as ReadUrl
 from timer_trio.domain.timer import Destination
 from timer_trio.transport.resolver import numeric
@@ -48,6 +49,11 @@ _RESERVED: Final = frozenset(
         "transfer-encoding",
         "upgrade",
     }
+)
+_UNSPEAKABLE: Final = "{name} must hold only visible ASCII characters, spaces and tabs"
+_MASKED: Final = (
+    "{name} is … where its value is not shown to this key: leave the headers out and they stay as"
+    " they are, or send the value itself"
 )
 _OWN_PREFIXES: Final = ("webhook-", "x-timer-")
 
@@ -157,7 +163,7 @@ def _fault_of(name: str, value: str) -> str | None:
     if folded.startswith(_OWN_PREFIXES):
         return "{name} is reserved: webhook-* and X-Timer-* are the service's own"
     if not _VALUE.fullmatch(value):
-        return "{name} must hold only visible ASCII characters, spaces and tabs"
+        return _MASKED if value == MASK else _UNSPEAKABLE
     if value != value.strip(" \t"):
         return "{name} must not begin or end with a space or tab"
     return None

@@ -15,13 +15,15 @@ from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.partitions import rotate
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.protocols import Rotated
+from timer_trio.storage.sealing import opened_record
 
 
 class PostgresAttempts(Database):
     """AttemptStorage in PostgreSQL."""
 
     async def attempts(self, timer_id: TimerId) -> Sequence[AttemptRecord]:
-        return [_record_of(row) for row in await self._api.fetch("attempts", {"id": timer_id})]
+        rows = await self._api.fetch("attempts", {"id": timer_id})
+        return [opened_record(_record_of(row), self._cipher) for row in rows]
 
     async def rotate_attempts(self, now: datetime, cutoff: datetime) -> Rotated:
         return await self._stages.run(

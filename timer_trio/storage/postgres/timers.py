@@ -26,6 +26,7 @@ from timer_trio.domain.timer import (
     TimerSummary,
     asks_for_results,
 )
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
@@ -36,22 +37,24 @@ from timer_trio.storage.postgres.rows import (
     json_of_change,
     json_of_new,
     listed_of,
+    opened_timer_of,
+    sealing,
     summary_of,
-    timer_of,
     written,
 )
 from timer_trio.storage.refusal import UNSTORABLE_TEXT
+from timer_trio.storage.sealing import sealed_timer
 
 
 class PostgresTimers(Database):
     """TimerStorage in PostgreSQL."""
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        parameters = {"timers": await json_of_new(timers), "now": now}
+        parameters = {"timers": await json_of_new(timers, self._cipher), "now": now}
         await self._stages.fetch("create", parameters, refuses=True)
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        lines = await _copy_lines(timers, now.isoformat())
+        lines = await _copy_lines(timers, now.isoformat(), self._cipher)
         if timers:
             first = {"id": timers[0].id}
             await self._bulk.run(
@@ -63,7 +66,7 @@ class PostgresTimers(Database):
     async def get(self, timer_id: TimerId) -> Timer:
         row = _only(await self._api.fetch("get", {"id": timer_id}), timer_id)
         try:
-            return timer_of(row)
+            return opened_timer_of(row, self._cipher)
         except ValueError as error:
             raise StorageError(f"the row of timer {timer_id} makes no timer: {error}") from None
 
@@ -80,7 +83,7 @@ class PostgresTimers(Database):
     async def update(self, timer_id: TimerId, change: SpecChange, now: datetime) -> TimerSummary:
         parameters = {
             "id": timer_id,
-            "change": json_of_change(change),
+            "change": json_of_change(change, self._cipher),
             "moved_to": change.get("execute_at"),
             "asks_for_results": asks_for_results(change),
             "now": now,
@@ -100,8 +103,9 @@ class PostgresTimers(Database):
         return summary_of(row)
 
 
-async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
-    lines = await written(timers, lambda timer: copy_line_of_new(timer, now))
+async def _copy_lines(timers: Sequence[NewTimer], now: str, cipher: Cipher) -> bytes:
+    sealed, row_characters = sealing(timers, sealed_timer, cipher)
+    lines = await written(sealed, lambda timer: copy_line_of_new(timer, now), row_characters)
     try:
         return "".join(lines).encode()
     except UnicodeEncodeError:
