@@ -20,6 +20,7 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.releases import OLDEST, Releases
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
+from timer_trio.domain.masking import sensitive_headers
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.settlement import Completed, Failed, Settlement
@@ -84,6 +85,7 @@ class ApiUnderTest:
         self,
         allowed: Iterable[AllowedDestination] = LOOPBACK,
         max_body_bytes: int = MAX_BODY_BYTES,
+        sensitive: Iterable[str] = (),
     ) -> None:
         self.clock = HandClock()
         self.storage = MemoryStorage(self.clock.now)
@@ -127,27 +129,27 @@ class ApiUnderTest:
         replanner = Replanner(
             storage=self.storage, clock=self.clock, calendar=calendar, offer=self.offered.extend
         )
-        self.app = create_app(
-            ApiContext(
-                storage=self.storage,
-                intake=self.intake,
-                redriver=self.redriver,
-                bulk_writer=self.bulk_writer,
-                schedules=self.schedules,
-                replanner=replanner,
-                calendar=calendar,
-                clock=self.clock,
-                health=self.health,
-                metrics=metrics.registry,
-                api_key=API_KEY,
-                max_body_bytes=max_body_bytes,
-                max_metadata_keys=MAX_METADATA_KEYS,
-                default_timeout_s=30.0,
-                default_misfire_grace_s=300.0,
-                guard=AddressGuard(allowed),
-                stopping=self.stopping,
-            )
+        self.context = ApiContext(
+            storage=self.storage,
+            intake=self.intake,
+            redriver=self.redriver,
+            bulk_writer=self.bulk_writer,
+            schedules=self.schedules,
+            replanner=replanner,
+            calendar=calendar,
+            clock=self.clock,
+            health=self.health,
+            metrics=metrics.registry,
+            api_key=API_KEY,
+            max_body_bytes=max_body_bytes,
+            max_metadata_keys=MAX_METADATA_KEYS,
+            default_timeout_s=30.0,
+            default_misfire_grace_s=300.0,
+            guard=AddressGuard(allowed),
+            sensitive=sensitive_headers(sensitive),
+            stopping=self.stopping,
         )
+        self.app = create_app(self.context)
         # Quart's types of the ASGI messages are narrower than httpx's.
         asgi: Any = self.app
         self.client = httpx.AsyncClient(
@@ -202,10 +204,11 @@ class ApiUnderTest:
 async def running_api(
     allowed: Iterable[AllowedDestination] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
+    sensitive: Iterable[str] = (),
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest(allowed, max_body_bytes)
+        api = ApiUnderTest(allowed, max_body_bytes, sensitive)
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()
