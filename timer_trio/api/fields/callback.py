@@ -195,7 +195,9 @@ CallbackHeaders = Annotated[
     AfterValidator(_headers),
     Field(
         description="Headers of the callback, 8 KiB in all. Hop-by-hop names, Host, Content-Length,"
-        " Expect, webhook-* and X-Timer-* are refused. null: none.",
+        " Expect, webhook-* and X-Timer-* are refused. null: none. Values of Authorization, Cookie,"
+        " X-Api-Key and the like are shown as … to keys that are no administrator's; sent as … they"
+        " are refused.",
         examples=[{"Authorization": "Bearer token-of-the-receiver"}],
         json_schema_extra={"maxProperties": MAX_HEADERS},
     ),
