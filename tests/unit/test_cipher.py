@@ -177,6 +177,22 @@ def test_an_answer_is_sealed_with_its_body() -> None:
         assert opened_record(kept, Cipher([OLD])) == kept
 
 
+def test_what_was_moved_from_another_place_is_not_opened() -> None:
+    cipher = Cipher([NEW])
+    for text in ("", "x", "1", "[]", '{"X": 1}', '{"X": {}}', '{"a":' * 99_999):
+        moved = spec(callback_headers={HEADERS: cipher.seal(text)})
+        with pytest.raises(SealedError):
+            open_spec(moved, cipher)
+    body = cipher.seal_bytes(b"\xff").decode()
+    with pytest.raises(SealedError):
+        open_spec(spec(callback_payload=JsonText(body)), cipher)
+    for pairs in ("1", "[1]", '{"a": 1}', "x"):
+        with pytest.raises(SealedError):
+            open_answer(ANSWER._replace(headers=((HEADERS, cipher.seal(pairs)),)), cipher)
+    with pytest.raises(SealedError):
+        open_answer(sealed_answer(ANSWER, cipher)._replace(body=b"moved"), cipher)
+
+
 def test_resealing_changes_what_has_another_key_alone() -> None:
     before, after = Cipher([OLD]), Cipher([NEW, OLD])
     old, headers = before.seal("a"), {HEADERS: before.seal('{"X": "a"}')}

@@ -165,7 +165,7 @@ def reencrypt_command(*, decrypt: bool) -> None:
         raise ReencryptFailedError(f"{left} rows are locked by somebody: call it again later")
     if unreadable:
         raise ReencryptFailedError(
-            f"{unreadable} rows are encrypted with a key that is not in ENCRYPTION_KEYS"
+            f"{unreadable} rows are encrypted with a key that is not in ENCRYPTION_KEYS, or damaged"
         )
 
 

@@ -39,12 +39,13 @@ def is_sealed(spec: TimerSpec) -> bool:
     return (
         HEADERS in callback.headers
         or (payload is not None and payload.startswith(MARK))
-        or (spec.has_results and (_is_sealed_target(spec.on_completed, spec.on_failed)))
+        or _is_sealed_target(spec.on_completed)
+        or _is_sealed_target(spec.on_failed)
     )
 
 
-def _is_sealed_target(*targets: ResultTarget | None) -> bool:
-    return any(target is not None and are_sealed(target.headers) for target in targets)
+def _is_sealed_target(target: ResultTarget | None) -> bool:
+    return target is not None and HEADERS in target.headers
 
 
 def require_open(spec: TimerSpec) -> None:

@@ -57,7 +57,11 @@ class Cipher:
         """
         if not text.startswith(MARK):
             return text
-        return self.open_bytes(text.encode("utf-8", "surrogatepass")).decode()
+        opened = self.open_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            return opened.decode()
+        except UnicodeDecodeError:  # it is no text that was sealed
+            raise SealedError from None
 
     def open_bytes(self, sealed: bytes) -> bytes:
         """Return sealed bytes as they were before.

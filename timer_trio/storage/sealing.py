@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
@@ -24,7 +24,7 @@ from timer_trio.domain.timer import (
     TimerSpec,
 )
 from timer_trio.storage.cipher import Cipher
-from timer_trio.storage.columns import ENCODE
+from timer_trio.storage.columns import ENCODE, are_texts
 
 Headers = Mapping[str, str]
 
@@ -135,10 +135,12 @@ def open_answer(answer: KeptAnswer, cipher: Cipher) -> KeptAnswer:
     """
     if not is_sealed_answer(answer):
         return answer
-    pairs = json.loads(cipher.open(answer.headers[0][1]))
-    return answer._replace(
-        headers=tuple((name, value) for name, value in pairs), body=cipher.open_bytes(answer.body)
-    )
+    parsed = _parsed(cipher.open(answer.headers[0][1]))
+    try:
+        pairs = tuple((str(name), str(value)) for name, value in parsed)
+    except (TypeError, ValueError):
+        raise SealedError from None
+    return answer._replace(headers=pairs, body=cipher.open_bytes(answer.body))
 
 
 def opened_first(answer: FirstAnswer, cipher: Cipher) -> FirstAnswer:
@@ -157,8 +159,18 @@ def open_headers(headers: Headers, cipher: Cipher) -> Headers:
     """
     if not are_sealed(headers):
         return headers
-    opened: Headers = json.loads(cipher.open(headers[HEADERS]))
+    opened = _parsed(cipher.open(headers[HEADERS]))
+    if not isinstance(opened, dict) or not are_texts(opened):
+        raise SealedError
     return opened
+
+
+def _parsed(text: str) -> Any:
+    # What is ours can be parsed; but somebody may have moved it from another column.
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise SealedError from None
 
 
 def resealed_text(text: str, cipher: Cipher) -> str:

@@ -32,12 +32,17 @@ ROUNDS: Final = 20
 ROUND_PAUSE_S: Final = 0.5
 MIN_PAUSE_S: Final = 0.005
 
+# Rows that somebody has made by hand may hold anything.
+_UNREADABLE: Final = (
+    *(SealedError, ValueError, TypeError, AttributeError, LookupError, RecursionError),
+)
+
 Connection = psycopg.Connection[Any]
 Row = Mapping[str, Any]
 
 
 class Progress(NamedTuple):
-    """What became of some rows of a table: `unreadable` ones no key opens."""
+    """What became of some rows of a table: `unreadable` ones no key opens, or they are damaged."""
 
     table: str
     looked: int = 0
@@ -141,7 +146,7 @@ def _rewrite_page(
     for row in rows:
         try:
             resealed = table.reseal(row, cipher)
-        except SealedError:
+        except _UNREADABLE:
             unreadable += 1
             continue
         if resealed is not None:
