@@ -23,6 +23,7 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.releases import OLDEST, Releases
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard, AllowedDestination
+from timer_trio.domain.masking import sensitive_headers
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.project import ProjectId
@@ -89,6 +90,7 @@ class ApiUnderTest:
         allowed: Iterable[AllowedDestination] = LOOPBACK,
         max_body_bytes: int = MAX_BODY_BYTES,
         storage: MemoryStorage | None = None,
+        sensitive: Iterable[str] = (),
     ) -> None:
         self.clock = HandClock()
         self.storage = storage or MemoryStorage(self.clock.now)
@@ -156,6 +158,7 @@ class ApiUnderTest:
             default_timeout_s=30.0,
             default_misfire_grace_s=300.0,
             guard=AddressGuard(allowed),
+            sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
         )
         self.app = create_app(self.context)
@@ -231,10 +234,11 @@ class ApiUnderTest:
 async def running_api(
     allowed: Iterable[AllowedDestination] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
+    sensitive: Iterable[str] = (),
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest(allowed, max_body_bytes)
+        api = ApiUnderTest(allowed, max_body_bytes, sensitive=sensitive)
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()

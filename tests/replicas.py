@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,7 +27,9 @@ def replica_on(
     clock: Clock | None = None,
     alone: bool = True,
     prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    warnings: Callable[[], Sequence[str]] = tuple,
     trouble: Callable[[], str | None] = lambda: None,
+    encrypts: bool = False,
     lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
     chance: Chance = Chance(),  # noqa: B008 - frozen
 ) -> Replica:
@@ -39,7 +41,9 @@ def replica_on(
             clock=clock or Clock(),
             alone=alone,
             prepare=prepare,
+            warnings=warnings,
             trouble=trouble,
+            encrypts=encrypts,
         ),
         transport=transport,
         lease=lease,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +46,11 @@ _PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
 _WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s?(?P<unit>ms|s)")
 _MAX_SECRET: Final = 65_536
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+
+PLAIN: Final = "plain"
+"""In the first place of ENCRYPTION_KEYS: what is new is not encrypted."""
+_ENCRYPTION_KEY_BYTES: Final = 32
 
 
 class StartRefusedError(TimerTrioError):
@@ -92,6 +99,27 @@ def _api_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _encryption_keys(value: SecretStr) -> SecretStr:
+    # No word of what was wrong: it may be a key but for one letter.
+    entries = [entry.strip() for entry in value.get_secret_value().split(",")]
+    keys = entries[1:] if entries[0] == PLAIN else entries
+    if not keys:
+        raise ValueError("no key stands in it")
+    for place, key in enumerate(keys, 1 + len(entries) - len(keys)):
+        if not _is_encryption_key(key):
+            raise ValueError(f"number {place} is no such key")
+    if len(set(keys)) < len(keys):
+        raise ValueError("a key stands in it twice")
+    return value
+
+
+def _is_encryption_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == _ENCRYPTION_KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
 def _in_seconds(value: object) -> object:
     """Read a time with its unit, `10ms` or `2s`; leave everything else to be read as a number."""
     match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
@@ -128,6 +156,15 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(_allowed_destination(entry.strip()) for entry in value.split(",") if entry.strip())
+
+
+def _header_names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    names = [entry.strip() for entry in value.split(",") if entry.strip()]
+    if wrong := [name for name in names if not _HEADER_NAME.fullmatch(name)]:
+        raise ValueError(f"{wrong[0]!r} is none")
+    return tuple(names)
 
 
 def _allowed_destination(entry: str) -> AllowedDestination:
@@ -168,6 +205,14 @@ class Settings(BaseModel, frozen=True):
     )
     api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
         default=None, description="at least 32 letters, digits or signs, without spaces"
+    )
+    encryption_keys: Annotated[SecretStr, AfterValidator(_encryption_keys)] | None = Field(
+        default=None,
+        description="Fernet keys, separated by commas: 32 bytes each, in URL-safe base64; the first"
+        f" writes, or none does if it is the word {PLAIN}; all read",
+    )
+    sensitive_headers: Annotated[tuple[str, ...], BeforeValidator(_header_names)] = Field(
+        default=(), description="names of headers, separated by commas, such as X-Token,X-Secret"
     )
     host: str = Field(
         default="127.0.0.1",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.contract.timers import NOW
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import Storage
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage
 
@@ -20,14 +22,18 @@ class Stranger:
     unlock: Callable[[], None]
 
 
-@pytest.fixture(params=["memory", "postgres"])
+ENCRYPTION_KEY: Final = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
+
+
+@pytest.fixture(params=["memory", "postgres", "encrypted"])
 def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Each of the two: one suite proves that they mean the same."""
+    """Each of the two, PostgreSQL with a key as well: one suite proves that they mean the same."""
     if request.param == "memory":
         yield MemoryStorage(lambda: NOW)
         return
     url = request.getfixturevalue("clean_database_url")
-    with closing(PostgresStorage(url, pool_size=4)) as storage:
+    cipher = Cipher([ENCRYPTION_KEY] if request.param == "encrypted" else [])
+    with closing(PostgresStorage(url, pool_size=4, cipher=cipher)) as storage:
         yield storage
 
 

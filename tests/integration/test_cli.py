@@ -70,7 +70,7 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
     return err
 
 
-DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune"]
+DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune", "db reencrypt"]
 BULK_COMMANDS = ["bulk", "bulk cancel", "bulk redrive", "bulk delete"]
 TIMERS_COMMANDS = [
     f"timers {name}" for name in ("list", "get", "create", "cancel", "redrive", "attempts")
@@ -253,6 +253,53 @@ def test_age_that_is_none_is_refused(folder: Path, age: str) -> None:
 
 def test_prune_of_a_database_without_a_schema_says_what_to_do(folder: Path) -> None:
     assert "timer-trio db migrate" in refusal(folder, "db", "prune", "--older-than", "1d")
+
+
+ENCRYPTION_KEYS = [
+    "b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZC0=",
+    "bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldy0=",
+]
+
+
+def test_reencrypt_rewrites_what_has_another_key(folder: Path, database_url: str) -> None:
+    old, new = ENCRYPTION_KEYS
+    trio.run(cancel_timers, database_url, [timedelta(hours=1), timedelta(hours=2)])
+    here = {"DATABASE_URL": as_url(database_url), "API_KEY": "k" * 32}
+
+    def reencrypt(keys: str, *options: str) -> tuple[int, str, str]:
+        return run_command(folder, "db", "reencrypt", *options, ENCRYPTION_KEYS=keys, **here)
+
+    for keys, options, count in (
+        (old, (), 2),
+        (old, (), 0),
+        (f"{new},{old}", (), 2),
+        (f"plain,{new}", (), 2),
+        (new, (), 2),
+        (f"{new},{old}", ("--decrypt",), 2),
+        (old, (), 2),
+    ):
+        code, out, _ = reencrypt(keys, *options)
+        assert code == 0
+        assert f"timers: {count} rewritten\n" in out
+    code, out, err = reencrypt(new)
+    assert (code, "timers: 0 rewritten" in out) == (2, True)
+    assert "2 rows are encrypted with a key that is not in ENCRYPTION_KEYS" in err
+    assert not any(key in out + err for key in ENCRYPTION_KEYS)
+    code, _, err = run_command(folder, "db", "reencrypt", **here)
+    assert (code, "ENCRYPTION_KEYS is not set" in err) == (2, True)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO replicas (id, started_at, version)"
+            " VALUES (gen_random_uuid(), now(), '0.1.0')"
+        )
+    code, _, err = reencrypt(old)
+    assert (code, "replicas of older releases (0.1.0) cannot read it" in err) == (2, True)
+
+
+def test_reencrypt_of_a_database_without_a_schema_says_what_to_do(folder: Path) -> None:
+    key = ENCRYPTION_KEYS[0]
+    words = refusal(folder, "db", "reencrypt", ENCRYPTION_KEYS=key)
+    assert "timer-trio db migrate" in words
 
 
 def test_listener_ends_quietly_on_ctrl_c(folder: Path) -> None:

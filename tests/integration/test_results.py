@@ -45,8 +45,16 @@ async def put(client: httpx.AsyncClient, timer_id: str, **fields: Any) -> httpx.
 
 
 def as_shown(timer: dict[str, Any]) -> dict[str, Any]:
-    """Leave out when the row was written, which a result cannot know."""
-    return {name: value for name, value in timer.items() if name != "updated_at"}
+    """Leave out when the row was written, which a result cannot know, and mask what it masks."""
+    shown = {name: value for name, value in timer.items() if name != "updated_at"}
+    for name in ("on_completed", "on_failed"):
+        if target := shown[name]:
+            shown[name] = {**target, "headers": masked(target["headers"])}
+    return shown
+
+
+def masked(headers: dict[str, str]) -> dict[str, str]:
+    return {name: "…" if name == "Authorization" else value for name, value in headers.items()}
 
 
 async def check_result(service: TimerService, result: Callback, timer_id: str, kind: str) -> None:

@@ -30,6 +30,7 @@ from timer_trio.delivery import callback, firer
 from timer_trio.domain import result
 from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.masking import USUAL
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.settlement import Completed, Settlement
 from timer_trio.domain.timer import (
@@ -139,7 +140,7 @@ class ResultOfCanceled(MemoryStorage):
         row = self._row(timer_id)
         target = row.timer.spec.on_failed
         if target is not None:
-            told = result.result_of(target, row.timer, Claim(0), None, now)
+            told = result.result_of(target, row.timer, Claim(0), None, now, sensitive=USUAL)
             self._put(new_row(told, now, parent_id=timer_id))
         return summary
 

@@ -19,6 +19,8 @@ from timer_trio.config import (
 )
 
 KEY = "k3y-" * 8
+ENCRYPTION_KEY = "b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZC0="
+OTHER_KEY = "bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldy0="
 URL = "postgresql://user:pa55word@db.internal:5432/timers"
 
 
@@ -75,6 +77,8 @@ def test_environment_wins_over_the_file() -> None:
 UNSET = {
     "CALLBACK_ALLOW": "::1",
     "CALLBACK_CA_FILE": certifi.where(),
+    "ENCRYPTION_KEYS": ENCRYPTION_KEY,
+    "SENSITIVE_HEADERS": "X-Token",
     "LISTEN_URL": URL,
     "LOG_FORMAT": "json",
     "MAX_CONNECTIONS_PER_ADDRESS": "9",
@@ -137,6 +141,19 @@ WRONG = [
     ("API_KEY", "k" * 31),
     ("API_KEY", "k" * 40 + " k"),
     ("API_KEY", "ü" * 40),
+    ("ENCRYPTION_KEYS", "plain"),
+    ("ENCRYPTION_KEYS", ","),
+    ("ENCRYPTION_KEYS", "s3cret"),
+    ("ENCRYPTION_KEYS", ENCRYPTION_KEY[:-1]),
+    ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY}="),
+    ("ENCRYPTION_KEYS", f"AAAA{ENCRYPTION_KEY}"),
+    ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY},"),
+    ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY},plain"),
+    ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY} {OTHER_KEY}"),
+    ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY},{OTHER_KEY},{ENCRYPTION_KEY}"),
+    ("ENCRYPTION_KEYS", "ü" * 44),
+    ("SENSITIVE_HEADERS", "X-Token: x"),
+    ("SENSITIVE_HEADERS", "X-Token,X Secret"),
     ("HOST", "a host"),
     ("PORT", "65536"),
     ("PORT", "80.5"),
@@ -230,6 +247,22 @@ def test_no_text_shows_a_secret() -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("place", [1, 2])
+def test_encryption_key_that_is_wrong_is_named_by_its_place(place: int) -> None:
+    keys = [ENCRYPTION_KEY, OTHER_KEY]
+    keys[place - 1] = wrong = keys[place - 1][:-2] + "!="
+    words = refusal({"ENCRYPTION_KEYS": ",".join(keys)})
+    assert words.endswith(f": number {place} is no such key")
+    assert not any(key in words for key in (ENCRYPTION_KEY, OTHER_KEY, wrong))
+    settings = load_settings({"ENCRYPTION_KEYS": f" plain, {ENCRYPTION_KEY} ,{OTHER_KEY}"})
+    assert ENCRYPTION_KEY not in repr(settings) + str(settings)
+
+
+def test_sensitive_headers_are_names() -> None:
+    settings = load_settings({"SENSITIVE_HEADERS": " X-Token ,X-Secret,"})
+    assert settings.sensitive_headers == ("X-Token", "X-Secret")
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings({}).port = 1  # type: ignore[misc]  # what must fail
@@ -301,6 +334,8 @@ def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> Non
         "RETENTION_DAYS": "0.5",
         "MAX_CONNECTIONS_PER_ADDRESS": "17",
         "WORKERS": "4",
+        "ENCRYPTION_KEYS": f"{OTHER_KEY},{ENCRYPTION_KEY}",
+        "SENSITIVE_HEADERS": "X-Token,X-Secret",
     }
     around = {"PORT": "1", "TIMER_TRIO_PORT": "x", "WORKERS": "0", "TIMER_TRIO_LOG_FORMAT": "xml"}
     for settings in (load_settings({}), for_development(load_settings(given))):

@@ -44,10 +44,12 @@ def test_example_names_every_setting_with_its_default() -> None:
             "CALLBACK_CA_FILE",
             "DATABASE_URL",
             "DATA_DIR",
+            "ENCRYPTION_KEYS",
             "LISTEN_URL",
             "LOG_FORMAT",
             "MAX_CONNECTIONS_PER_ADDRESS",
             "RETENTION_DAYS",
+            "SENSITIVE_HEADERS",
         ),
     }
 

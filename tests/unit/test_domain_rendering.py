@@ -7,6 +7,7 @@ import pytest
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.masking import NOTHING
 from timer_trio.domain.rendering import attempt_data
 
 ENDED_AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -17,7 +18,7 @@ def body_of(body: bytes, *, is_truncated: bool) -> tuple[str, str]:
     record = AttemptRecord(
         attempt=1, started_at=None, ended_at=ENDED_AT, outcome="rejected", answer=answer
     )
-    response: Any = attempt_data(record)["response"]
+    response: Any = attempt_data(record, NOTHING)["response"]
     return response["body"], response["body_encoding"]
 
 

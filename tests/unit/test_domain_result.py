@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.contract.timers import FIRST, LATER, NOW, SECOND, SOON, spec
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import KeptAnswer
+from timer_trio.domain.masking import MASK, sensitive_headers
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -278,3 +279,29 @@ def test_a_result_is_left_out_after_the_answers() -> None:
     without_answer = plainer(again)
     assert without_answer is not None
     assert plainer(without_answer) is None
+
+
+def test_a_result_shows_no_credentials() -> None:
+    sensitive = sensitive_headers(["X-Own"])
+    target = ResultTarget(url=LOST.url, headers={"Cookie": "s3cret"})
+    headers = {"Authorization": "s3cret", "X-Own": "s3cret", "A": "shown"}
+    timer = claimed_timer(on_completed=target, on_failed=target)
+    callback = replace(timer.spec.callback, headers=headers)
+    timer = replace(timer, spec=replace(timer.spec, callback=callback))
+    pairs = (("Set-Cookie", "s3cret"), ("B", "shown"))
+    answer = KeptAnswer(headers=pairs, body=b"", is_truncated=False)
+    rejected = Rejected(410, answer=answer)
+    for settlement in (
+        settlement_of(timer, rejected, SOON, LATER, sensitive),
+        settlement_of(timer, Delivered(200, answer), SOON, LATER, sensitive),
+        settlement_of(timer, Broken("x"), SOON, LATER, sensitive),
+        judge(timer, NOW.replace(year=2040), waited_for_slot=False, sensitive=sensitive),
+    ):
+        assert settlement is not None
+        result = settlement.result
+        assert result is not None
+        payload = result.spec.callback.payload or ""
+        assert "s3cret" not in payload
+        assert json.loads(payload)["timer"]["callback_headers"]["Authorization"] == MASK
+        # What is sent to the receiver of the result is its consumer's own.
+        assert result.spec.callback.headers == {"Cookie": "s3cret"}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.timers import NOW
 from tests.schedules import CALENDAR, DAILY, EVERY_MINUTE, schedule_of, schedule_spec
+from timer_trio.domain import masking
 from timer_trio.domain.planning import new_schedule, next_instant, plan
 from timer_trio.domain.query import MAX_LISTED_METADATA
 from timer_trio.domain.schedule import Schedule, ScheduleFacts, ScheduleStatus
@@ -20,7 +21,7 @@ MONTHLY = RecurrenceRule(text="FREQ=MONTHLY", timezone="UTC")
 
 
 def shown(schedule: Schedule, facts: ScheduleFacts, *upcoming: datetime) -> Any:
-    return json.loads(schedule_json(schedule, facts, upcoming))
+    return json.loads(schedule_json(schedule, facts, upcoming, masking.NOTHING))
 
 
 NOTHING = ScheduleFacts(last_occurrence=None, pending=0, skipped=0)
@@ -65,7 +66,9 @@ def test_numbers_are_of_what_is_due() -> None:
 
 def test_payload_is_as_it_arrived() -> None:
     schedule = schedule_of(schedule_spec(callback_payload=JsonText('{"a": 1,  "a": 2}')))
-    assert '"callback_payload": {"a": 1,  "a": 2}}' in schedule_json(schedule, NOTHING, [])
+    assert '"callback_payload": {"a": 1,  "a": 2}}' in schedule_json(
+        schedule, NOTHING, [], masking.NOTHING
+    )
 
 
 def test_metadata_that_is_too_long_for_a_list_is_left_out() -> None:

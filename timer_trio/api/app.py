@@ -16,6 +16,7 @@ from timer_trio.api.asgi import UNUSUAL_BODIES, ApiRequest, QuartExchange
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
+from timer_trio.api.masking import SENSITIVE_HEADERS
 from timer_trio.api.responses import refused
 from timer_trio.api.routes import all_routes
 from timer_trio.api.url_map import RouteMap, add_routes, origin_path
@@ -68,6 +69,7 @@ def create_app(context: ApiContext) -> QuartTrio:
     app.config[UNUSUAL_BODIES] = {
         route.path: route.body for route in routes if route.body and not route.body.is_usual
     }
+    app.config[SENSITIVE_HEADERS] = context.sensitive
     keys = KnownKeys(context.key_ring, context.key_uses, context.clock)
     app.before_request(KeyGuard(context.api_key, routes, keys).check)
     app.register_error_handler(Exception, _answer)

@@ -17,6 +17,7 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.api.principal import principal
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.project import NO_SETTINGS
 from timer_trio.domain.timer import ReplicaId
@@ -71,6 +72,8 @@ class ApiContext:
     default_timeout_s: float
     default_misfire_grace_s: float
     guard: AddressGuard
+    sensitive: Sensitive = USUAL
+    """Headers whose values are shown to administrators alone."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
     slices: Slices = field(default_factory=Slices)

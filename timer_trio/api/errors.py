@@ -29,6 +29,7 @@ from timer_trio.domain.errors import (
     ScheduleEndedError,
     ScheduleNameTakenError,
     ScheduleNotFoundError,
+    SealedError,
     StorageUnavailableError,
     TimerNotFoundError,
     TimerTrioError,
@@ -211,7 +212,13 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED, str(error), headers=wait
             )
-        case StorageUnavailableError() | ContentionError() | OlderReplicasError() | BusyError():
+        case (
+            StorageUnavailableError()
+            | ContentionError()
+            | OlderReplicasError()
+            | BusyError()
+            | SealedError()
+        ):
             return _unavailable(error)
         case HTTPException():
             return _framework(error)
@@ -255,7 +262,7 @@ def _project_conflict(
 
 
 def _unavailable(
-    error: StorageUnavailableError | ContentionError | OlderReplicasError | BusyError,
+    error: StorageUnavailableError | ContentionError | OlderReplicasError | BusyError | SealedError,
 ) -> Refusal:
     message = "the database cannot be reached; try again"
     data: Mapping[str, object] | None = None
@@ -272,7 +279,7 @@ def _unavailable(
         )
     elif isinstance(error, KeyedCreateUnknownError):
         message = "it is not known whether this was created; send it again with the same key"
-    elif isinstance(error, OlderReplicasError | BusyError):
+    elif isinstance(error, OlderReplicasError | BusyError | SealedError):
         message = str(error)
     elif isinstance(error, ContentionError):
         message = "the timer is being changed by somebody else; try again"

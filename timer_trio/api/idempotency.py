@@ -15,9 +15,14 @@ from timer_trio.api.errors import FieldError, IdempotencyConflictError, InvalidR
 from timer_trio.api.principal import own_project
 from timer_trio.api.route import IDEMPOTENCY_KEY, REPLAYED
 from timer_trio.calendar import RuleError
-from timer_trio.domain.errors import KeyedCreateUnknownError, ScheduleCreateUnknownError
+from timer_trio.domain.errors import (
+    KeyedCreateUnknownError,
+    ScheduleCreateUnknownError,
+    SealedError,
+)
 from timer_trio.domain.keys import MAX_KEY_LENGTH, FirstAnswer, KeyedCreate
 from timer_trio.domain.schedule import Plan
+from timer_trio.domain.sealed import is_sealed_text
 from timer_trio.domain.timer import JsonText, NewTimer, TimerId
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.schedules import Schedules
@@ -91,6 +96,7 @@ class KeyedRequests:
             InvalidRequestError, RuleError: as `read` raises it, unless the first of these requests
                 was good.
             IdempotencyConflictError: the key stands for another request.
+            SealedError: what that was answered is encrypted, and the key is missing.
             RowRefusedError, KeyedCreateUnknownError: as Intake.create_keyed; and what else the
                 writing of it raises.
         """
@@ -119,6 +125,8 @@ class KeyedRequests:
         return self._respond(own) if first.timer_ids == own.timer_ids else self._replay(first)
 
     def _replay(self, first: FirstAnswer) -> Response:
+        if is_sealed_text(first.data):
+            raise SealedError
         response = self._respond(first)
         response.status_code = first.status
         response.headers[REPLAYED] = "true"

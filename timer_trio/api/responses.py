@@ -18,6 +18,7 @@ from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code, Refusal
 from timer_trio.api.fields.result import ResultRequest
 from timer_trio.api.fields.retry import RetryRequest
+from timer_trio.api.masking import masked_headers
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.rendering import id_or_none, instant_or_none, timer_json
@@ -171,8 +172,12 @@ def summaries_json(summaries: Sequence[str]) -> str:
 
 
 def whole_timer(timer: Timer) -> Response:
-    """Return the answer of a timer, its payload as the text that arrived."""
-    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", timer_json(timer))
+    """Return the answer of a timer, its payload as the text that arrived.
+
+    Raises:
+        SealedError: something of it is encrypted, and the key is missing.
+    """
+    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", timer_json(timer, masked_headers()))
 
 
 def refused(refusal: Refusal) -> Response:

@@ -16,6 +16,7 @@ from timer_trio.api.cursor import cursor_of
 from timer_trio.api.errors import Code
 from timer_trio.api.fields.result import ResultRequest
 from timer_trio.api.fields.retry import RetryRequest
+from timer_trio.api.masking import hidden_headers, masked_headers
 from timer_trio.api.responses import Attempt, Id, Instant, LastError, created, enveloped
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.planning import Calendar, next_instant
@@ -150,7 +151,17 @@ class PreviewData(TypedDict):
 
 
 def shown_json(shown: Shown) -> str:
-    return schedule_json(shown.schedule, shown.facts, shown.next)
+    """Write down a schedule as it is answered.
+
+    Raises:
+        SealedError: something of it is encrypted, and the key is missing.
+    """
+    return schedule_json(shown.schedule, shown.facts, shown.next, masked_headers())
+
+
+def kept_json(shown: Shown) -> str:
+    """Write down a schedule as it is answered to whoever repeats its creation, whatever his key."""
+    return schedule_json(shown.schedule, shown.facts, shown.next, hidden_headers())
 
 
 def whole_schedule(shown: Shown) -> Response:

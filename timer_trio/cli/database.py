@@ -20,8 +20,8 @@ from timer_trio.storage.postgres.sqlstate import is_gone, words_of
 T = TypeVar("T")
 
 
-def with_connection(action: Callable[[Connection], T]) -> T:
-    """Call `action` with a connection.
+def with_connection(action: Callable[[Connection], T], settings: Settings | None = None) -> T:
+    """Call `action` with a connection to the database of the settings; None: they are read.
 
     Raises:
         StartRefusedError: the settings are wrong, or our own database does not start.
@@ -32,14 +32,14 @@ def with_connection(action: Callable[[Connection], T]) -> T:
         with connect(url) as connection:
             return action(connection)
 
-    return with_database(connect_and_act)
+    return with_database(connect_and_act, settings)
 
 
-def with_database(action: Callable[[str], T]) -> T:
+def with_database(action: Callable[[str], T], settings: Settings | None = None) -> T:
     """Call `action` with the database's URL; raises as `with_connection`."""
 
     async def act() -> T:
-        async with _database(read_settings()) as url:
+        async with _database(settings or read_settings()) as url:
             with _in_words():
                 return action(url)
 

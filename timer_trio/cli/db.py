@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -11,13 +12,18 @@ from typing import Final
 import click
 
 from timer_trio.cli.database import with_connection, with_database
-from timer_trio.cli.errors import PruneRefusedError
-from timer_trio.cli.group import version
-from timer_trio.cli.terminal import progress_stream
+from timer_trio.cli.errors import PruneRefusedError, ReencryptFailedError
+from timer_trio.cli.group import read_settings, version
+from timer_trio.cli.terminal import progress_stream, shows_progress
+from timer_trio.cluster.releases import OLDEST
+from timer_trio.domain.releases import is_older
+from timer_trio.storage.cipher import Cipher, cipher_of
 from timer_trio.storage.migrations import create as creation
 from timer_trio.storage.migrations import migrate
 from timer_trio.storage.migrations.taken import Connection
+from timer_trio.storage.postgres import reencrypt as reencryption
 from timer_trio.storage.postgres import retention
+from timer_trio.storage.postgres.reencrypt import Progress
 
 _UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
@@ -134,6 +140,63 @@ def _prune(connection: Connection, cutoff: datetime, expected: int) -> int:
             deleted += count
             progress.update(count)
     return deleted
+
+
+@db.command("reencrypt")
+@click.option("--decrypt", is_flag=True, help="Write them as they are, without encryption.")
+@version
+def reencrypt_command(*, decrypt: bool) -> None:
+    """Rewrite what is encrypted, or is to be, with the first of ENCRYPTION_KEYS.
+
+    A running service is not held up. Rows that have this key already stay as they are, so the
+    command can be stopped and called again.
+    """
+    settings = read_settings()
+    if settings.encryption_keys is None:
+        raise ReencryptFailedError("ENCRYPTION_KEYS is not set: name all keys, the new one first")
+    cipher = cipher_of(settings.encryption_keys)
+    wanted = cipher.plain() if decrypt else cipher
+    counts = with_connection(partial(_reencrypt, cipher=wanted), settings)
+    for table, count in counts.items():
+        click.echo(f"{table}: {count.rewritten} rewritten")
+    left = sum(count.left for count in counts.values())
+    unreadable = sum(count.unreadable for count in counts.values())
+    if left:
+        raise ReencryptFailedError(f"{left} rows are locked by somebody: call it again later")
+    if unreadable:
+        raise ReencryptFailedError(
+            f"{unreadable} rows are encrypted with a key that is not in ENCRYPTION_KEYS, or damaged"
+        )
+
+
+def _reencrypt(connection: Connection, cipher: Cipher) -> Mapping[str, Progress]:
+    if any(state.is_lacking for state in migrate.status(connection)):
+        raise ReencryptFailedError("the database lacks a step of the schema: timer-trio db migrate")
+    versions = reencryption.versions_of_replicas(connection)
+    if older := [each for each in versions if is_older(each, OLDEST)]:
+        raise ReencryptFailedError(
+            f"replicas of older releases ({', '.join(older)}) cannot read it: stop them first"
+        )
+    counts: dict[str, Progress] = {}
+    with _telling() as tell:
+        for page in reencryption.reencrypt(connection, cipher):
+            counts[page.table] = counts.get(page.table, Progress(page.table)).plus(page)
+            tell(counts[page.table])
+    return counts
+
+
+@contextmanager
+def _telling() -> Iterator[Callable[[Progress], None]]:
+    """Show how far it is, where somebody looks: one line, written over."""
+    if not shows_progress():
+        yield lambda _: None
+        return
+
+    def tell(count: Progress) -> None:
+        click.echo(f"\r{count.table}: {count.looked} looked at", nl=False, err=True)
+
+    yield tell
+    click.echo(err=True)
 
 
 def _print_steps(verb: str, steps: Sequence[object], otherwise: str) -> None:

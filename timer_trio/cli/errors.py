@@ -43,5 +43,9 @@ class PruneRefusedError(CommandError):
     """Nothing may be deleted: nobody has agreed, or the schema is older than the program."""
 
 
+class ReencryptFailedError(CommandError):
+    """Not all rows could be rewritten."""
+
+
 class ListenFailedError(CommandError):
     """The address cannot be listened on."""

@@ -18,6 +18,7 @@ from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.lifecycle import Lifecycle, ended_by
@@ -47,6 +48,7 @@ class Claims:
         launcher: Launcher,
         firer: Firer,
         asker: ClaimAsker,
+        sensitive: Sensitive = USUAL,
     ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
@@ -55,6 +57,7 @@ class Claims:
         self._launcher = launcher
         self._firer = firer
         self._asker = asker
+        self._sensitive = sensitive
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._locked = LockedTimers(
             storage=storage,
@@ -114,7 +117,7 @@ class Claims:
         self._put_back(waiting, reply.moved)
 
     def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime) -> None:
-        missed = judge(timer, now, waited_for_slot=armed.waited)
+        missed = judge(timer, now, waited_for_slot=armed.waited, sensitive=self._sensitive)
         if missed is None:
             self._agenda.cache.done(timer.id)
             self._launcher.add(timer, armed.timer, replica)

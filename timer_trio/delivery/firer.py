@@ -18,6 +18,7 @@ from timer_trio.delivery.callback import Caller, outcome_of, request_of
 from timer_trio.delivery.firing import Firing
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.settler import Settler
+from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -76,7 +77,8 @@ class Sending:
 class Firer:
     """Fires claimed timers whose instant has come, and hands each outcome to the settler.
 
-    `offer` gets every timer that is to be fired again, for whoever is to do it.
+    `offer` gets every timer that is to be fired again, for whoever is to do it; results show no
+    values of `sensitive` headers.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Firer:
         recorder: Recorder,
         lines: Lines,
         offer: Callable[[Iterable[DueTimer]], None],
+        sensitive: Sensitive = USUAL,
     ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
@@ -102,6 +105,7 @@ class Firer:
         self._recorder = recorder
         self._lines = lines
         self._offer = offer
+        self._sensitive = sensitive
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[Sending, None] = {}
 
@@ -246,7 +250,7 @@ class Firer:
         self, firing: Firing, outcome: CallbackOutcome, sent_at: datetime, ended_at: datetime
     ) -> None:
         timer, due = firing.timer, firing.due
-        settlement = settlement_of(timer, outcome, sent_at, ended_at)
+        settlement = settlement_of(timer, outcome, sent_at, ended_at, self._sensitive)
         if isinstance(outcome, Short):
             self._recorder.note_shortage(outcome.reason)
             due = due._replace(due_at=ended_at + SHORTAGE_PAUSE)

@@ -67,6 +67,16 @@ class RowRefusedError(StorageError):
     """The database refuses a value of a row (SQLSTATE classes 22 and 23): nothing was done."""
 
 
+class SealedError(StorageError):
+    """A value is encrypted, and nobody here has the key that opens it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "its headers, its payload or an answer is encrypted with a key that the service does"
+            " not have: add that key to ENCRYPTION_KEYS"
+        )
+
+
 class ReplicaGoneError(StorageError):
     """This replica's row is gone: another one swept it, and it holds no claim any more."""
 

@@ -10,27 +10,36 @@ from uuid import UUID
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.errors import SealedError
+from timer_trio.domain.masking import Sensitive, shown_headers, shown_pairs
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.sealed import is_sealed_answer, require_open
 from timer_trio.domain.timer import ResultTarget, Timer, TimerSpec, rfc3339
 
 Json = dict[str, object]
 
 
-def timer_json(timer: Timer) -> str:
-    """Write a whole timer down, its payload as the text that arrived."""
-    known = json.dumps(_timer_data(timer), ensure_ascii=False)
+def timer_json(timer: Timer, sensitive: Sensitive) -> str:
+    """Write a whole timer down, its payload as the text that arrived.
+
+    Values of `sensitive` headers are masked.
+
+    Raises:
+        SealedError: something of it is encrypted, and the key is missing.
+    """
+    known = json.dumps(_timer_data(timer, sensitive), ensure_ascii=False)
     payload = timer.spec.callback.payload or "null"
     return f'{known[:-1]}, "callback_payload": {payload}}}'
 
 
-def _timer_data(timer: Timer) -> Json:
+def _timer_data(timer: Timer, sensitive: Sensitive) -> Json:
     """Return all of a timer but its payload."""
     return {
         "id": str(timer.id),
         "created_at": rfc3339(timer.created_at),
         "updated_at": rfc3339(timer.updated_at),
         "execute_at": rfc3339(timer.spec.execute_at),
-        **wanted_data(timer.spec),
+        **wanted_data(timer.spec, sensitive),
         "status": timer.status,
         "executed_at": instant_or_none(timer.executed_at),
         "attempt": timer.attempt,
@@ -44,25 +53,28 @@ def _timer_data(timer: Timer) -> Json:
     }
 
 
-def wanted_data(spec: TimerSpec) -> Json:
-    """Return what was asked for, but when, and the payload."""
+def wanted_data(spec: TimerSpec, sensitive: Sensitive) -> Json:
+    """Return what was asked for, but when, and the payload; raises as `timer_json`."""
+    require_open(spec)
     callback = spec.callback
     return {
         "callback_url": callback.url.text,
         "callback_method": callback.method,
-        "callback_headers": dict(callback.headers),
+        "callback_headers": shown_headers(callback.headers, sensitive),
         "metadata": None if spec.metadata is None else dict(spec.metadata),
         "timeout_seconds": callback.timeout_s,
         "delivery": callback.delivery,
         "misfire_grace_seconds": spec.misfire_grace_s,
         "retry": retry_data(spec.retry),
         "store_response": spec.store_response,
-        "on_completed": target_data(spec.on_completed),
-        "on_failed": target_data(spec.on_failed),
+        "on_completed": target_data(spec.on_completed, sensitive),
+        "on_failed": target_data(spec.on_failed, sensitive),
     }
 
 
-def attempt_data(record: AttemptRecord) -> Json:
+def attempt_data(record: AttemptRecord, sensitive: Sensitive) -> Json:
+    """Return what is shown of an attempt; raises as `timer_json`."""
+    answer = record.answer
     return {
         "attempt": record.attempt,
         "started_at": instant_or_none(record.started_at),
@@ -70,7 +82,7 @@ def attempt_data(record: AttemptRecord) -> Json:
         "outcome": record.outcome,
         "http_status": record.http_status,
         "error": record.error,
-        "response": None if record.answer is None else _answer_data(record.answer),
+        "response": None if answer is None else _answer_data(answer, sensitive),
     }
 
 
@@ -90,8 +102,10 @@ def retry_data(policy: RetryPolicy | None) -> Json | None:
     return data
 
 
-def target_data(target: ResultTarget | None) -> Json | None:
-    return None if target is None else {"url": target.url.text, "headers": dict(target.headers)}
+def target_data(target: ResultTarget | None, sensitive: Sensitive) -> Json | None:
+    if target is None:
+        return None
+    return {"url": target.url.text, "headers": shown_headers(target.headers, sensitive)}
 
 
 def instant_or_none(instant: datetime | None) -> str | None:
@@ -102,10 +116,12 @@ def id_or_none(timer_id: UUID | None) -> str | None:
     return None if timer_id is None else str(timer_id)
 
 
-def _answer_data(answer: KeptAnswer) -> Json:
+def _answer_data(answer: KeptAnswer, sensitive: Sensitive) -> Json:
+    if is_sealed_answer(answer):
+        raise SealedError
     body, encoding = _readable(answer.body, is_cut=answer.is_truncated)
     return {
-        "headers": [*answer.headers],
+        "headers": shown_pairs(answer.headers, sensitive),
         "body": body,
         "body_encoding": encoding,
         "truncated": answer.is_truncated,

@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.masking import Sensitive
 from timer_trio.domain.occurrence import IS_OCCURRENCE
 from timer_trio.domain.rendering import attempt_data, timer_json
 from timer_trio.domain.retry import RetryPolicy
@@ -55,10 +56,13 @@ def result_of(
     claim: Claim,
     last_attempt: AttemptRecord | None,
     now: datetime,
+    *,
+    sensitive: Sensitive,
 ) -> NewTimer:
     """Return the result of a timer that has ended under this claim, due `now`.
 
-    It is sent however late: what has happened stays true.
+    It is sent however late: what has happened stays true. Who gets it is no administrator of ours:
+    `sensitive` headers are masked.
     """
     return NewTimer(
         id=result_id(timer.id, claim),
@@ -69,7 +73,7 @@ def result_of(
                 url=target.url,
                 method=Method.POST,
                 headers=target.headers,
-                payload=_payload(timer, last_attempt),
+                payload=_payload(timer, last_attempt, sensitive),
                 timeout_s=TIMEOUT_S,
                 delivery=Delivery.AT_LEAST_ONCE,
             ),
@@ -80,9 +84,9 @@ def result_of(
     )
 
 
-def _payload(timer: Timer, last_attempt: AttemptRecord | None) -> JsonText:
+def _payload(timer: Timer, last_attempt: AttemptRecord | None, sensitive: Sensitive) -> JsonText:
     attempt = "null"
     if last_attempt is not None:
-        attempt = json.dumps(attempt_data(last_attempt), ensure_ascii=False)
-    kind, known = f"timer.{timer.status}", timer_json(timer)
+        attempt = json.dumps(attempt_data(last_attempt, sensitive), ensure_ascii=False)
+    kind, known = f"timer.{timer.status}", timer_json(timer, sensitive)
     return JsonText(f'{{"type": "{kind}", "timer": {known}, "last_attempt": {attempt}}}')

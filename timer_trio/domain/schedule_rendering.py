@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
+from timer_trio.domain.masking import Sensitive
 from timer_trio.domain.query import MAX_LISTED_METADATA
 from timer_trio.domain.rendering import Json, instant_or_none, wanted_data
 from timer_trio.domain.schedule import Schedule, ScheduleFacts
@@ -13,11 +14,22 @@ from timer_trio.domain.schedule_rule import CronRule, EveryRule, RecurrenceRule,
 from timer_trio.domain.timer import Timer, rfc3339
 
 
-def schedule_json(schedule: Schedule, facts: ScheduleFacts, upcoming: Sequence[datetime]) -> str:
-    """Write a whole schedule down, with what it did and will do, its payload as it arrived."""
+def schedule_json(
+    schedule: Schedule,
+    facts: ScheduleFacts,
+    upcoming: Sequence[datetime],
+    sensitive: Sensitive,
+) -> str:
+    """Write a whole schedule down, with what it did and will do, its payload as it arrived.
+
+    Values of `sensitive` headers are masked.
+
+    Raises:
+        SealedError: something of it is encrypted, and the key is missing.
+    """
     data = {
         **_head(schedule),
-        **wanted_data(schedule.spec.template),
+        **wanted_data(schedule.spec.template, sensitive),
         "next": [rfc3339(instant) for instant in upcoming],
         "last_occurrence": _occurrence_data(facts.last_occurrence),
         "occurrences": schedule.instants - facts.pending,

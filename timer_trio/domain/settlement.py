@@ -14,6 +14,7 @@ from typing import ClassVar, Final, NamedTuple, TypeVar, assert_never
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import UNKNOWN, AttemptRecord, all_attempts, duration_ms
+from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -192,19 +193,24 @@ _Ended = TypeVar("_Ended", Completed, Failed)
 
 
 def settlement_of(
-    timer: ClaimedTimer, outcome: CallbackOutcome, sent_at: datetime, now: datetime
+    timer: ClaimedTimer,
+    outcome: CallbackOutcome,
+    sent_at: datetime,
+    now: datetime,
+    sensitive: Sensitive = USUAL,
 ) -> Settlement | None:
     """Decide what becomes of a timer that was fired at `sent_at`.
 
-    None: nobody knows, so it keeps the claim that ends with its replica.
+    None: nobody knows, so it keeps the claim that ends with its replica. A result shows no values
+    of `sensitive` headers.
     """
     match outcome:
         case Delivered():
-            return _completed(timer, outcome, sent_at, now)
+            return _completed(timer, outcome, sent_at, now, sensitive)
         case Rejected() | Unreachable() | TimedOut() | Broken():
-            return _after_failure(_failure(timer, outcome, sent_at, now))
+            return _after_failure(_failure(timer, outcome, sent_at, now, sensitive))
         case Interrupted():
-            return _interrupted(timer, outcome, sent_at, now)
+            return _interrupted(timer, outcome, sent_at, now, sensitive)
         case Withheld() | Short():
             return given_back(timer, now)
         case _:
@@ -224,6 +230,7 @@ class _Failure(NamedTuple):
     error: str
     http_status: int | None
     answer: KeptAnswer | None
+    sensitive: Sensitive
 
     @property
     def duration_ms(self) -> int:
@@ -244,13 +251,18 @@ class _Failure(NamedTuple):
 
 
 def _failure(
-    timer: ClaimedTimer, outcome: _FailedOutcome, sent_at: datetime, now: datetime
+    timer: ClaimedTimer,
+    outcome: _FailedOutcome,
+    sent_at: datetime,
+    now: datetime,
+    sensitive: Sensitive,
 ) -> _Failure:
     if isinstance(outcome, Rejected):
         status, answer = outcome.http_status, outcome.answer
         error = _rejection(status, timer.spec.callback.url.destination)
-        return _Failure(timer, outcome, sent_at, now, error, status, answer)
-    return _Failure(timer, outcome, sent_at, now, clean(_reason(timer, outcome)), None, None)
+        return _Failure(timer, outcome, sent_at, now, error, status, answer, sensitive)
+    error = clean(_reason(timer, outcome))
+    return _Failure(timer, outcome, sent_at, now, error, None, None, sensitive)
 
 
 @lru_cache(maxsize=1_024)  # whoever refuses one callback refuses the next
@@ -273,7 +285,11 @@ def _reason(timer: ClaimedTimer, outcome: Unreachable | TimedOut | Broken | Inte
 
 
 def _completed(
-    timer: ClaimedTimer, outcome: Delivered, sent_at: datetime, now: datetime
+    timer: ClaimedTimer,
+    outcome: Delivered,
+    sent_at: datetime,
+    now: datetime,
+    sensitive: Sensitive,
 ) -> Completed:
     attempts: Sequence[AttemptRecord] = ()
     if timer.attempt > 1 or outcome.answer is not None:
@@ -294,7 +310,7 @@ def _completed(
         duration_ms=duration_ms(sent_at, now),
         attempts=attempts,
     )
-    return _with_result(timer, completed, now)
+    return _with_result(timer, completed, now, sensitive)
 
 
 def _after_failure(failure: _Failure) -> Retry | Failed:
@@ -350,26 +366,31 @@ def _unknown_ones(timer: ClaimedTimer, now: datetime) -> Sequence[AttemptRecord]
     )
 
 
-def judge(timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool) -> Failed | Skipped | None:
-    """Decide whether a timer just claimed must not be fired any more; None: fire it."""
+def judge(
+    timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool, sensitive: Sensitive = USUAL
+) -> Failed | Skipped | None:
+    """Decide whether a timer just claimed must not be fired any more; None: fire it.
+
+    A result shows no values of `sensitive` headers.
+    """
     if timer.occurrence is not None and timer.occurrence.is_superseded:
         return Skipped(timer_id=timer.id, claim=timer.claim, last_error=SUPERSEDED)
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
         reason = "outcome unknown: the service died after it had claimed this timer"
-        return _not_fired(timer, now, reason)
+        return _not_fired(timer, now, reason, sensitive)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
         reason = f"outcome unknown: {unknown} attempts in a row never ended"
-        return _not_fired(timer, now, reason)
+        return _not_fired(timer, now, reason, sensitive)
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
         words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
-        return _not_fired(timer, now, words + cause + doubt)
+        return _not_fired(timer, now, words + cause + doubt, sensitive)
     given_up = _given_up(timer, now)
-    return None if given_up is None else _not_fired(timer, now, given_up)
+    return None if given_up is None else _not_fired(timer, now, given_up, sensitive)
 
 
 def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
@@ -385,9 +406,10 @@ def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
     )
 
 
-def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
+def _not_fired(timer: ClaimedTimer, now: datetime, reason: str, sensitive: Sensitive) -> Failed:
     refused = _not_begun(timer.id, timer.claim, reason)
-    return _with_result(timer, replace(refused, attempts=_unknown_ones(timer, now)), now)
+    ended = replace(refused, attempts=_unknown_ones(timer, now))
+    return _with_result(timer, ended, now, sensitive)
 
 
 def given_back(timer: ClaimedTimer, now: datetime) -> Release:
@@ -459,11 +481,15 @@ def _timed_out(phase: Phase | None, timeout_s: float) -> str:
 
 
 def _interrupted(
-    timer: ClaimedTimer, outcome: Interrupted, sent_at: datetime, now: datetime
+    timer: ClaimedTimer,
+    outcome: Interrupted,
+    sent_at: datetime,
+    now: datetime,
+    sensitive: Sensitive,
 ) -> Failed | None:
     if timer.spec.callback.delivery is Delivery.AT_LEAST_ONCE:
         return None
-    return _failed(_failure(timer, outcome, sent_at, now))
+    return _failed(_failure(timer, outcome, sent_at, now, sensitive))
 
 
 def _failed(failure: _Failure) -> Failed:
@@ -479,10 +505,10 @@ def _failed(failure: _Failure) -> Failed:
         failures=timer.failures + 1,
         attempts=failure.attempts,
     )
-    return _with_result(timer, failed, failure.now)
+    return _with_result(timer, failed, failure.now, failure.sensitive)
 
 
-def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime) -> _Ended:
+def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime, sensitive: Sensitive) -> _Ended:
     """Add the result of a timer that has ended, if its consumer asks for one."""
     earlier, spec = timer.earlier, timer.spec
     if earlier is None:
@@ -493,7 +519,8 @@ def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime) -> _Ended:
     ended = _ended(timer, earlier, end, now)
     attempts = all_attempts(ended, end.attempts)
     last_attempt = attempts[-1] if attempts else None
-    return replace(end, result=result_of(target, ended, timer.claim, last_attempt, now))
+    result = result_of(target, ended, timer.claim, last_attempt, now, sensitive=sensitive)
+    return replace(end, result=result)
 
 
 def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: datetime) -> Timer:

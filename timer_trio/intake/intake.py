@@ -51,7 +51,10 @@ class IntakeStorage(TimerStorage, KeyStorage, Protocol):
 
 
 class Intake:
-    """Writes what consumers ask for, and offers it to be fired once it has committed."""
+    """Writes what consumers ask for, and offers it to be fired once it has committed.
+
+    `encrypts`: no replica of the first release can read what is written.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Intake:
         releases: Releases,
         shards: Shards,
         window_s: float,
+        encrypts: bool = False,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._storage = storage
@@ -72,6 +76,7 @@ class Intake:
         self._releases = releases
         self._shards = shards
         self._window = timedelta(seconds=window_s)
+        self._encrypts = encrypts
         self._random_bits = random_bits
         self._plain = CreateQueue[NewTimer, None]("create", self._commit, metrics)
         # A plain create never waits for a stranger's key.
@@ -181,7 +186,7 @@ class Intake:
             StorageUnavailableError: it may have been changed or not.
             ContentionError: it was not changed.
         """
-        if change.keys() & NEW_COLUMNS:
+        if self._encrypts or change.keys() & NEW_COLUMNS:
             await self._releases.require_all_new()
         summary = await self._storage.update(timer_id, change, self._clock.now(), project)
         if summary.status is Status.PENDING or "execute_at" in change:
@@ -200,7 +205,7 @@ class Intake:
         return await self._storage.cancel(timer_id, self._clock.now(), project)
 
     async def _require_known(self, specs: Sequence[TimerSpec]) -> None:
-        if not all(spec.is_plain for spec in specs):
+        if self._encrypts or not all(spec.is_plain for spec in specs):
             await self._releases.require_all_new()
 
     async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:

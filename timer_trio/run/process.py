@@ -26,6 +26,7 @@ from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares, Wanted, divide
 from timer_trio.run.replica import Database, Replica
 from timer_trio.server import Server
+from timer_trio.storage.cipher import cipher_of
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.storage.postgres.database import BULK_CONNECTIONS, STAGE_CONNECTIONS
@@ -134,9 +135,13 @@ async def replica_on(
     `alone`: no other replica can be alive on this database. `prepare` brings that to the schema.
     """
     listen_url = settings.listen_url.get_secret_value() if settings.listen_url else None
+    cipher = cipher_of(settings.encryption_keys)
     async with (
         PostgresStorage(
-            database_url, pool_size=settings.database_pool_size, listen_url=listen_url
+            database_url,
+            pool_size=settings.database_pool_size,
+            listen_url=listen_url,
+            cipher=cipher,
         ) as storage,
         CallbackTransport(
             guard=AddressGuard(settings.callback_allow),
@@ -155,15 +160,21 @@ async def replica_on(
                 storage=storage,
                 clock=Clock(),
                 alone=alone,
-                prepare=partial(prepare, database_url),
-                warnings=storage.durability_warnings,
+                prepare=partial(_prepare, storage, partial(prepare, database_url)),
+                warnings=storage.warnings,
                 trouble=storage.trouble,
+                encrypts=cipher.seals,
             ),
             transport=transport,
             alarm=transport.alarm,
             identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
         )
         nursery.cancel_scope.cancel()
+
+
+async def _prepare(storage: PostgresStorage, prepare: Callable[[], Awaitable[None]]) -> None:
+    await prepare()
+    await storage.look_for_sealed()
 
 
 async def run_replica(

@@ -37,6 +37,7 @@ from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.masking import sensitive_headers
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.shards import Shards
@@ -68,7 +69,8 @@ class Database:
 
     `prepare` is called before the replica joins, again and again while the database is away, and
     once more after that; `warnings` and `trouble` are for /health. `alone` says that no other
-    replica can be alive, so what others still claim is freed at once.
+    replica can be alive, so what others still claim is freed at once. `encrypts`: what is written
+    is nothing that replicas of the first release could read.
     """
 
     storage: Storage
@@ -77,6 +79,7 @@ class Database:
     prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     warnings: Callable[[], Sequence[str]] = tuple
     trouble: Callable[[], str | None] = lambda: None
+    encrypts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Replica:
             on_settings=self._key_ring.note_default_settings,
         )
         self._recorder = Recorder(metrics)
+        sensitive = sensitive_headers(settings.sensitive_headers)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
         lines = Lines()
         self._firer = firer = Firer(
@@ -154,6 +158,7 @@ class Replica:
             recorder=self._recorder,
             lines=lines,
             offer=self._hints.offer_again,
+            sensitive=sensitive,
         )
         self._launcher = launcher = Launcher(
             lifecycle=lifecycle,
@@ -179,6 +184,7 @@ class Replica:
                 reach_s=settings.claim_reach_s,
                 random_bits=chance.bits,
             ),
+            sensitive=sensitive,
         )
         self._claimer = Claimer(
             lifecycle=lifecycle,
@@ -216,6 +222,7 @@ class Replica:
             releases=releases,
             shards=agenda.shards,
             window_s=settings.cache_window_s,
+            encrypts=database.encrypts,
             random_bits=chance.bits,
         )
         self._schedules = Schedules(
@@ -306,6 +313,7 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
+                sensitive=sensitive_headers(self._settings.sensitive_headers),
                 stopping=self._lifecycle.handing_over,
             )
         )

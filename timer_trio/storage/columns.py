@@ -101,12 +101,12 @@ def _headers_of(text: str) -> Mapping[str, str]:
     if text == "{}":  # mostly, and the parser would take as long as the rest of the row
         return {}
     headers = _object_of(text, "callback_headers")
-    if not _are_texts(headers):
+    if not are_texts(headers):
         raise ValueError("its callback_headers hold something else than text")
     return headers
 
 
-def _are_texts(headers: Mapping[str, object]) -> bool:
+def are_texts(headers: Mapping[str, object]) -> bool:
     return all(isinstance(value, str) for value in headers.values())
 
 
@@ -150,7 +150,7 @@ def _copied_target(target: ResultTarget) -> str:
 
 def _read_target(value: object) -> ResultTarget:
     match value:
-        case {"url": str(url), "headers": dict(headers)} if _are_texts(headers):
+        case {"url": str(url), "headers": dict(headers)} if are_texts(headers):
             return ResultTarget(url=read_url(url), headers=headers)
         case _:
             raise ValueError

@@ -20,7 +20,7 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def spec_refusal(spec: TimerSpec) -> str | None:
     """Return why the database would refuse to store this, if it would."""
-    if any(_unstorable(text) for text in _texts_of(spec)):
+    if any(is_unstorable(text) for text in _texts_of(spec)):
         return UNSTORABLE_TEXT
     timeout_s, grace_s = spec.callback.timeout_s, spec.misfire_grace_s
     if (
@@ -33,12 +33,12 @@ def spec_refusal(spec: TimerSpec) -> str | None:
 
 
 def settlement_refusal(settlement: Settlement) -> str | None:
-    if _unstorable(settlement.last_error or ""):
+    if is_unstorable(settlement.last_error or ""):
         return UNSTORABLE_TEXT
     return None if settlement.result is None else spec_refusal(settlement.result.spec)
 
 
-def _unstorable(text: str) -> bool:
+def is_unstorable(text: str) -> bool:
     return _NUL_OR_SURROGATE.search(text) is not None
 
 

@@ -15,6 +15,7 @@ from timer_trio.api.fields.rules import Rules
 from timer_trio.callback_url import read_url
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.host_names import is_host
+from timer_trio.domain.masking import MASK
 from timer_trio.domain.project import ProjectSettings
 from timer_trio.domain.timer import CallbackUrl as ReadUrl
 from timer_trio.domain.timer import Destination
@@ -51,6 +52,11 @@ _RESERVED: Final = frozenset(
         "transfer-encoding",
         "upgrade",
     }
+)
+_UNSPEAKABLE: Final = "{name} must hold only visible ASCII characters, spaces and tabs"
+_MASKED: Final = (
+    "{name} is … where its value is not shown to this key: leave the headers out and they stay as"
+    " they are, or send the value itself"
 )
 _OWN_PREFIXES: Final = ("webhook-", "x-timer-")
 
@@ -160,7 +166,7 @@ def _fault_of(name: str, value: str) -> str | None:
     if folded.startswith(_OWN_PREFIXES):
         return "{name} is reserved: webhook-* and X-Timer-* are the service's own"
     if not _VALUE.fullmatch(value):
-        return "{name} must hold only visible ASCII characters, spaces and tabs"
+        return _MASKED if value == MASK else _UNSPEAKABLE
     if value != value.strip(" \t"):
         return "{name} must not begin or end with a space or tab"
     return None
@@ -205,7 +211,9 @@ CallbackHeaders = Annotated[
     AfterValidator(_headers),
     Field(
         description="Headers of the callback, 8 KiB in all. Hop-by-hop names, Host, Content-Length,"
-        " Expect, webhook-* and X-Timer-* are refused. null: none.",
+        " Expect, webhook-* and X-Timer-* are refused. null: none. Values of Authorization, Cookie,"
+        " X-Api-Key and the like are shown as … to keys that are no administrator's; sent as … they"
+        " are refused.",
         examples=[{"Authorization": "Bearer token-of-the-receiver"}],
         json_schema_extra={"maxProperties": MAX_HEADERS},
     ),

@@ -26,9 +26,9 @@ MAX_RESULT_VALUES: Final = len(RESULT_FIELDS) + MAX_HEADERS
 
 _HOW: Final = (
     "by a POST of a JSON object: `type`, timer.completed or timer.failed; `timer`, as GET "
-    "/timers/{timer_id} shows it; `last_attempt`, as its attempts show it, null if it ended "
-    "without one. It is a timer of its own with 5 attempts, and names this one in `parent_id`. "
-    "null: nobody."
+    "/timers/{timer_id} shows it to who is no administrator; `last_attempt`, as its attempts show "
+    "it, null if it ended without one. It is a timer of its own with 5 attempts, and names this "
+    "one in `parent_id`. null: nobody."
 )
 _EXAMPLES: Final = [{"url": "https://example.com/hooks/results"}]
 

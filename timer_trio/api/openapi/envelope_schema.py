@@ -144,7 +144,8 @@ def refusals() -> Json:
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: answer(
             "The database cannot be reached, the timer is being changed by somebody else, too "
-            "many imports or bulk actions are under way, or replicas of older releases live.",
+            "many imports or bulk actions are under way, replicas of older releases live, or the "
+            "operator lacks the key of what is encrypted.",
             envelope(Code.INTERNAL, _TIMER_ID),
             "Retry-After",
         ),

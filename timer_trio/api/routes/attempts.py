@@ -10,6 +10,7 @@ from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
+from timer_trio.api.masking import masked_headers
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.principal import own_project
 from timer_trio.api.responses import Instant, success
@@ -61,7 +62,9 @@ def routes(context: ApiContext) -> Sequence[Route]:
         known_id = timer_id_of(timer_id)
         timer = await context.storage.get(known_id, own_project())
         records = await context.storage.attempts(known_id, own_project())
-        return success({"attempts": [attempt_data(each) for each in all_attempts(timer, records)]})
+        masked = masked_headers()
+        shown = [attempt_data(each, masked) for each in all_attempts(timer, records)]
+        return success({"attempts": shown})
 
     path = "/timers/{timer_id}/attempts"
     return (Route(method="GET", path=path, handler=list_attempts, operation=_LIST),)

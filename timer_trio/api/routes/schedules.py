@@ -39,6 +39,7 @@ from timer_trio.api.schedule_responses import (
     ScheduleData,
     SchedulePageData,
     created_schedule,
+    kept_json,
     page_of_schedules,
     shown_json,
     whole_schedule,
@@ -114,7 +115,7 @@ class _Schedules:
     ) -> Response:
         async def read() -> New:
             new = self._schedules.new(self._read(members, arrived_at), arrived_at, own_project())
-            return new_schedule(self._schedules, new, shown_json(self._schedules.show_new(new)))
+            return new_schedule(self._schedules, new, kept_json(self._schedules.show_new(new)))
 
         fingerprint = Fingerprint("POST /schedules")
         await self._context.slices.finish(fingerprint.reading(raw))

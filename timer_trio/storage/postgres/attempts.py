@@ -16,6 +16,7 @@ from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.partitions import rotate
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.protocols import Rotated
+from timer_trio.storage.sealing import opened_record
 
 
 class PostgresAttempts(Database):
@@ -25,7 +26,7 @@ class PostgresAttempts(Database):
         self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
     ) -> Sequence[AttemptRecord]:
         rows = await self._api.fetch("attempts", {"id": timer_id, "project": project})
-        return [_record_of(row) for row in rows]
+        return [opened_record(_record_of(row), self._cipher) for row in rows]
 
     async def rotate_attempts(self, now: datetime, cutoff: datetime) -> Rotated:
         return await self._stages.run(

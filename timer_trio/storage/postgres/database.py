@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 from psycopg.rows import DictRow
 
+from timer_trio.domain.errors import SealedError
+from timer_trio.domain.sealed import HEADERS, MARK
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.postgres.connections import Connections, bounded
 from timer_trio.storage.postgres.locks import LockWatch
 from timer_trio.storage.postgres.troubles import Troubles
@@ -17,6 +21,9 @@ mostly open."""
 BULK_CONNECTIONS: Final = 2
 """For batches, imports and bulk actions: what they take of the database's time, claims and creates
 wait for."""
+KEY_LACKING: Final = (
+    "timers are encrypted with a key that is not in ENCRYPTION_KEYS: they fail when they are due"
+)
 # Each has one good plan, whatever the statistics say: by an index, in its order.
 _STAGE_SESSION: Final = {
     "enable_seqscan": "off",
@@ -37,12 +44,21 @@ class Database:
 
     The heartbeat, the stages and the API have connections of their own: none can starve another.
     `listen_url` leads to the same database for whoever listens, past a pooler that forgets him.
+    `cipher` seals what is written of headers, payloads and answers, and opens what is read.
 
     Raises:
         ValueError: a URL is no connection string.
     """
 
-    def __init__(self, database_url: str, *, pool_size: int, listen_url: str | None = None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        pool_size: int,
+        listen_url: str | None = None,
+        cipher: Cipher | None = None,
+    ) -> None:
+        self._cipher = cipher or Cipher()
         self._session: DictRow = {}
         self._locks = LockWatch()
         self._troubles = Troubles()
@@ -78,6 +94,10 @@ class Database:
         for connections in (self._bulk, self._api, self._stages, self._heartbeat):
             connections.close()
 
+    def warnings(self) -> Sequence[str]:
+        """Say what weakens the promises of whoever uses this database, as far as is known."""
+        return [*self.durability_warnings(), *([KEY_LACKING] if self._cipher.lacks_key else [])]
+
     def durability_warnings(self) -> Sequence[str]:
         """Name the settings under which the database may forget what it has committed.
 
@@ -88,6 +108,16 @@ class Database:
             for setting in ("fsync", "synchronous_commit")
             if self._session.get(setting) == "off"
         ]
+
+    async def look_for_sealed(self) -> None:
+        """Have `warnings` tell whether a new row is encrypted with a key that is missing.
+
+        Raises:
+            StorageUnavailableError, ContentionError: call it again.
+        """
+        for row in await self._stages.fetch("newest_sealed", {"mark": MARK, "member": HEADERS}):
+            with suppress(SealedError):
+                self._cipher.open(row["sealed"])
 
     def trouble(self) -> str | None:
         """Return what the database is there for and does not do now, as far as is known."""

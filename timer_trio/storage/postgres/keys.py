@@ -18,9 +18,16 @@ from timer_trio.domain.keys import (
 )
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import JsonText, NewTimer, Status, TimerId
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
-from timer_trio.storage.postgres.rows import json_of_keyed, json_of_named, json_of_new, timer_of
+from timer_trio.storage.postgres.rows import (
+    json_of_keyed,
+    json_of_named,
+    json_of_new,
+    opened_timer_of,
+)
+from timer_trio.storage.sealing import opened_first
 
 
 class PostgresKeys(Database):
@@ -31,7 +38,9 @@ class PostgresKeys(Database):
     ) -> Sequence[FirstAnswer]:
         parameters = {
             "creates": await json_of_keyed(creates),
-            "timers": await json_of_new([timer for each in creates for timer in each.timers]),
+            "timers": await json_of_new(
+                [timer for each in creates for timer in each.timers], self._cipher
+            ),
             "now": now,
             "expires_at": now + IDEMPOTENCY_PERIOD,
         }
@@ -48,13 +57,13 @@ class PostgresKeys(Database):
         self, key: str, now: datetime, project: ProjectId = DEFAULT_PROJECT
     ) -> FirstAnswer | None:
         rows = await self._api.fetch("first_answers", asked_for([(project, key)], now))
-        return answer_of(rows[0]) if rows else None
+        return opened_first(answer_of(rows[0]), self._cipher) if rows else None
 
     async def name_holder(
         self, key: str, project: ProjectId = DEFAULT_PROJECT
     ) -> NameHolder | None:
         rows = await self._api.fetch("name_holder", {"key": key, "project": project})
-        return _holder_of(rows[0]) if rows else None
+        return _holder_of(rows[0], self._cipher) if rows else None
 
     async def held_names(
         self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
@@ -67,7 +76,7 @@ class PostgresKeys(Database):
         self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
     ) -> bool:
         parameters = {
-            "timers": await json_of_named(timers, before),
+            "timers": await json_of_named(timers, before, self._cipher),
             "project": timers[0].project,
             "first": timers[0].id,
             "now": now,
@@ -118,12 +127,12 @@ def _held_of(row: DictRow) -> HeldName:
     return HeldName(TimerId(row["holder"]), row["status"] and Status(row["status"]))
 
 
-def _holder_of(row: DictRow) -> NameHolder:
+def _holder_of(row: DictRow, cipher: Cipher) -> NameHolder:
     holder = TimerId(row["holder"])
     if row["id"] is None:
         return NameHolder(holder, None)
     try:
-        return NameHolder(holder, timer_of(row))
+        return NameHolder(holder, opened_timer_of(row, cipher))
     except ValueError as error:
         raise StorageError(f"the row of timer {holder} makes no timer: {error}") from None
 

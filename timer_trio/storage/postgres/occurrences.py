@@ -32,7 +32,7 @@ class PostgresOccurrences(PostgresWork):
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
         rows, locked = await self._claim("claim_occurrences", parameters, skip_locked=skip_locked)
-        return claim_reply(rows, claim, locked)
+        return await self._opened(claim_reply(rows, claim, locked))
 
     async def claim_exclusive(
         self,
@@ -51,7 +51,8 @@ class PostgresOccurrences(PostgresWork):
         )
         # The last column says whether it was skipped.
         skipped = [row[0] for row in rows if row[-1]]
-        reply = claim_reply([row for row in rows if not row[-1]], claim, locked)
+        taken = claim_reply([row for row in rows if not row[-1]], claim, locked)
+        reply = await self._opened(taken)
         return OccurrenceClaimReply(
             claimed=reply.claimed,
             moved=reply.moved,

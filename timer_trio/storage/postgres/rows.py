@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -32,6 +33,7 @@ from timer_trio.domain.timer import (
     TimerSummary,
     shard_of,
 )
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.columns import (
     ENCODE,
     QUOTE,
@@ -44,6 +46,7 @@ from timer_trio.storage.columns import (
     spec_of,
     spec_of_values,
 )
+from timer_trio.storage.sealing import opened_spec, sealed_change, sealed_record, sealed_timer
 
 T = TypeVar("T")
 
@@ -51,24 +54,38 @@ SLICE_CHARACTERS: Final = 32_768
 """What is written down in one go: half a millisecond, which no callback notices."""
 ROW_CHARACTERS: Final = 300
 """A row's own cost, in characters that could be written meanwhile."""
+SEALED_CHARACTERS: Final = 2_000
+"""That of a row whose headers and payload are sealed."""
 
 
-async def written(rows: Iterable[T], write: Callable[[T], str]) -> list[str]:
+async def written(
+    rows: Iterable[T], write: Callable[[T], str], row_characters: int = ROW_CHARACTERS
+) -> list[str]:
     """Write each row down; others have their turn after every SLICE_CHARACTERS."""
     texts: list[str] = []
     size = 0
     for row in rows:
         text = write(row)
         texts.append(text)
-        size += len(text) + ROW_CHARACTERS
+        size += len(text) + row_characters
         if size >= SLICE_CHARACTERS:
             size = 0
             await trio.lowlevel.checkpoint()
     return texts
 
 
-async def json_of_new(timers: Iterable[NewTimer]) -> str:
-    return array(await written(timers, _object_of_new))
+def sealing(
+    rows: Iterable[T], seal: Callable[[T, Cipher], T], cipher: Cipher
+) -> tuple[Iterable[T], int]:
+    """Return rows as they are to be written, sealed one by one, and what each costs."""
+    if not cipher.seals:
+        return rows, ROW_CHARACTERS
+    return (seal(row, cipher) for row in rows), SEALED_CHARACTERS
+
+
+async def json_of_new(timers: Iterable[NewTimer], cipher: Cipher) -> str:
+    sealed, row_characters = sealing(timers, sealed_timer, cipher)
+    return array(await written(sealed, _object_of_new, row_characters))
 
 
 def _object_of_new(timer: NewTimer) -> str:
@@ -84,9 +101,14 @@ def columns_of_new(timer: NewTimer) -> dict[str, object]:
     return columns
 
 
-async def json_of_named(timers: Iterable[NewTimer], before: Mapping[str, TimerId]) -> str:
+async def json_of_named(
+    timers: Iterable[NewTimer], before: Mapping[str, TimerId], cipher: Cipher
+) -> str:
     """Write down timers with their names, and what is known to have had these before."""
-    return array(await written(timers, lambda timer: _object_of_named(timer, before)))
+    sealed, row_characters = sealing(timers, sealed_timer, cipher)
+    return array(
+        await written(sealed, lambda timer: _object_of_named(timer, before), row_characters)
+    )
 
 
 def _object_of_named(timer: NewTimer, before: Mapping[str, TimerId]) -> str:
@@ -139,8 +161,8 @@ def _copied_destination(destination: Destination) -> str:
     return copied(destination)
 
 
-def json_of_change(change: SpecChange) -> str:
-    columns = json_of_some({**change})
+def json_of_change(change: SpecChange, cipher: Cipher) -> str:
+    columns = json_of_some({**sealed_change(change, cipher)})
     if "callback_url" in change:
         columns["destination"] = change["callback_url"].destination
     return json.dumps(columns)
@@ -150,24 +172,36 @@ async def json_of_settlements(settlements: Sequence[Settlement]) -> str:
     return array(await written(enumerate(settlements), _object_of_settlement))
 
 
-async def json_of_attempts(settlements: Sequence[Settlement]) -> str:
+async def json_of_attempts(settlements: Sequence[Settlement], cipher: Cipher) -> str:
     """Write down what is to be kept of attempts, each with the place of its settlement."""
     placed = [
         (place, attempt)
         for place, settlement in enumerate(settlements)
         for attempt in settlement.attempts
     ]
-    return array(await written(placed, _object_of_attempt))
+    sealed, row_characters = sealing(placed, _sealed_attempt, cipher)
+    return array(await written(sealed, _object_of_attempt, row_characters))
 
 
-async def json_of_results(settlements: Sequence[Settlement]) -> str:
+async def json_of_results(settlements: Sequence[Settlement], cipher: Cipher) -> str:
     """Write down the results of timers that have ended, each with the place of its settlement."""
     placed = [
         (place, settlement.result)
         for place, settlement in enumerate(settlements)
         if settlement.result is not None
     ]
-    return array(await written(placed, _object_of_result))
+    sealed, row_characters = sealing(placed, _sealed_result, cipher)
+    return array(await written(sealed, _object_of_result, row_characters))
+
+
+def _sealed_attempt(placed: tuple[int, AttemptRecord], cipher: Cipher) -> tuple[int, AttemptRecord]:
+    place, attempt = placed
+    return place, sealed_record(attempt, cipher)
+
+
+def _sealed_result(placed: tuple[int, NewTimer], cipher: Cipher) -> tuple[int, NewTimer]:
+    place, result = placed
+    return place, sealed_timer(result, cipher)
 
 
 def _object_of_result(placed: tuple[int, NewTimer]) -> str:
@@ -225,8 +259,15 @@ def _quoted(instant: datetime | None) -> str:
     return "null" if instant is None else f'"{instant.isoformat()}"'
 
 
+def opened_timer_of(row: Row, cipher: Cipher) -> Timer:
+    """Make a timer of its row, opened as far as there are keys; raises as `timer_of`."""
+    timer = timer_of(row)
+    spec = opened_spec(timer.spec, cipher)
+    return timer if spec is timer.spec else replace(timer, spec=spec)
+
+
 def timer_of(row: Row) -> Timer:
-    """Make a timer of its row.
+    """Make a timer of its row, sealed as it is kept.
 
     Raises:
         ValueError: the row is none, and why, in words.

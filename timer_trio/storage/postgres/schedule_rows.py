@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from timer_trio.domain.schedule import (
@@ -19,14 +21,16 @@ from timer_trio.domain.schedule import (
 )
 from timer_trio.domain.schedule_rule import CronRule, EveryRule, RecurrenceRule, Rule
 from timer_trio.domain.timer import TimerSpec
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.columns import ENCODE, SPEC, Row, json_of, spec_of
-from timer_trio.storage.postgres.rows import columns_of_new, instant_text
+from timer_trio.storage.postgres.rows import array, columns_of_new, instant_text, sealing, written
+from timer_trio.storage.sealing import opened_spec, sealed_spec, sealed_timer
 
 _REQUIRED: Final = ("callback_url", "callback_method", "callback_headers", "timeout_s", "delivery")
 """What no timer is without: the table `timers` sees to that, the JSON of a template does not."""
 
 
-def parameters_of(schedule: Schedule) -> dict[str, object]:
+def parameters_of(schedule: Schedule, cipher: Cipher) -> dict[str, object]:
     """Return all columns of a schedule, as statements take them."""
     spec, timing = schedule.spec, schedule.spec.timing
     return {
@@ -44,7 +48,7 @@ def parameters_of(schedule: Schedule) -> dict[str, object]:
         "catch_up": timing.catch_up.value,
         "overlap": timing.overlap.value,
         "jitter_s": timing.jitter_s,
-        "template": ENCODE(_template_in_json(spec.template)),
+        "template": ENCODE(_template_in_json(spec.template, cipher)),
         "planned_to": schedule.planned_to,
         "plan_at": schedule.plan_at,
         "instants": schedule.instants,
@@ -54,15 +58,15 @@ def parameters_of(schedule: Schedule) -> dict[str, object]:
     }
 
 
-def change_of(template: TimerSpec) -> str:
+def change_of(template: TimerSpec, cipher: Cipher) -> str:
     """Write down what an occurrence asks for from now on; its instant stays."""
-    change = _template_in_json(template)
+    change = _template_in_json(template, cipher)
     change["destination"] = template.callback.url.destination
     return ENCODE(change)
 
 
-def _template_in_json(template: TimerSpec) -> dict[str, object]:
-    columns = json_of(template)
+def _template_in_json(template: TimerSpec, cipher: Cipher) -> dict[str, object]:
+    columns = json_of(sealed_spec(template, cipher) if cipher.seals else template)
     del columns["execute_at"]
     return columns
 
@@ -77,17 +81,17 @@ def _rule_in_json(rule: Rule) -> dict[str, object]:
             return {"every": seconds}
 
 
-def readable(row: Row) -> Schedule | UnreadableSchedule:
+def readable(row: Row, cipher: Cipher) -> Schedule | UnreadableSchedule:
     """Make a schedule of its row, or say why it makes none."""
     try:
-        return schedule_of(row)
+        return schedule_of(row, cipher)
     except ValueError as error:
         reason = f"its row makes no schedule: {error}"
         return UnreadableSchedule(ScheduleId(row["id"]), row["version"], reason)
 
 
-def schedule_of(row: Row) -> Schedule:
-    """Make a schedule of its row.
+def schedule_of(row: Row, cipher: Cipher) -> Schedule:
+    """Make a schedule of its row, as it was asked for as far as there are keys.
 
     Raises:
         ValueError: the row is none, and why, in words.
@@ -108,7 +112,7 @@ def schedule_of(row: Row) -> Schedule:
         updated_at=row["updated_at"],
         status=ScheduleStatus(row["status"]),
         version=row["version"],
-        spec=ScheduleSpec(name=row["name"], timing=timing, template=_template_of(row)),
+        spec=ScheduleSpec(name=row["name"], timing=timing, template=_template_of(row, cipher)),
         planned_to=row["planned_to"],
         plan_at=row["plan_at"],
         instants=row["instants"],
@@ -130,7 +134,7 @@ def _rule_of(value: object) -> Rule:
             raise ValueError("its rule is none that can be followed")
 
 
-def _template_of(row: Row) -> TimerSpec:
+def _template_of(row: Row, cipher: Cipher) -> TimerSpec:
     template: dict[str, Any] = row["template"]
     if missing := [name for name in _REQUIRED if template.get(name) is None]:
         raise ValueError(f"its template has no {missing[0]}")
@@ -140,13 +144,23 @@ def _template_of(row: Row) -> TimerSpec:
         is_text = column.is_json and value is not None
         columns[column.name] = json.dumps(value) if is_text else value
     try:
-        return spec_of(columns)
+        return opened_spec(spec_of(columns), cipher)
     except (TypeError, AttributeError):
         raise ValueError("its template holds what no timer can have") from None
 
 
+async def json_of_occurrences(occurrences: Sequence[NewOccurrence], cipher: Cipher) -> str:
+    """Write down new occurrences as JSON."""
+    sealed, row_characters = sealing(occurrences, sealed_occurrence, cipher)
+    return array(await written(sealed, text_of_occurrence, row_characters))
+
+
+def sealed_occurrence(occurrence: NewOccurrence, cipher: Cipher) -> NewOccurrence:
+    return replace(occurrence, timer=sealed_timer(occurrence.timer, cipher))
+
+
 def text_of_occurrence(occurrence: NewOccurrence) -> str:
-    """Write down a new occurrence as JSON."""
+    """Write down a new occurrence as JSON, sealed as it is."""
     columns = columns_of_new(occurrence.timer)
     columns["schedule_id"] = occurrence.schedule_id.hex
     columns["schedule_version"] = occurrence.version

@@ -40,19 +40,23 @@ from timer_trio.domain.schedule import (
 )
 from timer_trio.domain.settlement import SKIPPED
 from timer_trio.domain.timer import Status, TimerId
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.keys import answer_of, asked_for
 from timer_trio.storage.postgres.listing import all_of, has_one
-from timer_trio.storage.postgres.rows import array, timer_of, written
+from timer_trio.storage.postgres.rows import array, opened_timer_of
 from timer_trio.storage.postgres.schedule_rows import (
     change_of,
+    json_of_occurrences,
     parameters_of,
     readable,
     schedule_of,
+    sealed_occurrence,
     text_of_occurrence,
     text_of_plan,
 )
+from timer_trio.storage.sealing import opened_first, sealed_first
 
 Keyed = tuple[str, FirstAnswer]
 Decide = Callable[[Schedule, Standing], ScheduleChange]
@@ -72,9 +76,9 @@ class PostgresSchedules(Database):
         now: datetime,
         keyed: Keyed | None = None,
     ) -> FirstAnswer | None:
-        texts = array(await written(occurrences, text_of_occurrence))
+        texts = await json_of_occurrences(occurrences, self._cipher)
         return await self._api.run(
-            lambda connection: _create(connection, schedule, texts, keyed, now),
+            lambda connection: _create(connection, self._cipher, schedule, texts, keyed, now),
             verb="create_schedule",
             refuses=True,
         )
@@ -83,7 +87,7 @@ class PostgresSchedules(Database):
         self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
     ) -> Schedule:
         rows = await self._api.fetch("schedule", {"id": schedule_id, "project": project})
-        return _only(rows)
+        return _only(rows, self._cipher)
 
     async def schedule_facts(
         self, schedule_id: ScheduleId, project: ProjectId = DEFAULT_PROJECT
@@ -91,7 +95,7 @@ class PostgresSchedules(Database):
         parameters = {"id": schedule_id, "project": project, "skipped": SKIPPED}
         (row,) = await self._api.fetch("schedule_facts", parameters)
         try:
-            last = None if row["id"] is None else timer_of(row)
+            last = None if row["id"] is None else opened_timer_of(row, self._cipher)
         except ValueError as error:
             raise StorageError(f"the row of timer {row['id']} makes no timer: {error}") from None
         return ScheduleFacts(last_occurrence=last, pending=row["pending"], skipped=row["skipped"])
@@ -113,7 +117,8 @@ class PostgresSchedules(Database):
         page = rows[: query.limit]
         has_more = len(rows) > len(page)
         last = Position(page[-1]["created_at"], TimerId(page[-1]["id"])) if has_more else None
-        found = [each for each in map(readable, page) if isinstance(each, Schedule)]
+        known = [readable(row, self._cipher) for row in page]
+        found = [each for each in known if isinstance(each, Schedule)]
         return SchedulePage(schedules=found, next=last)
 
     async def change_schedule(
@@ -125,7 +130,7 @@ class PostgresSchedules(Database):
     ) -> Changed:
         asked = {"id": schedule_id, "project": project}
         return await self._api.run(
-            lambda connection: _change(connection, asked, decide, now),
+            lambda connection: _change(connection, self._cipher, asked, decide, now),
             verb="change_schedule",
             refuses=True,
         )
@@ -139,19 +144,21 @@ class PostgresSchedules(Database):
         self, shards: Collection[int], until: datetime, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:
         parameters = {"shards": sorted(shards), "until": until, "limit": limit}
-        return [*map(readable, await self._stages.fetch("due_schedules", parameters))]
+        rows = await self._stages.fetch("due_schedules", parameters)
+        return [readable(row, self._cipher) for row in rows]
 
     async def outdated_schedules(
         self, shards: Collection[int], zone_data: str, limit: int
     ) -> Sequence[Schedule | UnreadableSchedule]:
         parameters = {"shards": sorted(shards), "zone_data": zone_data, "limit": limit}
-        return [*map(readable, await self._api.fetch("outdated_schedules", parameters))]
+        rows = await self._api.fetch("outdated_schedules", parameters)
+        return [readable(row, self._cipher) for row in rows]
 
     async def plan(self, plans: Sequence[Plan], now: datetime) -> Sequence[bool]:
         occurrences = [each for one in plans for each in one.occurrences]
         parameters = {
             "plans": array([text_of_plan(place, one) for place, one in enumerate(plans)]),
-            "occurrences": array(await written(occurrences, text_of_occurrence)),
+            "occurrences": await json_of_occurrences(occurrences, self._cipher),
             "now": now,
         }
         rows = await self._stages.fetch("plan", parameters, refuses=True)
@@ -171,7 +178,7 @@ class PostgresSchedules(Database):
         now: datetime,
         project: ProjectId = DEFAULT_PROJECT,
     ) -> Sequence[TimerId]:
-        texts = array(await written(occurrences, text_of_occurrence))
+        texts = await json_of_occurrences(occurrences, self._cipher)
         asked = {"id": schedule_id, "project": project}
         return await self._api.run(
             lambda connection: _add(connection, asked, texts, now),
@@ -190,18 +197,24 @@ class PostgresSchedules(Database):
         return int(row["deleted"])
 
 
-def _create(
-    connection: Connection, schedule: Schedule, texts: str, keyed: Keyed | None, now: datetime
+def _create(  # noqa: PLR0917 - what one transaction writes
+    connection: Connection,
+    cipher: Cipher,
+    schedule: Schedule,
+    texts: str,
+    keyed: Keyed | None,
+    now: datetime,
 ) -> FirstAnswer | None:
     try:
         with connection.transaction():
             if keyed is not None:
-                _take_key(connection, schedule.project, *keyed, now)
-            if rows_of(connection, "create_schedule", parameters_of(schedule)):
+                key, answer = keyed
+                _take_key(connection, schedule.project, key, sealed_first(answer, cipher), now)
+            if rows_of(connection, "create_schedule", parameters_of(schedule, cipher)):
                 rows_of(connection, "new_occurrences", {"occurrences": texts, "now": now})
     except _KeyTakenError:
         key = keyed[0] if keyed else ""
-        return _first_answer(connection, schedule.project, key, now)
+        return opened_first(_first_answer(connection, schedule.project, key, now), cipher)
     except psycopg.errors.UniqueViolation as error:
         raise _name_taken(connection, schedule, error) from None
     return keyed[1] if keyed else None
@@ -247,20 +260,25 @@ def _name_taken(
 
 
 def _change(
-    connection: Connection, asked: Mapping[str, object], decide: Decide, now: datetime
+    connection: Connection,
+    cipher: Cipher,
+    asked: Mapping[str, object],
+    decide: Decide,
+    now: datetime,
 ) -> Changed:
     change: ScheduleChange | None = None
     try:
         with connection.transaction():
-            known = _only(rows_of(connection, "lock_schedule", asked))
+            known = _only(rows_of(connection, "lock_schedule", asked), cipher)
             waiting = rows_of(connection, "lock_waiting", asked)
             (begun,) = rows_of(connection, "begun", {**asked, "now": now})
             change = decide(known, _standing(waiting, begun, now))
-            removed = _settle_pending(connection, waiting, change, now)
-            texts = array([text_of_occurrence(each) for each in change.occurrences])
+            removed = _settle_pending(connection, cipher, waiting, change, now)
+            sealed = [sealed_occurrence(each, cipher) for each in change.occurrences]
+            texts = array([text_of_occurrence(each) for each in sealed])
             rows_of(connection, "new_occurrences", {"occurrences": texts, "now": now})
             if change.schedule != known:
-                rows_of(connection, "write_schedule", parameters_of(change.schedule))
+                rows_of(connection, "write_schedule", parameters_of(change.schedule, cipher))
     except psycopg.errors.UniqueViolation as error:
         if change is None:
             raise
@@ -279,7 +297,11 @@ def _standing(waiting: Sequence[DictRow], begun: DictRow, now: datetime) -> Stan
 
 
 def _settle_pending(
-    connection: Connection, waiting: Sequence[DictRow], change: ScheduleChange, now: datetime
+    connection: Connection,
+    cipher: Cipher,
+    waiting: Sequence[DictRow],
+    change: ScheduleChange,
+    now: datetime,
 ) -> int:
     """Do with what waits as a change says; answers how many it has deleted."""
     match change.pending:
@@ -292,7 +314,7 @@ def _settle_pending(
             return len(gone)
         case PendingFate.CHANGED:
             pending = [row["id"] for row in waiting if row["status"] == Status.PENDING]
-            template = change_of(change.schedule.spec.template)
+            template = change_of(change.schedule.spec.template, cipher)
             parameters = {"ids": pending, "change": template, "now": now}
             rows_of(connection, "change_occurrences", parameters)
         case PendingFate.CANCELED:
@@ -319,11 +341,11 @@ def _add(
     return [row["id"] for row in rows if row["is_new"]]
 
 
-def _only(rows: Sequence[DictRow]) -> Schedule:
+def _only(rows: Sequence[DictRow], cipher: Cipher) -> Schedule:
     if not rows:
         raise ScheduleNotFoundError
     try:
-        return schedule_of(rows[0])
+        return schedule_of(rows[0], cipher)
     except ValueError as error:
         words = f"the row of schedule {rows[0]['id']} makes no schedule: {error}"
         raise StorageError(words) from None

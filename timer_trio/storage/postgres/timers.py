@@ -27,6 +27,7 @@ from timer_trio.domain.timer import (
     TimerSummary,
     asks_for_results,
 )
+from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.pages import page_of
 from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
@@ -37,22 +38,24 @@ from timer_trio.storage.postgres.rows import (
     json_of_change,
     json_of_new,
     listed_of,
+    opened_timer_of,
+    sealing,
     summary_of,
-    timer_of,
     written,
 )
 from timer_trio.storage.refusal import UNSTORABLE_TEXT
+from timer_trio.storage.sealing import sealed_timer
 
 
 class PostgresTimers(Database):
     """TimerStorage in PostgreSQL."""
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        parameters = {"timers": await json_of_new(timers), "now": now}
+        parameters = {"timers": await json_of_new(timers, self._cipher), "now": now}
         await self._stages.fetch("create", parameters, refuses=True)
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        lines = await _copy_lines(timers, now.isoformat())
+        lines = await _copy_lines(timers, now.isoformat(), self._cipher)
         if timers:
             first = {"id": timers[0].id}
             await self._bulk.run(
@@ -65,7 +68,7 @@ class PostgresTimers(Database):
         rows = await self._api.fetch("get", {"id": timer_id, "project": project})
         row = _only(rows, timer_id)
         try:
-            return timer_of(row)
+            return opened_timer_of(row, self._cipher)
         except ValueError as error:
             raise StorageError(f"the row of timer {timer_id} makes no timer: {error}") from None
 
@@ -89,7 +92,7 @@ class PostgresTimers(Database):
         parameters = {
             "id": timer_id,
             "project": project,
-            "change": json_of_change(change),
+            "change": json_of_change(change, self._cipher),
             "moved_to": change.get("execute_at"),
             "asks_for_results": asks_for_results(change),
             "now": now,
@@ -112,8 +115,9 @@ class PostgresTimers(Database):
         return summary_of(row)
 
 
-async def _copy_lines(timers: Sequence[NewTimer], now: str) -> bytes:
-    lines = await written(timers, lambda timer: copy_line_of_new(timer, now))
+async def _copy_lines(timers: Sequence[NewTimer], now: str, cipher: Cipher) -> bytes:
+    sealed, row_characters = sealing(timers, sealed_timer, cipher)
+    lines = await written(sealed, lambda timer: copy_line_of_new(timer, now), row_characters)
     try:
         return "".join(lines).encode()
     except UnicodeEncodeError:

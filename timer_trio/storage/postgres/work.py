@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import trio
 from psycopg.rows import TupleRow, args_row
 
-from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.errors import ReplicaGoneError, SealedError
+from timer_trio.domain.sealed import is_sealed
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
     Claim,
@@ -24,12 +27,15 @@ from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.postgres.rows import (
+    SEALED_CHARACTERS,
+    SLICE_CHARACTERS,
     claimed_of,
     json_of_attempts,
     json_of_results,
     json_of_settlements,
 )
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
+from timer_trio.storage.sealing import open_spec
 
 Ask = Callable[[Connection, str, Mapping[str, Any]], list[TupleRow]]
 """How a query is run, and its rows are read."""
@@ -68,7 +74,28 @@ class PostgresWork(Database):
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
         rows, locked = await self._claim("claim", parameters, skip_locked=skip_locked)
-        return claim_reply(rows, claim, locked)
+        return await self._opened(claim_reply(rows, claim, locked))
+
+    async def _opened(self, reply: ClaimReply) -> ClaimReply:
+        """Return a reply with its timers as they were asked for; what no key opens is unreadable.
+
+        Cancellation: not before all are opened, since they are claimed.
+        """
+        if not any(is_sealed(timer.spec) for timer in reply.claimed):
+            return reply
+        claimed: list[ClaimedTimer] = []
+        unreadable = {**reply.unreadable}
+        size = 0
+        for timer in reply.claimed:
+            try:
+                claimed.append(replace(timer, spec=open_spec(timer.spec, self._cipher)))
+            except SealedError as error:
+                unreadable[timer.id] = str(error)
+            size += len(timer.spec.callback.payload or "") + SEALED_CHARACTERS
+            if size >= SLICE_CHARACTERS:
+                size = 0
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        return replace(reply, claimed=claimed, unreadable=unreadable)
 
     async def _claim(
         self,
@@ -112,8 +139,8 @@ class PostgresWork(Database):
         query = "settle"
         if not all(map(_is_plain, settlements)):
             query = "settle_whole"
-            parameters["attempts"] = await json_of_attempts(settlements)
-            parameters["results"] = await json_of_results(settlements)
+            parameters["attempts"] = await json_of_attempts(settlements, self._cipher)
+            parameters["results"] = await json_of_results(settlements, self._cipher)
         if skip_locked:
             return await self._stages.run(
                 lambda connection: _settle_unlocked(
