@@ -52,6 +52,7 @@ def clean_database_url(shared_database: str) -> str:
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
+            "DELETE FROM signing_secrets;"
             "DELETE FROM schedules; DELETE FROM replicas"
         )
     return shared_database

@@ -26,6 +26,7 @@ from timer_trio.domain.membership import ReplicaRecord, ReplicaStats
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Settlement
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import (
     Claim,
     JsonText,
@@ -82,6 +83,7 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
         "store_response": st.sampled_from(StoreResponse),
         "on_completed": st.none() | targets,
         "on_failed": st.none() | targets,
+        "signing": st.sampled_from(Signing),
     },
 ).filter(bool)
 

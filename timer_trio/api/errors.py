@@ -16,6 +16,7 @@ from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
     KeyedCreateUnknownError,
+    LastSecretError,
     NameTakenError,
     NoSuchNameError,
     OlderReplicasError,
@@ -24,9 +25,11 @@ from timer_trio.domain.errors import (
     ScheduleEndedError,
     ScheduleNameTakenError,
     ScheduleNotFoundError,
+    SecretNotFoundError,
     StorageUnavailableError,
     TimerNotFoundError,
     TimerTrioError,
+    TooManySecretsError,
 )
 from timer_trio.domain.timer import Status
 
@@ -148,7 +151,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
-        case StatusConflictError():
+        case StatusConflictError() | LastSecretError() | TooManySecretsError():
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case ScheduleNameTakenError() | ScheduleEndedError():
             return _schedule_conflict(error)
@@ -160,6 +163,9 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
         case ScheduleNotFoundError() | NoSuchScheduleNameError():
             what = "name" if isinstance(error, NoSuchScheduleNameError) else "id"
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no schedule has this {what}")
+        case SecretNotFoundError():
+            words = "no valid signing secret has this id"
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, words)
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
         case BodyTooLargeError():

@@ -138,3 +138,21 @@ class CreatesUnknownError(StorageUnavailableError):
     def __init__(self, timer_ids: Sequence[TimerId]) -> None:
         super().__init__(f"it is not known whether {len(timer_ids)} timers were written")
         self.timer_ids = timer_ids
+
+
+class SecretNotFoundError(TimerTrioError):
+    """No signing secret of the project that is valid has this id."""
+
+
+class LastSecretError(TimerTrioError):
+    """The signing secret is the only valid one of its project."""
+
+    def __init__(self) -> None:
+        super().__init__("this is the last valid secret: rotate it, then delete it")
+
+
+class TooManySecretsError(TimerTrioError):
+    """The project has as many valid signing secrets as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} secrets are valid, and no more can be: delete one, or wait")

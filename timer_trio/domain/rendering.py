@@ -59,6 +59,7 @@ def wanted_data(spec: TimerSpec) -> Json:
         "store_response": spec.store_response,
         "on_completed": target_data(spec.on_completed),
         "on_failed": target_data(spec.on_failed),
+        "signing": spec.signing,
     }
 
 

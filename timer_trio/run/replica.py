@@ -32,6 +32,7 @@ from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
@@ -137,6 +138,12 @@ class Replica:
         )
         self._recorder = Recorder(metrics)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
+        self._keys = keys = SigningKeys(
+            storage=storage,
+            clock=clock,
+            is_busy=lambda: slots.in_use > 0,
+            random_bits=chance.bits,
+        )
         lines = Lines()
         self._firer = firer = Firer(
             lifecycle=lifecycle,
@@ -147,6 +154,7 @@ class Replica:
             caller=Caller(transport, settings.response_body_bytes),
             recorder=self._recorder,
             lines=lines,
+            keys=keys,
             offer=self._hints.offer_again,
         )
         self._launcher = launcher = Launcher(
@@ -173,6 +181,7 @@ class Replica:
                 reach_s=settings.claim_reach_s,
                 random_bits=chance.bits,
             ),
+            keys=keys,
         )
         self._claimer = Claimer(
             lifecycle=lifecycle,
@@ -324,6 +333,7 @@ class Replica:
             claimer=self._claimer,
             launcher=self._launcher,
             firer=self._firer,
+            keys=self._keys,
             rotation=self._rotation,
             retention=self._retention,
         )

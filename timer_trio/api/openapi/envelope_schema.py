@@ -103,7 +103,8 @@ def refusals() -> Json:
             "No API key, or a wrong one.", envelope(Code.UNAUTHORIZED, _NULL), "WWW-Authenticate"
         ),
         HTTPStatus.NOT_FOUND: answer(
-            "No timer has this id or this key, or no schedule has this id or this name.",
+            "No timer has this id or this key, no schedule has this id or this name, or no valid "
+            "signing secret has this id.",
             envelope(Code.NOT_FOUND, _NULL),
         ),
         HTTPStatus.METHOD_NOT_ALLOWED: answer(
@@ -113,7 +114,7 @@ def refusals() -> Json:
         HTTPStatus.CONFLICT: answer(
             "The timer's status does not allow it; the Idempotency-Key stands for another request; "
             "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; or "
-            "the schedule has ended.",
+            "the schedule has ended; or the signing secret is the last one, or one too many.",
             envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),

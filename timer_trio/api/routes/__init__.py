@@ -25,13 +25,14 @@ from timer_trio.api.routes import (
     schedule_actions,
     schedules,
     schedules_by_name,
+    signing_secrets,
     timers,
 )
 
 _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
-    *(home, health, metrics),
+    *(signing_secrets, home, health, metrics),
 )
 
 

@@ -13,7 +13,9 @@ from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.schedule import Schedule, ScheduleId
+from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
@@ -51,6 +53,7 @@ class Row:
     claim: int | None = None
     claimed_by: ReplicaId | None = None
     occurrence: OccurrenceColumns | None = None
+    project: ProjectId = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Database:
         self._keys: dict[str, KeyRow] = {}
         self._names: dict[str, TimerId] = {}
         self._schedules: dict[ScheduleId, Schedule] = {}
+        self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []
