@@ -13,6 +13,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``replicas``        which processes share the database, asked of the service
 - ``timers``          lists, reads, creates, cancels and redrives timers, asked of the service
 - ``schedules``       likewise schedules
+- ``signing_secrets`` likewise what signs callbacks
 - ``replan``          schedules planned anew, one after the other
 - ``schedule_fields`` what a new schedule is, as options
 - ``schedule_output`` schedules on a terminal, and for programs
@@ -40,6 +41,7 @@ from timer_trio.cli.listen import listen_command
 from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.schedules import schedules_command
 from timer_trio.cli.serve import serve
+from timer_trio.cli.signing_secrets import signing_secrets_command
 from timer_trio.cli.timers import timers_command
 from timer_trio.cli.worker import worker
 
@@ -55,7 +57,7 @@ def main() -> None:
 
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
-    *(schedules_command, bulk_command, replicas_command),
+    *(schedules_command, bulk_command, replicas_command, signing_secrets_command),
 ):
     main.add_command(command)
 main.add_command(db)

@@ -25,7 +25,12 @@ ANSWER_TIMEOUT_S: Final = 20.0
 MAX_PAGE: Final = 200
 """What the service lists at once."""
 _NOT_FOUND: Final = frozenset(
-    {"no timer has this id", "no schedule has this id", "no schedule has this name"}
+    {
+        "no timer has this id",
+        "no schedule has this id",
+        "no schedule has this name",
+        "no valid signing secret has this id",
+    }
 )
 """Words of a service that was reached, so that --url is right."""
 _UNKNOWN: Final = "; it may have been done all the same: look before you repeat it"
