@@ -168,7 +168,7 @@ class Parts:
         self.agenda.begin_look()
         self.nursery.start_soon(self.settler.run)
         self.nursery.start_soon(self.keys.run)
-        await self.keys.wait_ready([DEFAULT_PROJECT])
+        await self.keys.wait_ready(DEFAULT_PROJECT)
         self.make_prompt(PROMPT)
 
     def make_prompt(self, destination: Destination) -> None:

@@ -183,7 +183,7 @@ async def test_who_is_stopped_while_he_waits_for_secrets_gives_back(parts: Parts
 
 
 async def test_secrets_of_a_project_that_has_nothing_left_are_forgotten(parts: Parts) -> None:
-    await parts.keys.wait_ready([OTHER])
+    await parts.keys.wait_ready(OTHER)
     await trio.sleep(FORGET_S + 1)
     await sign_of(parts)  # in hand from now on, so that all is renewed
     parts.keys.expect()
@@ -197,13 +197,25 @@ async def test_row_that_holds_no_secret_is_told_of_once_and_not_used(parts: Part
     await parts.database.add_signing_secrets([broken])
     before = reads(parts)
     with capture_logs() as logs, trio.move_on_after(60):
-        await parts.keys.wait_ready([OTHER])
+        await parts.keys.wait_ready(OTHER)
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["secret_unreadable"]
     assert "hidden" not in str(logs)
     assert reads(parts) - before <= 60 / AGAIN_S + 2
     await managed(parts).rotate(OTHER, HOUR)
     with trio.fail_after(HOLDS_S):
-        await parts.keys.wait_ready([OTHER])
+        await parts.keys.wait_ready(OTHER)
+
+
+async def test_broken_secret_of_a_project_keeps_no_other_waiting(parts: Parts) -> None:
+    broken = replace(new_secret(OTHER, parts.clock.now(), BITS), secret=SecretText("whsec_"))
+    await parts.database.add_signing_secrets([broken])
+    parts.nursery.start_soon(parts.launcher.run, parts.nursery)
+    held, other = await create_in(parts, OTHER), await create_in(parts, ProjectId(8))
+    own = await parts.create()
+    parts.nursery.start_soon(claim, parts, held, other, own)
+    await trio.sleep(HOLDS_S)
+    assert set(parts.receivers.called) == {other.id, own.id}
+    assert await parts.status(held.id) is Status.EXECUTING
 
 
 async def test_busy_replica_reads_so_often_that_a_rotation_holds(parts: Parts) -> None:

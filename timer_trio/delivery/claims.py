@@ -19,6 +19,7 @@ from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.lifecycle import Lifecycle, ended_by
@@ -130,12 +131,15 @@ class Claims:
                 del waiting[timer_id]
         self._put_back(waiting, reply.moved)
         if unready:
-            await self._take_signed(unready)
+            async with trio.open_nursery() as nursery:
+                for project in dict.fromkeys(each.timer.project for each in unready):
+                    own = [each for each in unready if each.timer.project == project]
+                    nursery.start_soon(self._take_signed, project, own)
 
-    async def _take_signed(self, unready: Sequence[Taken]) -> None:
-        """Take claimed timers once their callbacks can be signed, or give them back."""
+    async def _take_signed(self, project: ProjectId, unready: Sequence[Taken]) -> None:
+        """Take timers of a project once their callbacks can be signed, or give them back."""
         try:
-            await self._keys.wait_ready({each.timer.project for each in unready})
+            await self._keys.wait_ready(project)
         except trio.Cancelled:
             for timer, armed, replica in unready:
                 self._agenda.cache.done(timer.id)

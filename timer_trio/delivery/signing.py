@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from math import inf
 from typing import Final, NoReturn
@@ -40,9 +40,10 @@ log = structlog.get_logger()
 class ProjectKeys:
     """What signs for one project; renewed in place, so that whoever has it signs as of today."""
 
-    __slots__ = ("__weakref__", "read_s", "signers", "used_s")
+    __slots__ = ("__weakref__", "read_s", "secrets", "signers", "used_s")
 
     def __init__(self, used_s: float) -> None:
+        self.secrets: Sequence[SigningSecret] = []
         self.signers: Sequence[Signer] = ()
         self.read_s = -inf
         self.used_s = used_s
@@ -72,7 +73,7 @@ class SigningKeys:
         # What was claimed is renewed until it is sent, however long it stands in line.
         self._in_use: WeakValueDictionary[ProjectId, ProjectKeys] = WeakValueDictionary()
         self._wanted: dict[ProjectId, None] = {DEFAULT_PROJECT: None}
-        self._being_read: Collection[ProjectId] = ()
+        self._being_read: Container[ProjectId] = ()
         self._unreadable: set[SecretId] = set()
         self._expected = trio.Event()
         self._hurried = trio.Event()
@@ -100,19 +101,18 @@ class SigningKeys:
 
     def are_ready(self, timer: ClaimedTimer) -> bool:
         """Whether the callback of a timer can be made now."""
-        return timer.spec.signing is Signing.NONE or self._are_fresh((timer.project,))
+        return timer.spec.signing is Signing.NONE or self._are_fresh(timer.project)
 
-    async def wait_ready(self, projects: Collection[ProjectId]) -> None:
-        """Return once the secrets of these projects are known.
+    async def wait_ready(self, project: ProjectId) -> None:
+        """Return once the secrets of a project are known.
 
         Stale ones are read again, and do if that fails.
         """
-        while not self._are_fresh(projects):
-            self._ask(projects)
-            is_known = all(project in self._known for project in projects)
-            with trio.move_on_after(PATIENCE_S if is_known else inf):
+        while not self._are_fresh(project):
+            self._ask(project)
+            with trio.move_on_after(PATIENCE_S if project in self._known else inf):
                 await self._tried.wait()
-            if all(project in self._known for project in projects):
+            if project in self._known:
                 return
 
     def sign_for(self, timer: ClaimedTimer) -> Sign | None:
@@ -127,14 +127,13 @@ class SigningKeys:
         keys.used_s = trio.current_time()
         return partial(signed_lines, keys, self._clock, f"{timer.id}.")
 
-    def _are_fresh(self, projects: Iterable[ProjectId]) -> bool:
-        oldest_s = trio.current_time() - FRESH_S
-        known = self._known
-        return all(each in known and known[each].read_s >= oldest_s for each in projects)
+    def _are_fresh(self, project: ProjectId) -> bool:
+        keys = self._known.get(project)
+        return keys is not None and keys.read_s >= trio.current_time() - FRESH_S
 
-    def _ask(self, projects: Collection[ProjectId]) -> None:
-        if not all(project in self._being_read for project in projects):
-            self._wanted.update(dict.fromkeys(projects))
+    def _ask(self, project: ProjectId) -> None:
+        if project not in self._being_read:
+            self._wanted[project] = None
             self._hurried.set()
             self._expected.set()
 
@@ -149,20 +148,22 @@ class SigningKeys:
             return False
         finally:
             self._being_read = ()
-        taken = [
-            self._take(project, [each for each in read if each.project == project], began_s)
-            for project in projects
-        ]
+        found: dict[ProjectId, list[SigningSecret]] = {project: [] for project in projects}
+        for secret in read:
+            found[secret.project].append(secret)
+        taken = [self._take(project, own, began_s) for project, own in found.items()]
         for project in [p for p, keys in self._known.items() if keys.used_s < began_s - FORGET_S]:
             del self._known[project]
         return all(taken)
 
     def _take(self, project: ProjectId, read: Sequence[SigningSecret], began_s: float) -> bool:
-        signers = [signer for secret in read if (signer := self._signer_of(secret))]
-        if not signers:  # somebody must mend the row, and until then what is known is used
-            return False
         keys = self._in_use.get(project) or ProjectKeys(used_s=began_s)
-        keys.signers, keys.read_s = signers, began_s
+        if read != keys.secrets:
+            signers = [signer for secret in read if (signer := self._signer_of(secret))]
+            if not signers:  # somebody must mend the row, and until then what is known is used
+                return False
+            keys.secrets, keys.signers = read, signers
+        keys.read_s = began_s
         self._in_use[project] = self._known[project] = keys
         self._wanted.pop(project, None)
         return True
