@@ -73,6 +73,8 @@ CREATE TABLE timers (
     may_be_skipped boolean,
     -- Whose it is.
     project integer NOT NULL DEFAULT 0,
+    -- Its callbacks carry no signature; NULL: they do.
+    signing text CHECK (signing IN ('none')),
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -198,6 +200,21 @@ CREATE TABLE timer_keys (
 
 -- What has expired.
 CREATE INDEX timer_keys_expires ON timer_keys (expires_at) WHERE expires_at IS NOT NULL;
+
+-- What signs callbacks: of each project one secret that has no end, and those that were rotated.
+CREATE TABLE signing_secrets (
+    id uuid PRIMARY KEY,
+    project integer NOT NULL,
+    -- `whsec_` and base64.
+    secret text NOT NULL CHECK (secret <> ''),
+    created_at timestamptz NOT NULL,
+    -- NULL: it is the current one, valid until it is rotated.
+    expires_at timestamptz
+);
+
+-- However many replicas make the first secret of a project at once, there is one.
+CREATE UNIQUE INDEX signing_secrets_current ON signing_secrets (project) WHERE expires_at IS NULL;
+CREATE INDEX signing_secrets_project ON signing_secrets (project, created_at);
 
 -- Rules that make timers, again and again: each occurrence of a schedule is a timer.
 CREATE TABLE schedules (

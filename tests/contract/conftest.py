@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import psycopg
 import pytest
 
 from tests.contract.timers import NOW
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage import Storage
 from timer_trio.storage.cipher import Cipher
@@ -64,3 +65,21 @@ def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stran
             connection.execute("SELECT FROM timers WHERE id = ANY(%s) FOR UPDATE", [[*timer_ids]])
 
         yield Stranger(lock, connection.rollback)
+
+
+@pytest.fixture
+def set_project(storage: Storage, request: pytest.FixtureRequest) -> Callable[[ProjectId], None]:
+    """Give all timers to a project, as somebody who edits rows by hand does."""
+    if isinstance(storage, MemoryStorage):
+        rows = storage._rows
+
+        def give(project: ProjectId) -> None:
+            rows.update({key: replace(row, project=project) for key, row in rows.items()})
+
+        return give
+
+    def give_in_sql(project: ProjectId) -> None:
+        with psycopg.connect(request.getfixturevalue("clean_database_url")) as connection:
+            connection.execute("UPDATE timers SET project = %s", [project])
+
+    return give_in_sql

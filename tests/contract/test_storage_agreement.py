@@ -28,6 +28,7 @@ from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Order, Position, Sort, TimerPage, TimerQuery
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Settlement
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import (
     Claim,
     JsonText,
@@ -96,6 +97,7 @@ changes: st.SearchStrategy[SpecChange] = st.fixed_dictionaries(  # type: ignore[
         "store_response": st.sampled_from(StoreResponse),
         "on_completed": st.none() | targets,
         "on_failed": st.none() | targets,
+        "signing": st.sampled_from(Signing),
     },
 ).filter(bool)
 

@@ -28,6 +28,7 @@ from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.errors import NotPendingError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, JsonText, Method, SpecChange, Status, TimerId
 from timer_trio.storage import Storage
 from timer_trio.storage.columns import changed
@@ -48,6 +49,7 @@ CHANGES: list[SpecChange] = [
     {"retry": RetryPolicy(delays=(0.5, 2.0), give_up_after_s=9.0)},
     {"retry": None},
     {"store_response": StoreResponse.ALL},
+    {"signing": Signing.NONE},
 ]
 
 

@@ -59,6 +59,7 @@ from timer_trio.domain.schedule import (
     Standing,
 )
 from timer_trio.domain.schedule_rule import EveryRule, RecurrenceRule
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import JsonText, NewTimer, ResultTarget, Status, TimerId, shard_of
 from timer_trio.storage import Storage
 
@@ -111,6 +112,7 @@ FULL = schedule_spec(
     retry=RetryPolicy(delays=(1.0, 2.5)),
     store_response=StoreResponse.ALL,
     on_failed=ResultTarget(url=read_url("https://example.org/lost"), headers={"X": "y"}),
+    signing=Signing.NONE,
 )
 
 

@@ -152,6 +152,7 @@ class Walk:
                 path = path.replace("{key_id}", "0" * 24)
                 path = path.replace("{timer_id}", str(uuid4()))
                 path = path.replace("{schedule_id}", str(uuid4()))
+                path = path.replace("{secret_id}", str(uuid4()))
                 return await self._good(method, path, name=str(uuid4()))
             case 405:
                 return await self._api.client.request("BREW", path)
@@ -159,6 +160,8 @@ class Walk:
                 key = await self._named()
                 await self._api.begin((await self._by_key(key))["id"])
                 return await self._good(method, path, key=key)
+            case 409 if path.startswith("/signing-secrets"):
+                return await self._refused_secret(method, path)
             case 409 if path.endswith("/redrive"):
                 return await self._good(method, path, is_ended=False)
             case 409 if "{schedule_id}" in path:
@@ -226,6 +229,8 @@ class Walk:
             return await self._good_schedule(method, path, headers, name)
         if path.startswith(("/projects", "/keys")):
             return await self._good_project(method, path, headers, name)
+        if path.startswith("/signing-secrets"):
+            return await self._good_secret(method, path, headers)
         if "{key}" in path and method == "PUT":
             content = json.dumps(WANTED).encode()
             return await self._send(method, _with_key(path, key), content, headers)
@@ -245,6 +250,26 @@ class Walk:
             headers = {"Content-Type": "application/x-ndjson", **(headers or {})}
         content = b"" if body is None else json.dumps(body).encode()
         return await self._send(method, path.replace("{timer_id}", created), content, headers)
+
+    async def _good_secret(
+        self, method: str, path: str, headers: dict[str, str] | None
+    ) -> httpx.Response:
+        if "{secret_id}" in path:
+            await self._api.client.post("/signing-secrets/rotate")
+            path = path.replace("{secret_id}", (await self._secret_ids() or [str(uuid4())])[0])
+        content = b'{"overlap_seconds": 60}' if method == "POST" else b""
+        return await self._send(method, path, content, headers)
+
+    async def _refused_secret(self, method: str, path: str) -> httpx.Response:
+        answer = await self._good_secret(method, path, None)
+        while answer.is_success:
+            secret_id = (await self._secret_ids())[0]
+            answer = await self._send(method, path.replace("{secret_id}", secret_id), b"")
+        return answer
+
+    async def _secret_ids(self) -> list[str]:
+        listed = await self._api.client.get("/signing-secrets")
+        return [each["id"] for each in (listed.json()["data"] or {}).get("signing_secrets", ())]
 
     async def _good_schedule(
         self, method: str, path: str, headers: dict[str, str] | None, name: str | None
@@ -321,6 +346,7 @@ _BROKEN = (
     *("create_project", "projects", "project_named", "change_project"),
     *("create_api_key", "api_keys", "revoke_api_key", "known_key"),
     *("create_schedule", "schedule", "schedules", "schedule_named", "change_schedule"),
+    *("signing_secrets", "change_signing_secrets"),
 )
 
 

@@ -82,6 +82,7 @@ async def test_every_field_of_a_timer_is_passed_on(api: ApiUnderTest) -> None:
         "delivery": "at_most_once",
         "misfire_grace_seconds": None,
         "store_response": "all",
+        "signing": "none",
         "on_completed": {"url": "https://example.com/done", "headers": {}},
     }
     retry = {"max_attempts": 3}

@@ -83,6 +83,7 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "store_response": "all",
         "on_completed": {"url": "https://example.com/done", "headers": {"X-A": "b"}},
         "on_failed": {"url": "https://example.com/lost", "headers": {}},
+        "signing": "none",
     }
     created = await api.create(**wanted)
     data = await api.get(created["id"])

@@ -185,7 +185,14 @@ async def test_each_documented_grant_is_missed(database_url: str) -> None:
         *(
             f"{verb} ON {table}"
             for verb in ("SELECT", "INSERT", "UPDATE", "DELETE")
-            for table in ("timers", "attempts", "timer_keys", "schedules", "replicas")
+            for table in (
+                "timers",
+                "attempts",
+                "timer_keys",
+                "schedules",
+                "replicas",
+                "signing_secrets",
+            )
         ),
         "SELECT ON timer_trio_migrations",
     ]

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import httptools
 import pytest
 import trio
 
+from tests.command import run_command
 from timer_trio.cli.errors import ListenFailedError
 from timer_trio.cli.trial_receiver import Callback, Reply, describe, listen
+from timer_trio.domain.signing import SecretText, Signer
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 REQUEST = (
@@ -160,3 +163,45 @@ def test_callback_cannot_steer_the_terminal(body: bytes) -> None:
     hostile = callback(x_note="\x1b[31m\x9b")
     hostile.body += body
     assert all(char.isprintable() or char == "\n" for char in describe(hostile, NOW))
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of the examples of Standard Webhooks
+OTHER_SECRET = SECRET.replace("M", "N", 1)
+
+
+def signed(secret: str, at: datetime) -> Callback:
+    timestamp = str(int(at.timestamp()))
+    signature = Signer(SecretText(secret)).sign(f"id.{timestamp}.".encode(), b"{}")
+    given = callback(
+        webhook_id="id",
+        webhook_timestamp=timestamp,
+        webhook_signature=f"v1,x {signature.decode()}",
+    )
+    given.body += b"{}"
+    return given
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (callback(), "not signed"),
+        (signed(SECRET, NOW), "signature holds"),
+        (signed(SECRET, NOW - timedelta(minutes=6)), "signature holds, but is TOO OLD or too new"),
+        (signed(OTHER_SECRET, NOW), "signed, but NOT by this secret"),
+        (
+            callback(webhook_id="ä", webhook_timestamp="x", webhook_signature="v1,ä"),
+            "signed, but NOT by this secret",
+        ),
+    ],
+)
+def test_signature_is_judged_if_the_secret_is_known(given: Callback, words: str) -> None:
+    shown = describe(given, NOW, Signer(SecretText(SECRET)))
+    assert shown.split("\n")[1] == f"  {words}"
+    assert words not in describe(given, NOW)
+
+
+def test_what_is_no_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
+    code, out, err = run_command(tmp_path, "listen", "--secret", "whsec_nothing!")
+    assert (code, out) == (2, "")
+    assert "is no signing secret" in err
+    assert "nothing!" not in err

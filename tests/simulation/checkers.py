@@ -149,6 +149,13 @@ def outcome_is_true(history: History) -> Iterator[str]:
             yield f"{timer_log.number} counts {row.attempt} attempts, and more were sent"
 
 
+def all_are_genuine(history: History) -> Iterator[str]:
+    """Nothing goes out that its receiver could not verify."""
+    for timer_log in history.timer_logs:
+        if not all(send.is_genuine for send in timer_log.sends):
+            yield f"{timer_log.number} was sent without a signature that holds"
+
+
 CHECKERS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     never_early,
     hardly_late,
@@ -163,6 +170,7 @@ CHECKERS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     gives_up_in_time,
     attempts_are_told,
     retrying_has_failed,
+    all_are_genuine,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ import trio
 
 from tests.simulation.faults import POISON, Thread
 from tests.simulation.history import Ending, Send, Try
+from timer_trio.domain.signing import Signer, SigningSecret
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import (
     Answer,
@@ -101,12 +102,14 @@ class FarEnd:
         random: Random,
         on_try: Callable[[int | None, Try], None],
         on_send: Callable[[int | None, Send], None],
+        secrets: Callable[[], Sequence[SigningSecret]],
     ) -> None:
         self._process = process
         self._thread = thread
         self._random = random
         self._on_try = on_try
         self._on_send = on_send
+        self._secrets = secrets
         self._kept: set[Endpoint] = set()
 
     def begin(self, request: Request, permit: Permit) -> Begun | None:
@@ -187,10 +190,16 @@ class FarEnd:
             version=one.version,
             webhook_id=headers["webhook-id"],
             sent_s=trio.current_time(),
+            is_genuine=self._is_genuine(headers, request.body),
         )
         one.sent_s = send.sent_s
         self._on_send(json.loads(request.body).get("number"), send)
         return send
+
+    def _is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
+        given = headers.get("webhook-signature", "").encode().split(b" ")
+        head = f"{headers['webhook-id']}.{headers.get('webhook-timestamp')}.".encode()
+        return any(Signer(each.secret).sign(head, body) in given for each in self._secrets())
 
     async def _answer(self, behaviour: Behaviour) -> int:
         if behaviour is Behaviour.SILENT:

@@ -95,3 +95,6 @@ class ForwardingStorage(ABC):
     hint = _forwarded(Storage.hint)
     prune = _forwarded(Storage.prune)
     prune_keys = _forwarded(Storage.prune_keys)
+    signing_secrets = _forwarded(Storage.signing_secrets)
+    add_signing_secrets = _forwarded(Storage.add_signing_secrets)
+    change_signing_secrets = _forwarded(Storage.change_signing_secrets)

@@ -60,6 +60,8 @@ class Send:
     webhook_id: str
     sent_s: float
     status: int | None = None
+    is_genuine: bool = True
+    """Signed with a secret that its project had then."""
 
 
 class Ending(StrEnum):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.simulation.checkers import (
     acknowledged_holds,
+    all_are_genuine,
     hardly_late,
     never_early,
     nothing_leaks,
@@ -32,6 +33,7 @@ from tests.simulation.scenarios import Scenario, random_history
 from tests.simulation.world import Build
 from timer_trio.delivery import loader
 from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain import settlement
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.membership import LeaseTimes, ReplicaStats
@@ -486,6 +488,11 @@ def test_missing_hand_over_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None
 def test_shards_let_go_too_soon_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "HANDOVER_S", 0.0)
     assert_found_out(hardly_late, Scenario.ROLLING)
+
+
+def test_callback_that_is_not_signed_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SigningKeys, "sign_for", lambda *_: None)
+    assert_found_out(all_are_genuine, Scenario.CALM)
 
 
 def test_slot_that_is_never_released_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

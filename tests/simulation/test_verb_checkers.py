@@ -27,6 +27,7 @@ from tests.simulation.verb_checkers import (
 from tests.simulation.verbs import verb_history
 from tests.simulation.world import Build
 from timer_trio.delivery import callback, firer
+from timer_trio.delivery.signing import Sign
 from timer_trio.domain import result
 from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
@@ -292,8 +293,8 @@ def test_result_that_one_ending_shares_with_the_next_is_found_out(
 
 
 def test_webhook_id_of_each_attempt_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def request_of(timer: ClaimedTimer) -> Request:
-        request = callback.request_of(timer)
+    def request_of(timer: ClaimedTimer, sign: Sign) -> Request:
+        request = callback.request_of(timer, sign)
         own, other = f"webhook-id: {timer.id}", f"webhook-id: {timer.id}.{timer.attempt}"
         return request._replace(head=request.head.replace(own.encode(), other.encode()))
 

@@ -57,6 +57,7 @@ from timer_trio.config import Settings
 from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.membership import Identity, LeaseTimes
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import owners
 from timer_trio.domain.timer import (
     ENDED,
@@ -131,6 +132,7 @@ class Process:
             random=world.random,
             on_try=world.tried,
             on_send=world.sent,
+            secrets=lambda: world.database._signing.get(DEFAULT_PROJECT, ()),
         )
         self.replica = replica_on(
             self.storage,

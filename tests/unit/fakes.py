@@ -14,7 +14,9 @@ import trio
 
 from tests.contract.timers import NOW
 from timer_trio.domain.errors import RowsFailedError, StorageUnavailableError
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, Hint, ShardCursor
 from timer_trio.storage.memory import MemoryStorage
@@ -115,6 +117,12 @@ class Database(MemoryStorage):
             },
             locked=reply.locked,
         )
+
+    async def signing_secrets(
+        self, projects: Collection[ProjectId], now: datetime
+    ) -> Sequence[SigningSecret]:
+        async with self._call("signing_secrets"):
+            return await super().signing_secrets(projects, now)
 
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False

@@ -34,8 +34,10 @@ from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.membership import LeaseTimes
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.settlement import Failed, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
@@ -110,6 +112,9 @@ class Parts:
             window_s=WINDOW_S,
         )
         self.settler = Settler(storage=self.database, clock=clock, metrics=metrics)
+        self.keys = SigningKeys(
+            storage=self.database, clock=clock, is_busy=lambda: slots.in_use > 0
+        )
         lines = Lines()
         self.firer = Firer(
             lifecycle=lifecycle,
@@ -120,6 +125,7 @@ class Parts:
             caller=Caller(self.receivers),
             recorder=Recorder(metrics),
             lines=lines,
+            keys=self.keys,
             offer=self.offered.extend,
         )
         self.launcher = Launcher(
@@ -142,6 +148,7 @@ class Parts:
                 reach_s=REACH_S,
                 random_bits=self._random_bits,
             ),
+            keys=self.keys,
         )
         self.claimer = Claimer(
             lifecycle=lifecycle,
@@ -160,6 +167,8 @@ class Parts:
         self.agenda.refill.take()
         self.agenda.begin_look()
         self.nursery.start_soon(self.settler.run)
+        self.nursery.start_soon(self.keys.run)
+        await self.keys.wait_ready(DEFAULT_PROJECT)
         self.make_prompt(PROMPT)
 
     def make_prompt(self, destination: Destination) -> None:

@@ -32,6 +32,7 @@ from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.errors import NotEndedError, NotPendingError
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
     SHARDS,
@@ -74,6 +75,7 @@ def test_only_what_asks_for_something_new_is_not_plain() -> None:
         {"store_response": StoreResponse.NONE},
         {"on_completed": TOLD},
         {"on_failed": TOLD},
+        {"signing": Signing.NONE},
     ]
     assert not any(spec(**change).is_plain for change in new)
     assert {name for change in new for name in change} == NEW_COLUMNS

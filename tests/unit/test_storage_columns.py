@@ -6,6 +6,7 @@ from tests.contract.timers import LATER, spec
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import CallbackSpec, ResultTarget, SpecChange, TimerSpec
 from timer_trio.storage.columns import NULL, SPEC, changed, copy_of, with_columns
 
@@ -37,7 +38,7 @@ def test_statement_reads_json_as_text() -> None:
     read = with_columns("SELECT {t.spec:text}, '{}'")
     assert "t.callback_headers::text, t.callback_payload, t.metadata::text" in read
     assert read.startswith("SELECT t.execute_at, ")
-    assert read.endswith(", t.on_completed::text, t.on_failed::text, '{}'")
+    assert read.endswith(", t.on_completed::text, t.on_failed::text, t.signing, '{}'")
 
 
 def test_line_of_copy_has_the_columns_of_a_spec_in_their_order() -> None:
@@ -52,6 +53,7 @@ def test_line_of_copy_has_the_columns_of_a_spec_in_their_order() -> None:
         "store_response": StoreResponse.ALL,
         "on_completed": target,
         "on_failed": target,
+        "signing": Signing.NONE,
     }
     usual = copy_of(spec()).split("\t")
     assert len(usual) == len(SPEC)

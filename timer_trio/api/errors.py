@@ -19,6 +19,7 @@ from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
     KeyedCreateUnknownError,
+    LastSecretError,
     NameTakenError,
     NoSuchNameError,
     OlderReplicasError,
@@ -30,9 +31,11 @@ from timer_trio.domain.errors import (
     ScheduleNameTakenError,
     ScheduleNotFoundError,
     SealedError,
+    SecretNotFoundError,
     StorageUnavailableError,
     TimerNotFoundError,
     TimerTrioError,
+    TooManySecretsError,
 )
 from timer_trio.domain.timer import Status
 
@@ -179,7 +182,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
-        case StatusConflictError():
+        case StatusConflictError() | LastSecretError() | TooManySecretsError():
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case ScheduleNameTakenError() | ScheduleEndedError():
             return _schedule_conflict(error)
@@ -196,6 +199,9 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no {words}")
         case ProjectNameTakenError() | ProjectNotEmptyError() | DefaultProjectError():
             return _project_conflict(error)
+        case SecretNotFoundError():
+            words = "no valid signing secret has this id"
+            return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, words)
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))
         case BodyTooLargeError():

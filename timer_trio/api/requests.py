@@ -42,6 +42,7 @@ from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.bulk import Bulk, BulkAction
 from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.project import ProjectId
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import CallbackSpec, Delivery, Method, SpecChange, TimerSpec
 
 _VERBATIM: Final = "callback_payload"  # the member that is passed on as it arrived
@@ -138,6 +139,7 @@ def _spec_of(wanted: _NewRequest, now: datetime, rules: Rules) -> TimerSpec:
         store_response=wanted.get("store_response", StoreResponse.FAILURES),
         on_completed=target_of(wanted.get("on_completed")),
         on_failed=target_of(wanted.get("on_failed")),
+        signing=wanted.get("signing", Signing.DEFAULT),
     )
 
 

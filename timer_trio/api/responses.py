@@ -22,6 +22,7 @@ from timer_trio.api.masking import masked_headers
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.query import MAX_LISTED_METADATA, ListedTimer, TimerPage, TimerQuery
 from timer_trio.domain.rendering import id_or_none, instant_or_none, timer_json
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerId, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
@@ -88,6 +89,7 @@ class WholeTimerData(_CommonData):
     key: Key
     on_completed: ResultRequest | None
     on_failed: ResultRequest | None
+    signing: Signing
     parent_id: Annotated[
         Id | None, Field(description="The timer whose result it is; null where it is none.")
     ]

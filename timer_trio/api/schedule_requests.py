@@ -39,6 +39,7 @@ from timer_trio.api.requests import (
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.schedule import ScheduleSpec, Timing
 from timer_trio.domain.schedule_rule import CronRule, EveryRule, RecurrenceRule, Rule
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import SpecChange, TimerSpec
 from timer_trio.intake.schedules import Backfill
 from timer_trio.storage.columns import changed
@@ -254,6 +255,7 @@ def _template_of(wanted: ScheduleCreateRequest, now: datetime, rules: Rules) -> 
         store_response=wanted.get("store_response", StoreResponse.FAILURES),
         on_completed=target_of(wanted.get("on_completed")),
         on_failed=target_of(wanted.get("on_failed")),
+        signing=wanted.get("signing", Signing.DEFAULT),
     )
 
 

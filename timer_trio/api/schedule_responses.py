@@ -31,6 +31,7 @@ from timer_trio.domain.schedule import (
     ScheduleStatus,
 )
 from timer_trio.domain.schedule_rendering import listed_schedule_json, schedule_json
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, Method, Status
 from timer_trio.intake.schedules import Shown
 
@@ -85,6 +86,7 @@ class ScheduleData(_ScheduleHead):
     store_response: StoreResponse
     on_completed: ResultRequest | None
     on_failed: ResultRequest | None
+    signing: Signing
     next: Annotated[
         list[Instant],
         Field(description="The next five instants; those of the timers are later by the jitter."),

@@ -15,6 +15,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``schedules``       likewise schedules
 - ``projects``        likewise projects
 - ``keys``            likewise the keys of a project
+- ``signing_secrets`` likewise what signs callbacks
 - ``replan``          schedules planned anew, one after the other
 - ``schedule_fields`` what a new schedule is, as options
 - ``schedule_output`` schedules on a terminal, and for programs
@@ -44,6 +45,7 @@ from timer_trio.cli.projects import projects_command
 from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.schedules import schedules_command
 from timer_trio.cli.serve import serve
+from timer_trio.cli.signing_secrets import signing_secrets_command
 from timer_trio.cli.timers import timers_command
 from timer_trio.cli.worker import worker
 
@@ -60,7 +62,7 @@ def main() -> None:
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
     *(schedules_command, bulk_command, replicas_command),
-    *(projects_command, keys_command),
+    *(projects_command, keys_command, signing_secrets_command),
 ):
     main.add_command(command)
 main.add_command(db)

@@ -31,6 +31,7 @@ _NOT_FOUND: Final = frozenset(
         "no schedule has this name",
         "no project has this name",
         "no API key has this id",
+        "no valid signing secret has this id",
     }
 )
 """Words of a service that was reached, so that --url is right."""

@@ -14,6 +14,7 @@ import click
 from timer_trio.cli.values import endless_span, pairs, span
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.keys import OnConflict
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, Method
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,6 +56,11 @@ OF_CALLBACK: Final = (
         type=click.Choice([each.value for each in StoreResponse]),
         help="Which answers are kept; by default those of failures.",
     ),
+    click.option(
+        "--signing",
+        type=click.Choice([each.value for each in Signing]),
+        help="Whether callbacks are signed; by default they are.",
+    ),
     click.option("--on-completed", metavar="URL", help="Who is told that it has completed."),
     click.option("--on-failed", metavar="URL", help="Who is told that it has failed for good."),
 )
@@ -66,6 +72,7 @@ _AS_THEY_ARE: Final = (
     "timeout_seconds",
     "delivery",
     "store_response",
+    "signing",
 )
 _RESULTS: Final = ("on_completed", "on_failed")
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hmac import compare_digest
 from http import HTTPStatus
 from typing import Final
 
@@ -16,12 +17,15 @@ import trio
 
 from timer_trio.cli.errors import ListenFailedError
 from timer_trio.cli.terminal import printable
+from timer_trio.domain.signing import Signer
 
 _READ_BYTES: Final = 65_536
 # Far beyond what the service sends; what is larger is cut off.
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 # A client that sends nothing more must not hold a connection for ever.
 _IDLE_S: Final = 300
+# What the libraries for Standard Webhooks allow.
+_TOLERANCE: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,13 @@ async def listen(
     host: str,
     port: int,
     reply: Reply,
+    signer: Signer | None = None,
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Receive callbacks until canceled; `task_status` has the port once it listens.
+
+    `signer`: it is told of each whether its signature holds.
 
     Raises:
         ListenFailedError: the address cannot be listened on.
@@ -79,23 +86,23 @@ async def listen(
     print(f"Waiting for callbacks on http://{host}:{bound}/ (Ctrl-C ends it)\n", flush=True)  # noqa: T201 - what a person reads
     # The kernel queues connections from here on.
     task_status.started(bound)
-    await trio.serve_listeners(partial(_receive, reply=reply), listeners)
+    await trio.serve_listeners(partial(_receive, reply=reply, signer=signer), listeners)
 
 
-async def _receive(stream: trio.SocketStream, reply: Reply) -> None:
+async def _receive(stream: trio.SocketStream, reply: Reply, signer: Signer | None) -> None:
     async with stream:
         with suppress(trio.BrokenResourceError):
             try:
-                await _converse(stream, reply)
+                await _converse(stream, reply, signer)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
                 print(f"{_stamp(_now())}  not a request: {printable(str(error))}\n", flush=True)  # noqa: T201 - what a person reads
                 await stream.send_all(bytes(Reply(HTTPStatus.BAD_REQUEST)))
 
 
-async def _converse(stream: trio.SocketStream, reply: Reply) -> None:
+async def _converse(stream: trio.SocketStream, reply: Reply, signer: Signer | None) -> None:
     requests = _Requests()
     while callback := await requests.next(stream):
-        print(describe(callback, _now()), flush=True)  # noqa: T201 - what a person reads
+        print(describe(callback, _now(), signer), flush=True)  # noqa: T201 - what a person reads
         await trio.sleep(reply.delay_s)
         await stream.send_all(bytes(reply))
         if not callback.keeps_alive:
@@ -138,10 +145,11 @@ class _Requests:
         self._whole.append(self._current)
 
 
-def describe(callback: Callback, now: datetime) -> str:
+def describe(callback: Callback, now: datetime, signer: Signer | None = None) -> str:
     """Return all of a callback as lines for a terminal."""
     target = printable(callback.target.decode("latin-1"))
     lines = [f"{_stamp(now)}  {_lateness(callback, now)}  {callback.method} {target}"]
+    lines += [f"  {_genuineness(callback, now, signer)}"] if signer else []
     lines += [f"  {printable(name)}: {printable(value)}" for name, value in callback.headers]
     lines += (
         ["", *(f"  {line}" for line in _payload(bytes(callback.body)))] if callback.body else []
@@ -161,6 +169,22 @@ def _lateness(callback: Callback, now: datetime) -> str:
         return "no time in X-Timer-Scheduled-At"
     milliseconds = round(late / timedelta(milliseconds=1))
     return f"{abs(milliseconds)} ms {'late' if milliseconds >= 0 else 'EARLY'}"
+
+
+def _genuineness(callback: Callback, now: datetime, signer: Signer) -> str:
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    webhook_id, timestamp, given = (callback.header(name) or "" for name in names)
+    if not (webhook_id and timestamp and given):
+        return "not signed"
+    head = f"{webhook_id}.{timestamp}.".encode("latin-1")
+    signature = signer.sign(head, bytes(callback.body))
+    if not any(compare_digest(signature, each.encode("latin-1")) for each in given.split(" ")):
+        return "signed, but NOT by this secret"
+    try:
+        away = abs(now - datetime.fromtimestamp(int(timestamp), UTC))
+    except (ValueError, OverflowError, OSError):
+        away = timedelta.max
+    return "signature holds" if away <= _TOLERANCE else "signature holds, but is TOO OLD or too new"
 
 
 def _payload(body: bytes) -> list[str]:

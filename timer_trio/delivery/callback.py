@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from timer_trio import __version__
+from timer_trio.delivery.signing import Sign
 from timer_trio.domain.answer import KEPT_BODY_BYTES, KeptAnswer, StoreResponse, kept_answer
 from timer_trio.domain.outcome import (
     CallbackOutcome,
@@ -95,8 +96,8 @@ def outcome_of(error: TransportError) -> Withheld | Short | Unreachable:
     return Unreachable(str(error))
 
 
-def request_of(timer: ClaimedTimer) -> Request:
-    """Make the request of a timer.
+def request_of(timer: ClaimedTimer, sign: Sign | None = None) -> Request:
+    """Make the request of a timer, which `sign` signs as it goes out.
 
     Raises:
         RequestError: its headers make none.
@@ -120,7 +121,7 @@ def request_of(timer: ClaimedTimer) -> Request:
         f"{occurrence}{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE
-    return Request(endpoint, common + head.encode("ascii"), body, is_once)
+    return Request(endpoint, common + head.encode("ascii"), body, is_once, sign)
 
 
 def _told_of(occurrence: ClaimedOccurrence) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -16,9 +16,11 @@ from timer_trio.delivery.claim_asker import Batch, ClaimAsker
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.locked import LockedTimer, LockedTimers
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.masking import USUAL, Sensitive
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
 from timer_trio.lifecycle import Lifecycle, ended_by
@@ -28,6 +30,14 @@ CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
 TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
+
+
+class Taken(NamedTuple):
+    """A timer that was claimed, what was asked for, and by whom."""
+
+    timer: ClaimedTimer
+    armed: Armed
+    replica: ReplicaId
 
 
 class Claims:
@@ -48,6 +58,7 @@ class Claims:
         launcher: Launcher,
         firer: Firer,
         asker: ClaimAsker,
+        keys: SigningKeys,
         sensitive: Sensitive = USUAL,
     ) -> None:
         self._lifecycle = lifecycle
@@ -58,6 +69,7 @@ class Claims:
         self._firer = firer
         self._asker = asker
         self._sensitive = sensitive
+        self._keys = keys
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._locked = LockedTimers(
             storage=storage,
@@ -81,6 +93,7 @@ class Claims:
         try:
             async with self._at_once:
                 if not self._lifecycle.draining.is_set():
+                    self._keys.expect()
                     reply = await self._asker.ask(batch, self._waits)
         except ReplicaGoneError:
             self._heartbeat.lose(batch.replica)
@@ -101,8 +114,13 @@ class Claims:
     async def _take_reply(self, batch: Batch, reply: ClaimReply) -> None:
         waiting = {armed.timer.id: armed for armed in batch.armed}
         now = self._clock.now()
+        unready: list[Taken] = []
         for taken, timer in enumerate(reply.claimed, start=1):
-            self._take(timer, waiting.pop(timer.id), batch.replica, now)
+            armed = waiting.pop(timer.id)
+            if self._keys.are_ready(timer):
+                self._take(timer, armed, batch.replica, now)
+            else:
+                unready.append(Taken(timer, armed, batch.replica))
             if taken % TAKE_SLICE == 0:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 now = self._clock.now()
@@ -115,6 +133,24 @@ class Claims:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 del waiting[timer_id]
         self._put_back(waiting, reply.moved)
+        if unready:
+            async with trio.open_nursery() as nursery:
+                for project in dict.fromkeys(each.timer.project for each in unready):
+                    own = [each for each in unready if each.timer.project == project]
+                    nursery.start_soon(self._take_signed, project, own)
+
+    async def _take_signed(self, project: ProjectId, unready: Sequence[Taken]) -> None:
+        """Take timers of a project once their callbacks can be signed, or give them back."""
+        try:
+            await self._keys.wait_ready(project)
+        except trio.Cancelled:
+            for timer, armed, replica in unready:
+                self._agenda.cache.done(timer.id)
+                self._firer.give_back(self._firer.prepare(timer, armed.timer, replica))
+            raise
+        now = self._clock.now()
+        for timer, armed, replica in unready:
+            self._take(timer, armed, replica, now)
 
     def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime) -> None:
         missed = judge(timer, now, waited_for_slot=armed.waited, sensitive=self._sensitive)

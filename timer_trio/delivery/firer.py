@@ -18,6 +18,7 @@ from timer_trio.delivery.callback import Caller, outcome_of, request_of
 from timer_trio.delivery.firing import Firing
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.settler import Settler
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.outcome import (
     Broken,
@@ -42,7 +43,7 @@ from timer_trio.domain.settlement import (
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.record import Record, Recorder
-from timer_trio.transport import Begun, RequestError, TransportError
+from timer_trio.transport import Begun, Request, RequestError, TransportError
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
 """Until a callback that this machine had nothing left for is tried again: what others hold comes
@@ -92,6 +93,7 @@ class Firer:
         caller: Caller,
         recorder: Recorder,
         lines: Lines,
+        keys: SigningKeys,
         offer: Callable[[Iterable[DueTimer]], None],
         sensitive: Sensitive = USUAL,
     ) -> None:
@@ -104,6 +106,7 @@ class Firer:
         self._caller = caller
         self._recorder = recorder
         self._lines = lines
+        self._keys = keys
         self._offer = offer
         self._sensitive = sensitive
         # What has not sent yet; in order, so that a seed replays a stop.
@@ -125,8 +128,11 @@ class Firer:
         self._agenda.take_in_hand(timer.id)
         request = None
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
-            request = request_of(timer)
+            request = self._request_of(timer)
         return Firing(timer, due, replica, request)
+
+    def _request_of(self, timer: ClaimedTimer) -> Request:
+        return request_of(timer, self._keys.sign_for(timer))
 
     def give_back(self, firing: Firing) -> None:
         """End a timer that was never fired: pending, as it was."""
@@ -196,7 +202,7 @@ class Firer:
             self._unsent[sending] = None
         try:
             if sending.begun is not None or not self._lifecycle.giving_back.is_set():
-                request = firing.request or request_of(firing.timer)
+                request = firing.request or self._request_of(firing.timer)
                 kept = firing.timer.spec.store_response
                 outcome = await self._caller.call_back(
                     request, sending, sending.scope, kept, sending.begun

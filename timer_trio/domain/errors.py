@@ -160,3 +160,21 @@ class ProjectNameTakenError(TimerTrioError):
 
 class ApiKeyNotFoundError(TimerTrioError):
     """No key of the project has this id."""
+
+
+class SecretNotFoundError(TimerTrioError):
+    """No signing secret of the project that is valid has this id."""
+
+
+class LastSecretError(TimerTrioError):
+    """The signing secret is the only valid one of its project."""
+
+    def __init__(self) -> None:
+        super().__init__("this is the last valid secret: rotate it, then delete it")
+
+
+class TooManySecretsError(TimerTrioError):
+    """The project has as many valid signing secrets as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} secrets are valid, and no more can be: delete one, or wait")

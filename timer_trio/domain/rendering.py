@@ -69,6 +69,7 @@ def wanted_data(spec: TimerSpec, sensitive: Sensitive) -> Json:
         "store_response": spec.store_response,
         "on_completed": target_data(spec.on_completed, sensitive),
         "on_failed": target_data(spec.on_failed, sensitive),
+        "signing": spec.signing,
     }
 
 

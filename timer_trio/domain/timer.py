@@ -23,6 +23,7 @@ from uuid import UUID
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.value import value
 
 TimerId = NewType("TimerId", UUID)
@@ -119,6 +120,7 @@ class TimerSpec:
     on_completed: ResultTarget | None = None
     """Who is told that it has completed; None: nobody."""
     on_failed: ResultTarget | None = None
+    signing: Signing = Signing.DEFAULT
 
     @property
     def is_plain(self) -> bool:
@@ -126,6 +128,7 @@ class TimerSpec:
         return (
             self.retry is None
             and self.store_response is StoreResponse.FAILURES
+            and self.signing is Signing.DEFAULT
             and not self.has_results
         )
 
@@ -135,7 +138,7 @@ class TimerSpec:
         return self.on_completed is not None or self.on_failed is not None
 
 
-NEW_COLUMNS: Final = frozenset({"retry", "store_response", "on_completed", "on_failed"})
+NEW_COLUMNS: Final = frozenset({"retry", "store_response", "on_completed", "on_failed", "signing"})
 """Those of a SpecChange that replicas of the first release do not know."""
 
 
@@ -155,6 +158,7 @@ class SpecChange(TypedDict, total=False):
     store_response: StoreResponse
     on_completed: ResultTarget | None
     on_failed: ResultTarget | None
+    signing: Signing
 
 
 def asks_for_results(change: SpecChange) -> bool:
@@ -272,6 +276,8 @@ class ClaimedTimer:
     """None: nobody is told how it ends."""
     occurrence: ClaimedOccurrence | None = None
     """None: it is none of a schedule."""
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose secrets sign it."""
 
     @property
     def due_at(self) -> datetime:

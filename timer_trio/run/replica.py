@@ -35,6 +35,7 @@ from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.masking import sensitive_headers
@@ -147,6 +148,12 @@ class Replica:
         self._recorder = Recorder(metrics)
         sensitive = sensitive_headers(settings.sensitive_headers)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
+        self._keys = keys = SigningKeys(
+            storage=storage,
+            clock=clock,
+            is_busy=lambda: slots.in_use > 0,
+            random_bits=chance.bits,
+        )
         lines = Lines()
         self._firer = firer = Firer(
             lifecycle=lifecycle,
@@ -157,6 +164,7 @@ class Replica:
             caller=Caller(transport, settings.response_body_bytes),
             recorder=self._recorder,
             lines=lines,
+            keys=keys,
             offer=self._hints.offer_again,
             sensitive=sensitive,
         )
@@ -185,6 +193,7 @@ class Replica:
                 random_bits=chance.bits,
             ),
             sensitive=sensitive,
+            keys=keys,
         )
         self._claimer = Claimer(
             lifecycle=lifecycle,
@@ -345,6 +354,7 @@ class Replica:
             claimer=self._claimer,
             launcher=self._launcher,
             firer=self._firer,
+            keys=self._keys,
             rotation=self._rotation,
             retention=self._retention,
             deleted_projects=self._deleted_projects,

@@ -30,6 +30,7 @@ from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.settler import Settler
+from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle, ended_by
@@ -72,6 +73,7 @@ class Parts:
     claimer: Claimer
     launcher: Launcher
     firer: Firer
+    keys: SigningKeys
     rotation: AttemptRotation
     retention: Retention
     deleted_projects: DeletedProjects
@@ -123,6 +125,7 @@ class Supervisor:
         async with trio.open_nursery() as stages:
             stages.start_soon(parts.presence.keep)
             stages.start_soon(parts.hints.listen_forever)
+            stages.start_soon(parts.keys.run)
             stages.start_soon(parts.rotation.run)
             stages.start_soon(parts.planner.run)
             async with ended_by(self._lifecycle.handing_over):

@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import (
     CallbackSpec,
     CallbackUrl,
@@ -170,6 +171,10 @@ def _unusual_response(kept: StoreResponse) -> str | None:
     return None if kept is StoreResponse.FAILURES else kept.value
 
 
+def _unusual_signing(signing: Signing) -> str | None:
+    return None if signing is Signing.DEFAULT else signing.value
+
+
 SPEC: Final = (
     Column(
         name="execute_at",
@@ -237,6 +242,12 @@ SPEC: Final = (
         )
         for name in ("on_completed", "on_failed")
     ),
+    Column(
+        name="signing",
+        field="signing",
+        in_json=_unusual_signing,
+        of_row=_member_of(Signing),
+    ),
 )
 """In the order in which statements name them."""
 
@@ -275,7 +286,7 @@ def copy_of(spec: TimerSpec) -> str:
     )
 
 
-_COPIED_PLAIN: Final = "\t".join([NULL] * 4)
+_COPIED_PLAIN: Final = "\t".join([NULL] * 5)
 """What a plain timer has in the last columns."""
 
 
@@ -287,6 +298,7 @@ def _copied_beside_plain(spec: TimerSpec) -> str:
             NULL if target is None else _copied_target(target)
             for target in (spec.on_completed, spec.on_failed)
         ),
+        _unusual_signing(spec.signing) or NULL,
     )
     return "\t".join(values)
 
@@ -339,6 +351,7 @@ def _spec_with(values: Sequence[Any]) -> TimerSpec:
         store_response,
         on_completed,
         on_failed,
+        signing,
     ) = values
     return TimerSpec(
         execute_at=execute_at,
@@ -356,6 +369,7 @@ def _spec_with(values: Sequence[Any]) -> TimerSpec:
         store_response=store_response or StoreResponse.FAILURES,
         on_completed=on_completed,
         on_failed=on_failed,
+        signing=signing or Signing.DEFAULT,
     )
 
 

@@ -43,6 +43,7 @@ from timer_trio.domain.schedule import (
     UnreadableSchedule,
 )
 from timer_trio.domain.settlement import Settlement
+from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
@@ -715,6 +716,33 @@ class RetentionStorage(Protocol):
         """
 
 
+class SigningStorage(Protocol):
+    """What signs the callbacks of projects."""
+
+    async def signing_secrets(
+        self, projects: Collection[ProjectId], now: datetime
+    ) -> Sequence[SigningSecret]:
+        """Read the secrets of these projects that are valid `now`, in the order of their creation.
+
+        The current one of a project is its last.
+        """
+
+    async def add_signing_secrets(self, secrets: Sequence[SigningSecret]) -> None:
+        """Write secrets as the current ones of their projects; one that has one keeps it."""
+
+    async def change_signing_secrets(
+        self,
+        project: ProjectId,
+        decide: Callable[[Sequence[SigningSecret]], Sequence[SigningSecret]],
+    ) -> Sequence[SigningSecret]:
+        """Change the secrets of a project to what `decide` says, and answer with these.
+
+        It is called with all that there are, those that have ended as well, while nobody else
+        changes any of them. It does nothing else, and is quick: it may be called in a thread. What
+        it raises is raised here, and nothing is changed.
+        """
+
+
 class Storage(
     TimerStorage,
     RedriveStorage,
@@ -729,6 +757,7 @@ class Storage(
     ReplicaStorage,
     HintStorage,
     RetentionStorage,
+    SigningStorage,
     Protocol,
 ):
     """All of it, for whoever wires the consumers together."""

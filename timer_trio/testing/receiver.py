@@ -68,7 +68,7 @@ class Receiver:
 
 def read_head(request: Request) -> tuple[str, str, httpx.Headers]:
     """Read the method, the URL and the headers of a request, as its receiver does."""
-    first, *lines = request.head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+    first, *lines = request.head_now().decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
     method, path, _ = first.split(" ")
     fields = [line.partition(": ") for line in lines]
     headers = httpx.Headers([(name, value) for name, _, value in fields])

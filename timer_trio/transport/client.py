@@ -176,9 +176,10 @@ class CallbackTransport:
             max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
         )
         try:
+            whole = request.head_now() + request.body
             if permit.may_send():
                 # No checkpoint here: what was true above still is when the first byte goes out.
-                connection.begin(request.head + request.body, reader)
+                connection.begin(whole, reader)
                 return reader
         except BaseException:
             connection.close()

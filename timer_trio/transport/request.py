@@ -21,13 +21,19 @@ class Request(NamedTuple):
     """A request as it goes out.
 
     `head` ends with its empty line. `is_once`: it goes out on a connection that was opened for it
-    or used within the last second, and never again.
+    or used within the last second, and never again. `sign` returns further lines of the head, and
+    its empty line, for the body: it is called whenever the request goes out.
     """
 
     endpoint: Endpoint
     head: bytes
     body: bytes
     is_once: bool
+    sign: Callable[[bytes], bytes] | None = None
+
+    def head_now(self) -> bytes:
+        """Return the head as it goes out now."""
+        return self.head if self.sign is None else self.head[:-2] + self.sign(self.body)
 
 
 class Permit(Protocol):

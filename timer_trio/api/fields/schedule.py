@@ -21,6 +21,7 @@ from timer_trio.api.fields.timer import (
     DeliveryGuarantee,
     Metadata,
     MisfireGraceSeconds,
+    SigningField,
     TimeoutSeconds,
 )
 from timer_trio.domain.schedule import CatchUp, Overlap
@@ -190,6 +191,7 @@ class OptionalScheduleFields(RuleFields, total=False):
     store_response: StoreResponseField
     on_completed: OnCompletedField
     on_failed: OnFailedField
+    signing: SigningField
 
 
 @with_config(ConfigDict(**_STRICT, json_schema_extra=_ONE_RULE))

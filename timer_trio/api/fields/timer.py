@@ -25,6 +25,7 @@ from timer_trio.api.fields.instants import (
 from timer_trio.api.fields.result import OnCompletedField, OnFailedField
 from timer_trio.api.fields.retry import RetryField, StoreResponseField
 from timer_trio.domain.keys import MAX_KEY_LENGTH, OnConflict
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, JsonText, Method
 
 MIN_TIMEOUT_S: Final = 0.1
@@ -110,6 +111,15 @@ MisfireGraceSeconds = Annotated[
     ),
 ]
 
+SigningField = Annotated[
+    Signing,
+    Field(
+        strict=False,
+        description="default: callbacks carry webhook-timestamp and webhook-signature, by the "
+        "project's signing secrets. none: they do not.",
+    ),
+]
+
 
 MAX_NAME_LENGTH: Final = MAX_KEY_LENGTH
 Key = Annotated[
@@ -172,6 +182,7 @@ class OptionalFields(TypedDict, total=False):
     store_response: StoreResponseField
     on_completed: OnCompletedField
     on_failed: OnFailedField
+    signing: SigningField
 
 
 @with_config(_STRICT)

@@ -19,6 +19,7 @@ from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.project import Scope
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, Method
 
 _Mode = Literal["validation", "serialization"]
@@ -121,6 +122,7 @@ def _add_defaults(create: Json, context: ApiContext) -> None:
         "misfire_grace_seconds": context.default_misfire_grace_s,
         "retry": None,
         "store_response": StoreResponse.FAILURES.value,
+        "signing": Signing.DEFAULT.value,
     }.items():
         create["properties"][field]["default"] = default
 

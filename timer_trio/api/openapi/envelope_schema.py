@@ -122,7 +122,7 @@ def refusals() -> Json:
         ),
         HTTPStatus.NOT_FOUND: answer(
             "No timer has this id or this key, no schedule has this id or this name, no project "
-            "has this name, or no API key this id.",
+            "has this name, no API key this id, or no valid signing secret.",
             envelope(Code.NOT_FOUND, _NULL),
         ),
         HTTPStatus.METHOD_NOT_ALLOWED: answer(
@@ -132,7 +132,8 @@ def refusals() -> Json:
         HTTPStatus.CONFLICT: answer(
             "The timer's status does not allow it; the Idempotency-Key stands for another request; "
             "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; "
-            "the schedule has ended; or timers live in the project.",
+            "the schedule has ended; timers live in the project; or the signing secret is the last "
+            "one, or one too many.",
             envelope(Code.CONFLICT, _HOLDER),
         ),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),

@@ -27,13 +27,14 @@ from timer_trio.api.routes import (
     schedule_actions,
     schedules,
     schedules_by_name,
+    signing_secrets,
     timers,
 )
 
 _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
-    *(projects, keys),
+    *(projects, keys, signing_secrets),
     *(home, health, metrics),
 )
 

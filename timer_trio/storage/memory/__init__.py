@@ -14,6 +14,7 @@ from timer_trio.storage.memory.occurrences import MemoryOccurrences
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
 from timer_trio.storage.memory.schedules import MemorySchedules
+from timer_trio.storage.memory.signing import MemorySigning
 
 
 class MemoryStorage(
@@ -25,5 +26,6 @@ class MemoryStorage(
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,
+    MemorySigning,
 ):
     """A Storage whose database is this object, and whose database's clock is `now`."""

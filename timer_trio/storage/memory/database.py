@@ -23,6 +23,7 @@ from timer_trio.domain.project import (
     ProjectSettings,
 )
 from timer_trio.domain.schedule import Schedule, ScheduleId
+from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
@@ -112,6 +113,7 @@ class Database:
         self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
+        self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []

@@ -204,6 +204,7 @@ def _claimed(row: Row, claim: Claim) -> ClaimedTimer:
         first_due_at=row.first_due_at,
         spec=row.timer.spec,
         earlier=_earlier(row.timer) if row.timer.spec.has_results else None,
+        project=row.project,
     )
 
 

@@ -13,6 +13,7 @@ from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
 from timer_trio.storage.postgres.schedules import PostgresSchedules
+from timer_trio.storage.postgres.signing import PostgresSigning
 from timer_trio.storage.postgres.timers import PostgresTimers
 
 
@@ -29,5 +30,6 @@ class PostgresStorage(
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,
+    PostgresSigning,
 ):
     """A Storage in one PostgreSQL database, reached when it is first asked for something."""

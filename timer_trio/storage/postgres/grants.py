@@ -13,6 +13,7 @@ _ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NEEDED: Final = {
     "timers": _ROWS,
     "attempts": _ROWS,
+    "signing_secrets": _ROWS,
     "timer_keys": _ROWS,
     "schedules": _ROWS,
     "replicas": _ROWS,

@@ -37,7 +37,7 @@ def _skipping(query: bytes) -> bytes:
 def _claiming_occurrences(written: Mapping[str, bytes]) -> bytes:
     """Put in what is returned of occurrences besides."""
     claim = written["claim"].replace(
-        b"t.key\n),", b"t.key,\n        " + written["claimed_occurrence"] + b"\n),"
+        b"t.project\n),", b"t.project,\n        " + written["claimed_occurrence"] + b"\n),"
     )
     told = b",\n    taken.schedule_id, taken.occurs_at, taken.is_superseded"
     return claim.replace(b"\nFROM me\nLEFT JOIN", told + b"\nFROM me\nLEFT JOIN")

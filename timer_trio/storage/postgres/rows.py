@@ -309,11 +309,13 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
         spec=spec_of_values(list(row[SPEC_AT:_SPEC_END])),
         earlier=None if row[9] is None else _earlier_of(row),
         occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
+        project=row[_PROJECT_AT],
     )
 
 
-SPEC_AT: Final = 14
+SPEC_AT: Final = 15
 """Where the columns of a spec begin in the row of a claim."""
+_PROJECT_AT: Final = SPEC_AT - 1
 _SPEC_END: Final = SPEC_AT + len(SPEC)
 
 
@@ -323,7 +325,7 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key = row[9:SPEC_AT]
+    created_at, executed_at, http_status, duration_ms, key = row[9:_PROJECT_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,

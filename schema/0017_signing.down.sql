@@ -1,0 +1,3 @@
+ALTER TABLE timers
+    DROP COLUMN signing;
+DROP TABLE signing_secrets;
