@@ -22,6 +22,7 @@ from timer_trio.domain.errors import (
     TooManySecretsError,
 )
 from timer_trio.domain.project import ProjectId
+from timer_trio.domain.sealed import MARK
 
 SecretId = NewType("SecretId", UUID)
 SecretText = NewType("SecretText", str)
@@ -96,6 +97,8 @@ def key_of(secret: SecretText) -> bytes:
     Raises:
         ValueError: it is no secret, in words that do not tell it.
     """
+    if secret.startswith(MARK):
+        raise ValueError("is encrypted, by a key that ENCRYPTION_KEYS lacks")
     try:
         key = binascii.a2b_base64(secret.removeprefix(PREFIX), strict_mode=True)
     except ValueError:
