@@ -238,6 +238,7 @@ async def test_a_receiver_gets_the_result_over_postgres_and_sockets(database_url
     (request,) = requests
     assert request.head.startswith(b"POST /result?x=1 HTTP/1.1\r\n")
     assert request.header(b"x-own") == [b"y"]
+    assert request.header(b"webhook-signature")[0].startswith(b"v1,")
     told_of = json.loads(request.body)
     assert (told_of["type"], told_of["last_attempt"]) == ("timer.failed", attempts[0])
     assert as_shown(told_of["timer"]) == as_shown(shown)

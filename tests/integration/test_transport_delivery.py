@@ -127,6 +127,40 @@ async def test_request_that_was_cut_on_a_kept_connection_is_sent_again(*, tls: b
     assert (len(cutting.requests), served.connections) == (2, 2)
 
 
+async def test_request_is_signed_anew_when_it_is_sent_again() -> None:
+    cutting = CutsSecond(cuts=1)
+    bodies: list[int] = []
+
+    def sign(body: bytes) -> bytes:
+        bodies.append(len(body))
+        return b"webhook-signature: %d\r\n\r\n" % len(bodies)
+
+    async with receiver(cutting) as served, CallbackTransport(guard=HERE) as transport:
+        await send(transport, request_to(served.url()))
+        signed = request_to(served.url(), content=LARGE)._replace(sign=sign)
+        assert (await send(transport, signed)).status == 200
+    assert bodies == [len(LARGE)] * 2
+    assert cutting.requests[-1].header(b"webhook-signature") == [b"2"]
+
+
+async def test_signing_that_fails_sends_nothing() -> None:
+    def fail(_: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    def may_send() -> bool:
+        asked.append(True)
+        return True
+
+    sent = CutsSecond(cuts=0)
+    asked: list[bool] = []
+    async with receiver(sent) as served, CallbackTransport(guard=HERE) as transport:
+        unsigned = request_to(served.url())._replace(sign=fail)
+        with pytest.raises(ZeroDivisionError):
+            await send(transport, unsigned, may_send)
+    assert sent.requests == []
+    assert asked == []  # so whoever made it knows that nothing went out
+
+
 async def test_request_that_is_cut_again_is_sent_no_third_time() -> None:
     async def cuts_all_but_the_first(stream: Stream) -> None:
         if served.connections == 1:

@@ -26,6 +26,7 @@ from timer_trio.domain.attempt import UNKNOWN, AttemptRecord
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import ENDED, Delivery, Status, Timer, TimerSpec
 
+ROUNDING_S: Final = 1e-6
 CLOCK_S: Final = 0.02
 """A replica's clock is behind by the way from the database, and so may be when it saw an end."""
 STARTED_S: Final = 0.05
@@ -147,7 +148,8 @@ def has_failed(timer_log: TimerLog, one: Try) -> bool:
 
 def has_timed_out(timer_log: TimerLog, one: Try) -> bool:
     timeout_s = spec_of(timer_log, one).callback.timeout_s
-    return one.ending is Ending.BROKEN_OFF and one.ended_s - one.began_s > timeout_s - CLOCK_S
+    # To the instant: a stop that comes just before it gives the timer back.
+    return one.ending is Ending.BROKEN_OFF and one.ended_s - one.began_s > timeout_s - ROUNDING_S
 
 
 def is_excused(history: History, timer_log: TimerLog, before: Try, after: Try) -> bool:

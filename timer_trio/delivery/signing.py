@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import structlog
 import trio
 
+from timer_trio.backoff import Backoff
 from timer_trio.clock import Clock
 from timer_trio.domain.errors import StorageError
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
@@ -24,8 +25,8 @@ RENEW_S: Final = 2.5
 """Between readings while something is in hand: so a rotation holds everywhere within 5 s."""
 FRESH_S: Final = 3.0
 """What was read longer ago is read again before anything is claimed to be signed with it."""
-AGAIN_S: Final = 0.5
-"""Before a reading that failed is repeated."""
+AGAIN: Final = Backoff(first_s=0.02, longest_s=0.5)
+"""Before a reading that failed is repeated: at first soon, since a timer may wait for it."""
 PATIENCE_S: Final = 1.0
 """How long a callback waits for stale secrets to be read again, before it is made with them."""
 FORGET_S: Final = 600.0
@@ -81,12 +82,14 @@ class SigningKeys:
 
     async def run(self) -> NoReturn:
         """Read what is wanted, and again what is in use, for ever."""
+        pause_s = 0.0
         while True:
             is_read = await self._read()
             self._tried.set()
             self._tried = trio.Event()
+            pause_s = 0.0 if is_read else AGAIN.next_s(pause_s)
             if not is_read:
-                await trio.sleep(AGAIN_S)
+                await trio.sleep(pause_s)
                 continue
             with trio.move_on_after(RENEW_S):
                 await self._hurried.wait()
