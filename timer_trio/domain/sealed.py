@@ -9,11 +9,13 @@ neither sent nor shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.errors import SealedError
-from timer_trio.domain.timer import ResultTarget, TimerSpec
+
+if TYPE_CHECKING:
+    from timer_trio.domain.answer import KeptAnswer
+    from timer_trio.domain.timer import ResultTarget, TimerSpec
 
 MARK: Final = "fernet:"
 HEADERS: Final = "encrypted:"

@@ -16,7 +16,7 @@ from timer_trio.api.body.media import optional_json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.fields.signing import ROTATE, ROTATE_FIELDS
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.principal import principal
+from timer_trio.api.principal import own_project, principal
 from timer_trio.api.query import is_id
 from timer_trio.api.requests import checked
 from timer_trio.api.responses import Id, Instant, success
@@ -89,6 +89,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             method="POST",
             path="/signing-secrets/rotate",
             handler=secrets.rotate_secret,
+            scope=Scope.ADMIN,
             body=body,
             operation=_ROTATE,
         ),
@@ -96,6 +97,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             method="DELETE",
             path="/signing-secrets/{secret_id}",
             handler=secrets.delete_secret,
+            scope=Scope.ADMIN,
             operation=_DELETE,
         ),
     )
@@ -104,12 +106,12 @@ def routes(context: ApiContext) -> Sequence[Route]:
 class _Secrets:
     def __init__(self, context: ApiContext) -> None:
         self._secrets = SigningSecrets(storage=context.storage, clock=context.clock)
-        self._rules = context.rules
+        self._context = context
         self._slices = context.slices
 
     async def list_secrets(self) -> Response:
         refuse_parameters(request.query_string)
-        known = await self._secrets.valid(principal().project)
+        known = await self._secrets.valid(own_project())
         data: SecretsData = {"signing_secrets": [_secret_data(secret) for secret in known]}
         return success(data)
 
@@ -117,17 +119,19 @@ class _Secrets:
         raw = await optional_json_body() or b"{}"
         reading = reading_object(raw, verbatim="", known=ROTATE_FIELDS, most_values=0)
         members = await self._slices.finish(reading)
-        wanted = checked(ROTATE, members, self._rules, [], called="a rotation", known=ROTATE_FIELDS)
+        wanted = checked(
+            ROTATE, members, self._context.rules, [], called="a rotation", known=ROTATE_FIELDS
+        )
         overlap_s = wanted.get("overlap_seconds", DEFAULT_OVERLAP.total_seconds())
         overlap = timedelta(seconds=overlap_s)
-        return success(_secret_data(await self._secrets.rotate(principal().project, overlap)))
+        return success(_secret_data(await self._secrets.rotate(own_project(), overlap)))
 
     async def delete_secret(self, secret_id: str) -> Response:
         refuse_parameters(request.query_string)
         if not is_id(secret_id):
             raise SecretNotFoundError
         known_id = SecretId(UUID(secret_id))
-        await self._secrets.delete(principal().project, known_id)
+        await self._secrets.delete(own_project(), known_id)
         data: DeletedSecretData = {"id": str(known_id)}
         return success(data)
 
