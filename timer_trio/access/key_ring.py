@@ -34,9 +34,9 @@ class KeyRing:
         Raises:
             StorageUnavailableError: it is not known, and cannot be read.
         """
-        if not bears_seal(token.id, await self.seal()):
-            return None
-        known = await self._keys.get(token.id)
+        known = self._keys.peek(token.id)
+        if known is None and bears_seal(token.id, await self.seal()):
+            known = await self._keys.get(token.id)
         return known if known is not None and known.has(token.secret) else None
 
     async def project(self, name: str) -> Project | None:

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class KeyUses:
-    """Keeps the minute of each key's last use, and writes those that are new once a minute."""
+    """Keeps when each key was last used, and writes the minute of what is new once a minute."""
 
     def __init__(self, storage: ApiKeyStorage) -> None:
         self._storage = storage
@@ -27,8 +27,9 @@ class KeyUses:
 
     def note(self, key_id: KeyId, now: datetime) -> None:
         """Keep that a key of the service's own is used now."""
-        self._last[key_id] = to_the_minute(now)
-        self._used.set()
+        self._last[key_id] = now
+        if not self._used.is_set():
+            self._used.set()
 
     async def run(self) -> NoReturn:
         """Write for ever; what the database does not take is lost, until the key is used again."""
@@ -40,7 +41,8 @@ class KeyUses:
 
     async def write(self) -> None:
         """Write what is kept, if anything is."""
-        uses, self._last = self._last, {}
+        uses = {key_id: to_the_minute(now) for key_id, now in self._last.items()}
+        self._last = {}
         if not uses:
             return
         try:

@@ -53,9 +53,9 @@ class Recent(Generic[K, V]):
             StorageUnavailableError: it cannot be read, or was read too slowly.
         """
         while True:
+            if (found := self.peek(name)) is not None:
+                return found
             oldest_s = trio.current_time() - MAX_AGE_S
-            if (found := self._found.get(name)) and found[1] > oldest_s:
-                return found[0]
             if self._missing.get(name, oldest_s) > oldest_s:
                 return None
             under_way = self._under_way.get(name)
@@ -66,6 +66,13 @@ class Recent(Generic[K, V]):
                 raise StorageUnavailableError(str(under_way.error))
             if under_way.is_done:
                 return under_way.value
+
+    def peek(self, name: K) -> V | None:
+        """Return what a name stands for, if that was read of late; None: `get` may know more."""
+        found = self._found.get(name)
+        if found is None or found[1] <= trio.current_time() - MAX_AGE_S:
+            return None
+        return found[0]
 
     def forget(self, name: K) -> None:
         """Have a name read again by whoever asks for it next."""

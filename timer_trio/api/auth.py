@@ -10,16 +10,16 @@ right one is never refused for what others send from the same address: no bucket
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final, cast
 
 import trio
-from quart import request
+from quart import Request, request
 from werkzeug.datastructures import Headers
 
-from timer_trio.access.key_ring import KeyRing
+from timer_trio.access.key_ring import MOST_KEYS, KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.api.errors import (
     FieldError,
@@ -32,7 +32,7 @@ from timer_trio.api.errors import (
 from timer_trio.api.principal import SERVICE, Principal, set_principal
 from timer_trio.api.route import Route
 from timer_trio.clock import Clock
-from timer_trio.domain.api_key import KnownKey, read_token
+from timer_trio.domain.api_key import KeyId, KnownKey, read_token
 from timer_trio.domain.project import (
     DEFAULT_PROJECT,
     NO_SETTINGS,
@@ -64,6 +64,7 @@ class KnownKeys:
         self._key_ring = key_ring
         self._uses = uses
         self._clock = clock
+        self._principals: dict[KeyId, tuple[KnownKey, Principal]] = {}
 
     async def principal_of(self, given: str) -> Principal:
         """Return whose key it is.
@@ -83,7 +84,18 @@ class KnownKeys:
             expired_at = known.key.expires_at or now
             raise UnauthorizedError(f"the API key has expired: {rfc3339(expired_at)}")
         self._uses.note(known.key.id, now)
-        return _principal(known)
+        return self._principal(known)
+
+    def _principal(self, known: KnownKey) -> Principal:
+        """Return whose key it is, put together once for each reading of it."""
+        last = self._principals.get(known.key.id)
+        if last is not None and last[0] is known:
+            return last[1]
+        if len(self._principals) >= MOST_KEYS:
+            self._principals.clear()
+        made = _principal_of(known)
+        self._principals[known.key.id] = known, made
+        return made
 
     @property
     def service(self) -> Principal:
@@ -109,7 +121,7 @@ class KnownKeys:
         )
 
 
-def _principal(known: KnownKey) -> Principal:
+def _principal_of(known: KnownKey) -> Principal:
     return Principal(
         project=known.project.id,
         scopes=with_included(known.key.scopes),
@@ -143,42 +155,35 @@ class KeyGuard:
                 is not.
             StorageUnavailableError: nobody knows.
         """
-        path = request.path
+        # Each use of Quart's own name looks for the request again.
+        asked: Request = cast("Any", request)._get_current_object()  # noqa: SLF001 - werkzeug's API
+        path = asked.path
         if path in self._open_paths or path.startswith(self._open_folders):
             return
-        given = set(_keys(request.headers))
-        if len(given) == 1 and hmac.compare_digest(next(iter(given)).encode("latin-1"), self._key):
-            await self._serve_service()
+        keys, projects = _named_in(asked.headers)
+        if len(keys) == 1 and hmac.compare_digest(keys[0].encode("latin-1"), self._key):
+            if projects:
+                set_principal(await self._keys.service_in(_project_name(projects)))
+            else:
+                set_principal(self._keys.service)
             return
         try:
-            found = await self._keys.principal_of(_only(given))
+            found = await self._keys.principal_of(_only(keys))
         except UnauthorizedError:
-            self._count_wrong_key()
+            self._count_wrong_key(asked)
             raise
-        self._check_project(found)
-        self._check_scope(found)
+        if projects:
+            _check_project(found, projects)
+        self._check_scope(found, asked)
         set_principal(found)
 
-    async def _serve_service(self) -> None:
-        if PROJECT_HEADER not in request.headers:
-            set_principal(self._keys.service)
-            return
-        name = _project_name()
-        set_principal(await self._keys.service_in(name))
-
-    def _count_wrong_key(self) -> None:
-        if wait_s := self._wrong_keys.take(_address(), trio.current_time()):
+    def _count_wrong_key(self, asked: Request) -> None:
+        if wait_s := self._wrong_keys.take(_address(asked), trio.current_time()):
             raise TooManyWrongKeysError(wait_s) from None
 
-    def _check_project(self, found: Principal) -> None:
-        if PROJECT_HEADER in request.headers and _project_name() != found.project_name:
-            raise ForbiddenError(
-                f"the API key is of another project than {PROJECT_HEADER} names: leave it out"
-            )
-
-    def _check_scope(self, found: Principal) -> None:
-        rule = request.url_rule
-        if rule is None or request.method == "OPTIONS":
+    def _check_scope(self, found: Principal, asked: Request) -> None:
+        rule = asked.url_rule
+        if rule is None or asked.method == "OPTIONS":
             return  # no such route, or a question of what there is
         route = self._routes[rule.endpoint]
         scope = route.needed_scope
@@ -195,32 +200,38 @@ class KeyGuard:
             )
 
 
-def _only(given: set[str]) -> str:
-    if not given:
+def _check_project(found: Principal, projects: Sequence[str]) -> None:
+    if _project_name(projects) != found.project_name:
+        raise ForbiddenError(
+            f"the API key is of another project than {PROJECT_HEADER} names: leave it out"
+        )
+
+
+def _only(keys: Sequence[str]) -> str:
+    if not keys:
         raise UnauthorizedError(
             f"send the API key in the header {API_KEY_HEADER}, or as Authorization: Bearer"
         )
-    if len(given) > 1:
+    if len({*keys}) > 1:
         raise UnauthorizedError(
             f"different keys in {API_KEY_HEADER} and Authorization: send one of them"
         )
-    return next(iter(given))
+    return keys[0]
 
 
-def _project_name() -> str:
-    names = set(request.headers.getlist(PROJECT_HEADER))
-    if len(names) > 1:
+def _project_name(names: Sequence[str]) -> str:
+    if len({*names}) > 1:
         raise InvalidRequestError(FieldError(PROJECT_HEADER, "names several projects"))
-    name = names.pop()
+    name = names[0]
     if not is_project_name(name):
         words = f"{shown(name)!r} is no name of a project: a-z, 0-9 and hyphens, at most 63"
         raise InvalidRequestError(FieldError(PROJECT_HEADER, words))
     return name
 
 
-def _address() -> str:
+def _address(asked: Request) -> str:
     """Return whence a request comes, as the connection has it: a header may say anything."""
-    host = (request.scope.get("client") or ("",))[0]
+    host = (asked.scope.get("client") or ("",))[0]
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -238,10 +249,21 @@ def _open_folders(routes: Sequence[Route]) -> Sequence[str]:
     return sorted(folders[True] - folders[False])
 
 
-def _keys(headers: Headers) -> Iterator[str]:
-    yield from headers.getlist(API_KEY_HEADER)
-    # Another scheme is for somebody in front of the service, such as a proxy.
-    for credentials in headers.getlist("Authorization"):
-        scheme, _, token = credentials.strip().partition(" ")
-        if scheme.lower() == _BEARER:
-            yield token.strip(" ")
+def _named_in(headers: Headers) -> tuple[list[str], list[str]]:
+    """Return the keys that a request carries, each once, and the projects that it names."""
+    keys: list[str] = []
+    projects: list[str] = []
+    for name, value in headers:
+        match name.lower():
+            case "x-api-key":
+                keys.append(value)
+            case "authorization":
+                # Another scheme is for somebody in front of the service, such as a proxy.
+                scheme, _, token = value.strip().partition(" ")
+                if scheme.lower() == _BEARER:
+                    keys.append(token.strip(" "))
+            case "x-project":
+                projects.append(value)
+            case _:
+                pass
+    return [*dict.fromkeys(keys)] if len(keys) > 1 else keys, projects
