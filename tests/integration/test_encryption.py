@@ -14,6 +14,7 @@ import pytest
 import trio
 from psycopg.sql import SQL, Identifier
 
+from tests.contract.timers import ALICE
 from tests.receivers import Received, Stream, read_request, receiver
 from tests.replicas import api_client, replica_on, running
 from timer_trio.config import Settings
@@ -183,6 +184,10 @@ async def check_shown(served: Service, ids: dict[str, str]) -> None:
     body = {**DAILY, **secrets_at(shown["callback_url"])}
     again = await served.post("/schedules", body, "b")
     assert again["callback_headers"] == secrets["callback_headers"]
+    now = (await served.storage.beat(ALICE)).now
+    first = await served.storage.first_answer("b", now)
+    assert first is not None
+    assert "marker-payload" in first.data
 
 
 @pytest.mark.parametrize("keys", [(NEW,), (NEW, OLD), ()])
