@@ -321,7 +321,7 @@ _RULES: Final = (
 )
 
 
-SECRETS: Final = ("DATABASE_URL", "LISTEN_URL", "API_KEY")
+SECRETS: Final = ("DATABASE_URL", "LISTEN_URL", "API_KEY", "ENCRYPTION_KEYS")
 """Settings that may stand in files of their own."""
 FILE: Final = "_FILE"
 

@@ -37,7 +37,7 @@ from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.settlement import Failed, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
@@ -239,8 +239,8 @@ class Parts:
         cache = self.agenda.cache
         return [cache.take() for _ in range(len(cache)) if cache.peek()]
 
-    async def status(self, timer_id: TimerId) -> Status:
-        return (await self.database.get(timer_id)).status
+    async def status(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Status:
+        return (await self.database.get(timer_id, project)).status
 
     async def outcome(self, timer_id: TimerId) -> tuple[Status, str | None]:
         """Read how a timer stands once all outcomes are written."""

@@ -364,14 +364,22 @@ def test_entry_of_callback_allow_is_refused_with_what_may_be_meant(entry: str, w
 @pytest.mark.parametrize("prefix", ["", "TIMER_TRIO_"])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_secret_may_stand_in_a_file(tmp_path: Path, prefix: str, end: str) -> None:
-    secrets = {"API_KEY": KEY, "DATABASE_URL": URL, "LISTEN_URL": f"{URL}2"}
+    secrets = {
+        "API_KEY": KEY,
+        "DATABASE_URL": URL,
+        "LISTEN_URL": f"{URL}2",
+        "ENCRYPTION_KEYS": f"{'A' * 43}=",
+    }
     environ = {}
     for name, secret in secrets.items():
         (tmp_path / name).write_bytes(f"{secret}{end}".encode())
         environ[f"{prefix}{name}_FILE"] = str(tmp_path / name)
     settings = load_settings({}, environ)
     assert load_settings(environ) == settings
-    given = (settings.api_key, settings.database_url, settings.listen_url)
+    given = (
+        *(settings.api_key, settings.database_url),
+        *(settings.listen_url, settings.encryption_keys),
+    )
     assert [secret and secret.get_secret_value() for secret in given] == [*secrets.values()]
     assert load_settings(environ | environment_of(settings)) == settings
 

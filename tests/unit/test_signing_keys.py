@@ -154,7 +154,7 @@ async def test_project_without_known_secrets_waits_and_keeps_nobody_waiting(part
     parts.nursery.start_soon(claim, parts, other, own)
     await trio.sleep(2)
     assert parts.receivers.called == [own.id]
-    assert await parts.status(other.id) is Status.EXECUTING
+    assert await parts.status(other.id, OTHER) is Status.EXECUTING
     await trio.sleep(30)
     assert parts.receivers.called == [own.id, other.id]
 
@@ -177,7 +177,7 @@ async def test_who_is_stopped_while_he_waits_for_secrets_gives_back(parts: Parts
     with trio.move_on_after(5):
         await claim(parts, other)
     await parts.settler.wait_empty()
-    assert await parts.status(other.id) is Status.PENDING
+    assert await parts.status(other.id, OTHER) is Status.PENDING
     assert parts.agenda.slots.in_use == 0
     assert parts.receivers.called == []
 
@@ -215,7 +215,7 @@ async def test_broken_secret_of_a_project_keeps_no_other_waiting(parts: Parts) -
     parts.nursery.start_soon(claim, parts, held, other, own)
     await trio.sleep(HOLDS_S)
     assert set(parts.receivers.called) == {other.id, own.id}
-    assert await parts.status(held.id) is Status.EXECUTING
+    assert await parts.status(held.id, OTHER) is Status.EXECUTING
 
 
 async def test_busy_replica_reads_so_often_that_a_rotation_holds(parts: Parts) -> None:
