@@ -64,13 +64,13 @@ class ProjectEnd:
         await self._refuse_live(project, advice)  # so that nobody is kept out in vain
         with trio.CancelScope(shield=True):
             await self._close(project)
-            try:
-                await self._refuse_live(project, advice)
-            except ProjectNotEmptyError:
-                await self._storage.open_project(project.id)
-                self._key_ring.forget_project(project.name)
-                raise
-            await self._storage.delete_project(project.id)
+            live = await self._storage.live_in(project.id)
+            if not any(live):
+                await self._storage.delete_project(project.id)
+                return
+            await self._storage.open_project(project.id)
+            self._key_ring.forget_project(project.name)
+        raise ProjectNotEmptyError(live, advice)
 
     async def delete_with_all(self, project: Project) -> None:
         """Delete a project, and cancel all that waits in it.
