@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import getrandbits
 
 import psycopg
 import pytest
@@ -25,6 +26,7 @@ from timer_trio.domain.project import (
     Scope,
 )
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.signing import new_secret
 from timer_trio.domain.timer import Status
 from timer_trio.storage import Storage
 from timer_trio.storage.postgres import PostgresStorage
@@ -170,6 +172,7 @@ async def test_closed_project_has_no_keys_until_it_is_opened_again(storage: Stor
 async def test_deleted_project_is_remembered_by_its_number_alone(storage: Storage) -> None:
     shop = (await storage.create_project("shop", NOW)).id
     await storage.create_api_key(api_key(1, shop), digest("s"))
+    await storage.add_signing_secrets([new_secret(shop, NOW, getrandbits)])
     await storage.close_project(shop, NOW)
     await storage.forget_project(shop)  # it is not deleted
     await storage.delete_project(shop)
@@ -177,6 +180,7 @@ async def test_deleted_project_is_remembered_by_its_number_alone(storage: Storag
     await storage.open_project(shop)
     assert await names(storage) == ["default"]
     assert await storage.api_keys(shop) == []
+    assert await storage.signing_secrets([shop], NOW) == []
     assert await storage.deleted_projects() == {shop: NOW}
     again = await storage.create_project("shop", NOW)
     assert again.id != shop

@@ -634,7 +634,10 @@ class ProjectStorage(Protocol):
         """
 
     async def delete_project(self, project: ProjectId) -> None:
-        """Make a closed project one that nobody can name, and delete its keys; again, nothing."""
+        """Make a closed project one that nobody can name; its keys and secrets are deleted.
+
+        Again, nothing.
+        """
 
     async def deleted_projects(self) -> Mapping[ProjectId, datetime]:
         """Read which deleted projects are remembered, and when each was closed."""

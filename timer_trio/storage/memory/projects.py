@@ -96,6 +96,7 @@ class MemoryProjects(Database):
             return
         self._projects[project] = replace(row, name=None)
         self._delete_keys_of(project)
+        self._signing.pop(project, None)
 
     async def deleted_projects(self) -> Mapping[ProjectId, datetime]:
         await trio.lowlevel.checkpoint()

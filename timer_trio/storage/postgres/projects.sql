@@ -69,6 +69,9 @@ WITH gone AS (
     UPDATE projects SET name = NULL
     WHERE id = %(project)s AND closed_at IS NOT NULL
     RETURNING id
+),
+unsigned AS (
+    DELETE FROM signing_secrets AS s USING gone WHERE s.project = gone.id
 )
 DELETE FROM api_keys AS k USING gone WHERE k.project = gone.id;
 
