@@ -7,8 +7,10 @@ import pytest
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.errors import SealedError
 from timer_trio.domain.masking import NOTHING
 from timer_trio.domain.rendering import attempt_data
+from timer_trio.domain.sealed import HEADERS, MARK, is_sealed_text
 
 ENDED_AT = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -35,3 +37,19 @@ def test_text_that_is_cut_off_amid_a_character_is_text(end: str) -> None:
 @pytest.mark.parametrize("body", [b"\xff", b"a\xc3(", b"\xed\xa0\x80b", b"\xc3\xa4\xff"])
 def test_what_is_no_text_stays_none_if_it_is_cut_off(body: bytes) -> None:
     assert body_of(body, is_truncated=True)[1] == "base64"
+
+
+def test_answer_that_nobody_has_opened_is_not_shown() -> None:
+    answer = KeptAnswer(headers=((HEADERS, f"{MARK}x"),), body=b"", is_truncated=False)
+    record = AttemptRecord(
+        attempt=1, started_at=None, ended_at=ENDED_AT, outcome="rejected", answer=answer
+    )
+    with pytest.raises(SealedError):
+        attempt_data(record, NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sealed"), [(f"{MARK}x", True), ('"fernet:"', False), ("", False), (None, False)]
+)
+def test_sealed_text_is_known_by_its_mark(text: str | None, *, is_sealed: bool) -> None:
+    assert is_sealed_text(text) == is_sealed

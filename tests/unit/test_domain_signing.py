@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.contract.timers import LATER, NOW, SOON
 from timer_trio.domain.errors import LastSecretError, SecretNotFoundError, TooManySecretsError
 from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.sealed import MARK
 from timer_trio.domain.signing import (
     MAX_VALID,
     PREFIX,
@@ -130,3 +131,8 @@ def test_only_what_is_valid_can_be_deleted_and_never_the_last() -> None:
         without([old, current], old.id, SOON)
     with pytest.raises(LastSecretError, match="rotate it"):
         without([old, current], current.id, SOON)
+
+
+def test_secret_that_nobody_has_opened_signs_nothing() -> None:
+    with pytest.raises(ValueError, match="ENCRYPTION_KEYS"):
+        key_of(SecretText(f"{MARK}x"))
