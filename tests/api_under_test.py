@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -92,6 +92,8 @@ class ApiUnderTest:
         storage: MemoryStorage | None = None,
         sensitive: Iterable[str] = (),
     ) -> None:
+        self.living = 1
+        """How many replicas it takes to be there."""
         self.clock = HandClock()
         self.storage = storage or MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
@@ -158,6 +160,7 @@ class ApiUnderTest:
             default_timeout_s=30.0,
             default_misfire_grace_s=300.0,
             guard=AddressGuard(allowed),
+            living=lambda: self.living,
             sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
         )
@@ -228,6 +231,12 @@ class ApiUnderTest:
                 last_error=last_error or "",
             )
         assert await self.storage.settle([settlement], self.clock.now()) == [True]
+
+
+def besides_requests(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Leave out of what was logged that there were requests."""
+    of_requests = {"request", "refused_requests_left_out"}
+    return [line for line in logs if line["event"] not in of_requests]
 
 
 @asynccontextmanager

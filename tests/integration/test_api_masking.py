@@ -86,8 +86,12 @@ async def made(api: ApiUnderTest) -> dict[str, str]:
     assert await api.storage.settle([failed], api.clock.now()) == [True]
     schedule = await api.create_schedule(**SECRETS, name="n")
     return {
-        "timer_id": timer["id"], "key": "k", "schedule_id": schedule["id"], "name": "n",
-        "key_id": "none", "secret_id": "none",
+        "timer_id": timer["id"],
+        "key": "k",
+        "schedule_id": schedule["id"],
+        "name": "n",
+        "key_id": "none",
+        "secret_id": "none",
     }
 
 
