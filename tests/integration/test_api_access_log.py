@@ -10,16 +10,15 @@ import pytest
 import structlog
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, running_api
 from timer_trio.api import access_log
 from timer_trio.api.access_log import LINES, LINES_PER_S
 
-SECRET: Final = "sesame-7f3a"
+SECRET: Final = "sesame-7f3a"  # noqa: S105 - made up
 
 Lines = list[MutableMapping[str, Any]]
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @pytest.fixture
@@ -46,7 +45,10 @@ def requests(lines: Lines) -> Lines:
     return [line for line in lines if line["event"] == "request"]
 
 
-async def test_line_tells_who_asked_for_what(api: ApiUnderTest, lines: Lines) -> None:
+async def test_line_tells_who_asked_for_what(
+    api: ApiUnderTest, lines: Lines, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
     await api.create_project("shop")
     key = await api.create_key("read", project="shop")
     timer_id = (await api.create())["id"]
@@ -69,8 +71,9 @@ async def test_line_tells_who_asked_for_what(api: ApiUnderTest, lines: Lines) ->
 
 
 async def test_time_is_that_until_the_answer(
-    api: ApiUnderTest, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    api: ApiUnderTest, lines: Lines, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
+    del autojump_clock
     projects = api.storage.projects
 
     async def slow() -> Any:
@@ -83,7 +86,10 @@ async def test_time_is_that_until_the_answer(
     assert line["duration_ms"] == pytest.approx(1250)
 
 
-async def test_refused_ones_are_told_of_at_info(api: ApiUnderTest, lines: Lines) -> None:
+async def test_refused_ones_are_told_of_at_info(
+    api: ApiUnderTest, lines: Lines, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
     await api.create_project("shop")
     limit = {"rate_limit": {"requests_per_second": 0.1}}
     await api.client.put("/projects/shop", json=limit)
@@ -101,7 +107,10 @@ async def test_refused_ones_are_told_of_at_info(api: ApiUnderTest, lines: Lines)
     ]
 
 
-async def test_no_secret_and_nothing_made_up_stands_in_it(api: ApiUnderTest, lines: Lines) -> None:
+async def test_no_secret_and_nothing_made_up_stands_in_it(
+    api: ApiUnderTest, lines: Lines, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
     headers = {"X-API-Key": SECRET, "User-Agent": SECRET, "X-Forwarded-For": SECRET}
     for key in (SECRET, API_KEY, await api.create_key("metrics")):
         how: Any = {"headers": {**headers, "X-API-Key": key}, "content": SECRET}
@@ -110,7 +119,7 @@ async def test_no_secret_and_nothing_made_up_stands_in_it(api: ApiUnderTest, lin
             await api.client.request(SECRET.upper(), path, **how)
         await api.client.get(f"/timers/by-key/{SECRET}", headers=how["headers"])
         how["headers"]["X-Project"] = SECRET
-        await api.client.get("/timers", **{"headers": how["headers"]})
+        await api.client.get("/timers", headers=how["headers"])
         assert key not in str(lines)
     assert len(requests(lines)) == 1 + 3 * 10
     assert SECRET not in str(lines).lower()
@@ -120,8 +129,10 @@ async def test_no_secret_and_nothing_made_up_stands_in_it(api: ApiUnderTest, lin
 
 @pytest.mark.usefixtures("at_info")
 async def test_at_info_other_requests_have_no_line_and_none_is_built(
-    api: ApiUnderTest, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    api: ApiUnderTest, lines: Lines, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
+    del autojump_clock
+
     def build(*_: object) -> dict[str, object]:
         raise AssertionError("built")
 
@@ -132,7 +143,10 @@ async def test_at_info_other_requests_have_no_line_and_none_is_built(
 
 
 @pytest.mark.usefixtures("at_info")
-async def test_stranger_fills_no_disk_and_is_counted(api: ApiUnderTest, lines: Lines) -> None:
+async def test_stranger_fills_no_disk_and_is_counted(
+    api: ApiUnderTest, lines: Lines, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
     wrong = {"X-API-Key": "wrong"}
     for _ in range(LINES + 25):
         await api.client.get("/timers", headers=wrong)
@@ -151,7 +165,10 @@ async def test_stranger_fills_no_disk_and_is_counted(api: ApiUnderTest, lines: L
     assert len(requests(lines)) + counted == pytest.approx(200, abs=2)
 
 
-async def test_at_debug_each_has_its_line(api: ApiUnderTest, lines: Lines) -> None:
+async def test_at_debug_each_has_its_line(
+    api: ApiUnderTest, lines: Lines, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
     for _ in range(LINES + 25):
         await api.client.get("/timers", headers={"X-API-Key": "wrong"})
     assert [line["log_level"] for line in lines] == ["info"] * LINES + ["debug"] * 25
