@@ -16,6 +16,7 @@ _NAMES: Final[tuple[object, ...]] = (
     *("", "A", "Shop", "a_b", "a b", " a", "a.b", "a/b", "ä", "x" * 64, "a\n", "*", "../a"),
     *(None, 1, True, [], {}, ["a"]),
 )
+_WRONG_RATES: Final[tuple[object, ...]] = (0, 0.09, -1, 100_001, "5", True, [])
 _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     (
         "allowed_hosts",
@@ -36,7 +37,7 @@ _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
         "rate_limit",
         (
             *([], 1, "x", True, {}, {"burst": 5}, {"requests_per_second": None}),
-            *({"requests_per_second": per_s} for per_s in (0, 0.09, -1, 100_001, "5", True, [])),
+            *({"requests_per_second": r} for r in _WRONG_RATES),
             *({"requests_per_second": 5, "burst": b} for b in (0, -1, 1.5, 1_000_001, "5", None)),
             *({"requests_per_second": 5, "bursts": 5}, {"requests_per_second": 5, "per": "key"}),
         ),

@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 
 class AccessLog:
-    """Writes the line of a request, once its answer begins."""
+    """Writes the line of a request, once its answer begins; `to`: the service's log by default."""
 
-    def __init__(self) -> None:
-        self._log: Any = None
+    def __init__(self, to: Any = None) -> None:
+        self._log = to
         self._lines = TokenBuckets(per_s=LINES_PER_S, burst=LINES, most=1)
         self._left_out = 0
 
