@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from itertools import cycle
 from typing import Any, Final
 
@@ -11,16 +12,23 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, running_api
+from tests.api_under_test import API_KEY, START, WANTED, ApiUnderTest, running_api
+from tests.replicas import api_client, replica_on, running
+from timer_trio.clock import Clock
+from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.rate_limit import RateLimit
+from timer_trio.run.replica import Replica
+from timer_trio.storage.memory import MemoryStorage
+from timer_trio.transport import Answer, Permit, Request
 
 LIMIT: Final[dict[str, Any]] = {"requests_per_second": 2, "burst": 5}
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiUnderTest]:
-    async with running_api() as running:
-        await running.create_project("shop")
-        yield running
+    async with running_api() as served:
+        await served.create_project("shop")
+        yield served
 
 
 async def limit(api: ApiUnderTest, wanted: Any, project: str = "shop") -> None:
@@ -223,4 +231,34 @@ async def test_replicas_that_come_and_go_change_the_shares(
     assert await statuses(api, 11, key) == [200] * 10 + [429]
     api.living = 0  # as of a heartbeat that nobody answered
     await trio.sleep(30)
-    assert await statuses(api, 2, key) == [200, 429]
+    assert await statuses(api, 4, key) == [200] * 3 + [429]
+
+
+class NoReceiver:
+    def begin(self, _request: Request, _permit: Permit) -> None:
+        """Have no connection ready."""
+
+    async def send(self, request: Request, permit: Permit) -> Answer:
+        raise AssertionError(request, permit)
+
+
+async def test_replicas_count_each_other_by_their_heartbeats(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    storage = MemoryStorage(lambda: START + timedelta(seconds=trio.current_time()))
+    limited: Any = {"requests_per_second": 0.1, "burst": 30}
+    await storage.change_project(DEFAULT_PROJECT, {"rate_limit": RateLimit(**limited)})
+
+    def made() -> Replica:
+        return replica_on(
+            storage, NoReceiver(), clock=Clock(elapsed=trio.current_time), alone=False
+        )
+
+    first, second = made(), made()
+    async with running(first), api_client(first) as client:
+        await trio.sleep(2)
+        assert told(await client.get("/timers"))[1] == '"default";r=29;t=10'
+        async with running(second):
+            await trio.sleep(2)
+            assert told(await client.get("/timers"))[1] == '"default";r=14;t=20'
+        await trio.sleep(300)
+        assert told(await client.get("/timers"))[1] == '"default";r=29;t=10'

@@ -77,7 +77,7 @@ def test_bucket_is_cut_to_a_smaller_burst_and_fills_up_to_a_greater_one() -> Non
     assert some.take("a", ten, 0).left == 3
     assert some.take("a", ten, 1).left == 12
     assert some.take("a", one, 2).left == 4
-    assert some.take("a", ten, 2.5).left == 3.5  # filled as it was told to be until now
+    assert some.take("a", ten, 3).left == 13
 
 
 def test_tokens_of_fractions_come_when_they_are_due() -> None:

@@ -66,15 +66,13 @@ class Taken(NamedTuple):
 class _Bucket(NamedTuple):
     left: float
     at_s: float
-    filling: Filling
 
-    def left_at(self, now_s: float) -> float:
-        per_s, burst = self.filling
-        return min(self.left + max(now_s - self.at_s, 0.0) * per_s, burst)
+    def left_at(self, now_s: float, filling: Filling) -> float:
+        return min(self.left + max(now_s - self.at_s, 0.0) * filling.per_s, filling.burst)
 
 
 class ChangingBuckets(Generic[K]):
-    """A bucket for each name, which says with each token how it is filled from then on.
+    """A bucket for each name, and with each token how it has been filled since the last one.
 
     What a bucket holds beyond a new burst is lost; a greater one fills in its time. At most `most`
     are remembered, those of whom a token was asked last: whoever comes back after that is full.
@@ -91,11 +89,11 @@ class ChangingBuckets(Generic[K]):
         """Take a token of a bucket at `now_s`, if there is one."""
         per_s, burst = filling
         last = self._buckets.pop(name, None)
-        left = burst if last is None else min(last.left_at(now_s), burst)
+        left = burst if last is None else last.left_at(now_s, filling)
         is_taken = left >= _WHOLE
         wait_s = 0.0 if is_taken else (1 - left) / per_s
         left = max(left - 1, 0.0) if is_taken else left
         if last is None and len(self._buckets) >= self._most:
             self._buckets.popitem(last=False)
-        self._buckets[name] = _Bucket(left, now_s, filling)
+        self._buckets[name] = _Bucket(left, now_s)
         return Taken(left, (burst - left) / per_s, wait_s)
