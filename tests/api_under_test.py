@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import logging
+from collections.abc import AsyncIterator, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import structlog
 import trio
 import trustme
 
@@ -18,6 +20,8 @@ from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api import ApiContext, create_app
+from timer_trio.api.access_log import AccessLog
+from timer_trio.api.asgi import ACCESS_LOG
 from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import OLDEST, Releases
@@ -92,6 +96,8 @@ class ApiUnderTest:
         storage: MemoryStorage | None = None,
         sensitive: Iterable[str] = (),
     ) -> None:
+        self.living = 1
+        """How many replicas it takes to be there."""
         self.clock = HandClock()
         self.storage = storage or MemoryStorage(self.clock.now)
         self.health = HealthOnDemand()
@@ -158,6 +164,7 @@ class ApiUnderTest:
             default_timeout_s=30.0,
             default_misfire_grace_s=300.0,
             guard=AddressGuard(allowed),
+            living=lambda: self.living,
             sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
         )
@@ -230,6 +237,12 @@ class ApiUnderTest:
         assert await self.storage.settle([settlement], self.clock.now()) == [True]
 
 
+def besides_requests(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Leave out of what was logged that there were requests."""
+    of_requests = {"request", "refused_requests_left_out"}
+    return [line for line in logs if line["event"] not in of_requests]
+
+
 @asynccontextmanager
 async def running_api(
     allowed: Iterable[AllowedDestination] = LOOPBACK,
@@ -244,6 +257,13 @@ async def running_api(
         nursery.cancel_scope.cancel()
 
 
+def _written_nowhere() -> AccessLog:
+    """Return what makes each line, and keeps it from the output of a command in this process."""
+    level = structlog.make_filtering_bound_logger(logging.DEBUG)
+    logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=[], wrapper_class=level)
+    return AccessLog(logger.bind())
+
+
 @asynccontextmanager
 async def served_api(
     hypercorn_config: Path | None = None, max_body_bytes: int = MAX_BODY_BYTES, **limits: Any
@@ -252,6 +272,7 @@ async def served_api(
     server = Server(Settings(port=0), hypercorn_config)
     server.limits = replace(server.limits, **limits)
     async with running_api(max_body_bytes=max_body_bytes) as api, trio.open_nursery() as nursery:
+        api.app.config[ACCESS_LOG] = _written_nowhere()
         await nursery.start(server.run, api.app, api.metrics, api.closing)
         yield api, server.urls[0]
         nursery.cancel_scope.cancel()

@@ -16,6 +16,7 @@ _NAMES: Final[tuple[object, ...]] = (
     *("", "A", "Shop", "a_b", "a b", " a", "a.b", "a/b", "ä", "x" * 64, "a\n", "*", "../a"),
     *(None, 1, True, [], {}, ["a"]),
 )
+_WRONG_RATES: Final[tuple[object, ...]] = (0, 0.09, -1, 100_001, "5", True, [])
 _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     (
         "allowed_hosts",
@@ -30,6 +31,15 @@ _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
         (
             *([], 1, "x", True, {"max_attempts": 0}, {"max_attempts": 51}, {"delays": []}),
             *({"delays": [0]}, {"max_attempt": 3}, {"delays": [1], "factor": 2}, {"jitter": 2}),
+        ),
+    ),
+    (
+        "rate_limit",
+        (
+            *([], 1, "x", True, {}, {"burst": 5}, {"requests_per_second": None}),
+            *({"requests_per_second": r} for r in _WRONG_RATES),
+            *({"requests_per_second": 5, "burst": b} for b in (0, -1, 1.5, 1_000_001, "5", None)),
+            *({"requests_per_second": 5, "bursts": 5}, {"requests_per_second": 5, "per": "key"}),
         ),
     ),
 )
@@ -47,7 +57,7 @@ _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
         ("", "now", 0, True, [], "2030-01-01", "2030-01-01T00:00:00", "2029-12-31T23:59:59Z"),
     ),
 )
-_NOT_YET: Final = ("rate_limit", "max_live_timers", "max_in_flight", "name", "settings")
+_NOT_YET: Final = ("max_live_timers", "max_in_flight", "name", "settings")
 
 
 def _bad(claim: str, method: str, path: str, body: object = None, **other: Any) -> BadInput:

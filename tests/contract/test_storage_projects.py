@@ -25,6 +25,7 @@ from timer_trio.domain.project import (
     ProjectSettings,
     Scope,
 )
+from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.signing import new_secret
 from timer_trio.domain.timer import Status
@@ -78,6 +79,9 @@ async def test_settings_change_one_by_one(storage: Storage) -> None:
     assert changed.settings == ProjectSettings(default_retry=policy, allowed_hosts=hosts)
     changed = await storage.change_project(project, {"default_retry": None})
     assert changed.settings == ProjectSettings(allowed_hosts=hosts)
+    limit = RateLimit(requests_per_second=0.5, burst=7)
+    changed = await storage.change_project(project, {"rate_limit": limit})
+    assert changed.settings == ProjectSettings(allowed_hosts=hosts, rate_limit=limit)
     assert await storage.project_named("shop") == changed
     assert await storage.change_project(project, {}) == changed
     with pytest.raises(ProjectNotFoundError):
@@ -95,7 +99,13 @@ async def test_settings_that_cannot_be_followed_end_no_heartbeat(
     postgres: PostgresStorage, sql: psycopg.Connection
 ) -> None:
     await postgres.join(ALICE, NOW)
-    for settings in ('{"allowed_hosts": 5}', '{"default_retry": {"tries": 5}}'):
+    for settings in (
+        '{"allowed_hosts": 5}',
+        '{"default_retry": {"tries": 5}}',
+        '{"rate_limit": {"requests_per_second": 0, "burst": 1}}',
+        '{"rate_limit": {"per_second": 5}}',
+        '{"rate_limit": 5}',
+    ):
         sql.execute("UPDATE projects SET settings = %s", [settings])
         assert (await postgres.beat(ALICE)).default_settings is None
         with pytest.raises(StorageError, match="settings of project default"):

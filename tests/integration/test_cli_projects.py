@@ -38,11 +38,13 @@ async def test_project_is_created_set_up_and_deleted(tmp_path: Path) -> None:
         assert (made["name"], made["allowed_hosts"]) == ("shop", None)
         hosts = ("--allowed-host", "example.com", "--allowed-host", "*.example.org")
         retry = ("--default-retry", '{"max_attempts": 3}')
-        changed = json.loads(await ask("set", "shop", *hosts, *retry, "--json"))
+        limit = ("--rate-limit", '{"requests_per_second": 50, "burst": 100}')
+        changed = json.loads(await ask("set", "shop", *hosts, *retry, *limit, "--json"))
         assert changed["allowed_hosts"] == ["example.com", "*.example.org"]
         assert changed["default_retry"]["max_attempts"] == 3
+        assert changed["rate_limit"] == {"requests_per_second": 50, "burst": 100}
         assert json.loads(await ask("show", "shop", "--json")) == changed
-        options = ("--any-host", "--default-retry", "null")
+        options = ("--any-host", "--default-retry", "null", "--rate-limit", "null")
         assert json.loads(await ask("set", "shop", *options, "--json")) == made
         assert [line.split("\t")[0] for line in (await ask("list")).splitlines()] == [
             "default",

@@ -12,6 +12,7 @@ from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.errors import UnauthorizedError
+from timer_trio.api.key_limits import KeyLimits
 from timer_trio.api.route import Body, Route
 from timer_trio.api.url_map import add_routes
 from timer_trio.clock import Clock
@@ -37,7 +38,7 @@ async def is_open(path: str, *routes: Route) -> bool:
     app = QuartTrio(__name__)
     async with app.test_request_context(path):
         try:
-            await KeyGuard("k", routes, KEYS).check()
+            await KeyGuard("k", routes, KEYS, KeyLimits(lambda: 1)).check()
         except UnauthorizedError:
             return False
         return True

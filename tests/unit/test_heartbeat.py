@@ -120,6 +120,20 @@ def test_it_beats_once_a_second() -> None:
     beating(script)
 
 
+def test_it_counts_who_lives_itself_included() -> None:
+    async def script(running: Running) -> None:
+        assert running.heartbeat.living == 2
+        running.database.error = StorageUnavailableError
+        await trio.sleep(30)
+        assert running.heartbeat.living == 2
+        running.database.error = None
+        await trio.sleep(30)
+        assert not running.database.has(OTHER)
+        assert running.heartbeat.living == 1
+
+    beating(script, with_other=True)
+
+
 def test_fence_closes_three_seconds_after_the_last_confirmed_beat() -> None:
     async def script(running: Running) -> None:
         heartbeat = running.heartbeat

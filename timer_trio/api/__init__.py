@@ -6,6 +6,8 @@
 - ``asgi``           one exchange, whose answer reaches its client
 - ``url_map``        from a target to its route
 - ``auth``           the API keys, and what each is for
+- ``key_limits``     how many requests of a key are served
+- ``access_log``     a line for each request
 - ``principal``      on whose behalf a request is served
 - ``openapi``        the document and its page
 - ``page``           a page around any HTML

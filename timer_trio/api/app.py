@@ -12,10 +12,12 @@ from quart import Response, request
 from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 
-from timer_trio.api.asgi import UNUSUAL_BODIES, ApiRequest, QuartExchange
+from timer_trio.api.access_log import AccessLog
+from timer_trio.api.asgi import ACCESS_LOG, UNUSUAL_BODIES, ApiRequest, QuartExchange
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
+from timer_trio.api.key_limits import KeyLimits
 from timer_trio.api.masking import SENSITIVE_HEADERS
 from timer_trio.api.responses import refused
 from timer_trio.api.routes import all_routes
@@ -69,9 +71,11 @@ def create_app(context: ApiContext) -> QuartTrio:
     app.config[UNUSUAL_BODIES] = {
         route.path: route.body for route in routes if route.body and not route.body.is_usual
     }
+    app.config[ACCESS_LOG] = AccessLog()
     app.config[SENSITIVE_HEADERS] = context.sensitive
     keys = KnownKeys(context.key_ring, context.key_uses, context.clock)
-    app.before_request(KeyGuard(context.api_key, routes, keys).check)
+    limits = KeyLimits(context.living)
+    app.before_request(KeyGuard(context.api_key, routes, keys, limits).check)
     app.register_error_handler(Exception, _answer)
     app.after_request(partial(_close_connection, context.stopping))
     add_routes(app, routes)

@@ -14,6 +14,7 @@ from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 
+from timer_trio.api.access_log import AccessLog
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.body.whole import WholeBody
 from timer_trio.api.route import Body
@@ -24,11 +25,15 @@ DROP_TIMEOUT_S: Final = 10.0
 
 UNUSUAL_BODIES: Final = "UNUSUAL_BODIES"
 """Of the app's configuration: by path, the bodies that MAX_CONTENT_LENGTH does not limit."""
+ACCESS_LOG: Final = "ACCESS_LOG"
+"""Of the app's configuration: where each request has its line."""
 
 
 class ApiRequest(TrioRequest):
     body_class = WholeBody  # type: ignore[assignment]  # Quart names its own
     blueprints = ()  # type: ignore[assignment]  # there are none, and Quart looks for them thrice
+    limit_fields: Mapping[str, str] | None = None
+    """What its answer tells of a limit; None: its key has none."""
 
 
 class QuartExchange(TrioASGIHTTPConnection):
@@ -90,7 +95,9 @@ class QuartExchange(TrioASGIHTTPConnection):
                 await self._drop_rest(body)
             await send(message)
 
+        began_s = trio.current_time()
         response: Any = await self.app.handle_request(request)  # never another library's
+        self._end(request, response, began_s)
         if isinstance(response.response, DataBody) and body.has_ended:
             await _send_at_once(send, response, response.response.data)
             return
@@ -99,6 +106,13 @@ class QuartExchange(TrioASGIHTTPConnection):
             timeout_s = self.app.config["RESPONSE_TIMEOUT"]
         with trio.move_on_after(inf if timeout_s is None else timeout_s):
             await self._send_response(send_when_read, response)
+
+    def _end(self, request: Any, response: Response, began_s: float) -> None:
+        """Add to an answer what is due to every one, and tell of it in the log."""
+        if request.limit_fields is not None:
+            response.headers.update(request.limit_fields)
+        access_log: AccessLog = self.app.config[ACCESS_LOG]
+        access_log.note(request, response.status_code, began_s)
 
     async def _drop_rest(self, body: BodyStream | WholeBody) -> None:
         """Wait for the end of a body that nobody reads any more, but not for ever."""

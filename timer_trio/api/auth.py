@@ -4,7 +4,8 @@
 before there were others. Any other key has an id, by which its row is found, and a secret.
 
 Who sends no right key costs a token of the bucket of his address, and no body is read from him. A
-right one is never refused for what others send from the same address: no bucket is asked for it.
+right one is never refused for what others send from the same address: no bucket is asked for it but
+its own, where its project limits how many requests each key may send.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from timer_trio.api.errors import (
     FieldError,
     ForbiddenError,
     InvalidRequestError,
+    RateLimitedError,
     TooManyWrongKeysError,
     UnauthorizedError,
     shown,
 )
+from timer_trio.api.key_limits import KeyLimits
 from timer_trio.api.principal import SERVICE, Principal, set_principal
 from timer_trio.api.route import Route
 from timer_trio.clock import Clock
@@ -40,6 +43,7 @@ from timer_trio.domain.project import (
     is_project_name,
     with_included,
 )
+from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.timer import rfc3339
 from timer_trio.domain.token_buckets import TokenBuckets
 
@@ -134,9 +138,12 @@ def _principal_of(known: KnownKey) -> Principal:
 class KeyGuard:
     """Checks the key before any route, unknown ones included: nobody learns of them without it."""
 
-    def __init__(self, api_key: str, routes: Sequence[Route], keys: KnownKeys) -> None:
+    def __init__(
+        self, api_key: str, routes: Sequence[Route], keys: KnownKeys, limits: KeyLimits
+    ) -> None:
         self._key = api_key.encode()
         self._keys = keys
+        self._limits = limits
         self._routes = {route.endpoint: route for route in routes}
         self._open_paths = frozenset(route.path for route in routes if route.is_open)
         self._open_folders = tuple(_open_folders(routes))
@@ -150,6 +157,7 @@ class KeyGuard:
         Raises:
             UnauthorizedError: no key, a wrong one, or two.
             TooManyWrongKeysError: likewise, and too many came from the same address.
+            RateLimitedError: more came with this key than its project allows.
             ForbiddenError: the key is not for this route, or not of the project that is named.
             InvalidRequestError: the key of the whole service is to act in a project that there
                 is not.
@@ -162,20 +170,32 @@ class KeyGuard:
             return
         keys, projects = _named_in(asked.headers)
         if len(keys) == 1 and hmac.compare_digest(keys[0].encode("latin-1"), self._key):
-            if projects:
-                set_principal(await self._keys.service_in(_project_name(projects)))
-            else:
-                set_principal(self._keys.service)
+            named = _project_name(projects) if projects else None
+            self._admit(
+                asked, self._keys.service if named is None else await self._keys.service_in(named)
+            )
             return
         try:
             found = await self._keys.principal_of(_only(keys))
         except UnauthorizedError:
             self._count_wrong_key(asked)
             raise
+        self._admit(asked, found)
         if projects:
             _check_project(found, projects)
         self._check_scope(found, asked)
+
+    def _admit(self, asked: Request, found: Principal) -> None:
+        """Say on whose behalf a request is served, if not too many came for him."""
         set_principal(found)
+        if (limit := found.settings.rate_limit) is not None:
+            self._count(asked, found, limit)
+
+    def _count(self, asked: Request, found: Principal, limit: RateLimit) -> None:
+        fields, wait_s = self._limits.judge(found, limit)
+        cast("Any", asked).limit_fields = fields
+        if wait_s:
+            raise RateLimitedError(limit, wait_s)
 
     def _count_wrong_key(self, asked: Request) -> None:
         if wait_s := self._wrong_keys.take(_address(asked), trio.current_time()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -72,6 +72,8 @@ class ApiContext:
     default_timeout_s: float
     default_misfire_grace_s: float
     guard: AddressGuard
+    living: Callable[[], int] = lambda: 1
+    """How many replicas there are, this one included, of which each has its part of a limit."""
     sensitive: Sensitive = USUAL
     """Headers whose values are shown to administrators alone."""
     stopping: trio.Event = field(default_factory=trio.Event)

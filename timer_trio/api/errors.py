@@ -37,6 +37,7 @@ from timer_trio.domain.errors import (
     TimerTrioError,
     TooManySecretsError,
 )
+from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.timer import Status
 
 MAX_ERRORS: Final = 100
@@ -157,6 +158,18 @@ class TooManyWrongKeysError(TimerTrioError):
         )
 
 
+class RateLimitedError(TimerTrioError):
+    """More requests came with one key than its project allows."""
+
+    def __init__(self, limit: RateLimit, wait_s: float) -> None:
+        self.wait_s = max(ceil(wait_s), 1)
+        super().__init__(
+            "too many requests with this API key: over all replicas its project allows "
+            f"{limit.requests_per_second:,.12g} a second and {limit.burst:,} at once; try again in"
+            f" {self.wait_s}s"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer that is no success."""
@@ -213,7 +226,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             )
         case ForbiddenError():
             return Refusal(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error))
-        case TooManyWrongKeysError():
+        case TooManyWrongKeysError() | RateLimitedError():
             wait = {"Retry-After": str(error.wait_s)}
             return Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED, str(error), headers=wait

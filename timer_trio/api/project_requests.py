@@ -16,12 +16,14 @@ from timer_trio.api.fields.project import (
     MAX_SETTINGS_VALUES,
     PROJECT_FIELDS,
     SETTINGS_FIELDS,
+    RateLimitRequest,
 )
 from timer_trio.api.fields.retry import policy_of
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.principal import Principal
 from timer_trio.api.requests import checked
 from timer_trio.domain.project import DEFAULT_PROJECT, Scope, SettingsChange
+from timer_trio.domain.rate_limit import RateLimit, usual_burst
 
 
 class NewKey(NamedTuple):
@@ -61,7 +63,15 @@ def read_settings_change(members: Mapping[str, object], rules: Rules) -> Setting
         change["allowed_hosts"] = tuple(change["allowed_hosts"])
     if "default_retry" in change:
         change["default_retry"] = policy_of(change["default_retry"])
+    if change.get("rate_limit") is not None:
+        change["rate_limit"] = _limit_of(change["rate_limit"])
     return cast("SettingsChange", change)
+
+
+def _limit_of(wanted: RateLimitRequest) -> RateLimit:
+    per_s = wanted["requests_per_second"]
+    burst = wanted.get("burst", usual_burst(per_s))
+    return RateLimit(requests_per_second=per_s, burst=burst)
 
 
 def read_key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, with_config
@@ -18,6 +19,12 @@ _EXACT: Final = ConfigDict(extra="forbid")
 
 
 @with_config(_EXACT)
+class RateLimitData(TypedDict):
+    requests_per_second: float
+    burst: int
+
+
+@with_config(_EXACT)
 class ProjectData(TypedDict):
     name: str
     created_at: Instant
@@ -30,6 +37,7 @@ class ProjectData(TypedDict):
     ]
     allowed_hosts: list[str] | None
     default_retry: RetryRequest | None
+    rate_limit: RateLimitData | None
 
 
 @with_config(_EXACT)
@@ -76,13 +84,14 @@ class RevokedData(TypedDict):
 
 
 def project_data(project: Project) -> Json:
-    hosts = project.settings.allowed_hosts
+    hosts, limit = project.settings.allowed_hosts, project.settings.rate_limit
     return {
         "name": project.name,
         "created_at": rfc3339(project.created_at),
         "closed_at": instant_or_none(project.closed_at),
         "allowed_hosts": None if hosts is None else [*hosts],
         "default_retry": retry_data(project.settings.default_retry),
+        "rate_limit": None if limit is None else asdict(limit),
     }
 
 

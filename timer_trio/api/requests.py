@@ -16,6 +16,7 @@ from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, s
 from timer_trio.api.fields.bulk import BULK
 from timer_trio.api.fields.bulk import FIELDS as BULK_FIELDS
 from timer_trio.api.fields.instants import PAST_TOLERANCE, due_at
+from timer_trio.api.fields.project import RATE_LIMIT_FIELDS
 from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
@@ -348,6 +349,7 @@ def _field_error(details: ErrorDetails, called: str) -> FieldError:
 _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
     "retry": RETRY_FIELDS,
     "default_retry": RETRY_FIELDS,
+    "rate_limit": RATE_LIMIT_FIELDS,
     **dict.fromkeys(RESULT_MEMBERS, RESULT_FIELDS),
 }
 """What the objects among the fields may hold."""

@@ -17,7 +17,14 @@ from timer_trio.cli.terminal import shows_tables
 from timer_trio.cli.timer_output import cell, print_fields, print_json
 from timer_trio.cli.timers import json_option
 
-_COLUMNS: Final = ("name", "created_at", "closed_at", "allowed_hosts", "default_retry")
+_COLUMNS: Final = (
+    "name",
+    "created_at",
+    "closed_at",
+    "allowed_hosts",
+    "default_retry",
+    "rate_limit",
+)
 
 
 @click.group("projects")
@@ -81,6 +88,12 @@ def show(url: str | None, name: str, *, as_json: bool) -> None:
 )
 @click.option("--any-host", is_flag=True, help="Callbacks go wherever the operator allows.")
 @click.option("--default-retry", "retry", metavar="JSON", help="Such as '{\"max_attempts\": 8}'.")
+@click.option(
+    "--rate-limit",
+    "limit",
+    metavar="JSON",
+    help='Of each key, such as \'{"requests_per_second": 50, "burst": 100}\'.',
+)
 @json_option
 @version
 @click.pass_obj
@@ -91,11 +104,13 @@ def set_command(
     hosts: tuple[str, ...],
     any_host: bool,
     retry: str | None,
+    limit: str | None,
     as_json: bool,
 ) -> None:
     """Change settings of a project; what is left out stays as it is.
 
-    --default-retry null: what names no policy is attempted once.
+    --default-retry null: what names no policy is attempted once. --rate-limit null: keys may send
+    as many requests as the service can serve.
     """
     change: dict[str, Any] = {}
     if hosts and any_host:
@@ -103,7 +118,9 @@ def set_command(
     if hosts or any_host:
         change["allowed_hosts"] = [*hosts] or None
     if retry is not None:
-        change["default_retry"] = _json_of(retry)
+        change["default_retry"] = _json_of(retry, "--default-retry")
+    if limit is not None:
+        change["rate_limit"] = _json_of(limit, "--rate-limit")
     if not change:
         raise click.UsageError("name at least one setting to change")
     with asking(url) as api:
@@ -139,11 +156,11 @@ def _path(name: str) -> str:
     return f"/projects/{quote(name, safe='')}"
 
 
-def _json_of(text: str) -> object:
+def _json_of(text: str, option: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise click.BadParameter(f"--default-retry must be JSON: {text!r} is not") from None
+        raise click.BadParameter(f"{option} must be JSON: {text!r} is not") from None
 
 
 def _show(data: Json, *, as_json: bool) -> None:

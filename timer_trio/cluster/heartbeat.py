@@ -75,6 +75,7 @@ class Heartbeat:
         self._confirmed_s = float("-inf")
         self._is_answered = False
         self._next_confirmed = trio.Event()
+        self._living = 1
         self.replica = ReplicaId(new_id())
         metrics.database_up.set_function(lambda: self.is_connected)
 
@@ -82,6 +83,11 @@ class Heartbeat:
     def is_connected(self) -> bool:
         """Whether the database answers."""
         return self._is_answered and self._age_s() < self._times.beat_interval_s + ANSWER_EXPECTED_S
+
+    @property
+    def living(self) -> int:
+        """How many replicas live, this one included, as the last heartbeat has read it."""
+        return self._living
 
     @property
     def is_held(self) -> bool:
@@ -181,6 +187,7 @@ class Heartbeat:
         if step_s := self._clock.take_reading(beat.now, asked_s):
             log.warning("database_clock_stepped", seconds=round(step_s, 3))
             self._membership.resume()
+        self._living = len(beat.counters.keys() | {self.replica})
         if beat.default_settings is not None:
             self._on_settings(beat.default_settings)
         return beat

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType, TypedDict
 
+from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.retry import RetryPolicy
 
 ProjectId = NewType("ProjectId", int)
@@ -50,6 +51,8 @@ class ProjectSettings:
     """Callbacks go to these hosts alone, `*.example.com` to all below one; None: anywhere."""
     default_retry: RetryPolicy | None = None
     """Of what says nothing of retries; None: a single attempt."""
+    rate_limit: RateLimit | None = None
+    """Of each key, over all replicas; None: as many requests as the service can serve."""
 
     def allows(self, host: str) -> bool:
         """Tell whether callbacks may go to a host, which is in lower case without a last dot."""
@@ -68,6 +71,7 @@ class SettingsChange(TypedDict, total=False):
 
     allowed_hosts: tuple[str, ...] | None
     default_retry: RetryPolicy | None
+    rate_limit: RateLimit | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

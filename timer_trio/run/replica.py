@@ -322,6 +322,7 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
+                living=lambda: self._heartbeat.living,
                 sensitive=sensitive_headers(self._settings.sensitive_headers),
                 stopping=self._lifecycle.handing_over,
             )

@@ -22,10 +22,12 @@ from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RetryField
 from timer_trio.domain.host_names import is_host
 from timer_trio.domain.project import Scope, is_project_name
+from timer_trio.domain.rate_limit import MAX_BURST, MAX_PER_S, MIN_PER_S
 
 MAX_KEY_NAME: Final = 255
 MAX_HOSTS: Final = 100
-MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES
+_MAX_LIMIT_VALUES: Final = 2
+MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES + _MAX_LIMIT_VALUES
 _NAME_PATTERN: Final = "^[a-z0-9-]{1,63}$"
 
 
@@ -93,6 +95,30 @@ AllowedHosts = Annotated[
 
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
+class RateLimitRequest(TypedDict):
+    requests_per_second: Annotated[
+        float,
+        Field(
+            ge=MIN_PER_S,
+            le=MAX_PER_S,
+            allow_inf_nan=False,
+            description="How many there may be in the long run.",
+        ),
+    ]
+    burst: NotRequired[
+        Annotated[
+            int,
+            Field(
+                ge=1,
+                le=MAX_BURST,
+                description="How many there may be at once. Left out: those of a second, and at "
+                "least 1.",
+            ),
+        ]
+    ]
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
 class ProjectChangeRequest(TypedDict, total=False):
     allowed_hosts: AllowedHosts
     default_retry: Annotated[
@@ -100,6 +126,15 @@ class ProjectChangeRequest(TypedDict, total=False):
         Field(
             description="What new timers and schedules have as `retry` whose create does not "
             "name it. null: one attempt."
+        ),
+    ]
+    rate_limit: Annotated[
+        RateLimitRequest | None,
+        Field(
+            description="How many requests of each key of the project are served, over all "
+            "replicas: each serves its part of them. One request counts once, whatever it carries. "
+            "null: no limit.",
+            examples=[{"requests_per_second": 50, "burst": 100}],
         ),
     ]
 
@@ -146,4 +181,5 @@ CHANGE_PROJECT: Final = TypeAdapter(ProjectChangeRequest)
 CREATE_KEY: Final = TypeAdapter(KeyCreateRequest)
 PROJECT_FIELDS: Final = tuple(ProjectCreateRequest.__annotations__)
 SETTINGS_FIELDS: Final = tuple(ProjectChangeRequest.__annotations__)
+RATE_LIMIT_FIELDS: Final = tuple(RateLimitRequest.__annotations__)
 KEY_FIELDS: Final = tuple(KeyCreateRequest.__annotations__)

@@ -14,7 +14,8 @@ from timer_trio.api.body.json_text import MAX_DEPTH, MAX_DIGITS
 from timer_trio.api.body.media import JSON
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, Code
-from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals
+from timer_trio.api.key_limits import POLICY_FIELD, STATE_FIELD
+from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals, with_limit_fields
 from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
@@ -48,6 +49,10 @@ Times are RFC 3339 with an offset, from 1970 to 9999; answers are in UTC.
 The key goes into `{API_KEY_HEADER}`, or into `Authorization: Bearer …`; two different ones are \
 refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json` and `/docs` \
 answers 401, unknown ones included; an address that sends too many wrong ones gets a 429 for them.
+
+A project may limit how many requests each of its keys sends (`rate_limit`). All answers to such a \
+key carry `{POLICY_FIELD}` and `{STATE_FIELD}`, of draft-ietf-httpapi-ratelimit-headers; what goes \
+beyond the limit is answered 429, and `Retry-After` says in how many seconds there is room again.
 
 All is in a project, and sees nothing of the others: a foreign id is a 404. A key of \
 `POST /keys` is of one project, and for the scopes that it was given; one that lacks what a route \
@@ -190,7 +195,8 @@ def _responses(route: Route, operation: Operation, data: Json | None) -> Json:
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in (*operation.refusals, *of_guard, 405)
     }
-    responses[str(success.status)] = _success(success, data)
+    written = _success(success, data)
+    responses[str(success.status)] = written if route.is_open else with_limit_fields(written)
     if success.also is not None:
         also = replace(success, makes_a_timer=False, makes_a_schedule=False, may_be_replayed=False)
         responses[str(success.also)] = _success(also, data)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from timer_trio.api.errors import MAX_ERRORS, Code
+from timer_trio.api.key_limits import POLICY_FIELD, STATE_FIELD
 
 Json = dict[str, Any]
 
@@ -77,6 +78,21 @@ _HOLDER: Final[Json] = {
     ]
 }
 
+_LIMIT_FIELDS: Final[Json] = {
+    POLICY_FIELD: {
+        "description": "Where the key has a limit: how many requests may come at once, and after "
+        "how many seconds without any there are so many again.",
+        "required": False,
+        "schema": {"type": "string", "examples": ['"default";q=100;w=2']},
+    },
+    STATE_FIELD: {
+        "description": "Where the key has a limit: how many requests this replica serves at once "
+        "now, and in how many seconds most.",
+        "required": False,
+        "schema": {"type": "string", "examples": ['"default";r=42;t=2']},
+    },
+}
+
 
 def envelope(code: Code, data: Json) -> Json:
     return {
@@ -98,6 +114,21 @@ def answer(words: str, schema: Json, *headers: str, media: str = "application/js
     return written
 
 
+def _limited() -> Json:
+    written = answer(
+        "More requests have come with this API key than its project allows, or too many without a "
+        "right one from this address.",
+        envelope(Code.RATE_LIMITED, _NULL),
+        "Retry-After",
+    )
+    return with_limit_fields(written)
+
+
+def with_limit_fields(written: Json) -> Json:
+    """Add to a description of an answer what one to a limited key carries."""
+    return {**written, "headers": {**written.get("headers", {}), **_LIMIT_FIELDS}}
+
+
 def refusals() -> Json:
     """Describe the refusals by status, for `components.responses`."""
     invalid = envelope(Code.INVALID, _NULL)
@@ -115,11 +146,7 @@ def refusals() -> Json:
             "The API key is right, but not for this: it lacks the scope, or is of another project.",
             envelope(Code.FORBIDDEN, _NULL),
         ),
-        HTTPStatus.TOO_MANY_REQUESTS: answer(
-            "Too many requests without a right API key have come from this address.",
-            envelope(Code.RATE_LIMITED, _NULL),
-            "Retry-After",
-        ),
+        HTTPStatus.TOO_MANY_REQUESTS: _limited(),
         HTTPStatus.NOT_FOUND: answer(
             "No timer has this id or this key, no schedule has this id or this name, no project "
             "has this name, no API key this id, or no valid signing secret.",

@@ -69,7 +69,11 @@ _FORCE_PARAMETER: Final[Json] = {
 def routes(context: ApiContext) -> Sequence[Route]:
     projects = _Projects(context)
     limits = f"At most {context.max_body_bytes:,} bytes."
-    settings = {"allowed_hosts": ["example.com", "*.example.com"], "default_retry": {}}
+    settings = {
+        "allowed_hosts": ["example.com", "*.example.com"],
+        "default_retry": {},
+        "rate_limit": {"requests_per_second": 50, "burst": 100},
+    }
     return (
         Route(
             method="POST",

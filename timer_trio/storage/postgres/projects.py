@@ -18,6 +18,7 @@ from timer_trio.domain.project import (
     ProjectSettings,
     SettingsChange,
 )
+from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.storage.postgres.database import Database
 
@@ -95,11 +96,13 @@ def settings_of(name: str, stored: Mapping[str, Any]) -> ProjectSettings:
     """
     try:
         hosts, retry = stored.get("allowed_hosts"), stored.get("default_retry")
+        limit = stored.get("rate_limit")
         return ProjectSettings(
             allowed_hosts=None if hosts is None else tuple(map(str, hosts)),
             default_retry=None if retry is None else _policy_of(**retry),
+            rate_limit=None if limit is None else RateLimit(**limit),
         )
-    except TypeError:
+    except (TypeError, ValueError):
         raise StorageError(f"the settings of project {name} cannot be followed") from None
 
 
@@ -108,6 +111,7 @@ def _policy_of(delays: Sequence[float] | None = None, **values: Any) -> RetryPol
 
 
 def _in_json(change: SettingsChange) -> dict[str, object]:
-    written: dict[str, object] = {**change}
-    retry = change.get("default_retry")
-    return written if retry is None else written | {"default_retry": asdict(retry)}
+    return {
+        name: asdict(value) if isinstance(value, RetryPolicy | RateLimit) else value
+        for name, value in change.items()
+    }
