@@ -161,9 +161,8 @@ class Slow:
         return await self._do(page, now)
 
 
-@pytest.mark.usefixtures("autojump_clock")
 async def test_progress_is_told_each_second_and_work_pauses_as_long_as_it_takes(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with running_api() as api:
         await made(api, 3)
@@ -210,9 +209,8 @@ async def test_stop_of_the_service_ends_it_in_words() -> None:
         assert last["data"]["done"] == 0
 
 
-@pytest.mark.usefixtures("autojump_clock")
 async def test_as_many_as_may_run_and_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with running_api() as api:
         await made(api, 1)
