@@ -164,6 +164,7 @@ class Slow:
 async def test_progress_is_told_each_second_and_work_pauses_as_long_as_it_takes(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
+    del autojump_clock
     async with running_api() as api:
         await made(api, 3)
         slow = Slow(api, monkeypatch)
@@ -212,6 +213,7 @@ async def test_stop_of_the_service_ends_it_in_words() -> None:
 async def test_as_many_as_may_run_and_no_more(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
+    del autojump_clock
     async with running_api() as api:
         await made(api, 1)
         Slow(api, monkeypatch).seconds = 5.0

@@ -241,6 +241,10 @@ async def test_what_no_key_opens_fails_alone_and_in_words(
         beside = {"delay": 0, "callback_url": served.url, "callback_payload": "beside"}
         await served.post("/timers", beside)
         await served.wait_status(due["id"], "failed")
+        assert not served.received  # nothing goes out unsigned, and nobody can read the secret
+        rotation = {"overlap_seconds": 0}
+        rotated = await served.client.post("/signing-secrets/rotate", json=rotation)
+        assert rotated.status_code == 200
         await served.wait_received(1)
         assert [request.body for request in served.received] == [b'"beside"']
         failed = await served.listed(due["id"])
@@ -415,7 +419,7 @@ async def test_reencryption_leaves_what_changed_meanwhile(
     page = reencryption._rewrite_page(connection, table, table.start, Cipher([NEW]))
     assert (page.rewritten, page.left) == (0, 1)
     monkeypatch.undo()
-    assert rewritten(connection, NEW) == 1
+    assert rewritten(connection, NEW) == 2  # the timer, and what signs it
     with closing(PostgresStorage(database_url, pool_size=1, cipher=Cipher([NEW]))) as storage:
         timer = await storage.get(TimerId(UUID(timer_id)))
         assert timer.spec.callback.payload == '"changed"'
