@@ -1,7 +1,11 @@
-"""A list reads by an index what one serves, and stops at its bound, whatever it sorts by."""
+"""A list reads by an index what one serves, and stops at its bound, whatever it sorts by.
+
+So does who looks at the newest timers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +14,12 @@ import pytest
 
 from tests.contract.timers import NOW
 from timer_trio.domain.query import Sort, TimerQuery
+from timer_trio.domain.sealed import HEADERS, MARK
 from timer_trio.domain.timer import Destination, Status
+from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres.database import KEY_LACKING
 from timer_trio.storage.postgres.listing import page_statement
+from timer_trio.storage.postgres.queries import QUERIES
 
 HOUR = timedelta(hours=1)
 RECENT = NOW - HOUR
@@ -52,8 +60,14 @@ def many(sql: psycopg.Connection) -> psycopg.Connection:
 
 def explained(sql: psycopg.Connection, query: TimerQuery) -> tuple[set[str], int]:
     """Answers how the table is read, and how many rows are read for nothing."""
-    statement = page_statement(query)
-    (plan,) = sql.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement.as_bytes(sql)).fetchone()  # type: ignore[misc]  # one row, of one value
+    return _explained(sql, page_statement(query).as_bytes(sql))
+
+
+def _explained(
+    sql: psycopg.Connection, statement: bytes, parameters: Mapping[str, object] | None = None
+) -> tuple[set[str], int]:
+    explain = b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement
+    (plan,) = sql.execute(explain, parameters).fetchone()  # type: ignore[misc]  # one row, of one value
     scans: set[str] = set()
     return scans, _read(plan[0]["Plan"], scans)
 
@@ -130,3 +144,26 @@ def test_what_the_planner_takes_for_frequent_is_found_within_the_bound(
     many.execute("ANALYZE timers")
     query = TimerQuery(status=Status.FAILED, ended_after=JUST_NOW, limit=1, sort=sort)
     assert explained(many, query) == ({"timers_project_failed"}, 0)
+
+
+def test_a_start_looks_at_the_newest_timers_of_each_project_alone(
+    many: psycopg.Connection,
+) -> None:
+    parameters = {"mark": MARK, "member": HEADERS}
+    scans, for_nothing = _explained(many, QUERIES["newest_sealed"], parameters)
+    assert "timers_project_created" in scans
+    assert for_nothing == 100
+
+
+async def test_a_start_finds_what_is_encrypted_in_any_project(
+    many: psycopg.Connection, postgres: PostgresStorage
+) -> None:
+    many.execute("INSERT INTO projects (id, name, created_at) VALUES (7, 'other', %s)", [NOW])
+    await postgres.look_for_sealed()
+    assert KEY_LACKING not in postgres.warnings()
+    many.execute(
+        "UPDATE timers SET project = 7, callback_payload = %s WHERE created_at < %s",
+        [f"{MARK}of-a-key-that-is-missing", NOW - timedelta(minutes=9_990)],
+    )
+    await postgres.look_for_sealed()
+    assert KEY_LACKING in postgres.warnings()

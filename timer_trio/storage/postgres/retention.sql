@@ -2,8 +2,9 @@
 
 -- name: prune
 -- Looks at the next page of a project's timers in the order of their creation, and deletes those of
--- them that ended before the cutoff; names the project that comes next. A row that somebody holds is left for another time: whoever claims waits
--- for us, we wait for nobody. Where there are turns, nothing is looked at while it is another's.
+-- them that ended before the cutoff; names the project that comes next. A row that somebody holds is
+-- left for another time: whoever claims waits for us, we wait for nobody. Where there are turns,
+-- nothing is looked at while it is another's.
 -- By ctid: whatever the statistics say, no row is looked up that is not on the page.
 WITH turn AS MATERIALIZED (
     SELECT coalesce(pg_try_advisory_xact_lock(%(turn)s::bigint), true) AS is_ours

@@ -26,9 +26,9 @@ INSERT INTO schedules (
 )
 VALUES (
     get_byte(uuid_send(%(id)s), 15), %(id)s, %(project)s, %(name)s, %(status)s, %(version)s,
-    %(created_at)s, %(updated_at)s, %(rule)s, %(start_at)s, %(end_at)s, %(max_occurrences)s, %(catch_up)s,
-    %(overlap)s, %(jitter_s)s, %(template)s, %(planned_to)s, %(plan_at)s, %(instants)s,
-    %(unplanned)s, %(zone_data)s, %(last_error)s
+    %(created_at)s, %(updated_at)s, %(rule)s, %(start_at)s, %(end_at)s, %(max_occurrences)s,
+    %(catch_up)s, %(overlap)s, %(jitter_s)s, %(template)s, %(planned_to)s, %(plan_at)s,
+    %(instants)s, %(unplanned)s, %(zone_data)s, %(last_error)s
 )
 ON CONFLICT (shard, id) DO NOTHING
 RETURNING id;

@@ -24,17 +24,20 @@ COPY timers (
 SELECT 1 FROM timers WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 
 -- name: newest_sealed
--- One of the newest timers that are encrypted, if there is any; who created so many since has no keys.
-SELECT coalesce(callback_headers ->> %(member)s, callback_payload) AS sealed
-FROM (
+-- One of the newest timers of the projects that is encrypted, if there is any; who created so many since
+-- has no keys.
+SELECT coalesce(newest.callback_headers ->> %(member)s, newest.callback_payload) AS sealed
+FROM projects AS p
+CROSS JOIN LATERAL (
     SELECT callback_headers, callback_payload
     FROM timers
+    WHERE project = p.id
     ORDER BY created_at DESC, id DESC
     LIMIT 100
 ) AS newest
 WHERE
-    callback_headers ->> %(member)s IS NOT NULL
-    OR left(callback_payload, length(%(mark)s)) = %(mark)s
+    newest.callback_headers ->> %(member)s IS NOT NULL
+    OR left(newest.callback_payload, length(%(mark)s)) = %(mark)s
 LIMIT 1;
 
 -- name: get
