@@ -12,8 +12,8 @@ import trio
 
 from tests.api_under_test import API_KEY, served_api
 from tests.command import run_command
-from timer_trio.cli import projects
-from timer_trio.cli.projects import print_rows
+from timer_trio.cli import output
+from timer_trio.cli.output import print_rows
 
 
 async def tried(
@@ -118,7 +118,7 @@ def test_wrong_command_is_told_before_anybody_is_asked(
 def test_table_is_for_people(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(projects, "shows_tables", lambda: True)
+    monkeypatch.setattr(output, "shows_tables", lambda: True)
     print_rows([{"name": "a\x1b[0m", "created_at": "now"}], ("name", "created_at"))
     head, line = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "created", "at"]

@@ -22,6 +22,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``timer_filters``   which timers, as options
 - ``timer_fields``    what a new timer is, as options
 - ``timer_output``    timers on a terminal, and for programs
+- ``output``          likewise whatever else
 - ``values``          spans of time, instants and pairs as people write them
 - ``asking``          one question to the service, and what it says
 - ``service``         how these commands reach the service

@@ -120,13 +120,14 @@ def listed(api: Api, things: str, wanted: Mapping[str, str], limit: int) -> Iter
 
 
 def all_of(api: Api, things: str) -> Sequence[Json]:
-    """Return the `things` that the path of that name lists on one page.
+    """Return the `things`, such as "signing secrets", that the path of that name lists on one page.
 
     Raises:
         RefusedError: the service says no.
         NotAnsweredError: no timer service has answered.
     """
-    match api.ask("GET", f"/{things}").get(things):
+    data = api.ask("GET", f"/{things.replace(' ', '-')}")
+    match data.get(things.replace(" ", "_")):
         case [*found] if all(isinstance(each, dict) for each in found):
             return found
         case _:

@@ -8,11 +8,10 @@ from urllib.parse import quote
 
 import click
 
-from timer_trio.cli.asking import Json, all_of, asking
+from timer_trio.cli.asking import all_of, asking
 from timer_trio.cli.group import version
-from timer_trio.cli.projects import print_rows
+from timer_trio.cli.output import print_data, print_json, print_rows
 from timer_trio.cli.service import project_option, url_option
-from timer_trio.cli.timer_output import print_fields, print_json
 from timer_trio.cli.timers import json_option
 from timer_trio.domain.project import Scope
 
@@ -69,7 +68,7 @@ def create(
     """Create a key, called NAME for people. It is shown now and never again."""
     body = json.dumps({"name": name, "scopes": scopes, "expires_at": expires_at})
     with asking(url) as api:
-        _show(api.ask("POST", "/keys", body=body), as_json=as_json)
+        print_data(api.ask("POST", "/keys", body=body), as_json=as_json)
 
 
 @keys_command.command()
@@ -80,11 +79,4 @@ def create(
 def revoke(url: str | None, key_id: str, *, as_json: bool) -> None:
     """Revoke a key, for good: 5 s after this exits with 0 no replica takes it any more."""
     with asking(url) as api:
-        _show(api.ask("DELETE", f"/keys/{quote(key_id, safe='')}"), as_json=as_json)
-
-
-def _show(data: Json, *, as_json: bool) -> None:
-    if as_json:
-        print_json(data)
-    else:
-        print_fields(data)
+        print_data(api.ask("DELETE", f"/keys/{quote(key_id, safe='')}"), as_json=as_json)

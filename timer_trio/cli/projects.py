@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
-from timer_trio.cli.asking import Json, all_of, asking
+from timer_trio.cli.asking import all_of, asking
 from timer_trio.cli.group import version
+from timer_trio.cli.output import print_data, print_json, print_rows
 from timer_trio.cli.service import url_option
-from timer_trio.cli.table import aligned, in_columns, tab_separated
-from timer_trio.cli.terminal import shows_tables
-from timer_trio.cli.timer_output import cell, print_fields, print_json
 from timer_trio.cli.timers import json_option
 
 _COLUMNS: Final = (
@@ -63,7 +60,7 @@ def list_command(url: str | None, *, as_json: bool) -> None:
 def create(url: str | None, name: str, *, as_json: bool) -> None:
     """Create a project of this NAME: a-z, 0-9 and hyphens."""
     with asking(url) as api:
-        _show(api.ask("POST", "/projects", body=json.dumps({"name": name})), as_json=as_json)
+        print_data(api.ask("POST", "/projects", body=json.dumps({"name": name})), as_json=as_json)
 
 
 @projects_command.command()
@@ -74,7 +71,7 @@ def create(url: str | None, name: str, *, as_json: bool) -> None:
 def show(url: str | None, name: str, *, as_json: bool) -> None:
     """Show the settings of a project."""
     with asking(url) as api:
-        _show(api.ask("GET", _path(name)), as_json=as_json)
+        print_data(api.ask("GET", _path(name)), as_json=as_json)
 
 
 @projects_command.command("set")
@@ -124,7 +121,7 @@ def set_command(
     if not change:
         raise click.UsageError("name at least one setting to change")
     with asking(url) as api:
-        _show(api.ask("PUT", _path(name), body=json.dumps(change)), as_json=as_json)
+        print_data(api.ask("PUT", _path(name), body=json.dumps(change)), as_json=as_json)
 
 
 @projects_command.command()
@@ -137,19 +134,7 @@ def delete(url: str | None, name: str, *, force: bool, as_json: bool) -> None:
     """Delete a project and its keys, for good; it takes some six seconds."""
     params = {"force": "true"} if force else None
     with asking(url) as api:
-        _show(api.ask("DELETE", _path(name), params), as_json=as_json)
-
-
-def print_rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
-    """Print a table; for a program, a line of cells for each row."""
-    cells = [[cell(row.get(name)) for name in columns] for row in rows]
-    if shows_tables():
-        headings = [name.replace("_", " ") for name in columns]
-        lines = map(in_columns, aligned([headings, *cells]))
-    else:
-        lines = map(tab_separated, cells)
-    for line in lines:
-        click.echo(line)
+        print_data(api.ask("DELETE", _path(name), params), as_json=as_json)
 
 
 def _path(name: str) -> str:
@@ -161,10 +146,3 @@ def _json_of(text: str, option: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise click.BadParameter(f"{option} must be JSON: {text!r} is not") from None
-
-
-def _show(data: Json, *, as_json: bool) -> None:
-    if as_json:
-        print_json(data)
-    else:
-        print_fields(data)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
+from timer_trio.cli.output import cell, short
 from timer_trio.cli.table import aligned, in_columns, tab_separated
 from timer_trio.cli.terminal import shows_colors, shows_tables
-from timer_trio.cli.timer_output import cell, short
 
 _COLUMNS: Final = ("id", "name", "status", "rule", "timezone", "next at (UTC)", "last error")
 _STATUS: Final = _COLUMNS.index("status")

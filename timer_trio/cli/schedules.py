@@ -10,8 +10,9 @@ from uuid import UUID
 
 import click
 
-from timer_trio.cli.asking import Json, asking, listed
+from timer_trio.cli.asking import asking, listed
 from timer_trio.cli.group import version
+from timer_trio.cli.output import print_data, print_json
 from timer_trio.cli.replan import replan_all
 from timer_trio.cli.schedule_fields import (
     preview_body_of,
@@ -21,7 +22,6 @@ from timer_trio.cli.schedule_fields import (
 )
 from timer_trio.cli.schedule_output import print_schedules
 from timer_trio.cli.service import project_option, url_option
-from timer_trio.cli.timer_output import print_fields, print_json
 from timer_trio.cli.timers import any_digits, json_option
 from timer_trio.cli.values import instant, pairs
 from timer_trio.domain.schedule import ScheduleStatus
@@ -89,7 +89,7 @@ def list_command(
 def get(url: str | None, schedule_id: UUID | None, name: str | None, *, as_json: bool) -> None:
     """Show all that is known of a schedule."""
     with asking(url) as api:
-        _show(api.ask("GET", _path(schedule_id, name)), as_json=as_json)
+        print_data(api.ask("GET", _path(schedule_id, name)), as_json=as_json)
 
 
 @schedules_command.command()
@@ -104,7 +104,7 @@ def create(url: str | None, /, *, as_json: bool, **given: Any) -> None:
     """
     body = schedule_body_of(given)
     with asking(url) as api:
-        _show(api.ask("POST", "/schedules", body=body), as_json=as_json)
+        print_data(api.ask("POST", "/schedules", body=body), as_json=as_json)
 
 
 @schedules_command.command()
@@ -184,7 +184,7 @@ def backfill(
 def delete(url: str | None, schedule_id: UUID | None, name: str | None, *, as_json: bool) -> None:
     """End a schedule: once this exits with 0, nothing of it begins any more."""
     with asking(url) as api:
-        _show(api.ask("DELETE", _path(schedule_id, name)), as_json=as_json)
+        print_data(api.ask("DELETE", _path(schedule_id, name)), as_json=as_json)
 
 
 @schedules_command.command()
@@ -227,7 +227,7 @@ def _act(
     with asking(url) as api:
         if name is not None:
             path = f"/schedules/{api.ask('GET', path)['id']}"
-        _show(api.ask("POST", f"{path}/{verb}", body=body), as_json=as_json)
+        print_data(api.ask("POST", f"{path}/{verb}", body=body), as_json=as_json)
 
 
 def _path(schedule_id: UUID | None, name: str | None) -> str:
@@ -241,10 +241,3 @@ def _path(schedule_id: UUID | None, name: str | None) -> str:
     if name is None:
         return f"/schedules/{schedule_id}"
     return f"/schedules/by-name/{quote(name, safe='')}"
-
-
-def _show(data: Json, *, as_json: bool) -> None:
-    if as_json:
-        print_json(data)
-    else:
-        print_fields(data)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import click
 
-from timer_trio.cli.asking import asking
-from timer_trio.cli.errors import NotAnsweredError
+from timer_trio.cli.asking import all_of, asking
 from timer_trio.cli.group import version
-from timer_trio.cli.service import NO_TIMER_SERVICE, url_option
-from timer_trio.cli.table import aligned, in_columns, tab_separated
-from timer_trio.cli.terminal import shows_tables
-from timer_trio.cli.timer_output import cell, print_fields, print_json
+from timer_trio.cli.output import print_data, print_json, print_rows
+from timer_trio.cli.service import url_option
 from timer_trio.cli.timers import any_digits, json_option
 from timer_trio.cli.values import span
 
@@ -46,16 +42,11 @@ def signing_secrets_command(context: click.Context, url: str | None) -> None:
 def list_command(url: str | None, *, as_json: bool) -> None:
     """List the valid secrets, the current one last."""
     with asking(url) as api:
-        data = api.ask("GET", "/signing-secrets")
+        found = all_of(api, "signing secrets")
     if as_json:
-        print_json(data)
-        return
-    match data.get("signing_secrets"):
-        case [*found] if all(isinstance(each, dict) for each in found):
-            _print(found)
-        case _:
-            words = f"what answered lists no signing secrets: {NO_TIMER_SERVICE}"
-            raise NotAnsweredError(words)
+        print_json({"signing_secrets": found})
+    else:
+        print_rows(found, _COLUMNS)
 
 
 @signing_secrets_command.command()
@@ -72,11 +63,7 @@ def rotate(url: str | None, *, overlap: float | None, as_json: bool) -> None:
     """Make another secret the current one, and print it."""
     body = "{}" if overlap is None else json.dumps({"overlap_seconds": overlap})
     with asking(url) as api:
-        data = api.ask("POST", "/signing-secrets/rotate", body=body)
-    if as_json:
-        print_json(data)
-    else:
-        print_fields(data)
+        print_data(api.ask("POST", "/signing-secrets/rotate", body=body), as_json=as_json)
 
 
 @signing_secrets_command.command()
@@ -87,15 +74,4 @@ def rotate(url: str | None, *, overlap: float | None, as_json: bool) -> None:
 def delete(url: str | None, secret_id: UUID, *, as_json: bool) -> None:
     """Let a secret sign nothing any more; of the current one, take the rotation back."""
     with asking(url) as api:
-        data = api.ask("DELETE", f"/signing-secrets/{secret_id}")
-    if as_json:
-        print_json(data)
-    else:
-        print_fields(data)
-
-
-def _print(secrets: Sequence[Mapping[str, Any]]) -> None:
-    rows = [[cell(secret.get(name)) for name in _COLUMNS] for secret in secrets]
-    is_table = shows_tables()
-    for row in aligned([[*_COLUMNS], *rows]) if is_table else rows:
-        click.echo(in_columns(row) if is_table else tab_separated(row))
+        print_data(api.ask("DELETE", f"/signing-secrets/{secret_id}"), as_json=as_json)

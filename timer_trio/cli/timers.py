@@ -11,12 +11,13 @@ from uuid import UUID
 
 import click
 
-from timer_trio.cli.asking import Json, asking, listed
+from timer_trio.cli.asking import asking, listed
 from timer_trio.cli.group import version
+from timer_trio.cli.output import print_data, print_json
 from timer_trio.cli.service import project_option, url_option
 from timer_trio.cli.timer_fields import body_of, field_options
 from timer_trio.cli.timer_filters import filter_options, parameters_of
-from timer_trio.cli.timer_output import print_attempts, print_fields, print_json, print_list
+from timer_trio.cli.timer_output import print_attempts, print_list
 from timer_trio.cli.values import span
 from timer_trio.domain.query import Order, Sort
 
@@ -76,7 +77,7 @@ def list_command(url: str | None, /, *, limit: int, as_json: bool, **asked: Any)
 def get(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
     """Show all that is known of the timer ID."""
     with asking(url) as api:
-        _show(api.ask("GET", f"/timers/{timer_id}"), as_json=as_json)
+        print_data(api.ask("GET", f"/timers/{timer_id}"), as_json=as_json)
 
 
 @timers_command.command()
@@ -91,7 +92,7 @@ def create(url: str | None, /, *, as_json: bool, **given: Any) -> None:
     """
     body = body_of(given)
     with asking(url) as api:
-        _show(api.ask("POST", "/timers", body=body), as_json=as_json)
+        print_data(api.ask("POST", "/timers", body=body), as_json=as_json)
 
 
 @timers_command.command()
@@ -102,7 +103,7 @@ def create(url: str | None, /, *, as_json: bool, **given: Any) -> None:
 def cancel(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
     """Cancel the timer ID: once this exits with 0, it never fires."""
     with asking(url) as api:
-        _show(api.ask("DELETE", f"/timers/{timer_id}"), as_json=as_json)
+        print_data(api.ask("DELETE", f"/timers/{timer_id}"), as_json=as_json)
 
 
 @timers_command.command()
@@ -115,7 +116,7 @@ def redrive(url: str | None, timer_id: UUID, *, delay: float | None, as_json: bo
     """Make the ended timer ID fire once more."""
     body = json.dumps({} if delay is None else {"delay": delay})
     with asking(url) as api:
-        _show(api.ask("POST", f"/timers/{timer_id}/redrive", body=body), as_json=as_json)
+        print_data(api.ask("POST", f"/timers/{timer_id}/redrive", body=body), as_json=as_json)
 
 
 @timers_command.command()
@@ -131,13 +132,6 @@ def attempts(url: str | None, timer_id: UUID, *, as_json: bool) -> None:
         print_json(data)
     else:
         print_attempts(data["attempts"])
-
-
-def _show(timer: Json, *, as_json: bool) -> None:
-    if as_json:
-        print_json(timer)
-    else:
-        print_fields(timer)
 
 
 @contextmanager
