@@ -49,6 +49,16 @@ async def test_rotation_lets_the_old_one_sign_for_a_day(tmp_path: Path) -> None:
         assert old["expires_at"] == "2030-01-02T00:00:00Z"
 
 
+async def test_they_are_those_of_the_project_that_is_named(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        await asked(tmp_path, url, "list")
+        created = await api.client.post("/projects", json={"name": "shop"})
+        assert created.status_code == 201
+        new = await asked(tmp_path, url, "--project", "shop", "rotate")
+        assert new in (await asked(tmp_path, url, "--project", "shop", "list"))["signing_secrets"]
+        assert new not in (await asked(tmp_path, url, "list"))["signing_secrets"]
+
+
 async def test_refusals_are_told_in_words(tmp_path: Path) -> None:
     async with served_api() as (_, url):
         (only,) = (await asked(tmp_path, url, "list"))["signing_secrets"]

@@ -11,7 +11,7 @@ import click
 from timer_trio.cli.asking import all_of, asking
 from timer_trio.cli.group import version
 from timer_trio.cli.output import print_data, print_json, print_rows
-from timer_trio.cli.service import url_option
+from timer_trio.cli.service import project_option, url_option
 from timer_trio.cli.timers import any_digits, json_option
 from timer_trio.cli.values import span
 
@@ -20,6 +20,7 @@ _COLUMNS: Final = ("id", "secret", "created_at", "expires_at")
 
 @click.group("signing-secrets")
 @url_option
+@project_option
 @version
 @click.pass_context
 def signing_secrets_command(context: click.Context, url: str | None) -> None:
