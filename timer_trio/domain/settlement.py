@@ -189,7 +189,7 @@ than the timer's own row will. `result` is the timer that tells how this one has
 written with it; None: nobody asks.
 """
 
-_Ended = TypeVar("_Ended", Completed, Failed)
+_Ended = TypeVar("_Ended", bound=Completed | Failed)
 
 
 def settlement_of(
@@ -204,13 +204,22 @@ def settlement_of(
     None: nobody knows, so it keeps the claim that ends with its replica. A result shows no values
     of `sensitive` headers.
     """
+    settlement = _decided(timer, outcome, sent_at, now)
+    if isinstance(settlement, Completed | Failed):
+        return _with_result(timer, settlement, now, sensitive)
+    return settlement
+
+
+def _decided(
+    timer: ClaimedTimer, outcome: CallbackOutcome, sent_at: datetime, now: datetime
+) -> Settlement | None:
     match outcome:
         case Delivered():
-            return _completed(timer, outcome, sent_at, now, sensitive)
+            return _completed(timer, outcome, sent_at, now)
         case Rejected() | Unreachable() | TimedOut() | Broken():
-            return _after_failure(_failure(timer, outcome, sent_at, now, sensitive))
+            return _after_failure(_failure(timer, outcome, sent_at, now))
         case Interrupted():
-            return _interrupted(timer, outcome, sent_at, now, sensitive)
+            return _interrupted(timer, outcome, sent_at, now)
         case Withheld() | Short():
             return given_back(timer, now)
         case _:
@@ -230,7 +239,6 @@ class _Failure(NamedTuple):
     error: str
     http_status: int | None
     answer: KeptAnswer | None
-    sensitive: Sensitive
 
     @property
     def duration_ms(self) -> int:
@@ -251,18 +259,13 @@ class _Failure(NamedTuple):
 
 
 def _failure(
-    timer: ClaimedTimer,
-    outcome: _FailedOutcome,
-    sent_at: datetime,
-    now: datetime,
-    sensitive: Sensitive,
+    timer: ClaimedTimer, outcome: _FailedOutcome, sent_at: datetime, now: datetime
 ) -> _Failure:
     if isinstance(outcome, Rejected):
         status, answer = outcome.http_status, outcome.answer
         error = _rejection(status, timer.spec.callback.url.destination)
-        return _Failure(timer, outcome, sent_at, now, error, status, answer, sensitive)
-    error = clean(_reason(timer, outcome))
-    return _Failure(timer, outcome, sent_at, now, error, None, None, sensitive)
+        return _Failure(timer, outcome, sent_at, now, error, status, answer)
+    return _Failure(timer, outcome, sent_at, now, clean(_reason(timer, outcome)), None, None)
 
 
 @lru_cache(maxsize=1_024)  # whoever refuses one callback refuses the next
@@ -285,11 +288,7 @@ def _reason(timer: ClaimedTimer, outcome: Unreachable | TimedOut | Broken | Inte
 
 
 def _completed(
-    timer: ClaimedTimer,
-    outcome: Delivered,
-    sent_at: datetime,
-    now: datetime,
-    sensitive: Sensitive,
+    timer: ClaimedTimer, outcome: Delivered, sent_at: datetime, now: datetime
 ) -> Completed:
     attempts: Sequence[AttemptRecord] = ()
     if timer.attempt > 1 or outcome.answer is not None:
@@ -302,7 +301,7 @@ def _completed(
             answer=outcome.answer,
         )
         attempts = (*_unknown_ones(timer, now), record)
-    completed = Completed(
+    return Completed(
         timer_id=timer.id,
         claim=timer.claim,
         executed_at=sent_at,
@@ -310,7 +309,6 @@ def _completed(
         duration_ms=duration_ms(sent_at, now),
         attempts=attempts,
     )
-    return _with_result(timer, completed, now, sensitive)
 
 
 def _after_failure(failure: _Failure) -> Retry | Failed:
@@ -373,24 +371,33 @@ def judge(
 
     A result shows no values of `sensitive` headers.
     """
+    settlement = _ruled_out(timer, now, waited_for_slot=waited_for_slot)
+    if isinstance(settlement, Failed):
+        return _with_result(timer, settlement, now, sensitive)
+    return settlement
+
+
+def _ruled_out(
+    timer: ClaimedTimer, now: datetime, *, waited_for_slot: bool
+) -> Failed | Skipped | None:
     if timer.occurrence is not None and timer.occurrence.is_superseded:
         return Skipped(timer_id=timer.id, claim=timer.claim, last_error=SUPERSEDED)
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
         reason = "outcome unknown: the service died after it had claimed this timer"
-        return _not_fired(timer, now, reason, sensitive)
+        return _not_fired(timer, now, reason)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
         reason = f"outcome unknown: {unknown} attempts in a row never ended"
-        return _not_fired(timer, now, reason, sensitive)
+        return _not_fired(timer, now, reason)
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
         words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
-        return _not_fired(timer, now, words + cause + doubt, sensitive)
+        return _not_fired(timer, now, words + cause + doubt)
     given_up = _given_up(timer, now)
-    return None if given_up is None else _not_fired(timer, now, given_up, sensitive)
+    return None if given_up is None else _not_fired(timer, now, given_up)
 
 
 def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
@@ -406,10 +413,9 @@ def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
     )
 
 
-def _not_fired(timer: ClaimedTimer, now: datetime, reason: str, sensitive: Sensitive) -> Failed:
+def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
     refused = _not_begun(timer.id, timer.claim, reason)
-    ended = replace(refused, attempts=_unknown_ones(timer, now))
-    return _with_result(timer, ended, now, sensitive)
+    return replace(refused, attempts=_unknown_ones(timer, now))
 
 
 def given_back(timer: ClaimedTimer, now: datetime) -> Release:
@@ -481,20 +487,16 @@ def _timed_out(phase: Phase | None, timeout_s: float) -> str:
 
 
 def _interrupted(
-    timer: ClaimedTimer,
-    outcome: Interrupted,
-    sent_at: datetime,
-    now: datetime,
-    sensitive: Sensitive,
+    timer: ClaimedTimer, outcome: Interrupted, sent_at: datetime, now: datetime
 ) -> Failed | None:
     if timer.spec.callback.delivery is Delivery.AT_LEAST_ONCE:
         return None
-    return _failed(_failure(timer, outcome, sent_at, now, sensitive))
+    return _failed(_failure(timer, outcome, sent_at, now))
 
 
 def _failed(failure: _Failure) -> Failed:
     timer = failure.timer
-    failed = Failed(
+    return Failed(
         timer_id=timer.id,
         claim=timer.claim,
         is_begun=True,
@@ -505,7 +507,6 @@ def _failed(failure: _Failure) -> Failed:
         failures=timer.failures + 1,
         attempts=failure.attempts,
     )
-    return _with_result(timer, failed, failure.now, failure.sensitive)
 
 
 def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime, sensitive: Sensitive) -> _Ended:
