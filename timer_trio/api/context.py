@@ -14,7 +14,7 @@ from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
-from timer_trio.api.principal import principal
+from timer_trio.api.principal import own_project, principal
 from timer_trio.clock import Clock
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.masking import USUAL, Sensitive
@@ -23,6 +23,7 @@ from timer_trio.domain.project import NO_SETTINGS
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.names import Names
 from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
@@ -98,3 +99,8 @@ class ApiContext:
         if settings is NO_SETTINGS:
             return self._of_operator
         return replace(self._of_operator, settings=settings)
+
+    @property
+    def names(self) -> Names:
+        """The timers with names that the request under way can reach."""
+        return Names(self.storage, self.intake, own_project())

@@ -147,27 +147,31 @@ class DefaultProjectError(TimerTrioError):
         super().__init__("the project default cannot be deleted")
 
 
-class TooManyWrongKeysError(TimerTrioError):
+class TooManyRequestsError(TimerTrioError):
+    """More requests came than are served: the next one is, after this many whole seconds."""
+
+    def __init__(self, words: str, wait_s: float) -> None:
+        self.wait_s = max(ceil(wait_s), 1)
+        super().__init__(f"too many requests {words} try again in {self.wait_s}s")
+
+
+class TooManyWrongKeysError(TooManyRequestsError):
     """Too many requests without a right key have come from this address of late."""
 
     def __init__(self, wait_s: float) -> None:
-        self.wait_s = max(ceil(wait_s), 1)
-        super().__init__(
-            "too many requests without a right API key from this address: send the right one, or"
-            f" try again in {self.wait_s}s"
-        )
+        words = "without a right API key from this address: send the right one, or"
+        super().__init__(words, wait_s)
 
 
-class RateLimitedError(TimerTrioError):
+class RateLimitedError(TooManyRequestsError):
     """More requests came with one key than its project allows."""
 
     def __init__(self, limit: RateLimit, wait_s: float) -> None:
-        self.wait_s = max(ceil(wait_s), 1)
-        super().__init__(
-            "too many requests with this API key: over all replicas its project allows "
-            f"{limit.requests_per_second:,.12g} a second and {limit.burst:,} at once; try again in"
-            f" {self.wait_s}s"
+        words = (
+            "with this API key: over all replicas its project allows"
+            f" {limit.requests_per_second:,.12g} a second and {limit.burst:,} at once;"
         )
+        super().__init__(words, wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             )
         case ForbiddenError():
             return Refusal(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error))
-        case TooManyWrongKeysError() | RateLimitedError():
+        case TooManyRequestsError():
             wait = {"Retry-After": str(error.wait_s)}
             return Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, Code.RATE_LIMITED, str(error), headers=wait

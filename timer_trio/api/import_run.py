@@ -18,7 +18,6 @@ from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
-from timer_trio.intake.names import Names
 
 MAX_LINES: Final = 1_000_000
 """A minute's work: whoever has more begins anew, and knows how far he came."""
@@ -79,9 +78,7 @@ class ImportRun:
         self.lines = 0
         """Lines read, blank ones not counted."""
         self.writer = ImportWriter(
-            Names(context.storage, context.intake, self._project),
-            most_errors=MAX_ERRORS,
-            refusal=REFUSED_BY_DATABASE,
+            context.names, most_errors=MAX_ERRORS, refusal=REFUSED_BY_DATABASE
         )
         self.ending: Ending | None = None
 

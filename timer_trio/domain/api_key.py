@@ -20,7 +20,8 @@ KeyId = NewType("KeyId", str)
 ID_BYTES: Final = 8
 SECRET_BYTES: Final = 32
 _SEAL_DIGITS: Final = 8
-_TOKEN: Final = re.compile(r"tt_([0-9a-f]{24})_([0-9a-f]{64})")
+ID_PATTERN: Final = "[0-9a-f]{24}"
+_TOKEN: Final = re.compile(rf"tt_({ID_PATTERN})_([0-9a-f]{{64}})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def read_token(text: str) -> Token | None:
 
 
 def is_key_id(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{24}", text) is not None
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def bears_seal(key_id: KeyId, seal: bytes) -> bool:

@@ -19,7 +19,7 @@ DEFAULT_NAME: Final = "default"
 KEPT_WHEN_DELETED: Final = timedelta(days=1)
 """So long what was on its way into a deleted project is looked for: no request takes longer."""
 
-_NAME: Final = re.compile(r"[a-z0-9-]{1,63}")
+NAME_PATTERN: Final = "[a-z0-9-]{1,63}"
 
 
 class Scope(StrEnum):
@@ -40,7 +40,7 @@ def with_included(scopes: frozenset[Scope]) -> frozenset[Scope]:
 
 
 def is_project_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(NAME_PATTERN, text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ class Replica:
             on_settings=self._key_ring.note_default_settings,
         )
         self._recorder = Recorder(metrics)
-        sensitive = sensitive_headers(settings.sensitive_headers)
+        self._sensitive = sensitive_headers(settings.sensitive_headers)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
         self._keys = keys = SigningKeys(
             storage=storage,
@@ -166,7 +166,7 @@ class Replica:
             lines=lines,
             keys=keys,
             offer=self._hints.offer_again,
-            sensitive=sensitive,
+            sensitive=self._sensitive,
         )
         self._launcher = launcher = Launcher(
             lifecycle=lifecycle,
@@ -192,7 +192,7 @@ class Replica:
                 reach_s=settings.claim_reach_s,
                 random_bits=chance.bits,
             ),
-            sensitive=sensitive,
+            sensitive=self._sensitive,
             keys=keys,
         )
         self._claimer = Claimer(
@@ -323,7 +323,7 @@ class Replica:
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
                 living=lambda: self._heartbeat.living,
-                sensitive=sensitive_headers(self._settings.sensitive_headers),
+                sensitive=self._sensitive,
                 stopping=self._lifecycle.handing_over,
             )
         )

@@ -21,14 +21,13 @@ from timer_trio.api.errors import shown
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RetryField
 from timer_trio.domain.host_names import is_host
-from timer_trio.domain.project import Scope, is_project_name
+from timer_trio.domain.project import NAME_PATTERN, Scope, is_project_name
 from timer_trio.domain.rate_limit import MAX_BURST, MAX_PER_S, MIN_PER_S
 
 MAX_KEY_NAME: Final = 255
 MAX_HOSTS: Final = 100
 _MAX_LIMIT_VALUES: Final = 2
 MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES + _MAX_LIMIT_VALUES
-_NAME_PATTERN: Final = "^[a-z0-9-]{1,63}$"
 
 
 def _project_name(value: str) -> str:
@@ -76,7 +75,7 @@ class ProjectCreateRequest(TypedDict):
         Field(
             description="How it is named in paths and in X-Project; it cannot be changed.",
             examples=["shop"],
-            json_schema_extra={"pattern": _NAME_PATTERN},
+            json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
         ),
     ]
 

@@ -35,7 +35,7 @@ from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.intake import Intake, new_summary
-from timer_trio.intake.names import Names, name_taken
+from timer_trio.intake.names import name_taken
 
 MAX_TIMERS: Final = 1_000
 """In one batch: a twentieth of a second's work, after which a consumer knows."""
@@ -68,16 +68,11 @@ def routes(context: ApiContext) -> Sequence[Route]:
 class _Batch:
     def __init__(self, context: ApiContext) -> None:
         self._intake = context.intake
-        self._storage = context.storage
         self._clock = context.clock
         self._most_bytes = context.max_body_bytes
         self._context = context
         self._slices = context.slices
         self._keyed = KeyedRequests(context, lambda answer: created(answer.data))
-
-    @property
-    def _rules(self) -> Rules:
-        return self._context.rules
 
     async def create_batch(self) -> Response:
         arrived_at = self._clock.now()
@@ -87,8 +82,7 @@ class _Batch:
             if key is not None:
                 return await self._create_keyed(key, raw, arrived_at)
             timers = await self._slices.collect(self._read(raw, arrived_at))
-            names = Names(self._storage, self._intake, own_project())
-            taken = await names.create_all(timers)
+            taken = await self._context.names.create_all(timers)
         except RowRefusedError:
             words = "the database refuses a value of one of them; none was created"
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
@@ -117,7 +111,8 @@ class _Batch:
             InvalidRequestError: when all is read, naming what is wrong with any of them.
         """
         errors: list[FieldError] = []
-        items = _Items(self._intake, now, self._rules, with_key=fingerprint is not None)
+        rules = self._context.rules
+        items = _Items(self._intake, now, rules, with_key=fingerprint is not None)
         place = -1
         readable = 0
         for item in objects_in(raw, MEMBER, self._most_bytes):
@@ -129,7 +124,7 @@ class _Batch:
             if place == MAX_TIMERS or (len(errors) >= MAX_ERRORS and fingerprint is None):
                 break
             try:
-                members = yield from reading_members(item, self._rules, "the object")
+                members = yield from reading_members(item, rules, "the object")
                 readable += 1
                 if fingerprint is not None:
                     yield from fingerprint.reading(item)

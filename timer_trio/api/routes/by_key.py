@@ -12,10 +12,8 @@ from quart import Response, request
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, InvalidRequestError
-from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.principal import own_project
 from timer_trio.api.requests import read_name, read_spec, reading_members
 from timer_trio.api.responses import (
     CanceledData,
@@ -39,7 +37,6 @@ from timer_trio.api.route import (
     Success,
 )
 from timer_trio.domain.keys import OnConflict
-from timer_trio.intake.names import Names
 
 PATH: Final = "/timers/by-key/{key}"
 _EXAMPLE: Final = {"delay": 30, "callback_url": "https://example.com/hooks/idle"}
@@ -67,32 +64,25 @@ class _ByKey:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._clock = context.clock
-        self._context = context
         self._slices = context.slices
-
-    @property
-    def _rules(self) -> Rules:
-        return self._context.rules
 
     async def get_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)
-        return whole_timer(await self._names().get(_name_of(key)))
+        return whole_timer(await self._context.names.get(_name_of(key)))
 
     async def put_by_key(self, key: str) -> Response:
         arrived_at = self._clock.now()
         name = _name_of(key)
-        members = await self._slices.finish(reading_members(await json_body(), self._rules))
-        spec = read_spec(members, arrived_at, self._rules)
-        timer, is_new = await self._names().create(name, spec, arrived_at, OnConflict.REPLACE)
+        rules = self._context.rules
+        members = await self._slices.finish(reading_members(await json_body(), rules))
+        spec = read_spec(members, arrived_at, rules)
+        timer, is_new = await self._context.names.create(name, spec, arrived_at, OnConflict.REPLACE)
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def cancel_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)
-        timer = await self._names().cancel(_name_of(key))
+        timer = await self._context.names.cancel(_name_of(key))
         return success({"id": str(timer.id), "status": timer.status})
-
-    def _names(self) -> Names:
-        return Names(self._context.storage, self._context.intake, own_project())
 
 
 def _name_of(key: str) -> str:

@@ -27,6 +27,7 @@ from timer_trio.api.responses import success
 from timer_trio.api.route import ON_BODY, ON_ONE, ON_STORED, Body, Json, Operation, Route, Success
 from timer_trio.domain.api_key import (
     ID_BYTES,
+    ID_PATTERN,
     SECRET_BYTES,
     ApiKey,
     KeyId,
@@ -44,7 +45,7 @@ _ID: Final[Json] = {
     "in": "path",
     "required": True,
     "description": "The key's id, which is the part of it between the underscores.",
-    "schema": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
+    "schema": {"type": "string", "pattern": f"^{ID_PATTERN}$"},
 }
 _EXAMPLE: Final = {"name": "checkout", "scopes": ["write"]}
 

@@ -44,7 +44,13 @@ from timer_trio.api.route import (
     Success,
 )
 from timer_trio.domain.errors import ProjectNotFoundError
-from timer_trio.domain.project import DEFAULT_PROJECT, Project, Scope, is_project_name
+from timer_trio.domain.project import (
+    DEFAULT_PROJECT,
+    NAME_PATTERN,
+    Project,
+    Scope,
+    is_project_name,
+)
 
 PATH: Final = "/projects"
 _ONE: Final = "/projects/{name}"
@@ -55,7 +61,7 @@ _NAME: Final[Json] = {
     "in": "path",
     "required": True,
     "description": "The project's name.",
-    "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,63}$"},
+    "schema": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},
 }
 _FORCE_PARAMETER: Final[Json] = {
     "name": _FORCE,

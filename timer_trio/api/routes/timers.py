@@ -21,7 +21,6 @@ from timer_trio.api.errors import (
     UnreadableIdError,
 )
 from timer_trio.api.fields.result import RESULT_MEMBERS
-from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
@@ -56,7 +55,6 @@ from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
 from timer_trio.domain.errors import IsResultError, NotPendingError
 from timer_trio.domain.timer import TimerId, TimerSpec
 from timer_trio.intake.intake import new_summary
-from timer_trio.intake.names import Names
 
 ID_PARAMETER: Final[Json] = {
     "name": "timer_id",
@@ -108,10 +106,6 @@ class _Timers:
         )
         self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
 
-    @property
-    def _rules(self) -> Rules:
-        return self._context.rules
-
     async def create(self) -> Response:
         arrived_at = self._clock.now()
         key = idempotency_key()
@@ -119,14 +113,14 @@ class _Timers:
         members = await self._members_of(raw)
         if key is not None:
             return await self._create_keyed(key, raw, members, arrived_at)
-        spec, named = read_named(members, arrived_at, self._rules)
+        spec, named = read_named(members, arrived_at, self._context.rules)
         if named is not None:
             return await self._create_named(spec, named, arrived_at)
         summary = await self._intake.create(spec, arrived_at, own_project())
         return created(summary_json(summary), summary.id)
 
     async def _create_named(self, spec: TimerSpec, named: Named, arrived_at: datetime) -> Response:
-        names = Names(self._storage, self._intake, own_project())
+        names = self._context.names
         timer, is_new = await names.create(named.key, spec, arrived_at, named.on_conflict)
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
@@ -134,7 +128,7 @@ class _Timers:
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
     ) -> Response:
         async def read() -> New:
-            spec = read_spec(members, arrived_at, self._rules)
+            spec = read_spec(members, arrived_at, self._context.rules)
             timer = self._intake.new_timer(spec, arrived_at, own_project())
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
@@ -160,7 +154,7 @@ class _Timers:
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
         known_id = timer_id_of(timer_id)
-        change = read_change(await self._members(), arrived_at, self._rules)
+        change = read_change(await self._members(), arrived_at, self._context.rules)
         try:
             summary = await self._intake.update(known_id, change, own_project())
         except NotPendingError as error:
@@ -183,7 +177,7 @@ class _Timers:
         return await self._members_of(await json_body())
 
     async def _members_of(self, raw: bytes) -> dict[str, object]:
-        return await self._slices.finish(reading_members(raw, self._rules))
+        return await self._slices.finish(reading_members(raw, self._context.rules))
 
 
 def timer_id_of(text: str) -> TimerId:

@@ -78,13 +78,9 @@ def older_replicas(connection: Connection, migration: Migration) -> str | None:
     if migration.oldest_release is None:
         return None
     rows = connection.execute("SELECT host, pid, version FROM replicas ORDER BY host, pid")
-    return (
-        listed(
-            [
-                f"{host}:{pid} of {version or 'an unknown version'}"
-                for host, pid, version in rows
-                if is_older(version, migration.oldest_release)
-            ]
-        )
-        or None
-    )
+    older = [
+        f"{host}:{pid} of {version or 'an unknown version'}"
+        for host, pid, version in rows
+        if is_older(version, migration.oldest_release)
+    ]
+    return listed(older) or None
