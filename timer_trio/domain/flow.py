@@ -1,0 +1,27 @@
+"""What a flow is: timers that people hold back and limit together, all of them in one shard."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple, NewType
+
+from timer_trio.domain.project import ProjectId
+
+FlowKey = NewType("FlowKey", str)
+"""What a consumer calls a flow of his project: 1 to 255 characters."""
+
+
+class FlowId(NamedTuple):
+    """Which flow, among those of all projects."""
+
+    project: ProjectId
+    key: FlowKey
+
+
+def flow_shard(project: ProjectId, key: FlowKey) -> int:
+    """Return the shard of all timers of a flow: the last byte of their ids.
+
+    It is the same in every release: timers that were written long ago have it.
+    """
+    name = f"{project}:{key}".encode(errors="surrogatepass")
+    return blake2b(name, digest_size=1).digest()[0]
