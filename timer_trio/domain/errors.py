@@ -158,6 +158,17 @@ class ProjectNameTakenError(TimerTrioError):
     """A project has the name already."""
 
 
+class FlowNotFoundError(TimerTrioError):
+    """No flow of the project has this key: it has neither settings nor timers that live."""
+
+
+class TooManyPausesError(TimerTrioError):
+    """The project has as many paused destinations as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most:,} destinations are paused, and no more can be: resume one first")
+
+
 class ApiKeyNotFoundError(TimerTrioError):
     """No key of the project has this id."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType, TypedDict
 
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.retry import RetryPolicy
 
@@ -19,6 +20,7 @@ DEFAULT_NAME: Final = "default"
 KEPT_WHEN_DELETED: Final = timedelta(days=1)
 """So long what was on its way into a deleted project is looked for: no request takes longer."""
 
+MAX_PROJECT_IN_FLIGHT: Final = 100_000
 NAME_PATTERN: Final = "[a-z0-9-]{1,63}"
 
 
@@ -53,6 +55,10 @@ class ProjectSettings:
     """Of what says nothing of retries; None: a single attempt."""
     rate_limit: RateLimit | None = None
     """Of each key, over all replicas; None: as many requests as the service can serve."""
+    max_in_flight: int | None = None
+    """Callbacks at once, over all replicas; None: as many as there are slots."""
+    breaker: BreakerPolicy | None = None
+    """Of each destination; None: what is due is sent, whatever became of the last."""
 
     def allows(self, host: str) -> bool:
         """Tell whether callbacks may go to a host, which is in lower case without a last dot."""
@@ -72,6 +78,8 @@ class SettingsChange(TypedDict, total=False):
     allowed_hosts: tuple[str, ...] | None
     default_retry: RetryPolicy | None
     rate_limit: RateLimit | None
+    max_in_flight: int | None
+    breaker: BreakerPolicy | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

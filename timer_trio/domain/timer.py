@@ -298,6 +298,13 @@ class DueTimer(NamedTuple):
     destination: Destination
 
 
+class Lane(NamedTuple):
+    """What the callbacks of one project to one destination have in common."""
+
+    destination: Destination
+    project: ProjectId = DEFAULT_PROJECT
+
+
 def due_timer(timer: NewTimer) -> DueTimer:
     spec = timer.spec
     return DueTimer(spec.execute_at, timer.id, spec.callback.url.destination)

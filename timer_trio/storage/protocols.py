@@ -17,6 +17,7 @@ from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.project import (
@@ -29,6 +30,17 @@ from timer_trio.domain.project import (
     SettingsChange,
 )
 from timer_trio.domain.query import Position, TimerPage, TimerQuery
+from timer_trio.domain.rules import (
+    DestinationPause,
+    Flow,
+    FlowChange,
+    FlowPage,
+    FlowQuery,
+    FlowRules,
+    FlowState,
+    Pause,
+    RuleChanges,
+)
 from timer_trio.domain.schedule import (
     Changed,
     NewOccurrence,
@@ -126,12 +138,14 @@ class Beat:
     `now` is the database's clock at the reading, `counters` has the beats of all replicas, the
     own one included unless it is gone; `leaving` names those of them that own no shard any more.
     `default_settings` are those of the default project; None: they cannot be read.
+    `rules_version` has risen if `rules_since` has something to tell.
     """
 
     now: datetime
     counters: Mapping[ReplicaId, int]
     leaving: AbstractSet[ReplicaId] = frozenset()
     default_settings: ProjectSettings | None = NO_SETTINGS
+    rules_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +658,79 @@ class ProjectStorage(Protocol):
 
     async def forget_project(self, project: ProjectId) -> None:
         """Delete what is remembered of a deleted project."""
+
+
+class RuleStorage(Protocol):
+    """What people hold back: pauses, and limits of flows.
+
+    Each change has a version of its own, as each change of a project has: whoever reads one of them
+    has all that is older. To change what is so already changes nothing that can be seen.
+    """
+
+    async def rules_since(self, version: int) -> RuleChanges:
+        """Read what has changed after a version, what was deleted among it.
+
+        After 0, the first: all that holds anything back or was resumed of late, but for flows.
+        """
+
+    async def flow_rules(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
+        """Read what holds these flows back; one that is left out has no settings."""
+
+    async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
+        """Write settings of a flow, whether it has any or not.
+
+        Raises:
+            RowRefusedError: the database refuses a value; nothing was written.
+        """
+
+    async def get_flow(self, flow: FlowId, now: datetime) -> FlowState:
+        """Read a flow, and count its timers.
+
+        Raises:
+            FlowNotFoundError: it has neither settings nor timers that have not ended.
+        """
+
+    async def list_flows(self, query: FlowQuery) -> FlowPage:
+        """Read a page of flows that have settings."""
+
+    async def delete_flow(self, flow: FlowId, now: datetime) -> None:
+        """Delete the settings of a flow: nothing holds its timers back any more.
+
+        Raises:
+            FlowNotFoundError: it has none.
+        """
+
+    async def pause_destination(
+        self, project: ProjectId, destination: Destination, now: datetime
+    ) -> DestinationPause:
+        """Hold back the callbacks of a project to a destination.
+
+        Raises:
+            TooManyPausesError: nothing was written.
+        """
+
+    async def resume_destination(
+        self, project: ProjectId, destination: Destination, now: datetime
+    ) -> DestinationPause:
+        """Let the callbacks of a project go to a destination again."""
+
+    async def project_pause(self, project: ProjectId) -> Pause:
+        """Read whether a project is paused; one that is not there is not."""
+
+    async def pause_project(self, project: ProjectId, now: datetime) -> Pause:
+        """Hold back all callbacks of a project; one that is not there stays so."""
+
+    async def resume_project(self, project: ProjectId, now: datetime) -> Pause:
+        """Let the callbacks of a project go again, but for what is paused by itself."""
+
+    async def pause_all(self, now: datetime) -> int:
+        """Pause every project, and answer how many were not."""
+
+    async def prune_rules(self, now: datetime, limit: int) -> int:
+        """Delete up to `limit` deleted flows and resumed destinations nobody needs to know of.
+
+        Answers how many there were. Fewer than `limit`: no more are left.
+        """
 
 
 class ApiKeyStorage(Protocol):
