@@ -75,6 +75,8 @@ CREATE TABLE timers (
     project integer NOT NULL DEFAULT 0,
     -- Its callbacks carry no signature; NULL: they do.
     signing text CHECK (signing IN ('none')),
+    -- The flow that it is in, all of whose timers are in this shard; NULL: in none.
+    flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -134,6 +136,13 @@ CREATE INDEX timers_project_failed ON timers (project, status, updated_at, id)
 -- The occurrences of a schedule. A timer that is none costs no entry.
 CREATE INDEX timers_schedule ON timers (schedule_id, status, occurs_at, id)
     WHERE schedule_id IS NOT NULL;
+
+-- What is due of a flow, and its timers by what has become of them and when they were last sent. A timer
+-- that is in none costs no entry.
+CREATE INDEX timers_flow_due ON timers (project, flow_key, due_at, id)
+    WHERE flow_key IS NOT NULL AND due_at IS NOT NULL;
+CREATE INDEX timers_flow_sent ON timers (project, flow_key, status, executed_at)
+    WHERE flow_key IS NOT NULL;
 
 -- One row an attempt that tells more than its timer's own row: not for a first attempt that was
 -- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
@@ -249,6 +258,8 @@ CREATE TABLE schedules (
     zone_data text,
     -- Why the service has paused it.
     last_error text,
+    -- The flow that its occurrences are in; NULL: in none.
+    flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
 
     PRIMARY KEY (shard, id),
     CONSTRAINT schedules_planned_while_active CHECK (plan_at IS NULL OR status = 'active'),
