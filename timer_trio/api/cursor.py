@@ -55,5 +55,5 @@ def _seal(place: bytes, query: Query, key: bytes) -> bytes:
 
 def _which(query: Query) -> tuple[object, ...]:
     if isinstance(query, ScheduleQuery):
-        return "schedules", query.status, query.name
+        return "schedules", query.status, query.name, query.flow_key
     return query.sort, query.order, [getattr(query, name) for name in _SCALARS]

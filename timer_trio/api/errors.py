@@ -18,6 +18,7 @@ from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
+    FlowFixedError,
     KeyedCreateUnknownError,
     LastSecretError,
     NameTakenError,
@@ -195,6 +196,8 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return _invalid(error.errors)
         case RuleError():
             return _invalid([FieldError(error.field, str(error))])
+        case FlowFixedError():
+            return _invalid([FieldError("flow_key", str(error))])
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():

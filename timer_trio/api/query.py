@@ -191,6 +191,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "http_status": _whole(100, 999),
     "key": _text,
     "schedule_id": _uuid,
+    "flow_key": _text,
     "created_after": parse_instant,
     "created_before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
@@ -207,6 +208,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 _SCHEDULE_READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(ScheduleStatus),
     "name": _text,
+    "flow_key": _text,
     "limit": _whole(1, MAX_LIMIT),
 }
 

@@ -39,6 +39,13 @@ class IsResultError(TimerTrioError):
         super().__init__("the timer is a result")
 
 
+class FlowFixedError(TimerTrioError):
+    """What was created in a flow, or in none, stays so."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot be changed: leave it out, or create another one in that flow")
+
+
 class NotEndedError(TimerTrioError):
     """The timer has not ended, so there is nothing to redrive."""
 

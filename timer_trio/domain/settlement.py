@@ -539,6 +539,7 @@ def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: 
         http_status=end.http_status if is_known else earlier.http_status,
         duration_ms=end.duration_ms if is_known else earlier.duration_ms,
         key=earlier.key,
+        flow_key=earlier.flow_key,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, NewType, TypedDict
 from uuid import UUID
 
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.signing import Signing
@@ -176,6 +177,13 @@ class NewTimer:
     """The name that its consumer gave it."""
     project: ProjectId = DEFAULT_PROJECT
     """Whose it is."""
+    flow_key: FlowKey | None = None
+    """The flow that it is in, whose shard its id must say; None: in none."""
+
+    @property
+    def is_plain(self) -> bool:
+        """As TimerSpec.is_plain, of the whole timer."""
+        return self.flow_key is None and self.spec.is_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +224,8 @@ class Timer:
     """The timer whose result it is; None: it is no result."""
     schedule_id: UUID | None = None
     """The schedule whose occurrence it is; None: it is none."""
+    flow_key: FlowKey | None = None
+    """The flow that it is in; None: in none."""
 
     @property
     def summary(self) -> TimerSummary:
@@ -239,6 +249,7 @@ class Earlier:
     http_status: int | None
     duration_ms: int | None
     key: str | None = None
+    flow_key: FlowKey | None = None
 
 
 class ClaimedOccurrence(NamedTuple):

@@ -14,7 +14,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, InvalidRequestError
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.requests import read_name, read_spec, reading_members
+from timer_trio.api.requests import read_name, read_new, reading_members
 from timer_trio.api.responses import (
     CanceledData,
     SummaryData,
@@ -75,8 +75,10 @@ class _ByKey:
         name = _name_of(key)
         rules = self._context.rules
         members = await self._slices.finish(reading_members(await json_body(), rules))
-        spec = read_spec(members, arrived_at, rules)
-        timer, is_new = await self._context.names.create(name, spec, arrived_at, OnConflict.REPLACE)
+        asked = read_new(members, arrived_at, rules)
+        timer, is_new = await self._context.names.create(
+            name, asked.spec, arrived_at, OnConflict.REPLACE, asked.flow_key
+        )
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def cancel_by_key(self, key: str) -> Response:

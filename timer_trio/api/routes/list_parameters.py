@@ -75,6 +75,11 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         "Only occurrences of this schedule, ended ones among them.",
         {"type": "string", "format": "uuid"},
     ),
+    _parameter(
+        "flow_key",
+        "Only timers of this flow, ended ones among them.",
+        {"type": "string", "minLength": 1},
+    ),
     _parameter("created_after", "Only timers created later than this, percent-encoded.", _INSTANT),
     _parameter(
         "created_before", "Only timers created earlier than this, percent-encoded.", _INSTANT
@@ -113,6 +118,11 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter(
         "name",
         "Only schedules of this name, ended ones among them.",
+        {"type": "string", "minLength": 1},
+    ),
+    _parameter(
+        "flow_key",
+        "Only schedules whose occurrences are in this flow.",
         {"type": "string", "minLength": 1},
     ),
     _parameter(

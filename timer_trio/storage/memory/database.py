@@ -164,6 +164,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
             last_error=None,
             key=timer.key,
             parent_id=parent_id,
+            flow_key=timer.flow_key,
         ),
         project=timer.project,
         requested_at=now,

@@ -215,4 +215,5 @@ def _earlier(timer: Timer) -> Earlier:
         http_status=timer.http_status,
         duration_ms=timer.duration_ms,
         key=timer.key,
+        flow_key=timer.flow_key,
     )

@@ -114,7 +114,7 @@ taken AS (
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
         t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key,
-        t.project, t.schedule_id, t.occurs_at
+        t.flow_key, t.project, t.schedule_id, t.occurs_at
 ),
 skipped AS (
     UPDATE timers AS t
@@ -139,6 +139,7 @@ SELECT
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
+    CASE WHEN taken.has_results THEN taken.flow_key END,
     taken.project,
     {taken.spec},
     taken.schedule_id, taken.occurs_at, false,

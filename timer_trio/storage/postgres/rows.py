@@ -36,6 +36,7 @@ from timer_trio.domain.timer import (
 from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.columns import (
     ENCODE,
+    NULL,
     QUOTE,
     SPEC,
     Row,
@@ -98,6 +99,8 @@ def columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
     columns["project"] = timer.project
+    if timer.flow_key is not None:
+        columns["flow_key"] = timer.flow_key
     return columns
 
 
@@ -145,10 +148,12 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
     """Write a timer as COPY reads it, in the order of the query `create_many`."""
     spec = copy_of(timer.spec)
     due_at, _, _ = spec.partition("\t")  # as the first of its columns says
+    flow_key = NULL if timer.flow_key is None else copied(timer.flow_key)
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{flow_key}"
+        f"\t{spec}\n"
     )
 
 
@@ -287,6 +292,7 @@ def timer_of(row: Row) -> Timer:
         key=row["key"],
         parent_id=row["parent_id"],
         schedule_id=row["schedule_id"],
+        flow_key=row["flow_key"],
     )
 
 
@@ -313,7 +319,7 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
     )
 
 
-SPEC_AT: Final = 15
+SPEC_AT: Final = 16
 """Where the columns of a spec begin in the row of a claim."""
 _PROJECT_AT: Final = SPEC_AT - 1
 _SPEC_END: Final = SPEC_AT + len(SPEC)
@@ -325,13 +331,14 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key = row[9:_PROJECT_AT]
+    created_at, executed_at, http_status, duration_ms, key, flow_key = row[9:_PROJECT_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,
         http_status=http_status,
         duration_ms=duration_ms,
         key=key,
+        flow_key=flow_key,
     )
 
 
@@ -350,6 +357,7 @@ def listed_of(row: Row) -> ListedTimer:
         http_status=row["http_status"],
         key=row["key"],
         schedule_id=row["schedule_id"],
+        flow_key=row["flow_key"],
         metadata=row["metadata"],
     )
 

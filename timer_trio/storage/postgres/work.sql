@@ -73,7 +73,8 @@ taken AS (
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
-        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.project
+        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key,
+        t.project
 ),
 moved AS (
     SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
@@ -87,6 +88,7 @@ SELECT
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
+    CASE WHEN taken.has_results THEN taken.flow_key END,
     taken.project,
     {taken.spec}
 FROM me
