@@ -53,7 +53,9 @@ def clean_database_url(shared_database: str) -> str:
         connection.execute(
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
             "DELETE FROM schedules; DELETE FROM replicas; DELETE FROM api_keys;"
-            "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}';"
+            "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}',"
+            "    paused_at = NULL, resumed_at = NULL, changed = 0;"
+            "DELETE FROM flows; DELETE FROM paused_destinations;"
             "DELETE FROM signing_secrets"
         )
     return shared_database

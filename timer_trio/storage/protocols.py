@@ -726,12 +726,6 @@ class RuleStorage(Protocol):
     async def pause_all(self, now: datetime) -> int:
         """Pause every project, and answer how many were not."""
 
-    async def prune_rules(self, now: datetime, limit: int) -> int:
-        """Delete up to `limit` deleted flows and resumed destinations nobody needs to know of.
-
-        Answers how many there were. Fewer than `limit`: no more are left.
-        """
-
 
 class ApiKeyStorage(Protocol):
     """Who may do what."""
@@ -805,6 +799,13 @@ class RetentionStorage(Protocol):
         Fewer than `limit`: no more are left, but those that somebody holds.
         """
 
+    async def prune_rules(self, now: datetime, limit: int) -> int:
+        """Delete up to `limit` deleted flows, and as many destinations resumed long ago.
+
+        Answers how many there were. Fewer than `limit`: no more are left, but those that somebody
+        holds.
+        """
+
 
 class SigningStorage(Protocol):
     """What signs the callbacks of projects."""
@@ -843,6 +844,7 @@ class Storage(
     OccurrenceStorage,
     ScheduleStorage,
     ProjectStorage,
+    RuleStorage,
     ApiKeyStorage,
     ReplicaStorage,
     HintStorage,

@@ -6,13 +6,14 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.project import (
@@ -22,6 +23,7 @@ from timer_trio.domain.project import (
     ProjectId,
     ProjectSettings,
 )
+from timer_trio.domain.rules import NOT_PAUSED, Flow, Pause
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
@@ -85,6 +87,22 @@ class ProjectRow:
     created_at: datetime
     settings: ProjectSettings = NO_SETTINGS
     closed_at: datetime | None = None
+    pause: Pause = NOT_PAUSED
+    changed: int = 0
+
+
+class FlowRow(NamedTuple):
+    """A row of the table `flows`."""
+
+    flow: Flow
+    changed: int
+
+
+class DestinationRow(NamedTuple):
+    """A row of the table `paused_destinations`."""
+
+    pause: Pause
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +130,19 @@ class Database:
         self._schedules: dict[ScheduleId, Schedule] = {}
         self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
+        self._rules_version = 1
+        self._flows: dict[FlowId, FlowRow] = {}
+        self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []
+
+    def _raised_version(self) -> int:
+        """Raise the version of the rules, as whoever changes one does."""
+        self._rules_version += 1
+        return self._rules_version
 
     async def _wait_unlocked(self, timer_ids: Collection[TimerId], at_most_s: float) -> None:
         asked = self._rows.keys() & set(timer_ids)

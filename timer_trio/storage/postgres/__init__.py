@@ -5,6 +5,7 @@ from __future__ import annotations
 from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
+from timer_trio.storage.postgres.flows import PostgresFlows
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
@@ -12,6 +13,7 @@ from timer_trio.storage.postgres.projects import PostgresProjects
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
+from timer_trio.storage.postgres.rules import PostgresRules
 from timer_trio.storage.postgres.schedules import PostgresSchedules
 from timer_trio.storage.postgres.signing import PostgresSigning
 from timer_trio.storage.postgres.timers import PostgresTimers
@@ -26,6 +28,8 @@ class PostgresStorage(
     PostgresOccurrences,
     PostgresSchedules,
     PostgresProjects,
+    PostgresFlows,
+    PostgresRules,
     PostgresApiKeys,
     PostgresReplicas,
     PostgresHints,
