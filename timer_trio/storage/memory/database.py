@@ -12,6 +12,7 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.destination import Counted, DestinationNow
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
@@ -27,6 +28,7 @@ from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
+    Lane,
     NewTimer,
     ReplicaId,
     Status,
@@ -114,6 +116,8 @@ class Database:
         self._next_project = 1
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
+        self._outcomes: dict[tuple[Lane, ReplicaId, datetime], Counted] = {}
+        self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []
