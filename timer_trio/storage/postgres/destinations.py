@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from psycopg.rows import DictRow
 
@@ -20,6 +21,9 @@ from timer_trio.domain.timer import Destination, Lane
 from timer_trio.storage.columns import ENCODE
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.rows import array, written
+
+_BEHIND_ALL: Final = "i"
+"""They begin with http."""
 
 
 class PostgresDestinations(Database):
@@ -40,8 +44,9 @@ class PostgresDestinations(Database):
         parameters = {
             "project": query.project,
             "recent_at": query.recent_at,
-            "destination": query.destination,
             "after": query.after or "",
+            "first": query.destination or "",
+            "last": query.destination or _BEHIND_ALL,
             "limit": query.limit + 1,
         }
         rows = await self._api.fetch("destinations", parameters, refuses=True)
