@@ -192,6 +192,8 @@ async def test_each_documented_grant_is_missed(database_url: str) -> None:
                 "schedules",
                 "replicas",
                 "signing_secrets",
+                "destination_outcomes",
+                "destination_now",
             )
         ),
         "SELECT ON timer_trio_migrations",

@@ -5,14 +5,8 @@ from math import inf
 
 import pytest
 
-from timer_trio.domain.breaker import (
-    BreakerPolicy,
-    Breakers,
-    BreakerState,
-    Opened,
-    harms,
-    state_of,
-)
+from timer_trio.domain.breaker import Breakers, BreakerState, Opened, harms, state_of
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.outcome import (
     Broken,
     CallbackOutcome,
@@ -192,12 +186,3 @@ def test_state_follows_from_the_time_until_which_it_opened() -> None:
     assert state_of(None, now) is BreakerState.CLOSED
     assert state_of(now + timedelta(seconds=1), now) is BreakerState.OPEN
     assert state_of(now, now) is BreakerState.HALF_OPEN
-
-
-@pytest.mark.parametrize(
-    ("failures", "open_s"),
-    [(0, 60), (1_001, 60), (3, 0.9), (3, 86_401), (3, float("nan"))],
-)
-def test_no_breaker_has_such_numbers(failures: int, open_s: float) -> None:
-    with pytest.raises(ValueError, match="no breaker"):
-        BreakerPolicy(failures=failures, open_s=open_s)

@@ -17,15 +17,13 @@ from enum import StrEnum
 from math import inf
 from typing import Final, NamedTuple
 
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected, TimedOut, Unreachable
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import Lane
 
 MAX_FAILING: Final = 10_000
 """Lanes with failures in a row that are remembered: 3 MB; consumers choose them."""
-MAX_FAILURES: Final = 1_000
-MIN_OPEN_S: Final = 1.0
-MAX_OPEN_S: Final = 86_400.0
 _TOO_MANY_REQUESTS: Final = 429
 
 
@@ -33,23 +31,6 @@ class BreakerState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerPolicy:
-    """After how many failures in a row a breaker opens, and for how long.
-
-    Raises:
-        ValueError: a number that no breaker has.
-    """
-
-    failures: int
-    open_s: float
-
-    def __post_init__(self) -> None:
-        is_time = MIN_OPEN_S <= self.open_s <= MAX_OPEN_S
-        if not is_time or not 1 <= self.failures <= MAX_FAILURES:
-            raise ValueError("no breaker has such numbers")
 
 
 class Opened(NamedTuple):

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import BulkPage, BulkReply
+from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
@@ -806,6 +807,32 @@ class RetentionStorage(Protocol):
         holds.
         """
 
+    async def prune_destinations(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` counts of spans that began before `cutoff`, and answer how many.
+
+        So is what replicas had in hand that are gone. Fewer than `limit`: no more are left, but
+        what somebody holds.
+        """
+
+
+class DestinationStorage(Protocol):
+    """What is known of destinations."""
+
+    async def note_destinations(self, report: DestinationReport) -> None:
+        """Write what a replica knows; the same call again changes nothing.
+
+        It takes the database some 20 us a lane, on rows that nobody else needs.
+        """
+
+    async def destinations(self, query: DestinationQuery) -> DestinationPage:
+        """Read a page of those of which a replica has something in hand, or that were recent.
+
+        What replicas had in hand that are gone does not count.
+
+        Raises:
+            RowRefusedError: the database refuses a value to be looked for.
+        """
+
 
 class SigningStorage(Protocol):
     """What signs the callbacks of projects."""
@@ -850,6 +877,7 @@ class Storage(
     HintStorage,
     RetentionStorage,
     SigningStorage,
+    DestinationStorage,
     Protocol,
 ):
     """All of it, for whoever wires the consumers together."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
+from timer_trio.storage.memory.destinations import MemoryDestinations
 from timer_trio.storage.memory.flows import MemoryFlows
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
@@ -31,5 +32,6 @@ class MemoryStorage(
     MemoryHints,
     MemoryRetention,
     MemorySigning,
+    MemoryDestinations,
 ):
     """A Storage whose database is this object, and whose database's clock is `now`."""

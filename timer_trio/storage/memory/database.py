@@ -12,6 +12,7 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.destination import Counted, DestinationNow
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer
@@ -29,6 +30,7 @@ from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
+    Lane,
     NewTimer,
     ReplicaId,
     Status,
@@ -135,6 +137,8 @@ class Database:
         self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
+        self._outcomes: dict[tuple[Lane, ReplicaId, datetime], Counted] = {}
+        self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._listening: list[Callable[[Hint], None]] = []

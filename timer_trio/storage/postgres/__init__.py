@@ -5,6 +5,7 @@ from __future__ import annotations
 from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
+from timer_trio.storage.postgres.destinations import PostgresDestinations
 from timer_trio.storage.postgres.flows import PostgresFlows
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
@@ -35,5 +36,6 @@ class PostgresStorage(
     PostgresHints,
     PostgresRetention,
     PostgresSigning,
+    PostgresDestinations,
 ):
     """A Storage in one PostgreSQL database, reached when it is first asked for something."""

@@ -13,6 +13,8 @@ _ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _NEEDED: Final = {
     "timers": _ROWS,
     "attempts": _ROWS,
+    "destination_outcomes": _ROWS,
+    "destination_now": _ROWS,
     "signing_secrets": _ROWS,
     "timer_keys": _ROWS,
     "schedules": _ROWS,

@@ -1,0 +1,2 @@
+DROP TABLE destination_now;
+DROP TABLE destination_outcomes;

@@ -1,0 +1,102 @@
+"""How the callbacks to each destination ended, added up in memory until it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from timer_trio.domain.destination import (
+    DURATION_LIMITS_S,
+    EPOCH,
+    SPAN,
+    Counted,
+    Ends,
+    class_of,
+    place_of,
+    span_of,
+)
+from timer_trio.domain.outcome import CallbackOutcome
+from timer_trio.domain.project import ProjectId
+from timer_trio.domain.timer import Destination, Lane
+
+MAX_LANES: Final = 10_000
+"""Counted in one span: 5 MB; consumers choose them, so they need an end."""
+
+_ENDS: Final = len(Ends._fields)
+_NUMBERS: Final = _ENDS + len(DURATION_LIMITS_S)
+_OTHER: Final = _ENDS - 1
+
+End = tuple[Destination, ProjectId, CallbackOutcome, float]
+"""Where a callback went, for whom, how it ended, and after how many seconds."""
+
+
+class OutcomeTally:
+    """The ends of one replica's callbacks by lane, those of one span at a time.
+
+    Of a span the first `most` lanes are counted: numbers that are told are never less than the
+    numbers told before. Of spans that are over, so many lanes wait to be taken; older ones are
+    forgotten.
+    """
+
+    def __init__(self, *, most: int = MAX_LANES) -> None:
+        self._most = most
+        self._since = EPOCH
+        self._numbers: dict[tuple[Destination, ProjectId], list[int]] = {}
+        self._changed: dict[tuple[Destination, ProjectId], None] = {}
+        self._over: dict[tuple[datetime, Lane], Counted] = {}
+
+    def add(self, ends: Iterable[End], at: datetime) -> None:
+        """Count callbacks that have ended together, the last of them at this instant."""
+        self._turn_to(at)
+        numbers, changed = self._numbers, self._changed
+        for destination, project, outcome, duration_s in ends:
+            lane = (destination, project)
+            counts = numbers.get(lane)
+            if counts is None:
+                if len(numbers) >= self._most:
+                    continue
+                counts = numbers[lane] = [0] * _NUMBERS
+            place = place_of(outcome)
+            counts[place] += 1
+            if place != _OTHER:
+                counts[_ENDS + class_of(duration_s)] += 1
+            changed[lane] = None
+
+    def take(self, limit: int) -> list[Counted]:
+        """Return what has changed and was not taken since, at most so much, the oldest first."""
+        taken = [self._over.pop(key) for key in [*islice(self._over, limit)]]
+        for lane in [*islice(self._changed, limit - len(taken))]:
+            del self._changed[lane]
+            taken.append(self._counted(*lane))
+        return taken
+
+    def give_back(self, taken: Iterable[Counted]) -> None:
+        """Have what was taken, and could not be told, taken once more."""
+        for counted in taken:
+            if counted.since == self._since and counted.lane in self._numbers:
+                self._changed[counted.lane] = None
+            else:
+                self._keep(counted)
+
+    def _turn_to(self, at: datetime) -> None:
+        """Begin the span of an instant; back into an earlier one only if the clock was set."""
+        if self._since - SPAN <= at < self._since + SPAN:
+            return
+        for lane in self._changed:
+            self._keep(self._counted(*lane))
+        self._since, self._numbers, self._changed = span_of(at), {}, {}
+
+    def _keep(self, counted: Counted) -> None:
+        key = (counted.since, counted.lane)
+        if key in self._over:
+            return  # as it was at the end of its span
+        if len(self._over) >= self._most:
+            del self._over[next(iter(self._over))]
+        self._over[key] = counted
+
+    def _counted(self, destination: Destination, project: ProjectId) -> Counted:
+        numbers = self._numbers[destination, project]
+        ends, durations = Ends(*numbers[:_ENDS]), tuple(numbers[_ENDS:])
+        return Counted(Lane(destination, project), self._since, ends, durations)
