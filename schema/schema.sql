@@ -408,6 +408,15 @@ CREATE TABLE paused_destinations (
 
 CREATE INDEX paused_destinations_changed ON paused_destinations (changed);
 
+-- Which replica claims of the flows in a shard: that one alone. A shard in which no flow has ever had a
+-- timer due has no row. A claim locks the row FOR SHARE, so whoever takes it waits for claims under way.
+CREATE TABLE flow_terms (
+    shard smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 255),
+    replica uuid NOT NULL,
+    -- How often it was taken.
+    term bigint NOT NULL
+);
+
 CREATE TABLE api_keys (
     id text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{24}$'),
     project integer NOT NULL REFERENCES projects ON DELETE CASCADE,

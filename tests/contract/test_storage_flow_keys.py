@@ -17,6 +17,7 @@ from tests.contract.timers import (
     SECOND,
     SOON,
     claimed,
+    claimed_in_flow,
     completed,
     keyed,
     new_timer,
@@ -34,7 +35,7 @@ from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import TimerFilter, TimerQuery
 from timer_trio.domain.schedule import NewOccurrence, Overlap, Plan, ScheduleId, ScheduleQuery
 from timer_trio.domain.settlement import settlement_of
-from timer_trio.domain.timer import NewTimer, ResultTarget, Status, TimerId
+from timer_trio.domain.timer import NewTimer, ResultTarget, Status, TimerId, shard_of
 from timer_trio.storage import Storage
 
 FLOW: Final = FlowKey("customer \t\\N ü")
@@ -119,7 +120,7 @@ async def test_timer_stays_in_its_flow_through_all_that_happens(storage: Storage
     timer_id = await created(storage)
     await storage.update(timer_id, {"metadata": {"a": 1}}, SOON)
     assert (await storage.get(timer_id)).flow_key == FLOW
-    await claimed(storage, timer_id)
+    await claimed_in_flow(storage, timer_id)
     await storage.settle([completed(timer_id)], SOON)
     assert (await storage.get(timer_id)).flow_key == FLOW
     await storage.redrive(timer_id, LATER, THEN)
@@ -132,7 +133,7 @@ async def test_list_finds_what_is_in_a_flow_whatever_its_status(storage: Storage
     pending, done, other = await created(storage), await created(storage), await created(storage)
     await created(storage, OTHER)
     await created(storage, None)
-    await claimed(storage, done)
+    await claimed_in_flow(storage, done)
     await storage.settle([completed(done)], SOON)
     await storage.cancel(other, SOON)
     assert await listed(storage, flow_key=FLOW) == {pending, done, other}
@@ -164,9 +165,9 @@ async def test_claim_tells_the_flow_where_results_are_wanted_alone(storage: Stor
     plain = await created(storage)
     told, apart = in_flow(spec=spec(on_failed=TARGET)), in_flow(None, spec=spec(on_failed=TARGET))
     await storage.create([told, apart], NOW)
-    assert (await claimed(storage, plain)).earlier is None
-    for timer in (told, apart):
-        earlier = (await claimed(storage, timer.id)).earlier
+    assert (await claimed_in_flow(storage, plain)).earlier is None
+    for timer, claim in ((told, claimed_in_flow), (apart, claimed)):
+        earlier = (await claim(storage, timer.id)).earlier
         assert earlier is not None
         assert earlier.flow_key == timer.flow_key
 
@@ -175,8 +176,11 @@ async def test_claim_tells_the_flow_where_results_are_wanted_alone(storage: Stor
 async def test_claim_of_occurrences_tells_the_flow(storage: Storage, overlap: Overlap) -> None:
     first, *_ = (await planned(storage, overlap=overlap)).occurrences
     await storage.join(ALICE, NOW)
+    await storage.take_terms(ALICE, [shard_of(first.timer.id)])
     claim = storage.claim_exclusive if overlap is Overlap.SKIP else storage.claim_occurrences
-    (timer,) = (await claim(ALICE, FIRST, [first.timer.id], LATER, NOW + MINUTE)).claimed
+    (timer,) = (
+        await claim(ALICE, FIRST, [first.timer.id], LATER, NOW + MINUTE, in_flows=True)
+    ).claimed
     assert timer.earlier is not None
     assert (timer.earlier.flow_key, timer.project) == (FLOW, 0)
     assert timer.occurrence is not None
@@ -186,7 +190,7 @@ async def test_claim_of_occurrences_tells_the_flow(storage: Storage, overlap: Ov
 async def test_result_is_in_no_flow_and_tells_that_of_its_timer(storage: Storage) -> None:
     timer = in_flow(spec=spec(on_completed=TARGET))
     await storage.create([timer], NOW)
-    taken = await claimed(storage, timer.id)
+    taken = await claimed_in_flow(storage, timer.id)
     settlement = settlement_of(taken, Delivered(200), SOON, SOON)
     assert settlement is not None
     await storage.settle([settlement], SOON)
@@ -255,8 +259,8 @@ async def test_flow_of_a_schedule_that_cannot_be_stored_is_refused(storage: Stor
 async def test_claim_after_a_failure_tells_the_flow_again(storage: Storage) -> None:
     timer = in_flow(spec=spec(on_failed=TARGET))
     await storage.create([timer], NOW)
-    await claimed(storage, timer.id)
+    await claimed_in_flow(storage, timer.id)
     await storage.sweep(ALICE, None, SOON)
-    again = await claimed(storage, timer.id, claim=SECOND)
+    again = await claimed_in_flow(storage, timer.id, claim=SECOND)
     assert again.earlier is not None
     assert again.earlier.flow_key == FLOW

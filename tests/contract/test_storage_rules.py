@@ -35,7 +35,7 @@ from timer_trio.domain.rules import (
     Rate,
     RuleChanges,
 )
-from timer_trio.domain.timer import Destination, NewTimer
+from timer_trio.domain.timer import Destination, NewTimer, shard_of
 from timer_trio.storage import Storage
 from timer_trio.storage.postgres import PostgresStorage
 
@@ -112,7 +112,8 @@ async def test_flow_tells_of_its_timers(storage: Storage) -> None:
     state = await storage.get_flow(SMS, NOW)
     assert state == FlowState(flow=nothing_set, in_flight=0, waiting=3)
     await storage.join(ALICE, NOW)
-    await storage.claim(ALICE, FIRST, [due[0].id], NOW, NOW)
+    await storage.take_terms(ALICE, [shard_of(due[0].id)])
+    await storage.claim(ALICE, FIRST, [due[0].id], NOW, NOW, in_flows=True)
     state = await storage.get_flow(SMS, NOW)
     assert state == FlowState(flow=nothing_set, in_flight=1, waiting=2)
     await storage.sweep(ALICE, None, NOW)
@@ -140,7 +141,8 @@ async def test_flow_whose_only_timer_executes_is_there(storage: Storage) -> None
     timer = in_flow(SMS)
     await storage.create([timer], NOW)
     await storage.join(ALICE, NOW)
-    await storage.claim(ALICE, FIRST, [timer.id], NOW, NOW)
+    await storage.take_terms(ALICE, [shard_of(timer.id)])
+    await storage.claim(ALICE, FIRST, [timer.id], NOW, NOW, in_flows=True)
     assert (await storage.get_flow(SMS, NOW)).in_flight == 1
 
 

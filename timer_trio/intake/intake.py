@@ -25,6 +25,7 @@ from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
     DueTimer,
+    Lane,
     NewTimer,
     SpecChange,
     Status,
@@ -224,7 +225,8 @@ class Intake:
         summary = await self._storage.update(timer_id, change, self._clock.now(), project)
         if summary.status is Status.PENDING or "execute_at" in change:
             destination = read_url(summary.callback_url).destination
-            self._offer([DueTimer(summary.execute_at, summary.id, destination)])
+            # If it is in a flow its claim says so.
+            self._offer([DueTimer(summary.execute_at, summary.id, Lane(destination, project))])
         return summary
 
     async def cancel(self, timer_id: TimerId, project: ProjectId) -> TimerSummary:

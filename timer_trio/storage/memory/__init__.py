@@ -10,6 +10,7 @@ from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.destinations import MemoryDestinations
+from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
 from timer_trio.storage.memory.flows import MemoryFlows
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
@@ -26,6 +27,7 @@ class MemoryStorage(
     MemoryAttempts,
     MemoryOccurrences,
     MemoryFlows,
+    MemoryFlowTerms,
     MemoryRules,
     MemoryApiKeys,
     MemoryReplicas,

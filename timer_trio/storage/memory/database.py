@@ -30,6 +30,7 @@ from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
+    DueTimer,
     Lane,
     NewTimer,
     ReplicaId,
@@ -141,6 +142,7 @@ class Database:
         self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
+        self._terms: dict[int, ReplicaId] = {}
         self._listening: list[Callable[[Hint], None]] = []
 
     def _raised_version(self) -> int:
@@ -177,8 +179,10 @@ class Database:
             due = self._due[shard_of(timer_id)]
             del due[bisect_left(due, (row.due_at, timer_id))]
 
-    def _destination(self, timer_id: TimerId) -> Destination:
-        return self._rows[timer_id].timer.spec.callback.url.destination
+    def _due_timer(self, row: Row, due_at: datetime) -> DueTimer:
+        timer = row.timer
+        lane = Lane(timer.spec.callback.url.destination, row.project)
+        return DueTimer(due_at, timer.id, lane, timer.flow_key)
 
 
 def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) -> Row:

@@ -6,6 +6,7 @@ from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.destinations import PostgresDestinations
+from timer_trio.storage.postgres.flow_terms import PostgresFlowTerms
 from timer_trio.storage.postgres.flows import PostgresFlows
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
@@ -30,6 +31,7 @@ class PostgresStorage(
     PostgresSchedules,
     PostgresProjects,
     PostgresFlows,
+    PostgresFlowTerms,
     PostgresRules,
     PostgresApiKeys,
     PostgresReplicas,

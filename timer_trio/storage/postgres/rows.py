@@ -14,8 +14,10 @@ import trio
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.keys import KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import ListedTimer
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
@@ -23,7 +25,9 @@ from timer_trio.domain.timer import (
     ClaimedOccurrence,
     ClaimedTimer,
     Destination,
+    DueTimer,
     Earlier,
+    Lane,
     NewTimer,
     ReplicaId,
     SpecChange,
@@ -296,13 +300,25 @@ def timer_of(row: Row) -> Timer:
     )
 
 
+def due_of(
+    due_at: datetime,
+    timer_id: TimerId,
+    destination: Destination,
+    project: ProjectId,
+    flow_key: FlowKey | None,
+) -> DueTimer:
+    """Make what the cache knows of a timer of columns of its row."""
+    return DueTimer(due_at, timer_id, Lane(destination, project), flow_key)
+
+
 def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
     """Make a claimed timer of its row, as a claim answers with it.
 
     Raises:
         ValueError: the row is none, and why, in words.
     """
-    timer_id, _, _, attempt, unknown, failures, next_at, first_due_at, requested_at = row[:9]
+    timer_id = row[0]
+    attempt, unknown, failures, next_at, first_due_at, requested_at = row[_ATTEMPT_AT:_EARLIER_AT]
     return ClaimedTimer(
         id=timer_id,
         claim=claim,
@@ -313,15 +329,18 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
         next_attempt_at=next_at,
         first_due_at=first_due_at,
         spec=spec_of_values(list(row[SPEC_AT:_SPEC_END])),
-        earlier=None if row[9] is None else _earlier_of(row),
+        earlier=None if row[_EARLIER_AT] is None else _earlier_of(row),
         occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
         project=row[_PROJECT_AT],
     )
 
 
-SPEC_AT: Final = 16
+_PROJECT_AT: Final = 3
+_FLOW_AT: Final = 4
+_ATTEMPT_AT: Final = 6
+_EARLIER_AT: Final = 12
+SPEC_AT: Final = 17
 """Where the columns of a spec begin in the row of a claim."""
-_PROJECT_AT: Final = SPEC_AT - 1
 _SPEC_END: Final = SPEC_AT + len(SPEC)
 
 
@@ -331,14 +350,14 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key, flow_key = row[9:_PROJECT_AT]
+    created_at, executed_at, http_status, duration_ms, key = row[_EARLIER_AT:SPEC_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,
         http_status=http_status,
         duration_ms=duration_ms,
         key=key,
-        flow_key=flow_key,
+        flow_key=row[_FLOW_AT],
     )
 
 
