@@ -212,7 +212,7 @@ class Replica:
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
         )
-        releases = Releases(storage)
+        self._releases = releases = Releases(storage)
         self._redriver = Redriver(
             storage=storage, clock=clock, offer=self._hints.offer, releases=releases
         )
@@ -322,6 +322,7 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
+                releases=self._releases,
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
                 stopping=self._lifecycle.handing_over,
