@@ -53,6 +53,7 @@ from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
+from timer_trio.run.start_paused import pause_all
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
@@ -370,4 +371,8 @@ class Replica:
             shards=self._agenda.shards,
             prepare=self._database.prepare,
             alone=self._database.alone,
+            begin=self._pause_all if self._settings.start_paused else trio.lowlevel.checkpoint,
         )
+
+    async def _pause_all(self) -> None:
+        await pause_all(self._database.storage, self._database.clock.now())
