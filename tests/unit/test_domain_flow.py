@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.domain.flow import FlowKey, flow_shard
+from tests.contract.timers import new_timer
+from timer_trio.domain.errors import FlowFixedError
+from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import SHARDS
 
 
@@ -32,3 +37,18 @@ def test_flows_are_spread_over_all_shards() -> None:
 def test_flows_of_one_name_in_several_projects_are_not_all_in_one_shard() -> None:
     shards = {flow_shard(ProjectId(project), FlowKey("orders")) for project in range(20)}
     assert len(shards) > 10
+
+
+@pytest.mark.parametrize("known", ["orders", None])
+def test_change_may_name_no_other_flow(known: FlowKey | None) -> None:
+    for same in (known, None):
+        refuse_other_flow(known, same)
+    with pytest.raises(FlowFixedError):
+        refuse_other_flow(known, FlowKey("other"))
+
+
+def test_timer_in_a_flow_is_not_plain() -> None:
+    timer = new_timer()
+    assert timer.is_plain
+    assert not replace(timer, flow_key=FlowKey("orders")).is_plain
+    assert not new_timer(signing=Signing.NONE).is_plain

@@ -108,9 +108,10 @@ _PUT: Final = Operation(
     name="putTimerByKey",
     tag="timers",
     summary="Create or replace a timer by its key",
-    description="If a live timer has this `key` it becomes what the body says, all of it, and "
-    "this answers 200; otherwise a new one is created: 201. One that is executing answers 409. So "
-    "an instant can be moved ahead again and again, and fires once at the end.",
+    description="If a live timer has this `key` it becomes what the body says, all of it, in the "
+    "flow that it is in, and this answers 200; otherwise a new one is created: 201. One that is "
+    "executing answers 409. So an instant can be moved ahead again and again, and fires once at "
+    "the end.",
     success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData), also=201),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
     parameters=(_KEY,),

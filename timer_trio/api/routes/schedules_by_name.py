@@ -100,7 +100,7 @@ _PUT: Final = Operation(
     summary="Create or replace a schedule by its name",
     description="If a schedule has this `name` it becomes what the body says, all of it, and this "
     "answers 200; otherwise a new one is created: 201. So a deployment can send the schedules that "
-    "it needs each time. A paused one stays paused.",
+    "it needs each time. A paused one stays paused, and each stays in its flow.",
     success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData), also=201),
     refusals=(*ON_STORED, *ON_BODY),
     parameters=(_NAME,),
