@@ -38,6 +38,7 @@ from timer_trio.domain.rules import (
 from timer_trio.domain.timer import Destination, NewTimer, shard_of
 from timer_trio.storage import Storage
 from timer_trio.storage.postgres import PostgresStorage
+from timer_trio.storage.postgres.queries import QUERIES
 
 SHOP: Final = ProjectId(7)
 NOBODYS: Final = ProjectId(999_999_999)
@@ -439,3 +440,42 @@ async def test_pages_of_a_prune_are_no_greater_than_asked_for(storage: Storage) 
         await storage.delete_flow(flow, NOW)
     assert await storage.prune_rules(NOW + DELETED_FLOWS_KEPT, 2) == 2
     assert await storage.prune_rules(NOW + DELETED_FLOWS_KEPT, 2) == 1
+
+
+async def test_changes_are_found_by_their_indexes_whatever_the_statistics_say(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    for number in range(50):
+        await postgres.put_flow(FlowId(SHOP, FlowKey(f"flow-{number}")), {"paused": True}, NOW)
+    explain = b"EXPLAIN " + QUERIES["rules_since"]
+    for statistics in ("", "ANALYZE flows"):
+        sql.execute(statistics)
+        rows = await postgres._stages.run(
+            lambda connection: connection.execute(
+                explain, {"version": 1, "is_first": False}, prepare=False
+            ).fetchall()
+        )
+        plan = "\n".join(row["QUERY PLAN"] for row in rows)
+        assert "flows_changed" in plan, plan
+        assert "paused_destinations_changed" in plan, plan
+
+
+async def test_timers_of_a_flow_are_counted_by_its_indexes(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    ended = [in_flow(SMS) for _ in range(500)]
+    await postgres.create([in_flow(SMS), *ended], NOW)
+    sql.execute(
+        "UPDATE timers SET status = 'canceled', due_at = NULL WHERE id = ANY (%s)",
+        [[timer.id for timer in ended]],
+    )
+    sql.execute("VACUUM ANALYZE timers")
+    parameters = {"project": DEFAULT_PROJECT, "key": SMS.key, "now": NOW}
+    rows = await postgres._api.run(
+        lambda connection: connection.execute(
+            b"EXPLAIN " + QUERIES["flow_state"], parameters, prepare=False
+        ).fetchall()
+    )
+    plan = "\n".join(row["QUERY PLAN"] for row in rows)
+    assert "Seq Scan on timers" not in plan, plan
+    assert plan.count("timers_flow_due") == 2, plan

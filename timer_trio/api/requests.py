@@ -15,8 +15,9 @@ from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.bulk import BULK
 from timer_trio.api.fields.bulk import FIELDS as BULK_FIELDS
+from timer_trio.api.fields.flow import RATE_FIELDS
 from timer_trio.api.fields.instants import PAST_TOLERANCE, due_at
-from timer_trio.api.fields.project import RATE_LIMIT_FIELDS
+from timer_trio.api.fields.project import BREAKER_FIELDS, RATE_LIMIT_FIELDS
 from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
@@ -360,6 +361,8 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
     "retry": RETRY_FIELDS,
     "default_retry": RETRY_FIELDS,
     "rate_limit": RATE_LIMIT_FIELDS,
+    "breaker": BREAKER_FIELDS,
+    "rate": RATE_FIELDS,
     **dict.fromkeys(RESULT_MEMBERS, RESULT_FIELDS),
 }
 """What the objects among the fields may hold."""

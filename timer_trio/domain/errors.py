@@ -173,7 +173,10 @@ class TooManyPausesError(TimerTrioError):
     """The project has as many paused destinations as it may."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most:,} destinations are paused, and no more can be: resume one first")
+        super().__init__(
+            f"{most:,} destinations of the project are paused or were so of late, and no more can"
+            " be: pause the project, or wait until earlier ones have been resumed for a week"
+        )
 
 
 class ApiKeyNotFoundError(TimerTrioError):

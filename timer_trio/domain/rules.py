@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypedDict
 
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.flow import FlowId, FlowKey
-from timer_trio.domain.project import ProjectId
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import Destination
 
 MAX_FLOW_KEY_LENGTH: Final = 255
@@ -138,7 +138,7 @@ class FlowState:
 class FlowQuery:
     """A page of flows that have settings, by their keys, behind `after`; None asks for nothing."""
 
-    project: ProjectId
+    project: ProjectId = DEFAULT_PROJECT
     """Whose: nobody sees the flows of several."""
     is_paused: bool | None = None
     limit: int = 50

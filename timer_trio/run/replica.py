@@ -59,6 +59,7 @@ from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
+from timer_trio.run.start_paused import pause_all
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
@@ -228,7 +229,7 @@ class Replica:
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
         )
-        releases = Releases(storage)
+        self._releases = releases = Releases(storage)
         self._redriver = Redriver(
             storage=storage, clock=clock, offer=self._hints.offer, releases=releases
         )
@@ -338,6 +339,7 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
+                releases=self._releases,
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
                 stopping=self._lifecycle.handing_over,
@@ -387,4 +389,8 @@ class Replica:
             shards=self._agenda.shards,
             prepare=self._database.prepare,
             alone=self._database.alone,
+            begin=self._pause_all if self._settings.start_paused else trio.lowlevel.checkpoint,
         )
+
+    async def _pause_all(self) -> None:
+        await pause_all(self._database.storage, self._database.clock.now())

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import FieldError, InvalidRequestError
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
-from timer_trio.api.parameters import refuse_parameters
+from timer_trio.api.parameters import refuse_parameters, refuse_unreadable_path
 from timer_trio.api.requests import read_name, read_new, reading_members
 from timer_trio.api.responses import (
     CanceledData,
@@ -88,15 +86,12 @@ class _ByKey:
 
 
 def _name_of(key: str) -> str:
-    """Read the name in the path; `key` has a mark in place of what is not UTF-8.
+    """Read the name in the path.
 
     Raises:
         InvalidRequestError: no timer can have it.
     """
-    try:
-        unquote_to_bytes(request.scope["raw_path"]).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequestError(FieldError("key", "is not UTF-8, percent-encoded")) from None
+    refuse_unreadable_path(request.scope["raw_path"], "key")
     return read_name(key)
 
 

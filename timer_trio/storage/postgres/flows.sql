@@ -35,15 +35,15 @@ SET
     updated_at = excluded.updated_at;
 
 -- name: flow_state
--- There is always a row. Executing under nobody's claim is what waits: its replica has died.
+-- There is always a row. By the earliest one it is known whether any waits: one step of the index,
+-- however many have ended. Executing under nobody's claim is what waits: its replica has died.
 SELECT
     %(key)s::text AS flow_key, f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at,
     f.resumed_at, f.deleted_at, f.created_at, f.updated_at,
     counted.in_flight, counted.waiting,
-    counted.in_flight > 0 OR EXISTS (
-        SELECT FROM timers
-        WHERE project = %(project)s AND flow_key = %(key)s AND due_at IS NOT NULL
-    ) AS is_live
+    counted.in_flight > 0 OR (
+        SELECT min(due_at) FROM timers WHERE project = %(project)s AND flow_key = %(key)s
+    ) IS NOT NULL AS is_live
 FROM (
     SELECT
         (
