@@ -1,4 +1,4 @@
-"""The stage that forgets: timers and schedules that ended long enough ago, and expired keys."""
+"""The stage that forgets: what ended long enough ago, expired keys, old counts of callbacks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.domain.destination import KEPT
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import RetentionStorage
@@ -27,9 +28,9 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """Deletes expired keys, once an hour, and what ended more than `keep` ago; None: nothing.
+    """Deletes expired keys and old counts, once an hour, and what ended more than `keep` ago.
 
-    It pauses for as long as it works.
+    None: nothing of the last. It pauses for as long as it works.
 
     Several replicas may do so at once; while one is at a page the others give their pass up.
     """
@@ -56,6 +57,7 @@ class Retention:
         cut_short = None
         try:
             await delete_in_pages(self._prune_keys)
+            await delete_in_pages(self._prune_destinations)
             if self._keep is not None:
                 cutoff = self._clock.now() - self._keep
                 await delete_in_pages(partial(self._prune_schedules, cutoff))
@@ -77,6 +79,9 @@ class Retention:
         count = await self._storage.prune_keys(self._clock.now(), limit)
         self._keys += count  # page by page: what cuts a pass short leaves it told
         return count
+
+    async def _prune_destinations(self, limit: int) -> int:
+        return await self._storage.prune_destinations(self._clock.now() - KEPT, limit)
 
     async def _prune_schedules(self, cutoff: datetime, limit: int) -> int:
         count = await self._storage.prune_schedules(cutoff, limit)
