@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, spec
 from timer_trio.domain.outcome import Delivered, TimedOut
+from timer_trio.domain.outcome_tally import End
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import (
@@ -72,6 +74,24 @@ async def test_firing_is_one_line_and_is_counted(mock_clock: MockClock) -> None:
         count = metrics.registry.get_sample_value("timer_trio_fired_total", {"outcome": outcome})
         assert count == 1
     assert metrics.registry.get_sample_value("timer_trio_lateness_seconds_count") == 2
+
+
+async def test_firings_are_counted_by_destination_as_they_are_written(
+    mock_clock: MockClock,
+) -> None:
+    counted: list[tuple[list[End], datetime]] = []
+    recorder = Recorder(Metrics(), lambda ends, at: counted.append(([*ends], at)))
+    async with running(recorder):
+        first, second = fired(), fired(TimedOut())
+        recorder.note(first)
+        recorder.note(second)
+        await turns(mock_clock, LINGER_S)
+        ends = [(each.destination, DEFAULT_PROJECT, each.outcome, 0.03) for each in (first, second)]
+        assert counted == [(ends, second.ended_at)]
+        recorder.note(first)
+        recorder.flush()
+        assert counted[1:] == [(ends[:1], first.ended_at)]
+    assert len(counted) == 2
 
 
 async def test_spell_of_shortages_is_warned_of_once_and_counted_in_full(

@@ -1,4 +1,4 @@
-"""The stage that forgets: what ended long enough ago, expired keys, and rules that are gone."""
+"""The stage that forgets: what ended long enough ago, expired keys, old counts, rules that are gone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from timer_trio.clock import Clock
+from timer_trio.domain.destination import KEPT
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import RetentionStorage
@@ -27,11 +28,10 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """Deletes expired keys, once an hour, and what ended more than `keep` ago; None: nothing.
+    """Deletes expired keys and old counts, once an hour, and what ended more than `keep` ago.
 
-    Likewise what replicas have heard of rules that are gone.
-
-    It pauses for as long as it works.
+    None: nothing of the last. Likewise what replicas have heard of rules that are gone. It pauses
+    for as long as it works.
 
     Several replicas may do so at once; while one is at a page the others give their pass up.
     """
@@ -59,6 +59,7 @@ class Retention:
         try:
             await delete_in_pages(self._prune_keys)
             await delete_in_pages(self._prune_rules)
+            await delete_in_pages(self._prune_destinations)
             if self._keep is not None:
                 cutoff = self._clock.now() - self._keep
                 await delete_in_pages(partial(self._prune_schedules, cutoff))
@@ -83,6 +84,9 @@ class Retention:
 
     async def _prune_rules(self, limit: int) -> int:
         return await self._storage.prune_rules(self._clock.now(), limit)
+
+    async def _prune_destinations(self, limit: int) -> int:
+        return await self._storage.prune_destinations(self._clock.now() - KEPT, limit)
 
     async def _prune_schedules(self, cutoff: datetime, limit: int) -> int:
         count = await self._storage.prune_schedules(cutoff, limit)

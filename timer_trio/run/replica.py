@@ -64,6 +64,7 @@ from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
+from timer_trio.telemetry.destinations import DestinationReports
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
 from timer_trio.transport import Transport
@@ -160,7 +161,13 @@ class Replica:
         self._flow_keeper = flow_keeper = FlowKeeper(
             storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat, rules=rules
         )
-        self._recorder = Recorder(metrics)
+        self._destinations = DestinationReports(
+            storage=storage,
+            clock=clock,
+            metrics=metrics,
+            replica=lambda: self._heartbeat.replica,
+        )
+        self._recorder = Recorder(metrics, self._destinations.count)
         self._sensitive = sensitive_headers(settings.sensitive_headers)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
         self._keys = keys = SigningKeys(
@@ -379,6 +386,7 @@ class Replica:
             rotation=self._rotation,
             retention=self._retention,
             deleted_projects=self._deleted_projects,
+            destinations=self._destinations,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)

@@ -41,6 +41,7 @@ from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.scheduler.planner import Planner
+from timer_trio.telemetry.destinations import DestinationReports
 from timer_trio.telemetry.record import Recorder
 
 LAST_WRITES_S: Final = 5.0
@@ -81,6 +82,7 @@ class Parts:
     rotation: AttemptRotation
     retention: Retention
     deleted_projects: DeletedProjects
+    destinations: DestinationReports
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -140,6 +142,7 @@ class Supervisor:
             task_status.started()
             stages.start_soon(parts.retention.run)
             stages.start_soon(parts.deleted_projects.run)
+            stages.start_soon(parts.destinations.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()
@@ -172,6 +175,8 @@ class Supervisor:
         self._give_up_s = trio.current_time() + LAST_WRITES_S
         with trio.move_on_at(self._give_up_s):
             await self._parts.settler.wait_empty()
+            self._parts.recorder.flush()
+            await self._parts.destinations.write()
 
     async def _end(self) -> None:
         with trio.move_on_at(self._give_up_s) as leaving:

@@ -97,6 +97,9 @@ class Metrics:
         self.in_flight = self._gauge("in_flight", "Timers claimed and not yet answered")
         self.unsettled = self._gauge("unsettled", "Outcomes not yet written")
         self.cached = self._gauge("cached", "Timers in memory")
+        self.open_breakers = self._gauge(
+            "breaker_open", "Destinations that are left alone since their callbacks failed"
+        )
         self.oldest_overdue_s = self._gauge(
             "oldest_overdue_seconds", "How long the first timer in memory has been due"
         )

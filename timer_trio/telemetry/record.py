@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple, NoReturn
@@ -12,6 +13,7 @@ import structlog
 import trio
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
+from timer_trio.domain.outcome_tally import End
 from timer_trio.domain.settlement import Failed, Skipped
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.json_lines import QUOTE, JsonRenderer
@@ -57,10 +59,18 @@ class Record(NamedTuple):
 
 
 class Recorder:
-    """Writes the one canonical line of each firing, and counts it."""
+    """Writes the one canonical line of each firing, and counts it.
 
-    def __init__(self, metrics: Metrics) -> None:
+    `count` counts those that have ended by their destinations, the last of them at an instant.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        count: Callable[[Iterable[End], datetime], None] = lambda _ends, _at: None,
+    ) -> None:
         self._metrics = metrics
+        self._count = count
         self._records: list[Record] = []
         self._noted = trio.Event()
         self._short_s = -inf
@@ -111,14 +121,24 @@ class Recorder:
                 await trio.sleep(LINGER_S)
                 await self._write_some()
         finally:
-            write(self._records, self._metrics)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been noted, all at once."""
+        records, self._records = self._records, []
+        self._write(records)
 
     async def _write_some(self) -> None:
         while self._records:
             some, self._records = self._records[:MAX_LINES], self._records[MAX_LINES:]
-            write(some, self._metrics)
+            self._write(some)
             await self._wait_turn()
         self._noted = trio.Event()
+
+    def _write(self, records: list[Record]) -> None:
+        if records:
+            self._count(map(_end_of, records), records[-1].ended_at)
+        write(records, self._metrics)
 
     async def _wait_turn(self) -> None:
         """Give way to all others, again and again while they have much to do."""
@@ -129,6 +149,11 @@ class Recorder:
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
             busy_s = trio.current_time() - began_s if len(self._records) < MAX_WAITING else 0.0
+
+
+def _end_of(record: Record) -> End:
+    took_s = (record.ended_at - record.sent_at).total_seconds()
+    return record.destination, record.timer.project, record.outcome, took_s
 
 
 def write(records: list[Record], metrics: Metrics) -> None:

@@ -22,6 +22,7 @@ _NEEDED: Final = {
     "projects": _ROWS,
     "api_keys": _ROWS,
     "flows": _ROWS,
+    "flow_terms": _ROWS,
     "paused_destinations": _ROWS,
     "rule_changes": ("SELECT", "UPDATE"),
     "key_seal": ("SELECT",),
