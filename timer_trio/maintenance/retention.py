@@ -1,4 +1,4 @@
-"""The stage that forgets: what ended long enough ago, expired keys, old counts, rules that are gone."""
+"""The stage that forgets: what ended long ago, expired keys, old counts, rules that are gone."""
 
 from __future__ import annotations
 
