@@ -11,7 +11,7 @@ from uuid import UUID
 
 from benchmarks.report import Line, Size
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
 NAME: Final = "memory"
 TIMERS: Final = 200_000
@@ -36,6 +36,6 @@ def measure(_size: Size) -> Iterator[Line]:
 def _timers() -> Iterator[DueTimer]:
     for number in range(TIMERS):
         # As the loader brings them: each with a text of its own for its destination.
-        destination = Destination(f"https://hooks-{number % DESTINATIONS}.example:443")
+        destination = Lane(Destination(f"https://hooks-{number % DESTINATIONS}.example:443"))
         due_at = _START + timedelta(milliseconds=secrets.randbelow(86_400_000))
         yield DueTimer(due_at, TimerId(UUID(int=secrets.randbits(128))), destination)

@@ -75,6 +75,8 @@ CREATE TABLE timers (
     project integer NOT NULL DEFAULT 0,
     -- Its callbacks carry no signature; NULL: they do.
     signing text CHECK (signing IN ('none')),
+    -- The flow that it is in, all of whose timers are in this shard; NULL: in none.
+    flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -134,6 +136,13 @@ CREATE INDEX timers_project_failed ON timers (project, status, updated_at, id)
 -- The occurrences of a schedule. A timer that is none costs no entry.
 CREATE INDEX timers_schedule ON timers (schedule_id, status, occurs_at, id)
     WHERE schedule_id IS NOT NULL;
+
+-- What is due of a flow, and its timers by what has become of them and when they were last sent. A timer
+-- that is in none costs no entry.
+CREATE INDEX timers_flow_due ON timers (project, flow_key, due_at, id)
+    WHERE flow_key IS NOT NULL AND due_at IS NOT NULL;
+CREATE INDEX timers_flow_sent ON timers (project, flow_key, status, executed_at)
+    WHERE flow_key IS NOT NULL;
 
 -- One row an attempt that tells more than its timer's own row: not for a first attempt that was
 -- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
@@ -294,6 +303,8 @@ CREATE TABLE schedules (
     zone_data text,
     -- Why the service has paused it.
     last_error text,
+    -- The flow that its occurrences are in; NULL: in none.
+    flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
 
     PRIMARY KEY (shard, id),
     CONSTRAINT schedules_planned_while_active CHECK (plan_at IS NULL OR status = 'active'),
@@ -328,12 +339,83 @@ CREATE TABLE projects (
     settings jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(settings) = 'object'),
     -- Since when nobody may use it any more.
     closed_at timestamptz,
+    -- Since when all its callbacks are held back; NULL: it is not paused.
+    paused_at timestamptz,
+    -- When its last pause ended.
+    resumed_at timestamptz,
+    -- The version of its last change.
+    changed bigint NOT NULL DEFAULT 0,
 
     CONSTRAINT projects_closed_before_deleted CHECK (name IS NOT NULL OR closed_at IS NOT NULL)
 );
 
 -- All that was written before there were projects is in it.
 INSERT INTO projects (id, name, created_at) VALUES (0, 'default', now());
+
+-- How often rules have changed: pauses, limits of flows, projects and their settings. Whoever changes
+-- one raises this first, and holds its row until he commits: so what is older than a version that can
+-- be read can be read as well.
+CREATE TABLE rule_changes (
+    version bigint NOT NULL
+);
+
+-- 0 is what a replica knows that has read nothing yet.
+INSERT INTO rule_changes (version) VALUES (1);
+
+-- The settings of flows. A flow may have timers and none.
+CREATE TABLE flows (
+    project integer NOT NULL,
+    -- In the order of its bytes, as lists have it: beside timers.flow_key it needs a COLLATE.
+    flow_key text COLLATE "C" NOT NULL CHECK (char_length(flow_key) BETWEEN 1 AND 255),
+    -- Callbacks at once; NULL: no limit.
+    max_in_flight integer CHECK (max_in_flight > 0),
+    -- At most so many callbacks begin within so many seconds; NULL: no limit.
+    rate_count integer CHECK (rate_count > 0),
+    rate_per_s integer CHECK (rate_per_s > 0),
+    -- NULL: it is not paused.
+    paused_at timestamptz,
+    -- When its last pause ended.
+    resumed_at timestamptz,
+    -- Its settings are deleted, which replicas are still to hear of.
+    deleted_at timestamptz,
+    -- The version of its last change.
+    changed bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+
+    PRIMARY KEY (project, flow_key),
+    CONSTRAINT flows_rate_is_whole CHECK ((rate_count IS NULL) = (rate_per_s IS NULL)),
+    CONSTRAINT flows_deleted_hold_nothing_back CHECK (
+        deleted_at IS NULL OR num_nonnulls(max_in_flight, rate_count, paused_at) = 0
+    )
+);
+
+CREATE INDEX flows_changed ON flows (changed);
+CREATE INDEX flows_paused ON flows (project, flow_key) WHERE paused_at IS NOT NULL;
+CREATE INDEX flows_deleted ON flows (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- The destinations of a project whose callbacks are held back, and those where they were of late.
+CREATE TABLE paused_destinations (
+    project integer NOT NULL,
+    destination text NOT NULL,
+    -- NULL: it is paused no more.
+    paused_at timestamptz,
+    resumed_at timestamptz,
+    changed bigint NOT NULL,
+
+    PRIMARY KEY (project, destination)
+);
+
+CREATE INDEX paused_destinations_changed ON paused_destinations (changed);
+
+-- Which replica claims of the flows in a shard: that one alone. A shard in which no flow has ever had a
+-- timer due has no row. A claim locks the row FOR SHARE, so whoever takes it waits for claims under way.
+CREATE TABLE flow_terms (
+    shard smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 255),
+    replica uuid NOT NULL,
+    -- How often it was taken.
+    term bigint NOT NULL
+);
 
 CREATE TABLE api_keys (
     id text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{24}$'),

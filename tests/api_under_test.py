@@ -107,7 +107,9 @@ class ApiUnderTest:
         self.metrics = metrics = Metrics()
         self.offered: list[DueTimer] = []
         """What is near may be fired at once."""
-        releases = Releases(self.storage)
+        self.releases = releases = Releases(self.storage)
+        self.rule_changes = 0
+        """How often the replica was told that a rule has changed."""
         self.redriver = Redriver(
             storage=self.storage, clock=self.clock, offer=self.offered.extend, releases=releases
         )
@@ -164,6 +166,8 @@ class ApiUnderTest:
             default_timeout_s=30.0,
             default_misfire_grace_s=300.0,
             guard=AddressGuard(allowed),
+            releases=releases,
+            rules_changed=self._count_rule_change,
             living=lambda: self.living,
             sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
@@ -176,6 +180,9 @@ class ApiUnderTest:
             base_url="http://api",
             headers={"X-API-Key": API_KEY},
         )
+
+    def _count_rule_change(self) -> None:
+        self.rule_changes += 1
 
     async def create(self, **fields: Any) -> Any:
         """Create a timer; answers with its data."""

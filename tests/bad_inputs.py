@@ -155,6 +155,7 @@ _OTHERS: Final[Mapping[str, tuple[object, ...]]] = {
     "metadata": (1, True, "x", [], [{}], 1.5, *_TOO_MANY_KEYS),
     "timeout_seconds": (None, True, "30", 0, 0.09, -1, 301, 1e300, 10**400, [], {}),
     "delivery": (None, 1, "", "exactly_once", "AT_LEAST_ONCE", "at least once", [], {}),
+    "flow_key": ("", "x" * 256, "a\0b", None, 1, True, [], {}),
     "misfire_grace_seconds": (True, "300", 0, 0.5, -1, 1e300, 10**400, [], {}, 400_000_000),
 }
 _UNKNOWN_FIELDS: Final = (

@@ -17,6 +17,12 @@ _NAMES: Final[tuple[object, ...]] = (
     *(None, 1, True, [], {}, ["a"]),
 )
 _WRONG_RATES: Final[tuple[object, ...]] = (0, 0.09, -1, 100_001, "5", True, [])
+_WRONG_BREAKERS: Final[tuple[object, ...]] = (
+    *([], 1, "x", True, {}, {"failures": 5}, {"open_seconds": 5}),
+    *({"failures": f, "open_seconds": 5} for f in (0, -1, 1.5, 1_001, "5", None, True)),
+    *({"failures": 5, "open_seconds": s} for s in (0, 0.9, -1, 3_601, "5", None, True)),
+    *({"failures": 5, "open_seconds": 5, "probes": 1}, {"failures": 5, "open_second": 5}),
+)
 _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     (
         "allowed_hosts",
@@ -42,6 +48,8 @@ _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
             *({"requests_per_second": 5, "bursts": 5}, {"requests_per_second": 5, "per": "key"}),
         ),
     ),
+    ("max_in_flight", (0, -1, 100_001, 1.5, "5", True, [], {})),
+    ("breaker", _WRONG_BREAKERS),
 )
 _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     ("name", ("", "x" * 256, None, 1, True, [], {})),
@@ -57,7 +65,7 @@ _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
         ("", "now", 0, True, [], "2030-01-01", "2030-01-01T00:00:00", "2029-12-31T23:59:59Z"),
     ),
 )
-_NOT_YET: Final = ("max_live_timers", "max_in_flight", "name", "settings")
+_NOT_YET: Final = ("max_live_timers", "name", "settings")
 
 
 def _bad(claim: str, method: str, path: str, body: object = None, **other: Any) -> BadInput:

@@ -62,6 +62,7 @@ _FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     ("misfire_grace_seconds", (0, "5", -1)),
     ("retry", ({"max_attempts": 0}, {"max_attempt": 3}, [], 1)),
     ("store_response", ("some", None)),
+    ("flow_key", ("", "x" * 256, "a\0b", None, 1, True, [], {})),
     ("signing", ("all", None, True)),
     ("on_completed", ({}, {"url": "x"}, 1)),
     ("on_failed", ({"url": "https://example.com/", "body": 1}, 1)),

@@ -51,10 +51,12 @@ def clean_database_url(shared_database: str) -> str:
     """A migrated database without a row: much quicker to have than one of one's own."""
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(
-            "DELETE FROM destination_outcomes; DELETE FROM destination_now;"
+            "DELETE FROM destination_outcomes; DELETE FROM destination_now; DELETE FROM flow_terms;"
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
             "DELETE FROM schedules; DELETE FROM replicas; DELETE FROM api_keys;"
-            "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}';"
+            "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}',"
+            "    paused_at = NULL, resumed_at = NULL, changed = 0;"
+            "DELETE FROM flows; DELETE FROM paused_destinations;"
             "DELETE FROM signing_secrets"
         )
     return shared_database

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.contract.timers import NOW
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.query import Sort, TimerQuery
 from timer_trio.domain.sealed import HEADERS, MARK
 from timer_trio.domain.timer import Destination, Status
@@ -109,6 +110,27 @@ def test_filter_is_served_by_its_index(
     assert index in scans
     assert "Seq Scan" not in scans
     assert for_nothing < 200
+
+
+@pytest.mark.parametrize("sort", Sort)
+@pytest.mark.parametrize("status", [None, Status.FAILED, Status.PENDING])
+def test_flow_is_found_by_its_index(
+    many: psycopg.Connection, status: Status | None, sort: Sort
+) -> None:
+    many.execute("UPDATE timers SET flow_key = 'flow ' || (metadata ->> 'n')::integer % 500")
+    many.execute("UPDATE timers SET flow_key = NULL WHERE (metadata ->> 'n')::integer % 2 = 0")
+    many.execute("ANALYZE timers")
+    query = TimerQuery(flow_key=FlowKey("flow 75"), status=status, sort=sort)
+    scans, for_nothing = explained(many, query)
+    assert scans == {"timers_flow_sent"}
+    assert for_nothing == 0
+
+
+def test_plain_timer_has_no_entry_in_the_indexes_of_flows(many: psycopg.Connection) -> None:
+    rows = many.execute(
+        "SELECT relname, reltuples FROM pg_class WHERE relname LIKE 'timers_flow_%' ORDER BY 1"
+    )
+    assert rows.fetchall() == [("timers_flow_due", 0), ("timers_flow_sent", 0)]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ from timer_trio.domain.settlement import Completed, Failed, Release, Retry, Sett
 from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import (
     Claim,
+    Destination,
     JsonText,
+    Lane,
     ResultTarget,
     SpecChange,
     Status,
@@ -297,7 +299,12 @@ steps = st.one_of(
         st.lists(cursors, max_size=2),
         instants,
         st.integers(1, 3),
-        st.dictionaries(st.sampled_from(["http://a.example:80", "http://b.example:80"]), instants),
+        st.dictionaries(
+            st.sampled_from(["http://a.example:80", "http://b.example:80"])
+            .map(Destination)
+            .map(Lane),
+            instants,
+        ),
     ),
 )
 BEGINNING: Final = [

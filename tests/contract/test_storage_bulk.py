@@ -112,7 +112,7 @@ async def test_redrive_takes_what_has_ended_and_tells_of_it(storage: Storage) ->
     ended = {made[status] for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED)}
     assert {timer.id for timer in reply.due} == ended
     for timer in reply.due:
-        assert (timer.due_at, timer.destination) == (WHEN, "https://example.com:443")
+        assert (timer.due_at, timer.lane.destination) == (WHEN, "https://example.com:443")
         redriven = await storage.get(timer.id)
         assert (redriven.status, redriven.spec.execute_at) == (Status.PENDING, WHEN)
         assert redriven.updated_at == WHEN

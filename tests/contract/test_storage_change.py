@@ -80,7 +80,7 @@ async def test_updated_url_changes_the_destination_too(storage: Storage) -> None
     timer_id = await created(storage)
     await storage.update(timer_id, {"callback_url": read_url("http://example.org/x")}, SOON)
     (timer,) = await storage.load([from_the_start()], LATER, 10, {})
-    assert timer.destination == "http://example.org:80"
+    assert timer.lane.destination == "http://example.org:80"
 
 
 async def test_lateness_counts_anew_from_an_update(storage: Storage) -> None:

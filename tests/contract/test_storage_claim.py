@@ -99,8 +99,8 @@ async def test_what_is_due_later_is_named_with_its_time(storage: Storage) -> Non
     timer_id = await created(storage, execute_at=LATER)
     await storage.join(ALICE, NOW)
     reply = await ask(storage, [timer_id])
-    assert reply.moved == [DueTimer(LATER, timer_id, reply.moved[0].destination)]
-    assert reply.moved[0].destination == "https://example.com:443"
+    assert reply.moved == [DueTimer(LATER, timer_id, reply.moved[0].lane)]
+    assert reply.moved[0].lane == ("https://example.com:443", 0)
     assert not reply.claimed
     assert (await storage.get(timer_id)).status is Status.PENDING
 

@@ -84,6 +84,7 @@ async def test_a_list_holds_summaries(storage: Storage) -> None:
             http_status=None,
             key=None,
             schedule_id=None,
+            flow_key=None,
             metadata=JsonText('{"n": "é"}'),
         )
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from tests.contract.timers import (
@@ -14,7 +15,8 @@ from tests.contract.timers import (
     seconds,
 )
 from timer_trio.callback_url import read_url
-from timer_trio.domain.timer import Destination, DueTimer, TimerId, shard_of
+from timer_trio.domain.pace import BacklogKey
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId, shard_of
 from timer_trio.storage import ShardCursor, Storage
 
 BUSY = read_url("https://busy.example/x")
@@ -32,7 +34,7 @@ async def test_a_due_timer_names_its_destination(storage: Storage) -> None:
     timer = new_timer(callback_url=read_url("http://EXAMPLE.com:8080/a?b"), execute_at=SOON)
     await storage.create([timer], NOW)
     found = await storage.load([from_the_start()], LATER, 10, {})
-    assert list(found) == [DueTimer(SOON, timer.id, Destination("http://example.com:8080"))]
+    assert list(found) == [DueTimer(SOON, timer.id, Lane(Destination("http://example.com:8080")))]
 
 
 async def test_what_is_due_at_the_horizon_is_read(storage: Storage) -> None:
@@ -70,7 +72,7 @@ async def test_a_full_destination_does_not_hide_the_others(storage: Storage) -> 
     crowd = [new_timer(callback_url=BUSY) for _ in range(10)]
     other = new_timer(execute_at=SOON)
     await storage.create([*crowd, other], NOW)
-    cut_off = {Destination("https://busy.example:443"): EPOCH}
+    cut_off: dict[BacklogKey, datetime] = {Lane(Destination("https://busy.example:443")): EPOCH}
     found = await storage.load([from_the_start()], LATER, 5, cut_off)
     assert [timer.id for timer in found] == [other.id]
     assert len(await storage.load([from_the_start()], LATER, 5, {})) == 5
@@ -80,9 +82,9 @@ async def test_what_is_due_before_the_cut_off_of_a_destination_is_read(storage: 
     crowd = [new_timer(callback_url=BUSY, execute_at=SOON + seconds(offset)) for offset in range(4)]
     other = new_timer(execute_at=SOON + seconds(3))
     await storage.create([*crowd, other], NOW)
-    cut_off = {
-        Destination("https://idle.example:443"): EPOCH,
-        Destination("https://busy.example:443"): SOON + seconds(2),
+    cut_off: dict[BacklogKey, datetime] = {
+        Lane(Destination("https://idle.example:443")): EPOCH,
+        Lane(Destination("https://busy.example:443")): SOON + seconds(2),
     }
     found = await storage.load([from_the_start()], LATER, 5, cut_off)
     assert [timer.id for timer in found] == [crowd[0].id, crowd[1].id, other.id]

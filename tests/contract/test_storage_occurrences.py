@@ -180,8 +180,8 @@ async def test_of_one_batch_one_is_claimed_and_the_others_wait(storage: Storage)
     reply = await exclusive(storage, [third, first, second], now)
     assert ids(reply.claimed) == [first]
     assert sorted(reply.moved) == [
-        DueTimer(NOW + 2 * MINUTE, second, reply.moved[0].destination),
-        DueTimer(NOW + 3 * MINUTE, third, reply.moved[0].destination),
+        DueTimer(NOW + 2 * MINUTE, second, reply.moved[0].lane),
+        DueTimer(NOW + 3 * MINUTE, third, reply.moved[0].lane),
     ]
     assert not reply.skipped
     assert await told(storage, second) == (Status.PENDING, None)

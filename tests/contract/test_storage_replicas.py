@@ -7,7 +7,7 @@ import trio
 from tests.contract.timers import ALICE, BOB, LATER, NOW, SOON, new_timer, seconds
 from timer_trio.callback_url import read_url
 from timer_trio.domain.membership import Identity, ReplicaStats
-from timer_trio.domain.timer import DueTimer, shard_of
+from timer_trio.domain.timer import DueTimer, Lane, shard_of
 from timer_trio.storage import Hint, Storage
 
 IDENTITY = Identity(host="machine-7", pid=4711, version="1.2.3")
@@ -16,7 +16,7 @@ VITALS = ReplicaStats(in_flight=3, cached=17, clock_offset_s=-0.25)
 
 def due_timer(in_s: float, host: str = "example.com") -> DueTimer:
     destination = read_url(f"https://{host}/").destination
-    return DueTimer(NOW + seconds(in_s), new_timer().id, destination)
+    return DueTimer(NOW + seconds(in_s), new_timer().id, Lane(destination))
 
 
 class Listening:

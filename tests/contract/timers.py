@@ -29,6 +29,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSpec,
     new_timer_id,
+    shard_of,
 )
 from timer_trio.storage import ClaimReply, ShardCursor, Storage
 from timer_trio.storage.columns import changed
@@ -128,6 +129,17 @@ async def claimed(
     """Claim one timer that is due."""
     await storage.join(replica, NOW)
     reply = await ask(storage, [timer_id], replica, claim)
+    (timer,) = reply.claimed
+    return timer
+
+
+async def claimed_in_flow(
+    storage: Storage, timer_id: TimerId, replica: ReplicaId = ALICE, claim: Claim = FIRST
+) -> ClaimedTimer:
+    """Claim one timer that is due and in a flow, by who has the term of its shard."""
+    await storage.join(replica, NOW)
+    await storage.take_terms(replica, [shard_of(timer_id)])
+    reply = await storage.claim(replica, claim, [timer_id], SOON, SOON, in_flows=True)
     (timer,) = reply.claimed
     return timer
 

@@ -19,8 +19,12 @@ from timer_trio.domain.timer import TimerId
 MARKER: Final = "what-is-theirs"
 NAME: Final = "of-theirs"
 THEIRS: Final = {**WANTED, "metadata": {"who": MARKER}, "callback_headers": {"X-Of": MARKER}}
-_OWN_BY_NAME: Final = {"/timers/by-key/{key}", "/schedules/by-name/{name}"}
-"""Where a PUT makes what is one's own, whatever has the same name elsewhere."""
+_OWN_BY_NAME: Final = {
+    "/timers/by-key/{key}": 201,
+    "/schedules/by-name/{name}": 201,
+    "/flows/{flow_key}": 200,
+}
+"""Where a PUT makes what is one's own, whatever has the same name elsewhere, and its status."""
 
 
 class Theirs(NamedTuple):
@@ -60,6 +64,12 @@ async def theirs(api: ApiUnderTest, mine: str) -> Theirs:
     canceled = await api.client.delete(f"/timers/{ended}", headers={"X-API-Key": key})
     assert canceled.status_code == 200
     schedule = await made("/schedules", {**SCHEDULE, "name": NAME, "metadata": {"who": MARKER}})
+    as_them = {"X-API-Key": key}
+    flow = await api.client.put(f"/flows/{NAME}", json={"max_in_flight": 77}, headers=as_them)
+    assert flow.status_code == 200
+    where = {"destination": f"https://{MARKER}.example"}
+    for path, body in (("/destinations/pause", where), ("/pause", {})):
+        assert (await api.client.post(path, json=body, headers=as_them)).status_code == 200
     listed = await api.client.get("/signing-secrets", headers={"X-API-Key": key})
     (secret,) = listed.json()["data"]["signing_secrets"]
     return Theirs(
@@ -69,6 +79,7 @@ async def theirs(api: ApiUnderTest, mine: str) -> Theirs:
             "schedule_id": [schedule],
             "key": [NAME],
             "name": [NAME],
+            "flow_key": [NAME],
             "project": ["theirs"],
             "key_id": [key.split("_")[1]],
             "secret_id": [secret["id"]],
@@ -86,6 +97,8 @@ def everything(api: ApiUnderTest, project: ProjectId) -> list[object]:
         [row.key.id for row in storage._api_keys.values() if row.key.project == project],
         storage._projects[project],
         storage._signing.get(project),
+        [item for item in storage._flows.items() if item[0].project == project],
+        [item for item in storage._paused_destinations.items() if item[0][0] == project],
     ]
 
 
@@ -124,7 +137,8 @@ async def test_no_route_tells_or_changes_what_is_of_another_project(
             assert not any(each in answer.text for each in theirs.ids["timer_id"]), what
             if "{" in route.path:
                 makes_its_own = route.method == "PUT" and route.path in _OWN_BY_NAME
-                assert answer.status_code in ({201} if makes_its_own else {403, 404}), what
+                expected = {_OWN_BY_NAME[route.path]} if makes_its_own else {403, 404}
+                assert answer.status_code in expected, what
             assert everything(api, theirs.project) == before, what
     assert asked > 25
 

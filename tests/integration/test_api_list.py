@@ -57,6 +57,7 @@ async def test_summaries_are_those_of_the_create(api: ApiUnderTest) -> None:
         "http_status": None,
         "key": None,
         "schedule_id": None,
+        "flow_key": None,
         "metadata": {"customer": "c-17"},
     }
     assert (await listed(api))["timers"] == [created | beside]

@@ -19,6 +19,7 @@ from timer_trio.domain.errors import (
     CreateUnknownError,
     ProjectNotFoundError,
     StorageUnavailableError,
+    TooManyPausesError,
 )
 from timer_trio.domain.membership import ReplicaStats
 from timer_trio.domain.timer import TimerId
@@ -108,6 +109,7 @@ async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:
                 path.replace("{timer_id}", created["id"])
                 .replace("{schedule_id}", schedule["id"])
                 .replace("{key}", "free")
+                .replace("{flow_key}", "free")
                 .replace("{name}", "default" if path.startswith("/projects") else "free"),
                 content=raw,
                 headers={"Content-Type": media},
@@ -160,6 +162,11 @@ class Walk:
                 key = await self._named()
                 await self._api.begin((await self._by_key(key))["id"])
                 return await self._good(method, path, key=key)
+            case 409 if path == "/destinations/pause":
+                with self._monkeypatch.context() as patch:
+                    refused = _failing(TooManyPausesError(1))
+                    patch.setattr(self._api.storage, "pause_destination", refused)
+                    return await self._good(method, path)
             case 409 if path.startswith("/signing-secrets"):
                 return await self._refused_secret(method, path)
             case 409 if path.endswith("/redrive"):
@@ -182,7 +189,7 @@ class Walk:
             case 413:
                 return await self._send(method, path, b" " * (MAX_BATCH_BYTES + 1))
             case 415:
-                if path.endswith(_WITHOUT_FIELDS):
+                if path.endswith(_WITHOUT_FIELDS) and not path.startswith("/destinations"):
                     return await self._send(method, path, b"{}", {"Content-Type": "text/plain"})
                 return await self._good(method, path, headers={"Content-Type": "text/plain"})
             case 500:
@@ -227,8 +234,9 @@ class Walk:
     ) -> httpx.Response:
         if path.startswith("/schedules"):
             return await self._good_schedule(method, path, headers, name)
-        if path.startswith(("/projects", "/keys")):
-            return await self._good_project(method, path, headers, name)
+        if path.startswith(("/projects", "/keys", *_OF_RULES)):
+            good = self._good_rule if path.startswith(_OF_RULES) else self._good_project
+            return await good(method, path, headers, name)
         if path.startswith("/signing-secrets"):
             return await self._good_secret(method, path, headers)
         if "{key}" in path and method == "PUT":
@@ -259,6 +267,18 @@ class Walk:
             path = path.replace("{secret_id}", (await self._secret_ids() or [str(uuid4())])[0])
         content = b'{"overlap_seconds": 60}' if method == "POST" else b""
         return await self._send(method, path, content, headers)
+
+    async def _good_rule(
+        self, method: str, path: str, headers: dict[str, str] | None, name: str | None
+    ) -> httpx.Response:
+        if "{flow_key}" in path and name is None:
+            name = str(uuid4())
+            await self._api.client.put(f"/flows/{name}", json={"max_in_flight": 1})
+        body: object = {"PUT": {"rate": {"count": 1, "per_seconds": 1}, "paused": True}}.get(method)
+        if path.startswith("/destinations"):
+            body = {"destination": "https://example.com"}
+        content = b"" if body is None else json.dumps(body).encode()
+        return await self._send(method, path.replace("{flow_key}", name or ""), content, headers)
 
     async def _refused_secret(self, method: str, path: str) -> httpx.Response:
         answer = await self._good_secret(method, path, None)
@@ -340,6 +360,7 @@ _SCHEDULE_BODIES = {
     "preview": {"every": 60},
     "backfill": {"from": "2029-12-01T00:00:00Z", "to": "2029-12-02T00:00:00Z"},
 }
+_OF_RULES = ("/flows", "/destinations", "/pause", "/resume")
 _WITHOUT_FIELDS = ("/pause", "/resume", "/trigger", "/replan")
 _BROKEN = (
     *("get", "list", "cancel", "replicas", "name_holder"),
@@ -347,6 +368,8 @@ _BROKEN = (
     *("create_api_key", "api_keys", "revoke_api_key", "known_key"),
     *("create_schedule", "schedule", "schedules", "schedule_named", "change_schedule"),
     *("signing_secrets", "change_signing_secrets"),
+    *("put_flow", "get_flow", "list_flows", "delete_flow"),
+    *("pause_destination", "resume_destination", "pause_project", "resume_project"),
 )
 
 

@@ -62,9 +62,12 @@ async def test_project_is_created_listed_changed_and_deleted(api: ApiUnderTest) 
         "name": "shop",
         "created_at": "2030-01-01T00:00:00Z",
         "closed_at": None,
+        "paused_since": None,
         "allowed_hosts": None,
         "default_retry": None,
         "rate_limit": None,
+        "max_in_flight": None,
+        "breaker": None,
     }
     assert (made.status_code, made.json()["data"]) == (201, expected)
     listed = (await asked(api, "GET", "/projects")).json()["data"]["projects"]

@@ -46,7 +46,7 @@ async def test_ended_timer_is_pending_again_and_due_now(status: Status) -> None:
         # It is fired at once, and not by the loader's next look.
         (offered,) = api.offered
         assert (str(offered.id), offered.due_at) == (timer_id, now)
-        assert offered.destination == "https://example.com:443"
+        assert offered.lane.destination == "https://example.com:443"
 
 
 @pytest.mark.parametrize(

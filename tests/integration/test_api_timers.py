@@ -84,6 +84,7 @@ async def test_get_shows_every_field(api: ApiUnderTest) -> None:
         "on_completed": {"url": "https://example.com/done", "headers": {"X-A": "b"}},
         "on_failed": {"url": "https://example.com/lost", "headers": {}},
         "signing": "none",
+        "flow_key": "customer-ü",
     }
     created = await api.create(**wanted)
     data = await api.get(created["id"])

@@ -39,12 +39,17 @@ async def test_project_is_created_set_up_and_deleted(tmp_path: Path) -> None:
         hosts = ("--allowed-host", "example.com", "--allowed-host", "*.example.org")
         retry = ("--default-retry", '{"max_attempts": 3}')
         limit = ("--rate-limit", '{"requests_per_second": 50, "burst": 100}')
-        changed = json.loads(await ask("set", "shop", *hosts, *retry, *limit, "--json"))
+        at_once = ("--max-in-flight", "200", "--breaker", '{"failures": 3, "open_seconds": 5}')
+        options: tuple[str, ...] = (*hosts, *retry, *limit, *at_once)
+        changed = json.loads(await ask("set", "shop", *options, "--json"))
         assert changed["allowed_hosts"] == ["example.com", "*.example.org"]
         assert changed["default_retry"]["max_attempts"] == 3
         assert changed["rate_limit"] == {"requests_per_second": 50, "burst": 100}
+        assert changed["max_in_flight"] == 200
+        assert changed["breaker"] == {"failures": 3, "open_seconds": 5}
         assert json.loads(await ask("show", "shop", "--json")) == changed
-        options = ("--any-host", "--default-retry", "null", "--rate-limit", "null")
+        nothing = ("default-retry", "rate-limit", "max-in-flight", "breaker")
+        options = ("--any-host", *(part for name in nothing for part in (f"--{name}", "null")))
         assert json.loads(await ask("set", "shop", *options, "--json")) == made
         assert [line.split("\t")[0] for line in (await ask("list")).splitlines()] == [
             "default",
@@ -88,7 +93,13 @@ async def test_project_is_named_by_an_option_or_the_environment(tmp_path: Path, 
         assert await asked(tmp_path, url, f"{group} --project shop", "list") == ""
 
 
-@pytest.mark.parametrize("group", ["timers", "schedules", "keys", "bulk", "import"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        *("timers", "schedules", "keys", "bulk", "import"),
+        *("flows", "destinations", "pause", "resume"),
+    ],
+)
 def test_whatever_is_in_a_project_can_name_it(tmp_path: Path, group: str) -> None:
     code, out, _ = run_command(tmp_path, group, "--help")
     assert (code, "--project" in out, "TIMER_TRIO_PROJECT" in out) == (0, True, True)
@@ -100,6 +111,7 @@ def test_whatever_is_in_a_project_can_name_it(tmp_path: Path, group: str) -> Non
         (("projects", "set", "a"), "at least one setting"),
         (("projects", "set", "a", "--any-host", "--allowed-host", "b"), "either --allowed-host"),
         (("projects", "set", "a", "--default-retry", "{"), "--default-retry must be JSON"),
+        (("projects", "set", "a", "--breaker", "{"), "--breaker must be JSON"),
         (("projects", "create"), "NAME"),
         (("keys", "create", "a"), "--scope"),
         (("keys", "create", "a", "--scope", "all"), "--scope"),

@@ -185,3 +185,12 @@ def test_table_is_for_people(
         assert ("\x1b[32mactive" in line) is with_colors
         assert r"a\x1b[0m" in line
         assert "2030-01-01 00:00:00" in line
+
+
+async def test_schedules_of_a_flow_are_created_and_listed(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        made = await created(tmp_path, url, "--every", "1m", "--flow-key", "c 17")
+        assert made["flow_key"] == "c 17"
+        await api.create_schedule()
+        found = json.loads(await asked(tmp_path, url, "list", "--flow-key", "c 17", "--json"))
+        assert [schedule["id"] for schedule in found["schedules"]] == [made["id"]]

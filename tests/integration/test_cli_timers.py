@@ -83,6 +83,7 @@ async def test_each_field_of_a_timer_can_be_given(tmp_path: Path) -> None:
         *("--header", "A: b: c", "--header", "X-Y:z", "--metadata", "customer=c=17"),
         *("--timeout", "1.5s", "--delivery", "at_most_once", "--misfire-grace", "2h"),
         *("--key", "n", "--on-conflict", "replace", "--store-response", "all"),
+        *("--flow-key", "customer-c-17"),
         *("--on-completed", f"{URL}/done", "--on-failed", f"{URL}/lost"),
     ]
     async with served_api() as (api, url):
@@ -95,6 +96,7 @@ async def test_each_field_of_a_timer_can_be_given(tmp_path: Path) -> None:
     assert (timer["timeout_seconds"], timer["misfire_grace_seconds"]) == (1.5, 7_200.0)
     assert timer["delivery"] == "at_most_once"
     assert (timer["key"], timer["store_response"]) == ("n", "all")
+    assert timer["flow_key"] == "customer-c-17"
     assert timer["on_completed"]["url"] == f"{URL}/done"
     assert timer["on_failed"]["url"] == f"{URL}/lost"
 
@@ -390,3 +392,12 @@ def test_table_for_people_is_aligned_and_colored_unless_they_object(
         f"019bd3c0  {red}failed {plain}  2030-01-01 00:00:00       12  {rest}",
         "019bd3c1  pending  soon",
     ]
+
+
+async def test_timers_of_a_flow_are_listed(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        made = await created(tmp_path, url, "--in", "5m", "--flow-key", "c 17")
+        await api.create()
+        assert "flow_key\tc 17" in (await asked(tmp_path, url, "get", made["id"])).splitlines()
+        found = json.loads(await asked(tmp_path, url, "list", "--flow-key", "c 17", "--json"))
+        assert [timer["id"] for timer in found["timers"]] == [made["id"]]

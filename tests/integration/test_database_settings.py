@@ -20,9 +20,11 @@ from tests.integration.test_cli import ended
 from tests.integration.test_pooler import pooler
 from tests.roles import documented_role
 from timer_trio.domain.errors import RowRefusedError, StorageUnavailableError
+from timer_trio.domain.flow import FlowId, FlowKey
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import unreadable
-from timer_trio.domain.timer import Claim
+from timer_trio.domain.timer import Claim, Destination
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -109,6 +111,13 @@ async def use(storage: PostgresStorage) -> None:
     assert claimed.spec.metadata == {"smile": "☺\\'"}
     assert await storage.settle([unreadable(timer_id, claimed.claim, "☺")], SOON) == [True]
     assert (await storage.prune(LATER, None, 10)).count == 1
+    flow = FlowId(DEFAULT_PROJECT, FlowKey("☺"))
+    await storage.put_flow(flow, {"max_in_flight": 1}, NOW)
+    assert [*await storage.flow_rules([flow])] == [flow]
+    await storage.pause_destination(DEFAULT_PROJECT, Destination("https://☺.example:443"), NOW)
+    assert len((await storage.rules_since(0)).destinations) == 1
+    await storage.delete_flow(flow, NOW)
+    assert await storage.prune_rules(LATER, 10) == 1
     assert [each.id for each in await storage.replicas()] == [ALICE]
     assert (await storage.sweep(ALICE, None, NOW)) is not None
 
@@ -194,8 +203,12 @@ async def test_each_documented_grant_is_missed(database_url: str) -> None:
                 "signing_secrets",
                 "destination_outcomes",
                 "destination_now",
+                "flows",
+                "flow_terms",
+                "paused_destinations",
             )
         ),
+        *(f"{verb} ON rule_changes" for verb in ("SELECT", "UPDATE")),
         "SELECT ON timer_trio_migrations",
     ]
     with documented_role(database_url, "timers_serve") as url:

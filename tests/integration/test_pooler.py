@@ -15,14 +15,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.chaos.proxy import Frames
 from tests.contract.timers import ALICE, NOW, ask, created, new_timer
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.timer import Destination, DueTimer
+from timer_trio.domain.timer import Destination, DueTimer, Lane
 from timer_trio.storage import Hint, HintsLostError
 from timer_trio.storage.postgres import PostgresStorage, listener
 from timer_trio.storage.postgres.connections import Connection
 
 NOTIFICATION: Final = b"A"
 KEY_DATA: Final = b"K"
-TIMER: Final = DueTimer(NOW, new_timer().id, Destination("https://example.com:443"))
+TIMER: Final = DueTimer(NOW, new_timer().id, Lane(Destination("https://example.com:443")))
 
 
 async def pass_on(source: trio.SocketStream, target: trio.SocketStream) -> None:

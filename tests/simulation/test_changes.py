@@ -18,7 +18,8 @@ from tests.simulation.seeds import seeds
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.cluster.hints import Hints
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.timer import Destination, DueTimer, NewTimer
+from timer_trio.domain.pace import BacklogKey
+from timer_trio.domain.timer import DueTimer, NewTimer
 from timer_trio.storage import ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 
@@ -75,7 +76,7 @@ class Hasty(MemoryStorage):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        cut_off: Mapping[Destination, datetime],
+        cut_off: Mapping[BacklogKey, datetime],
     ) -> Sequence[DueTimer]:
         never = dict.fromkeys(cut_off, datetime.min.replace(tzinfo=UTC))
         return await super().load(cursors, until, per_shard, never)

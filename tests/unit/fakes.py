@@ -14,10 +14,11 @@ import trio
 
 from tests.contract.timers import NOW
 from timer_trio.domain.errors import RowsFailedError, StorageUnavailableError
+from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.signing import SigningSecret
-from timer_trio.domain.timer import Claim, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
 from timer_trio.storage import ClaimReply, Hint, ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.testing.receiver import read_head
@@ -80,7 +81,7 @@ class Database(MemoryStorage):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        cut_off: Mapping[Destination, datetime],
+        cut_off: Mapping[BacklogKey, datetime],
     ) -> Sequence[DueTimer]:
         shards = {cursor.shard for cursor in cursors}
         reach_s = (until - self.tell()).total_seconds()
@@ -98,6 +99,7 @@ class Database(MemoryStorage):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         self.asked.append(Asked(trio.current_time(), claim, timer_ids, skip_locked))
@@ -105,7 +107,7 @@ class Database(MemoryStorage):
             if self.failing.intersection(timer_ids):
                 raise RowsFailedError("a trigger objects")
             reply = await super().claim(
-                replica, claim, timer_ids, until, now, skip_locked=skip_locked
+                replica, claim, timer_ids, until, now, in_flows=in_flows, skip_locked=skip_locked
             )
         return ClaimReply(
             claimed=[timer for timer in reply.claimed if timer.id not in self.unreadable],
@@ -116,6 +118,7 @@ class Database(MemoryStorage):
                 if timer.id in self.unreadable
             },
             locked=reply.locked,
+            foreign=reply.foreign,
         )
 
     async def signing_secrets(

@@ -30,14 +30,20 @@ from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.firing import Firing
+from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
+from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.flows import Flows
+from timer_trio.domain.gates import Gates
 from timer_trio.domain.membership import LeaseTimes
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.project_shares import ProjectShares
 from timer_trio.domain.settlement import Failed, unreadable
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
@@ -47,10 +53,12 @@ from timer_trio.domain.timer import (
     ClaimedTimer,
     Destination,
     DueTimer,
+    Lane,
     ReplicaId,
     SpecChange,
     Status,
     TimerId,
+    due_timer,
 )
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.metrics import Metrics
@@ -61,7 +69,7 @@ REACH_S: Final = 2.0
 INTERVAL_S: Final = 30.0
 WINDOW_S: Final = 600.0
 
-PROMPT: Final = Destination("https://example.com:443")
+PROMPT: Final = Lane(Destination("https://example.com:443"))
 """Where timers go unless a test says otherwise; it has answered in good time before."""
 OTHER: Final = ReplicaId(UUID(int=0xB0B))
 """Another replica."""
@@ -92,7 +100,9 @@ class Parts:
         self.metrics = metrics = Metrics()
         slots = Slots(sizes.slots, sizes.slots_per_destination)
         cache = Cache(sizes.max_timers, slots.is_unproven)
-        self.agenda = agenda = Agenda(cache=cache, slots=slots, shards=Shards())
+        gates = Gates(Flows(), Breakers())
+        self.agenda = agenda = Agenda(cache=cache, slots=slots, gates=gates, shards=Shards())
+        self.rules = RuleKeeper(storage=self.database, agenda=agenda, shares=ProjectShares())
         self.offered: list[DueTimer] = []
         self.hints = Hints(storage=self.database, clock=clock, agenda=agenda, window_s=WINDOW_S)
         self.membership = Membership(agenda, self.hints, plan_anew=lambda: None)
@@ -103,6 +113,14 @@ class Parts:
             times=LeaseTimes(fence_s=inf),
             membership=self.membership,
             new_id=lambda: UUID(int=0xA11CE),
+            on_rules=self.rules.note_version,
+        )
+        self.flow_keeper = FlowKeeper(
+            storage=self.database,
+            clock=clock,
+            agenda=agenda,
+            heartbeat=self.heartbeat,
+            rules=self.rules,
         )
         self.loader = Loader(
             storage=self.database,
@@ -157,6 +175,8 @@ class Parts:
             heartbeat=self.heartbeat,
             settler=self.settler,
             claims=self.claims,
+            rules=self.rules,
+            flow_keeper=self.flow_keeper,
             ahead_s=AHEAD_S,
             reach_s=REACH_S,
         )
@@ -164,19 +184,23 @@ class Parts:
     async def start(self) -> None:
         """Join, and settle what is to be settled from now on."""
         await self.heartbeat.join(alone=True)
-        self.agenda.refill.take()
-        self.agenda.begin_look()
         self.nursery.start_soon(self.settler.run)
         self.nursery.start_soon(self.keys.run)
+        self.nursery.start_soon(self.rules.run)
+        self.nursery.start_soon(self.flow_keeper.run)
         await self.keys.wait_ready(DEFAULT_PROJECT)
         self.make_prompt(PROMPT)
+        while not self.rules.are_current:
+            await trio.lowlevel.checkpoint()
+        self.agenda.refill.take()
+        self.agenda.begin_look()
 
-    def make_prompt(self, destination: Destination) -> None:
+    def make_prompt(self, lane: Lane) -> None:
         """Let a destination answer in good time once: then it may hold its share of the slots."""
         slots, now_s = self.agenda.slots, self.clock.now().timestamp()
-        slots.hold(destination)
-        slots.begin(destination, now_s)
-        slots.end(destination, now_s, 0.01)
+        slots.hold(lane)
+        slots.begin(lane, now_s)
+        slots.end(lane, now_s, 0.01)
         slots.take_changed()
 
     def share_shards(self) -> None:
@@ -204,8 +228,7 @@ class Parts:
         changes["execute_at"] = now + timedelta(seconds=in_s)
         timer = new_timer(shard=shard, **changes)
         await self.database.create([timer], now)
-        destination = timer.spec.callback.url.destination
-        return DueTimer(timer.spec.execute_at, timer.id, destination)
+        return due_timer(timer)
 
     async def fire(self, firing: Firing) -> None:
         """Fire a timer, and return when its callback has ended."""
@@ -214,7 +237,7 @@ class Parts:
 
     async def claim(self, due: DueTimer) -> ClaimedTimer:
         """Claim a timer for this replica, past the claimer; it holds a slot from now on."""
-        self.agenda.slots.hold(due.destination)
+        self.agenda.slots.hold(due.lane)
         claim = Claim(self._random_bits(63))
         now = self.clock.now()
         reply = await self.database.claim(

@@ -254,7 +254,16 @@ def test_messages_are_cut_out_of_any_pieces() -> None:
     [
         (
             "claim",
-            ["claim", "claim_unlocked", "claim_occurrences", "claim_occurrences_unlocked"],
+            [
+                "claim",
+                "claim_occurrences",
+                "claim_in_flows",
+                "claim_occurrences_in_flows",
+                "claim_unlocked",
+                "claim_occurrences_unlocked",
+                "claim_in_flows_unlocked",
+                "claim_occurrences_in_flows_unlocked",
+            ],
         ),
         (
             "settle",

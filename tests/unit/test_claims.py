@@ -24,7 +24,7 @@ def arm(parts: Parts, *timers: DueTimer, waited: bool = False) -> list[Armed]:
     open_cache(parts.agenda)
     parts.agenda.add(timers)
     for timer in timers:
-        parts.agenda.slots.hold(timer.destination)
+        parts.agenda.slots.hold(timer.lane)
     return [Armed(parts.agenda.cache.take(), waited) for _ in timers if parts.agenda.cache.peek()]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Final
 from uuid import UUID
@@ -15,21 +15,24 @@ from hypothesis import strategies as st
 from tests.contract.timers import NOW, seconds
 from tests.schedules import FIRST_ID
 from timer_trio.domain.arming import Armed, Plan, batches, take_due
+from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.flows import Flows
+from timer_trio.domain.gates import Gates
 from timer_trio.domain.occurrence import occurrence_id
 from timer_trio.domain.pace import PROMPT_S
 from timer_trio.domain.schedule import Overlap
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
 AHEAD_S: Final = 0.1
 REACH_S: Final = 0.2
 TICK: Final = timedelta(microseconds=1)
 
-A: Final = Destination("https://a.example:443")
-B: Final = Destination("https://b.example:443")
+A: Final = Lane(Destination("https://a.example:443"))
+B: Final = Lane(Destination("https://b.example:443"))
 
-Due = tuple[float, Destination]
+Due = tuple[float, Lane]
 """Seconds from NOW, and where to."""
 
 
@@ -45,16 +48,20 @@ def put(cache: Cache, timers: Iterable[Due], first_id: int = 1) -> None:
         cache.put(DueTimer(NOW + seconds(due_in_s), TimerId(UUID(int=number)), destination))
 
 
+def take(
+    cache: Cache, slots: Slots, now: datetime, *, budget: int, ahead_s: float = AHEAD_S
+) -> Plan:
+    gates = Gates(Flows(), Breakers())
+    return take_due(cache, slots, gates, now, budget=budget, ahead_s=ahead_s, reach_s=REACH_S)
+
+
 def plan(cache: Cache, slots: Slots, at_s: float = 0.0, *, budget: int = 10_000) -> Plan:
     now = NOW + seconds(at_s)
-    return take_due(cache, slots, now, budget=budget, ahead_s=AHEAD_S, reach_s=REACH_S)
+    return take(cache, slots, now, budget=budget)
 
 
 def taken(plan: Plan) -> list[Due]:
-    return [
-        ((armed.timer.due_at - NOW).total_seconds(), armed.timer.destination)
-        for armed in plan.armed
-    ]
+    return [((armed.timer.due_at - NOW).total_seconds(), armed.timer.lane) for armed in plan.armed]
 
 
 def times(plan: Plan) -> list[float]:
@@ -66,7 +73,7 @@ def wakes_in_s(plan: Plan) -> float | None:
     return None if plan.wake_at is None else (plan.wake_at - TICK - NOW).total_seconds()
 
 
-def answer(slots: Slots, destination: Destination, in_s: float = 0.01, at_s: float = 0.0) -> None:
+def answer(slots: Slots, destination: Lane, in_s: float = 0.01, at_s: float = 0.0) -> None:
     """Let a destination answer one callback."""
     now_s = NOW.timestamp() + at_s
     slots.hold(destination)
@@ -122,10 +129,10 @@ def test_wake_up_is_never_too_early_to_do_something(microseconds: int, ahead_s: 
     cache.open_until(due_at + seconds(1))
     cache.put(DueTimer(due_at, TimerId(UUID(int=1)), A))
     slots = proven_slots(1, 1)
-    first = take_due(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    first = take(cache, slots, due_at - seconds(1), budget=1, ahead_s=ahead_s)
     assert first.wake_at is not None
     assert due_at - seconds(ahead_s) <= first.wake_at <= due_at - seconds(ahead_s) + 3 * TICK
-    woken = take_due(cache, slots, first.wake_at, budget=1, ahead_s=ahead_s, reach_s=REACH_S)
+    woken = take(cache, slots, first.wake_at, budget=1, ahead_s=ahead_s)
     assert len(woken.armed) == 1
 
 
@@ -201,7 +208,7 @@ def test_destination_whose_timers_were_moved_away_waits_no_longer() -> None:
 
 def test_batch_ends_with_the_last_slot() -> None:
     slots = proven_slots(4, 4)
-    destinations = [Destination(f"http://{n}.example:80") for n in range(9)]
+    destinations = [Lane(Destination(f"http://{n}.example:80")) for n in range(9)]
     for destination in destinations:
         answer(slots, destination)
     decided = plan(cache_of((0.0, destination) for destination in destinations), slots)
@@ -234,12 +241,12 @@ def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
 
 def storm(count: int, each: int) -> list[Due]:
     """Let many destinations of which nothing is known have overdue timers."""
-    return [(-1.0, Destination(f"http://{n}.example:80")) for n in range(count)] * each
+    return [(-1.0, Lane(Destination(f"http://{n}.example:80"))) for n in range(count)] * each
 
 
 def send(slots: Slots, decided: Plan, at_s: float) -> None:
     for armed in decided.armed:
-        slots.begin(armed.timer.destination, NOW.timestamp() + at_s)
+        slots.begin(armed.timer.lane, NOW.timestamp() + at_s)
 
 
 def test_new_destinations_leave_most_slots_to_those_that_have_answered() -> None:
@@ -273,7 +280,7 @@ def test_new_and_slow_destinations_never_have_all_slots() -> None:
 
 def test_slow_destinations_leave_half_of_the_slots_to_the_others() -> None:
     slots = Slots(1000, 100)
-    slow = [Destination(f"http://{n}.slow.example:80") for n in range(10)]
+    slow = [Lane(Destination(f"http://{n}.slow.example:80")) for n in range(10)]
     for destination in slow:
         answer(slots, destination, in_s=5.0)
     answer(slots, A)
@@ -286,7 +293,7 @@ def test_slow_destinations_leave_half_of_the_slots_to_the_others() -> None:
 
 def test_slots_that_slow_destinations_free_go_to_those_that_wait_longest() -> None:
     slots = Slots(8, 8)
-    slow = [Destination(f"http://{n}.slow.example:80") for n in range(9)]
+    slow = [Lane(Destination(f"http://{n}.slow.example:80")) for n in range(9)]
     for destination in slow:
         answer(slots, destination, in_s=5.0)
     cache = cache_of((n - 100.0, destination) for n, destination in enumerate(slow))
@@ -360,7 +367,7 @@ class Run:
 
     def fire_all(self, count: int) -> list[Due]:
         fired: list[Due] = []
-        ends: list[tuple[float, Destination]] = []
+        ends: list[tuple[float, Lane]] = []
         decided: Plan | None = None
         while len(fired) < count:
             wake_s = None
@@ -378,7 +385,7 @@ class Run:
             assert max(held.values(), default=0) <= self.per_destination
         return fired
 
-    def _wake_s(self, decided: Plan, ends: list[tuple[float, Destination]]) -> float | None:
+    def _wake_s(self, decided: Plan, ends: list[tuple[float, Lane]]) -> float | None:
         """Let callbacks end until one of them, or the plan, wakes the replica."""
         planned_s = None
         if decided.wake_at is not None:
@@ -405,14 +412,14 @@ class Run:
 def test_replica_that_obeys_the_plans_fires_everything_once(
     dues: Sequence[tuple[int, int]], total: int, per_destination: int, hold_s: float
 ) -> None:
-    timers = [(due / 10, Destination(f"http://{n}.example:80")) for due, n in dues]
+    timers = [(due / 10, Lane(Destination(f"http://{n}.example:80"))) for due, n in dues]
     slots = Slots(total, per_destination)
     run = Run(cache_of(timers), slots, hold_s, per_destination)
     assert sorted(run.fire_all(len(timers))) == sorted(timers)
 
 
 def armed_with(timer_id: TimerId) -> Armed:
-    return Armed(DueTimer(NOW, timer_id, Destination("http://a.example:80")), waited=False)
+    return Armed(DueTimer(NOW, timer_id, Lane(Destination("http://a.example:80"))), waited=False)
 
 
 PLAIN: Final = [armed_with(TimerId(UUID(int=place))) for place in range(5)]

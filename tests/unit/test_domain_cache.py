@@ -12,15 +12,19 @@ import pytest
 from tests.contract.timers import NOW, seconds
 from timer_trio.domain.cache import BACKLOG_SHARE, MAX_CUT_OFFS, Cache
 from timer_trio.domain.pace import Pace, Queue
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
-A: Final = Destination("https://a.example:443")
-B: Final = Destination("https://b.example:443")
-C: Final = Destination("https://c.example:443")
+A: Final = Lane(Destination("https://a.example:443"))
+B: Final = Lane(Destination("https://b.example:443"))
+C: Final = Lane(Destination("https://c.example:443"))
 NOW_S: Final = NOW.timestamp()
 
 
-def due(number: int, due_in_s: float, destination: Destination = A) -> DueTimer:
+def web(number: int) -> Lane:
+    return Lane(Destination(f"http://{number}.example:80"))
+
+
+def due(number: int, due_in_s: float, destination: Lane = A) -> DueTimer:
     return DueTimer(NOW + seconds(due_in_s), TimerId(UUID(int=number)), destination)
 
 
@@ -39,6 +43,7 @@ def hide(cache: Cache, queue: Queue | None = None) -> None:
     """Set the first backlog aside, for its destination or another queue."""
     front = cache.peek()
     assert front is not None
+    assert isinstance(front[1], Lane)
     cache.set_aside(queue or front[1])
 
 
@@ -80,7 +85,7 @@ def test_timer_that_is_read_again_is_there_once() -> None:
 
 @pytest.mark.parametrize("new_s", [5.0, 20.0])
 @pytest.mark.parametrize("destination", [A, B])
-def test_moved_timer_comes_at_its_new_time_alone(new_s: float, destination: Destination) -> None:
+def test_moved_timer_comes_at_its_new_time_alone(new_s: float, destination: Lane) -> None:
     cache = open_cache()
     cache.put(due(1, 10.0))
     moved = due(1, new_s, destination)
@@ -240,13 +245,13 @@ def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:
 def test_lanes_that_wait_for_a_pace_come_back_nearest_first_and_as_many_as_have_room() -> None:
     cache = open_cache()
     for number in range(1, 6):
-        cache.put(due(number, float(number), Destination(f"http://{number}.example:80")))
+        cache.put(due(number, float(number), web(number)))
         hide(cache, Pace.NEW)
-    assert cache.recall(Pace.NEW, 2) == ["http://1.example:80", "http://2.example:80"]
+    assert cache.recall(Pace.NEW, 2) == [web(1), web(2)]
     assert numbers(cache) == [1, 2]
     assert cache.queues == {Pace.NEW}
     assert cache.recall(Pace.SLOW, 9) == []
-    assert cache.recall(Pace.NEW, 9) == [f"http://{number}.example:80" for number in (3, 4, 5)]
+    assert cache.recall(Pace.NEW, 9) == [*map(web, (3, 4, 5))]
     assert not cache.queues
 
 
@@ -273,9 +278,9 @@ def test_lane_set_aside_again_and_again_leaves_nothing_behind() -> None:
 # What waits for full destinations.
 
 
-def with_backlogs(cache: Cache, backlogs: int, each: int) -> list[Destination]:
+def with_backlogs(cache: Cache, backlogs: int, each: int) -> list[Lane]:
     """Put overdue timers of some destinations in, and set their backlogs aside."""
-    destinations = [Destination(f"http://{backlog}.example:80") for backlog in range(backlogs)]
+    destinations = [web(backlog) for backlog in range(backlogs)]
     for number in range(each * backlogs):
         cache.put(due(1 + number, number - 1e6, destinations[number % backlogs]))
     while cache.peek():
@@ -288,7 +293,8 @@ def test_lanes_set_aside_leave_half_of_the_cache_to_the_others() -> None:
     with_backlogs(cache, backlogs=8, each=90)
     assert 300 <= len(cache) <= 400
     for number in range(400):
-        cache.put(due(10_000 + number, 1.0 + number / 400, Destination(f"http://o{number % 9}")))
+        lane = Lane(Destination(f"http://o{number % 9}"))
+        cache.put(due(10_000 + number, 1.0 + number / 400, lane))
     assert cache.horizon == NOW + seconds(300)
     assert len(list(drained(cache))) == 400
 
@@ -299,7 +305,7 @@ def test_only_the_fullest_of_the_lanes_set_aside_are_cut() -> None:
         cache.put(due(90_000 + number, -2e6, A))
     hide(cache)
     first = with_backlogs(cache, backlogs=5, each=90)[0]
-    assert cache.cut_off.keys() == {f"http://{backlog}.example:80" for backlog in range(5)}
+    assert cache.cut_off.keys() == {*map(web, range(5))}
     assert len(cache) == 20 + 5 * 56
     assert cache.cut_off[first] == NOW + seconds(56 * 5 - 1e6)
 
@@ -308,7 +314,7 @@ def test_backlog_cut_while_aside_wants_a_refill_once_half_of_what_it_kept_is_gon
     cache = open_cache(max_timers=800)
     with_backlogs(cache, backlogs=5, each=90)
     assert not cache.wants_refill
-    cache.recall(Destination("http://0.example:80"))
+    cache.recall(Lane(Destination("http://0.example:80")))
     taken = 0
     while not cache.wants_refill:
         cache.peek()
@@ -351,24 +357,24 @@ def test_more_waiting_destinations_than_room_keep_one_timer_each() -> None:
 
 def storm(cache: Cache, destinations: int, each: int = 1) -> None:
     for number in range(destinations * each):
-        place = Destination(f"http://{number % destinations}.new.example:80")
+        place = Lane(Destination(f"http://{number % destinations}.new.example:80"))
         cache.put(due(50_000 + number, number / 1e4, place))
 
 
 def test_unproven_destinations_leave_half_of_the_cache_to_the_proven() -> None:
-    cache = Cache(800, lambda destination: ".new." in destination)
+    cache = Cache(800, lambda lane: ".new." in lane.destination)
     cache.open_until(NOW + seconds(300))
     storm(cache, 2_000)
     assert 300 <= len(cache) <= 400
     for number in range(400):
-        cache.put(due(number + 1, 200.0, Destination(f"http://o{number % 9}")))
+        cache.put(due(number + 1, 200.0, Lane(Destination(f"http://o{number % 9}"))))
     assert cache.horizon == NOW + seconds(300)
     proven = [timer for timer in drained(cache) if timer.id.int <= 400]
     assert len(proven) == 400
 
 
 def test_timers_of_unproven_destinations_are_read_on_when_half_of_it_is_gone() -> None:
-    cache = Cache(800, lambda destination: ".new." in destination)
+    cache = Cache(800, lambda lane: ".new." in lane.destination)
     cache.open_until(NOW + seconds(300))
     storm(cache, 401)
     taken = 0
@@ -382,12 +388,12 @@ def test_timers_of_unproven_destinations_are_read_on_when_half_of_it_is_gone() -
 
 
 def test_destination_that_proves_itself_is_read_whole() -> None:
-    unproven = {Destination(f"http://{number}.new.example:80") for number in range(401)}
+    unproven = {Lane(Destination(f"http://{number}.new.example:80")) for number in range(401)}
     cache = Cache(800, unproven.__contains__)
     cache.open_until(NOW + seconds(300))
     storm(cache, 401)
     assert not cache.wants_refill
-    proven = Destination("http://400.new.example:80")
+    proven = Lane(Destination("http://400.new.example:80"))
     unproven.remove(proven)
     cache.judge_anew(proven)
     assert cache.wants_refill
@@ -398,10 +404,10 @@ def test_destination_that_proves_itself_is_read_whole() -> None:
 
 
 def test_proven_destination_that_turns_slow_is_held_back() -> None:
-    unproven: set[Destination] = set()
+    unproven: set[Lane] = set()
     cache = Cache(800, unproven.__contains__)
     cache.open_until(NOW + seconds(300))
-    destinations = [Destination(f"http://{number}.example:80") for number in range(9)]
+    destinations = [web(number) for number in range(9)]
     for number in range(540):
         cache.put(due(number + 1, number / 10, destinations[number % 9]))
     assert len(cache) == 540
@@ -439,7 +445,7 @@ def test_timer_moved_beyond_the_horizon_leaves() -> None:
 def test_full_cache_keeps_the_nearest_and_draws_its_horizon_in() -> None:
     cache = open_cache(max_timers=8)
     for number in range(1, 10):
-        cache.put(due(number, 10.0 - number, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 10.0 - number, web(number)))
     assert cache.horizon == NOW + seconds(7.0)
     assert numbers(cache) == [9, 8, 7, 6, 5, 4]
 
@@ -447,14 +453,14 @@ def test_full_cache_keeps_the_nearest_and_draws_its_horizon_in() -> None:
 def test_full_cache_of_one_instant_keeps_as_much_as_it_may() -> None:
     cache = open_cache(max_timers=8)
     for number in range(1, 10):
-        cache.put(due(number, 60.0, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 60.0, web(number)))
     assert (len(cache), cache.horizon) == (6, NOW + seconds(60.0))
 
 
 def test_trimmed_cache_wants_a_refill_when_half_is_gone() -> None:
     cache = open_cache(max_timers=8)
     for number in range(1, 10):
-        cache.put(due(number, 10.0 - number, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 10.0 - number, web(number)))
     wants = [cache.wants_refill for _ in zip(range(2), drained(cache), strict=False)]
     assert wants == [False, True]
     cache.open_until(NOW + seconds(300.0))
@@ -472,7 +478,7 @@ def test_cache_that_left_nothing_out_never_wants_a_refill() -> None:
 def test_trim_never_moves_the_horizon_on() -> None:
     cache = open_cache(max_timers=8)
     for number in range(1, 9):
-        cache.put(due(number, 100.0 + number, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 100.0 + number, web(number)))
     cache.open_until(NOW + seconds(50.0))  # as after the database's clock was set back
     cache.put(due(9, 10.0))
     assert cache.horizon == NOW + seconds(50.0)
@@ -486,7 +492,7 @@ def test_one_destination_may_take_an_eighth() -> None:
     for number in range(1, 21):
         cache.put(due(number, float(number), A))
         cache.put(due(100 + number, float(number), B))
-    kept = [timer.destination for timer in drained(cache)]
+    kept = [timer.lane for timer in drained(cache)]
     assert (kept.count(A), kept.count(B)) == (6, 6)
 
 
@@ -580,7 +586,7 @@ def test_lane_that_a_full_cache_emptied_does_not_ask_for_more() -> None:
     for number in range(1, 10):
         cache.put(due(number, 200.0 + number, A))
     for number in range(10, 69):
-        cache.put(due(number, 1.0, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 1.0, web(number)))
     assert len(cache) == 48
     assert not cache.wants_refill
 
@@ -590,13 +596,13 @@ def test_lane_cut_by_a_full_cache_misses_nothing_before_its_cutoff() -> None:
     for number in range(1, 10):
         cache.put(due(number, float(number), A))
     for number in range(10, 69):
-        cache.put(due(number, 5.5 + number / 1000, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 5.5 + number / 1000, web(number)))
     cache.open_until(NOW + seconds(300.0))
     for left_out in (due(6, 6.0, A), due(7, 7.0, A)):
         cache.put(left_out)
     cache.reopen_drained()
     assert [*cache.cut_off] == [A]
-    assert {timer.id.int for timer in drained(cache) if timer.destination == A} == {1, 2, 3, 4, 5}
+    assert {timer.id.int for timer in drained(cache) if timer.lane == A} == {1, 2, 3, 4, 5}
 
 
 # What it costs.
@@ -643,11 +649,11 @@ def test_near_timers_before_a_far_one_leave_nothing_behind() -> None:
 def test_destinations_that_come_and_go_leave_nothing_behind() -> None:
     cache = open_cache()
     for number in range(10_000):
-        cache.put(due(number, 1.0, Destination(f"http://{number}.example:80")))
+        cache.put(due(number, 1.0, web(number)))
         cache.peek()
         cache.done(cache.take().id)
     for number in range(10_000):
-        cache.put(due(1, 1.0, Destination(f"http://{number}.example:80")))
+        cache.put(due(1, 1.0, web(number)))
     assert len(cache._backlogs) == 1
     assert stale_fronts(cache) <= 20
 

@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.contract.timers import EPOCH, NOW, seconds
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.pace import Pace
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.flow import FlowId, FlowKey
+from timer_trio.domain.pace import BacklogKey, Pace
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
 MAX_TIMERS: Final = 40
 MAX_PER_LANE: Final = 5
@@ -21,9 +22,14 @@ STALE_ALLOWED: Final = 16
 IDS: Final = st.integers(1, 200).map(lambda number: TimerId(UUID(int=number)))
 INSTANTS: Final = st.integers(-5, 40).map(lambda due_in_s: NOW + seconds(due_in_s))
 DESTINATIONS: Final = st.sampled_from(
-    [Destination(f"http://{number}.example:80") for number in range(10)]
+    [Lane(Destination(f"http://{number}.example:80")) for number in range(10)]
 )
-TIMERS: Final = st.builds(DueTimer, INSTANTS, IDS, DESTINATIONS)
+FLOWS: Final = st.sampled_from([None, None, FlowKey("a"), FlowKey("b")])
+TIMERS: Final = st.builds(DueTimer, INSTANTS, IDS, DESTINATIONS, FLOWS)
+
+
+def key_of(timer: DueTimer) -> BacklogKey:
+    return timer.flow or timer.lane
 
 
 class CacheModel(RuleBasedStateMachine):
@@ -31,7 +37,7 @@ class CacheModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unproven: set[Destination] = set()
+        self.unproven: set[Lane] = set()
         self.cache = Cache(MAX_TIMERS, self.unproven.__contains__)
         self.rows: dict[TimerId, DueTimer] = {}
         self.taken: dict[TimerId, DueTimer | None] = {}
@@ -45,7 +51,9 @@ class CacheModel(RuleBasedStateMachine):
         for key, (due_s, _, backlog) in self.cache._entries.items():
             timer_id = TimerId(UUID(int=key))
             due_at = datetime.fromtimestamp(due_s, NOW.tzinfo)
-            found[timer_id] = DueTimer(due_at, timer_id, backlog.destination)
+            flow_key = backlog.key.key if isinstance(backlog.key, FlowId) else None
+            lane = backlog.lane_of(self.cache._entries[key])
+            found[timer_id] = DueTimer(due_at, timer_id, lane, flow_key)
         return found
 
     def claimable(self) -> Iterator[DueTimer]:
@@ -58,13 +66,13 @@ class CacheModel(RuleBasedStateMachine):
         """
         if timer.id in self.taken or timer.id in self.page:
             row = self.rows.get(timer.id, timer)
-            return timer._replace(destination=row.destination)
+            return timer._replace(lane=row.lane, flow_key=row.flow_key)
         return timer
 
     def put(self, timer: DueTimer) -> None:
         if timer.id in self.taken:
             heard = self.taken[timer.id]
-            self.taken[timer.id] = timer if heard is None else min(heard, timer)
+            self.taken[timer.id] = timer if heard is None or timer.due_at <= heard.due_at else heard
         self.cache.put(timer)
 
     def put_reading(self, timer: DueTimer) -> None:
@@ -86,7 +94,7 @@ class CacheModel(RuleBasedStateMachine):
         self.asked_until = until
         self.cache.reopen_drained()
         for timer in sorted(self.rows.values()):
-            cut_off = self.cache.cut_off.get(timer.destination)
+            cut_off = self.cache.cut_off.get(timer.flow or timer.lane)
             if cut_off is None or timer.due_at < cut_off:
                 self.put_reading(timer)
 
@@ -105,10 +113,13 @@ class CacheModel(RuleBasedStateMachine):
         """Take or set aside what is due, in the order of a sorted list."""
         for queue in tuple(self.cache.queues):
             self.cache.recall(queue, MAX_TIMERS)
+        for key in {key_of(timer) for timer in self.cached().values()}:
+            self.cache.show(key)
         left = sorted(self.cached().values())
         while front := self.cache.peek():
-            first = min(left, key=lambda timer: (timer.due_at, timer.destination))
-            assert front == (first.due_at.timestamp(), first.destination)
+            key = front[1]
+            first = min(timer for timer in left if key_of(timer) == key)
+            assert front[0] == min(left).due_at.timestamp() == first.due_at.timestamp()
             if first.due_at > until:
                 return
             if data.draw(st.booleans()):
@@ -116,12 +127,12 @@ class CacheModel(RuleBasedStateMachine):
                 left.remove(first)
                 self.taken[first.id] = None
             else:
-                self.cache.set_aside(data.draw(st.sampled_from([first.destination, *Pace])))
-                left = [timer for timer in left if timer.destination != first.destination]
+                self.cache.set_aside(data.draw(st.sampled_from([first.lane, None, *Pace])))
+                left = [timer for timer in left if key_of(timer) != key]
         assert not left
 
     @rule(destination=DESTINATIONS)
-    def change_pace(self, destination: Destination) -> None:
+    def change_pace(self, destination: Lane) -> None:
         self.unproven ^= {destination}
         self.cache.judge_anew(destination)
 
@@ -149,9 +160,9 @@ class CacheModel(RuleBasedStateMachine):
         """Each timer is there at its time or before it, but for what was left out."""
         cached = self.cached()
         for row in self.claimable():
-            backlog = self.cache._cut.get(row.destination)
+            backlog = self.cache._cut.get(key_of(row))
             cutoff_s = backlog.cutoff_s if backlog else float("inf")
-            if row.destination in self.unproven:
+            if key_of(row) in self.unproven:
                 cutoff_s = min(cutoff_s, self.cache._unproven_horizon_s)
             if self.cache._is_short:
                 continue
@@ -170,15 +181,16 @@ class CacheModel(RuleBasedStateMachine):
         backlogs = self.cache._backlogs.values()
         held_back = [backlog.live for backlog in backlogs if self.cache._is_held_back(backlog)]
         assert self.cache._held_back_live == sum(held_back) <= MAX_HELD_BACK
-        assert self.cache.queues == set(self.cache._aside.values())
+        assert self.cache.queues == set(self.cache._aside.values()) - {None}
         assert self.cache._aside.keys() <= self.cache._backlogs.keys()
         for backlog in self.cache._backlogs.values():
             assert backlog.live <= backlog.limit <= MAX_PER_LANE
             assert len(backlog.heap) <= 2 * backlog.live + STALE_ALLOWED
+            assert len(backlog.lanes) == (backlog.live if isinstance(backlog.key, FlowId) else 0)
 
     @invariant()
     def leaves_nothing_behind(self) -> None:
-        used = {timer.destination for timer in self.cached().values()}
+        used = {key_of(timer) for timer in self.cached().values()}
         assert self.cache._backlogs.keys() == used | self.cache._cut.keys()
         assert len(self.cache._fronts) <= 2 * MAX_TIMERS + STALE_ALLOWED
         assert {timer_id.int for timer_id in self.taken} == self.cache._taken.keys()

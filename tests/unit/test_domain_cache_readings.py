@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def due(in_s: float) -> DueTimer:
     timer_id = TimerId(UUID(int=1))
-    return DueTimer(NOW + timedelta(seconds=in_s), timer_id, Destination("http://a.example:80"))
+    return DueTimer(
+        NOW + timedelta(seconds=in_s), timer_id, Lane(Destination("http://a.example:80"))
+    )
 
 
 def open_cache() -> Cache:

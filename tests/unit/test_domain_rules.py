@@ -6,7 +6,8 @@ from math import inf, nan
 import pytest
 
 from timer_trio.domain.breaker_policy import BreakerPolicy
-from timer_trio.domain.rules import NO_FLOW_RULES, NOT_PAUSED, FlowRules, Pause, Rate
+from timer_trio.domain.flow import FlowKey
+from timer_trio.domain.rules import NO_FLOW_RULES, NOT_PAUSED, Flow, FlowRules, Pause, Rate
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -55,3 +56,16 @@ def test_deleted_settings_resume_what_was_paused() -> None:
     limits = FlowRules(max_in_flight=3, rate=Rate(10, 60))
     assert limits.deleted(NOW) == NO_FLOW_RULES
     assert limits.changed({"paused": True}, NOW).deleted(LATER) == FlowRules(resumed_at=LATER)
+
+
+def test_flow_has_settings_once_some_are_put_and_until_they_are_deleted() -> None:
+    flow = Flow(key=FlowKey("mails"))
+    assert not flow.has_settings
+    put = flow.changed({"max_in_flight": 3}, NOW)
+    assert put.has_settings
+    assert (put.created_at, put.updated_at) == (NOW, NOW)
+    assert put.changed({}, LATER).created_at == NOW
+    deleted = put.deleted(LATER)
+    assert not deleted.has_settings
+    assert deleted.rules == NO_FLOW_RULES
+    assert deleted.changed({}, LATER).created_at == LATER

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timer_trio.domain.pace import PROMPT_S, WORST_S, Pace, mean_after, pace_of
-from timer_trio.domain.slots import FREE_SHARE, MAX_KNOWN, NEW_SLOTS, TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Destination
+from timer_trio.domain.project_shares import FREE_SHARE
+from timer_trio.domain.slots import MAX_KNOWN, NEW_SLOTS, TOP_UP_PAUSE_S, Slots
+from timer_trio.domain.timer import Destination, Lane
 
-A: Final = Destination("https://a.example:443")
-B: Final = Destination("https://b.example:443")
+A: Final = Lane(Destination("https://a.example:443"))
+B: Final = Lane(Destination("https://b.example:443"))
 
 
-def filled(slots: Slots, destination: Destination = A, now_s: float = 0.0) -> int:
+def filled(slots: Slots, destination: Lane = A, now_s: float = 0.0) -> int:
     """Hold as many slots as the destination may have; answers how many."""
     count = 0
     while slots.free and slots.wait_if_full(destination, now_s) is None:
@@ -24,9 +25,7 @@ def filled(slots: Slots, destination: Destination = A, now_s: float = 0.0) -> in
     return count
 
 
-def answer(
-    slots: Slots, *destinations: Destination, in_s: float = 0.01, now_s: float = 0.0
-) -> None:
+def answer(slots: Slots, *destinations: Lane, in_s: float = 0.01, now_s: float = 0.0) -> None:
     """Let each of some destinations answer one callback."""
     for destination in destinations:
         slots.hold(destination)
@@ -34,7 +33,7 @@ def answer(
         slots.end(destination, now_s, in_s)
 
 
-def release(slots: Slots, count: int, now_s: float, destination: Destination = A) -> None:
+def release(slots: Slots, count: int, now_s: float, destination: Lane = A) -> None:
     for _ in range(count):
         slots.release(destination, now_s)
 
@@ -73,7 +72,7 @@ def test_destination_may_always_hold_one() -> None:
 
 def test_twenty_greedy_destinations_leave_room_for_another() -> None:
     slots = proven_slots(total=1000, per_destination=100)
-    greedy = [Destination(f"http://{n}.example:80") for n in range(21)]
+    greedy = [Lane(Destination(f"http://{n}.example:80")) for n in range(21)]
     answer(slots, *greedy)
     assert min(filled(slots, destination) for destination in greedy) >= 1
 
@@ -120,7 +119,7 @@ def test_destination_that_others_squeezed_waits_for_a_slot_of_its_own() -> None:
     filled(slots, A)
     release(slots, 1, now_s=5.0)
     for n in range(9):
-        slots.hold(Destination(f"http://{n}.example:80"))
+        slots.hold(Lane(Destination(f"http://{n}.example:80")))
     assert slots.wait_if_full(A, 6.0) == A
     assert slots.waiting == {A: None}
 
@@ -160,9 +159,9 @@ def test_slots_never_exceed_a_limit_nor_leak(
     total: int, per_destination: int, steps: list[tuple[bool, int]]
 ) -> None:
     slots = Slots(total, per_destination)
-    held: Counter[Destination] = Counter()
+    held: Counter[Lane] = Counter()
     for now_s, (is_hold, number) in enumerate(steps):
-        destination = Destination(f"http://{number}.example:80")
+        destination = Lane(Destination(f"http://{number}.example:80"))
         if is_hold and slots.free:
             limit = max(1, min(per_destination, slots.free // FREE_SHARE))
             if slots.wait_if_full(destination, now_s) is None:
@@ -184,8 +183,8 @@ def test_slots_never_exceed_a_limit_nor_leak(
 # New, prompt and slow destinations.
 
 
-def many(name: str, count: int) -> list[Destination]:
-    return [Destination(f"http://{number}.{name}.example:80") for number in range(count)]
+def many(name: str, count: int) -> list[Lane]:
+    return [Lane(Destination(f"http://{number}.{name}.example:80")) for number in range(count)]
 
 
 @pytest.mark.parametrize(("total", "new", "slow"), [(1000, 218, 500), (16, 3, 8), (1, 1, 1)])

@@ -96,7 +96,7 @@ def test_a_change_asks_for_results_that_names_somebody(change: SpecChange, *, as
 
 def test_what_the_cache_knows_of_a_new_timer() -> None:
     timer = new_timer()
-    assert due_timer(timer) == (NOW, timer.id, "https://example.com:443")
+    assert due_timer(timer) == (NOW, timer.id, ("https://example.com:443", 0), None)
 
 
 # The way a timer may go.

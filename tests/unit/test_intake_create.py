@@ -1,19 +1,20 @@
 # ruff: noqa: ARG001 - pytest-trio finds the clock of a test among its arguments
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import trio
 from trio.testing import MockClock
 
-from tests.contract.timers import NOW, spec
+from tests.contract.timers import ALICE, BOB, NOW, spec
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.create_cost import create_cost_us
+from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import NewTimer
+from timer_trio.domain.timer import DueTimer, NewTimer, shard_of
 from timer_trio.intake.create_queue import MAX_CREATES_US
 from timer_trio.intake.intake import Intake
 from timer_trio.storage.memory import MemoryStorage
@@ -39,16 +40,21 @@ class SlowStorage(MemoryStorage):
         await super().create(timers, now)
 
 
-def intake_over(storage: MemoryStorage) -> Intake:
+def intake_over(
+    storage: MemoryStorage, offer: Callable[[Iterable[DueTimer]], None] = lambda _: None
+) -> Intake:
+    """Make the intake of one of two replicas."""
+    shards = Shards()
+    shards.divide(ALICE, [ALICE, BOB])
     clock = Clock()
     clock.take_reading(NOW, trio.current_time())
     return Intake(
         storage=storage,
         clock=clock,
-        offer=lambda _: None,
+        offer=offer,
         metrics=Metrics(),
         releases=Releases(storage),
-        shards=Shards(),
+        shards=shards,
         window_s=300,
     )
 
@@ -84,3 +90,20 @@ async def test_statement_costs_no_more_than_a_claim_may_wait_for(autojump_clock:
     assert max(sum(costs_us) for costs_us in storage.flushes if len(costs_us) > 1) <= MAX_CREATES_US
     alone = [costs_us for costs_us in storage.flushes if max(costs_us) > MAX_CREATES_US]
     assert [len(costs_us) for costs_us in alone] == [1] * (HEAVY_ONES // 10)
+
+
+async def test_near_timer_in_a_flow_is_in_the_flows_shard_whoever_owns_that(
+    autojump_clock: MockClock,
+) -> None:
+    storage = MemoryStorage(lambda: NOW)
+    offered: list[DueTimer] = []
+    intake = intake_over(storage, offered.extend)
+    flows = [FlowKey(f"customer-{n}") for n in range(20)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(intake.run)
+        for flow in flows:
+            await intake.create(spec(), NOW, DEFAULT_PROJECT, flow)
+        nursery.cancel_scope.cancel()
+    chosen = [flow_shard(DEFAULT_PROJECT, flow) for flow in flows]
+    assert [shard_of(timer.id) for timer in offered] == chosen
+    assert not set(chosen) <= intake._shards.own

@@ -25,6 +25,7 @@ from timer_trio.domain.errors import (
     ScheduleNotFoundError,
     StorageUnavailableError,
 )
+from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.occurrence import is_exclusive, is_occurrence
@@ -123,6 +124,16 @@ async def test_a_name_says_the_shard(consumer: Consumer) -> None:
     shards = [shard_of(TimerId(each.id)) for each in (first, second, other)]
     assert shards[0] == shards[1] != shards[2]
     assert first.id != second.id
+
+
+async def test_a_flow_says_the_shard_before_the_name_does(consumer: Consumer) -> None:
+    key = FlowKey("orders")
+    for name in ("a", "b", None):
+        wanted = schedule_spec(EVERY_MINUTE, name=name)
+        new = consumer.schedules.new(wanted, NOW, DEFAULT_PROJECT, key)
+        ids = [TimerId(new.schedule.id), *(each.timer.id for each in new.occurrences)]
+        assert {shard_of(each) for each in ids} == {flow_shard(DEFAULT_PROJECT, key)}
+        assert {each.timer.flow_key for each in new.occurrences} == {key}
 
 
 async def test_a_rule_that_never_matches_is_refused(consumer: Consumer) -> None:

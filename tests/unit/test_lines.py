@@ -8,7 +8,7 @@ from tests.contract.timers import FIRST, NOW, new_timer
 from tests.unit.parts import OTHER
 from timer_trio.delivery.firing import Firing
 from timer_trio.delivery.lines import FAIR_TURNS, GROWTH, Lines
-from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer
+from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, Lane
 
 HERE = Destination("http://here.example:80")
 THERE = Destination("http://there.example:80")
@@ -17,7 +17,7 @@ THERE = Destination("http://there.example:80")
 def firing(destination: Destination = HERE) -> Firing:
     new = new_timer()
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
-    return Firing(timer, DueTimer(NOW, new.id, destination), OTHER, None)
+    return Firing(timer, DueTimer(NOW, new.id, Lane(destination)), OTHER, None)
 
 
 @pytest.fixture

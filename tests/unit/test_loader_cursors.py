@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from tests.contract.timers import NOW, new_timer, seconds
 from timer_trio.delivery.loader import next_cursors
-from timer_trio.domain.timer import SHARDS, Destination, DueTimer
+from timer_trio.domain.timer import SHARDS, Destination, DueTimer, Lane
 from timer_trio.storage import ShardCursor
 
 
 def due(shard: int, due_at: datetime = NOW) -> DueTimer:
-    return DueTimer(due_at, new_timer(shard=shard).id, Destination("https://example.com:443"))
+    return DueTimer(due_at, new_timer(shard=shard).id, Lane(Destination("https://example.com:443")))
 
 
 def test_empty_page_ends_the_reading() -> None:

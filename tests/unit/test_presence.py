@@ -24,6 +24,9 @@ class Database(Heartbeat):
     async def prepare(self) -> None:
         await self._call("prepare")
 
+    async def begin(self) -> None:
+        await self._call("begin")
+
     async def _call(self, name: str) -> None:
         await trio.lowlevel.checkpoint()
         self.calls.append(name)
@@ -32,7 +35,13 @@ class Database(Heartbeat):
 
 
 def join(database: Database) -> Presence:
-    presence = Presence(heartbeat=database, shards=Shards(), prepare=database.prepare, alone=False)
+    presence = Presence(
+        heartbeat=database,
+        shards=Shards(),
+        prepare=database.prepare,
+        alone=False,
+        begin=database.begin,
+    )
     trio.run(presence.join, clock=MockClock(autojump_threshold=0))
     return presence
 
@@ -40,14 +49,14 @@ def join(database: Database) -> Presence:
 def test_schema_is_looked_at_again_once_the_row_is_there() -> None:
     database = Database({})
     assert join(database).has_joined
-    assert database.calls == ["prepare", "join", "prepare"]
+    assert database.calls == ["prepare", "join", "prepare", "begin"]
 
 
-@pytest.mark.parametrize("call", range(3))
+@pytest.mark.parametrize("call", range(4))
 def test_database_that_is_away_is_waited_for(call: int) -> None:
     database = Database({call: StorageUnavailableError("no connection")})
     assert join(database).has_joined
-    assert database.calls[call + 1 :] == ["prepare", "join", "prepare"]
+    assert database.calls[call + 1 :] == ["prepare", "join", "prepare", "begin"]
 
 
 @pytest.mark.parametrize("call", [0, 2])

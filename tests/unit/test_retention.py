@@ -25,8 +25,10 @@ from timer_trio.domain.destination import (
     span_of,
 )
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD
 from timer_trio.domain.planning import ended
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.timer import Destination, Lane, ReplicaId
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
@@ -201,6 +203,20 @@ async def test_outage_in_a_pass_is_made_up_for_by_the_next(
         await trio.sleep(INTERVAL_S)
         assert await service.database.count() == 0
         assert service.logged[-1]["timers"] == 1
+
+
+@pytest.mark.parametrize("keep", [None, KEEP])
+async def test_deleted_flow_is_forgotten_whether_or_not_timers_are(
+    autojump_clock: MockClock, keep: timedelta | None
+) -> None:
+    async with running(autojump_clock, keep) as service:
+        database, flow = service.database, FlowId(DEFAULT_PROJECT, FlowKey("mails"))
+        await database.put_flow(flow, {"max_in_flight": 1}, NOW)
+        await database.delete_flow(flow, NOW)
+        await trio.sleep(INTERVAL_S - 1)
+        assert await database.flow_rules([flow])
+        await trio.sleep(INTERVAL_S)
+        assert not await database.flow_rules([flow])
 
 
 @pytest.mark.parametrize("keep", [None, KEEP])

@@ -62,7 +62,7 @@ def arm(parts: Parts, *timers: DueTimer) -> list[Armed]:
     open_cache(parts.agenda)
     parts.agenda.add(timers)
     for timer in timers:
-        parts.agenda.slots.hold(timer.destination)
+        parts.agenda.slots.hold(timer.lane)
     return [Armed(parts.agenda.cache.take(), waited=False) for _ in timers]
 
 

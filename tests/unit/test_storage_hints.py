@@ -5,18 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.timers import NOW, new_timer, seconds
-from timer_trio.domain.timer import SHARDS, Destination, DueTimer, shard_of
+from timer_trio.domain.flow import FlowKey
+from timer_trio.domain.project import ProjectId
+from timer_trio.domain.timer import SHARDS, Destination, DueTimer, Lane, shard_of
 from timer_trio.storage import Hint
 from timer_trio.storage.hints import EVERYWHERE, MAX_BYTES, hint_of, payload_of
 
 destinations = st.text(max_size=2_000).map(Destination)
 timers = st.builds(
-    lambda in_s, shard, destination: DueTimer(
-        NOW + seconds(in_s), new_timer(shard=shard).id, destination
+    lambda in_s, shard, destination, project, flow_key: DueTimer(
+        NOW + seconds(in_s), new_timer(shard=shard).id, Lane(destination, project), flow_key
     ),
     st.integers(-1_000_000, 1_000_000).map(lambda number: number / 1e6),
     st.integers(0, SHARDS - 1),
     destinations,
+    st.integers(0, 3).map(ProjectId),
+    st.none() | st.text(max_size=300).map(FlowKey),
 )
 
 
@@ -35,14 +39,14 @@ def test_every_timer_is_named_or_its_shard_is_and_it_fits(
 
 def test_hint_about_every_shard_fits() -> None:
     sent = [
-        DueTimer(NOW, new_timer(shard=shard).id, Destination("https://x" * 200))
+        DueTimer(NOW, new_timer(shard=shard).id, Lane(Destination("https://x" * 200)))
         for shard in range(SHARDS)
     ]
     assert len(payload_of(sent).encode()) <= MAX_BYTES
 
 
 def test_few_timers_are_named_and_nothing_else_is_to_be_looked_for() -> None:
-    timer = DueTimer(NOW, new_timer().id, Destination("https://example.com:443"))
+    timer = DueTimer(NOW, new_timer().id, Lane(Destination("https://example.com:443")))
     assert hint_of(payload_of([timer])) == Hint(timers=[timer])
 
 

@@ -16,6 +16,7 @@ from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.principal import own_project, principal
 from timer_trio.clock import Clock
+from timer_trio.cluster.releases import Releases
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.planning import Calendar
@@ -73,6 +74,9 @@ class ApiContext:
     default_timeout_s: float
     default_misfire_grace_s: float
     guard: AddressGuard
+    releases: Releases
+    rules_changed: Callable[[], None] = lambda: None
+    """To be called once a rule has changed: this replica follows it at once."""
     living: Callable[[], int] = lambda: 1
     """How many replicas there are, this one included, of which each has its part of a limit."""
     sensitive: Sensitive = USUAL

@@ -11,7 +11,9 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.query import Position, TimerFilter, TimerQuery
+from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery
 from timer_trio.domain.timer import TimerId
 
@@ -27,7 +29,11 @@ Query = TimerQuery | ScheduleQuery
 def cursor_of(position: Position, query: Query, key: bytes) -> str:
     microseconds = (position.instant - _EPOCH) // timedelta(microseconds=1)
     place = _PLACE.pack(microseconds, position.id.bytes)
-    return urlsafe_b64encode(place + _seal(place, query, key)).rstrip(b"=").decode()
+    return _sealed(place, _this_list(query), key)
+
+
+def flow_cursor_of(after: FlowKey, query: FlowQuery, key: bytes) -> str:
+    return _sealed(after.encode(), _this_list_of_flows(query), key)
 
 
 def position_of(cursor: str, query: Query, key: bytes) -> Position:
@@ -36,7 +42,7 @@ def position_of(cursor: str, query: Query, key: bytes) -> Position:
     Raises:
         ValueError: it was not.
     """
-    sealed = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    sealed = _decoded(cursor)
     if len(sealed) != _PLACE.size + _SEAL_BYTES:
         raise ValueError("no cursor")
     microseconds, timer_id = _PLACE.unpack_from(sealed)
@@ -47,13 +53,37 @@ def position_of(cursor: str, query: Query, key: bytes) -> Position:
     return position
 
 
-def _seal(place: bytes, query: Query, key: bytes) -> bytes:
+def flow_key_of(cursor: str, query: FlowQuery, key: bytes) -> FlowKey:
+    """Read a cursor that was made for this list.
+
+    Raises:
+        ValueError: it was not.
+    """
+    after = FlowKey(_decoded(cursor)[:-_SEAL_BYTES].decode())
+    if not hmac.compare_digest(flow_cursor_of(after, query, key), cursor):
+        raise ValueError("made for another list")
+    return after
+
+
+def _decoded(cursor: str) -> bytes:
+    return b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+
+
+def _sealed(place: bytes, this_list: object, key: bytes) -> str:
+    seal = hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]
+    return urlsafe_b64encode(place + seal).rstrip(b"=").decode()
+
+
+def _this_list(query: Query) -> object:
     metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
-    this_list = (*_which(query), metadata)
-    return hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]
+    return (*_which(query), metadata)
+
+
+def _this_list_of_flows(query: FlowQuery) -> object:
+    return "flows", query.is_paused
 
 
 def _which(query: Query) -> tuple[object, ...]:
     if isinstance(query, ScheduleQuery):
-        return "schedules", query.status, query.name
+        return "schedules", query.status, query.name, query.flow_key
     return query.sort, query.order, [getattr(query, name) for name in _SCALARS]

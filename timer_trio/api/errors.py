@@ -18,6 +18,8 @@ from timer_trio.domain.errors import (
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
+    FlowFixedError,
+    FlowNotFoundError,
     KeyedCreateUnknownError,
     LastSecretError,
     NameTakenError,
@@ -35,6 +37,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
     TimerNotFoundError,
     TimerTrioError,
+    TooManyPausesError,
     TooManySecretsError,
 )
 from timer_trio.domain.rate_limit import RateLimit
@@ -195,11 +198,15 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return _invalid(error.errors)
         case RuleError():
             return _invalid([FieldError(error.field, str(error))])
+        case FlowFixedError():
+            return _invalid([FieldError("flow_key", str(error))])
         case StatusForbidsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
-        case StatusConflictError() | LastSecretError() | TooManySecretsError():
+        case (
+            StatusConflictError() | LastSecretError() | TooManySecretsError() | TooManyPausesError()
+        ):
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case ScheduleNameTakenError() | ScheduleEndedError():
             return _schedule_conflict(error)
@@ -216,8 +223,9 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"no {words}")
         case ProjectNameTakenError() | ProjectNotEmptyError() | DefaultProjectError():
             return _project_conflict(error)
-        case SecretNotFoundError():
-            words = "no valid signing secret has this id"
+        case SecretNotFoundError() | FlowNotFoundError():
+            is_flow = isinstance(error, FlowNotFoundError)
+            words = "no flow has this key" if is_flow else "no valid signing secret has this id"
             return Refusal(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, words)
         case UnsupportedMediaError():
             return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.INVALID, str(error))

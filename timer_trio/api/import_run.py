@@ -14,9 +14,10 @@ from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
 from timer_trio.api.principal import own_project
-from timer_trio.api.requests import read_one_of_many, reading_members
+from timer_trio.api.requests import Asked, read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
+from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
 
 MAX_LINES: Final = 1_000_000
@@ -181,12 +182,16 @@ class ImportRun:
                 continue
             try:
                 members = yield from reading_members(raw, self._rules, "the line")
-                spec, key = read_one_of_many(members, self._arrived_at, self._rules)
+                asked = read_one_of_many(members, self._arrived_at, self._rules)
             except InvalidRequestError as error:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)
             else:
-                yield LineTimer(number, self._intake.new_timer(spec, now, self._project, key))
+                yield LineTimer(number, self._new_timer(asked, now))
+
+    def _new_timer(self, asked: Asked, now: datetime) -> NewTimer:
+        spec, flow_key, key, _ = asked
+        return self._intake.new_timer(spec, now, self._project, key, flow_key=flow_key)
 
 
 def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:

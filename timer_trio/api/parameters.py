@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from timer_trio.api.errors import FieldError, InvalidRequestError, shown
 
@@ -19,6 +19,18 @@ def refuse_parameters(raw: bytes) -> None:
     """
     if given := parameters_in(raw):
         raise InvalidRequestError(*map(unknown_parameter, given))
+
+
+def refuse_unreadable_path(raw: bytes, field: str) -> None:
+    """Check a path; its parameter `field`, as it was read, has a mark where it is not UTF-8.
+
+    Raises:
+        InvalidRequestError: it is not UTF-8, percent-encoded.
+    """
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise invalid_parameter(field, "is not UTF-8, percent-encoded") from None
 
 
 def parameters_in(raw: bytes) -> dict[str, str]:

@@ -16,12 +16,14 @@ from timer_trio.api.fields.project import (
     MAX_SETTINGS_VALUES,
     PROJECT_FIELDS,
     SETTINGS_FIELDS,
+    BreakerRequest,
     RateLimitRequest,
 )
 from timer_trio.api.fields.retry import policy_of
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.principal import Principal
 from timer_trio.api.requests import checked
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.project import DEFAULT_PROJECT, Scope, SettingsChange
 from timer_trio.domain.rate_limit import RateLimit, usual_burst
 
@@ -65,6 +67,8 @@ def read_settings_change(members: Mapping[str, object], rules: Rules) -> Setting
         change["default_retry"] = policy_of(change["default_retry"])
     if change.get("rate_limit") is not None:
         change["rate_limit"] = _limit_of(change["rate_limit"])
+    if change.get("breaker") is not None:
+        change["breaker"] = _breaker_of(change["breaker"])
     return cast("SettingsChange", change)
 
 
@@ -72,6 +76,10 @@ def _limit_of(wanted: RateLimitRequest) -> RateLimit:
     per_s = wanted["requests_per_second"]
     burst = wanted.get("burst", usual_burst(per_s))
     return RateLimit(requests_per_second=per_s, burst=burst)
+
+
+def _breaker_of(wanted: BreakerRequest) -> BreakerPolicy:
+    return BreakerPolicy(failures=wanted["failures"], open_s=wanted["open_seconds"])
 
 
 def read_key(

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from timer_trio.api.fields.retry import RetryRequest
 from timer_trio.api.responses import Instant
 from timer_trio.domain.api_key import ApiKey
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.project import Project, Scope
 from timer_trio.domain.rendering import Json, instant_or_none, retry_data
 from timer_trio.domain.timer import rfc3339
@@ -25,6 +26,12 @@ class RateLimitData(TypedDict):
 
 
 @with_config(_EXACT)
+class BreakerData(TypedDict):
+    failures: int
+    open_seconds: float
+
+
+@with_config(_EXACT)
 class ProjectData(TypedDict):
     name: str
     created_at: Instant
@@ -35,9 +42,15 @@ class ProjectData(TypedDict):
             "ended: send the DELETE again. null: it is open."
         ),
     ]
+    paused_since: Annotated[
+        Instant | None,
+        Field(description="Since when all its callbacks are held back. null: it is not paused."),
+    ]
     allowed_hosts: list[str] | None
     default_retry: RetryRequest | None
     rate_limit: RateLimitData | None
+    max_in_flight: int | None
+    breaker: BreakerData | None
 
 
 @with_config(_EXACT)
@@ -85,14 +98,22 @@ class RevokedData(TypedDict):
 
 def project_data(project: Project) -> Json:
     hosts, limit = project.settings.allowed_hosts, project.settings.rate_limit
+    breaker = project.settings.breaker
     return {
         "name": project.name,
         "created_at": rfc3339(project.created_at),
         "closed_at": instant_or_none(project.closed_at),
+        "paused_since": instant_or_none(project.paused_at),
         "allowed_hosts": None if hosts is None else [*hosts],
         "default_retry": retry_data(project.settings.default_retry),
         "rate_limit": None if limit is None else asdict(limit),
+        "max_in_flight": project.settings.max_in_flight,
+        "breaker": None if breaker is None else _breaker_data(breaker),
     }
+
+
+def _breaker_data(breaker: BreakerPolicy) -> Json:
+    return {"failures": breaker.failures, "open_seconds": breaker.open_s}
 
 
 def new_key_data(key: ApiKey, token: str) -> Json:

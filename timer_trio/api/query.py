@@ -1,24 +1,26 @@
-"""From a query string to the page that it asks for: of timers, or of schedules."""
+"""From a query string to the page that it asks for: of timers, schedules or flows."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from timer_trio.api.cursor import position_of
+from timer_trio.api.cursor import flow_key_of, position_of
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
+from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import ENDED, Status
 
@@ -72,6 +74,22 @@ def parse_schedule_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> S
     return query if cursor is None else _behind(cursor, query, cursor_key)
 
 
+def parse_flow_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> FlowQuery:
+    """Read the query string of GET /flows, which asks for those of a project.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = parameters_in(raw)
+    cursor = given.pop("cursor", None)
+    values = _read(given, _FLOW_READERS)
+    query = FlowQuery(project=project, is_paused=values.pop("paused", None), **values)
+    if cursor is None:
+        return query
+    with _refusing_cursor():
+        return replace(query, after=flow_key_of(cursor, query, cursor_key))
+
+
 def refuse_unserved(wanted: TimerFilter) -> None:
     """Check that no more timers have to be read than were created, are due or ended in some time.
 
@@ -89,8 +107,14 @@ def refuse_unserved(wanted: TimerFilter) -> None:
 
 
 def _behind(cursor: str, query: _Query, key: bytes) -> _Query:
-    try:
+    with _refusing_cursor():
         return replace(query, after=position_of(cursor, query, key))
+
+
+@contextmanager
+def _refusing_cursor() -> Iterator[None]:
+    try:
+        yield
     except (ValueError, OverflowError):
         words = "belongs to no list with these filters and this order: begin again without it"
         raise invalid_parameter("cursor", words) from None
@@ -174,6 +198,12 @@ def _uuid(value: str) -> UUID:
     return UUID(value)
 
 
+def _truth(value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def read(value: str) -> _Choice:
         try:
@@ -191,6 +221,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "http_status": _whole(100, 999),
     "key": _text,
     "schedule_id": _uuid,
+    "flow_key": _text,
     "created_after": parse_instant,
     "created_before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
@@ -207,6 +238,13 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 _SCHEDULE_READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(ScheduleStatus),
     "name": _text,
+    "flow_key": _text,
+    "limit": _whole(1, MAX_LIMIT),
+}
+
+
+_FLOW_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "paused": _truth,
     "limit": _whole(1, MAX_LIMIT),
 }
 

@@ -15,8 +15,9 @@ from timer_trio.api.body.json_text import has_more_values, too_many
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.bulk import BULK
 from timer_trio.api.fields.bulk import FIELDS as BULK_FIELDS
+from timer_trio.api.fields.flow import RATE_FIELDS
 from timer_trio.api.fields.instants import PAST_TOLERANCE, due_at
-from timer_trio.api.fields.project import RATE_LIMIT_FIELDS
+from timer_trio.api.fields.project import BREAKER_FIELDS, RATE_LIMIT_FIELDS
 from timer_trio.api.fields.result import MAX_RESULT_VALUES, RESULT_FIELDS, RESULT_MEMBERS, target_of
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RETRY_FIELDS, policy_of
 from timer_trio.api.fields.rules import Rules
@@ -41,6 +42,7 @@ from timer_trio.api.query import parse_filter
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.bulk import Bulk, BulkAction
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.signing import Signing
@@ -58,7 +60,7 @@ _NewRequest = CreateRequest | NamedCreateRequest | OneOfManyCreateRequest
 def reading_members(
     raw: bytes, rules: Rules, called: str = "the body", known: Container[str] = FIELDS
 ) -> Generator[None, None, dict[str, object]]:
-    """Parse what `read_spec` and `read_change` read, with a yield where a great one can pause.
+    """Parse what `read_new` and `read_change` read, with a yield where a great one can pause.
 
     Raises:
         InvalidRequestError: it is no JSON object, or holds what JSON cannot say.
@@ -72,48 +74,48 @@ def reading_members(
     )
 
 
-def read_spec(members: Mapping[str, object], now: datetime, rules: Rules) -> TimerSpec:
-    """Read what a POST asks for that arrived at `now`.
+class Asked(NamedTuple):
+    """What a new timer is to be; None: it has no name, is in no flow."""
+
+    spec: TimerSpec
+    flow_key: FlowKey | None
+    key: str | None = None
+    on_conflict: OnConflict = OnConflict.REJECT
+
+
+def read_new(members: Mapping[str, object], now: datetime, rules: Rules) -> Asked:
+    """Read what a POST asks for that arrived at `now`, which has no name.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
     wanted = _validated(CREATE, members, rules, _when_errors(members, required=True))
-    return _spec_of(wanted, now, rules)
+    return Asked(_spec_of(wanted, now, rules), wanted.get("flow_key"))
 
 
-class Named(NamedTuple):
-    key: str
-    on_conflict: OnConflict
-
-
-def read_named(
-    members: Mapping[str, object], now: datetime, rules: Rules
-) -> tuple[TimerSpec, Named | None]:
-    """Read what a POST of one timer asks for that arrived at `now`, and its name if it has one.
+def read_one(members: Mapping[str, object], now: datetime, rules: Rules) -> Asked:
+    """Read what a POST of one timer asks for that arrived at `now`.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
     if _NAMING.isdisjoint(members):
-        return read_spec(members, now, rules), None
+        return read_new(members, now, rules)
     wanted = _validated(NAMED_CREATE, members, rules, _naming_errors(members))
-    named = Named(wanted["key"], wanted.get("on_conflict", OnConflict.REJECT))
-    return _spec_of(wanted, now, rules), named
+    on_conflict = wanted.get("on_conflict", OnConflict.REJECT)
+    return Asked(_spec_of(wanted, now, rules), wanted.get("flow_key"), wanted["key"], on_conflict)
 
 
-def read_one_of_many(
-    members: Mapping[str, object], now: datetime, rules: Rules
-) -> tuple[TimerSpec, str | None]:
-    """Read what one timer of a batch or an import is asked for as of `now`, and its name.
+def read_one_of_many(members: Mapping[str, object], now: datetime, rules: Rules) -> Asked:
+    """Read what one timer of a batch or an import is asked for as of `now`.
 
     Raises:
         InvalidRequestError: naming every field that is wrong.
     """
     if _NAMING.isdisjoint(members):
-        return read_spec(members, now, rules), None
+        return read_new(members, now, rules)
     wanted = _validated(ONE_OF_MANY, members, rules, _naming_errors(members))
-    return _spec_of(wanted, now, rules), wanted["key"]
+    return Asked(_spec_of(wanted, now, rules), wanted.get("flow_key"), wanted["key"])
 
 
 def read_name(text: str, field: str = "key") -> str:
@@ -157,10 +159,19 @@ def callback_of(wanted: _NewRequest | ScheduleCreateRequest, rules: Rules) -> Ca
 
 
 _WHEN: Final = frozenset({"execute_at", "delay"})
+_NO_SPEC: Final = frozenset({*_WHEN, "flow_key"})
 _DOMAIN_NAMES: Final = {"timeout_seconds": "timeout_s", "misfire_grace_seconds": "misfire_grace_s"}
 
 
-def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> SpecChange:
+class AskedChange(NamedTuple):
+    """What is to be different of a timer."""
+
+    spec: SpecChange
+    flow_key: FlowKey | None
+    """The flow that it is said to be in; None: nothing is said."""
+
+
+def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> AskedChange:
     """Read what a PUT asks for that arrived at `now`.
 
     Raises:
@@ -172,13 +183,13 @@ def read_change(members: Mapping[str, object], now: datetime, rules: Rules) -> S
     change = spec_change(wanted)
     if wanted.keys() & _WHEN:
         change["execute_at"] = _due_at(wanted, now)
-    return change
+    return AskedChange(change, wanted.get("flow_key"))
 
 
 def spec_change(wanted: Mapping[str, object]) -> SpecChange:
-    """Return what checked fields change of a timer, but when it is due."""
+    """Return what checked fields change of a timer, but when it is due, and its flow."""
     change: dict[str, Any] = {
-        _DOMAIN_NAMES.get(n, n): value for n, value in wanted.items() if n not in _WHEN
+        _DOMAIN_NAMES.get(n, n): value for n, value in wanted.items() if n not in _NO_SPEC
     }
     if "retry" in wanted:
         change["retry"] = policy_of(change["retry"])
@@ -350,6 +361,8 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
     "retry": RETRY_FIELDS,
     "default_retry": RETRY_FIELDS,
     "rate_limit": RATE_LIMIT_FIELDS,
+    "breaker": BREAKER_FIELDS,
+    "rate": RATE_FIELDS,
     **dict.fromkeys(RESULT_MEMBERS, RESULT_FIELDS),
 }
 """What the objects among the fields may hold."""

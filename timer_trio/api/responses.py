@@ -58,6 +58,7 @@ Key = Annotated[str | None, Field(description="The name that its consumer gave i
 ScheduleIdOrNone = Annotated[
     Id | None, Field(description="The schedule whose occurrence it is; null where it is none.")
 ]
+FlowKeyOrNone = Annotated[str | None, Field(description="The flow that it is in; null: in none.")]
 LastError = Annotated[str | None, Field(description="Why it failed, in words.")]
 
 
@@ -94,6 +95,7 @@ class WholeTimerData(_CommonData):
         Id | None, Field(description="The timer whose result it is; null where it is none.")
     ]
     schedule_id: ScheduleIdOrNone
+    flow_key: FlowKeyOrNone
     callback_payload: Annotated[
         Any, Field(description="An equal value to what was sent; null also where there is none.")
     ]
@@ -120,6 +122,7 @@ class ListedData(SummaryData):
     http_status: HttpStatus
     key: Key
     schedule_id: ScheduleIdOrNone
+    flow_key: FlowKeyOrNone
     metadata: Annotated[
         NotRequired[Mapping[str, object] | None],
         Field(
@@ -241,6 +244,7 @@ def _listed(timer: ListedTimer) -> str:
         "http_status": timer.http_status,
         "key": timer.key,
         "schedule_id": id_or_none(timer.schedule_id),
+        "flow_key": timer.flow_key,
     }
     known = json.dumps(data, ensure_ascii=False)
     return known if timer.metadata is None else f'{known[:-1]}, "metadata": {timer.metadata}}}'

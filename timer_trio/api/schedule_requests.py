@@ -37,6 +37,7 @@ from timer_trio.api.requests import (
     spec_change,
 )
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.schedule import ScheduleSpec, Timing
 from timer_trio.domain.schedule_rule import CronRule, EveryRule, RecurrenceRule, Rule
 from timer_trio.domain.signing import Signing
@@ -72,6 +73,13 @@ class Preview(NamedTuple):
     """No instant is before it."""
 
 
+class AskedSchedule(NamedTuple):
+    """What a schedule is to be, and the flow that its occurrences are in; None: in none."""
+
+    spec: ScheduleSpec
+    flow_key: FlowKey | None
+
+
 class ScheduleChangeRequest(NamedTuple):
     """What is to be different of a schedule."""
 
@@ -80,6 +88,8 @@ class ScheduleChangeRequest(NamedTuple):
     template: SpecChange
     others: Mapping[str, str | None]
     arrived_at: datetime
+    flow_key: FlowKey | None
+    """The flow that it is said to be in; None: nothing is said."""
 
     def apply(self, spec: ScheduleSpec) -> ScheduleSpec:
         """Return what a schedule is asked for then.
@@ -102,7 +112,7 @@ def reading_schedule(raw: bytes, rules: Rules) -> Generator[None, None, dict[str
 
 def read_schedule(
     members: Mapping[str, object], now: datetime, rules: Rules, name: str | None = None
-) -> ScheduleSpec:
+) -> AskedSchedule:
     """Read what a POST asks for that arrived at `now`, or a PUT of a name.
 
     Raises:
@@ -114,9 +124,10 @@ def read_schedule(
     refuse_long_metadata(wanted.get("metadata"), rules)
     timing = _timing_of(wanted)
     _check_bounds(timing, now)
-    return ScheduleSpec(
+    spec = ScheduleSpec(
         name=wanted.get("name", name), timing=timing, template=_template_of(wanted, now, rules)
     )
+    return AskedSchedule(spec, wanted.get("flow_key"))
 
 
 def read_schedule_change(
@@ -270,4 +281,5 @@ def _change_of(wanted: ScheduleUpdateRequest, now: datetime) -> ScheduleChangeRe
         ),
         others={"name": values["name"]} if "name" in values else {},
         arrived_at=now,
+        flow_key=wanted.get("flow_key"),
     )

@@ -61,6 +61,9 @@ class _ScheduleHead(TypedDict):
     overlap: Overlap
     jitter_seconds: float
     last_error: Annotated[str | None, Field(description="Why the service has paused it.")]
+    flow_key: Annotated[
+        str | None, Field(description="The flow that its occurrences are in; null: in none.")
+    ]
 
 
 @with_config(_EXACT)

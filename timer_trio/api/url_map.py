@@ -14,7 +14,7 @@ from werkzeug.routing import BaseConverter, MapAdapter
 
 from timer_trio.api.route import Route
 
-_REST: Final = re.compile(r"\{(key|name)\}")
+_REST: Final = re.compile(r"\{(key|name|flow_key)\}")
 """Parameters that hold what a consumer chose."""
 
 

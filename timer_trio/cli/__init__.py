@@ -14,6 +14,9 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``timers``          lists, reads, creates, cancels and redrives timers, asked of the service
 - ``schedules``       likewise schedules
 - ``projects``        likewise projects
+- ``flows``           likewise flows
+- ``destinations``    pauses and resumes destinations
+- ``pauses``          likewise all that a project sends
 - ``keys``            likewise the keys of a project
 - ``signing_secrets`` likewise what signs callbacks
 - ``replan``          schedules planned anew, one after the other
@@ -38,10 +41,13 @@ import click
 
 from timer_trio.cli.bulk import bulk_command
 from timer_trio.cli.db import db
+from timer_trio.cli.destinations import destinations_command
+from timer_trio.cli.flows import flows_command
 from timer_trio.cli.group import RefusingGroup, version
 from timer_trio.cli.imports import import_command
 from timer_trio.cli.keys import keys_command
 from timer_trio.cli.listen import listen_command
+from timer_trio.cli.pauses import pause_command, resume_command
 from timer_trio.cli.projects import projects_command
 from timer_trio.cli.replicas import replicas_command
 from timer_trio.cli.schedules import schedules_command
@@ -63,6 +69,7 @@ def main() -> None:
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
     *(schedules_command, bulk_command, replicas_command),
+    *(flows_command, destinations_command, pause_command, resume_command),
     *(projects_command, keys_command, signing_secrets_command),
 ):
     main.add_command(command)

@@ -30,6 +30,7 @@ _NOT_FOUND: Final = frozenset(
         "no schedule has this id",
         "no schedule has this name",
         "no project has this name",
+        "no flow has this key",
         "no API key has this id",
         "no valid signing secret has this id",
     }

@@ -21,6 +21,9 @@ _COLUMNS: Final = (
     "allowed_hosts",
     "default_retry",
     "rate_limit",
+    "max_in_flight",
+    "breaker",
+    "paused_since",
 )
 
 
@@ -84,40 +87,45 @@ def show(url: str | None, name: str, *, as_json: bool) -> None:
     help="Callbacks go to these hosts alone; once for each, such as '*.example.com'.",
 )
 @click.option("--any-host", is_flag=True, help="Callbacks go wherever the operator allows.")
-@click.option("--default-retry", "retry", metavar="JSON", help="Such as '{\"max_attempts\": 8}'.")
+@click.option("--default-retry", metavar="JSON", help="Such as '{\"max_attempts\": 8}'.")
 @click.option(
     "--rate-limit",
-    "limit",
     metavar="JSON",
     help='Of each key, such as \'{"requests_per_second": 50, "burst": 100}\'.',
+)
+@click.option("--max-in-flight", metavar="N", help="Callbacks at once, such as 200.")
+@click.option(
+    "--breaker",
+    metavar="JSON",
+    help='Of each destination, such as \'{"failures": 10, "open_seconds": 30}\'.',
 )
 @json_option
 @version
 @click.pass_obj
 def set_command(
     url: str | None,
+    /,
     name: str,
     *,
     hosts: tuple[str, ...],
     any_host: bool,
-    retry: str | None,
-    limit: str | None,
     as_json: bool,
+    **given: str | None,
 ) -> None:
     """Change settings of a project; what is left out stays as it is.
 
     --default-retry null: what names no policy is attempted once. --rate-limit null: keys may send
-    as many requests as the service can serve.
+    as many requests as the service can serve. --max-in-flight null: as many callbacks at once as
+    there are slots. --breaker null: what is due is sent, whatever became of the last.
     """
     change: dict[str, Any] = {}
     if hosts and any_host:
         raise click.UsageError("name either --allowed-host or --any-host")
     if hosts or any_host:
         change["allowed_hosts"] = [*hosts] or None
-    if retry is not None:
-        change["default_retry"] = _json_of(retry, "--default-retry")
-    if limit is not None:
-        change["rate_limit"] = _json_of(limit, "--rate-limit")
+    for setting, text in given.items():
+        if text is not None:
+            change[setting] = _json_of(text, f"--{setting.replace('_', '-')}")
     if not change:
         raise click.UsageError("name at least one setting to change")
     with asking(url) as api:

@@ -61,6 +61,7 @@ def _of_one(command: _Command) -> _Command:
 @schedules_command.command("list")
 @click.option("--status", type=click.Choice([each.value for each in ScheduleStatus]))
 @click.option("--name", help="The name that its consumer gave it.")
+@click.option("--flow-key", metavar="KEY", help="Only those whose occurrences are in this flow.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Once for each key.")
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."

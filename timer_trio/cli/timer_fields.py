@@ -61,6 +61,7 @@ OF_CALLBACK: Final = (
         type=click.Choice([each.value for each in Signing]),
         help="Whether callbacks are signed; by default they are.",
     ),
+    click.option("--flow-key", metavar="KEY", help="The flow that it is in, for good."),
     click.option("--on-completed", metavar="URL", help="Who is told that it has completed."),
     click.option("--on-failed", metavar="URL", help="Who is told that it has failed for good."),
 )
@@ -73,6 +74,7 @@ _AS_THEY_ARE: Final = (
     "delivery",
     "store_response",
     "signing",
+    "flow_key",
 )
 _RESULTS: Final = ("on_completed", "on_failed")
 

@@ -26,6 +26,7 @@ OPTIONS: Final = (
     click.option("--http-status", type=int, help="Of the answer to the last attempt."),
     click.option("--key", help="The name that its consumer gave it."),
     click.option("--schedule-id", metavar="ID", help="Only occurrences of this schedule."),
+    click.option("--flow-key", metavar="KEY", help="Only timers of this flow."),
     _bound("--created-after", "Created later than"),
     _bound("--created-before", "Created earlier than"),
     _bound("--execute-after", "Due later than"),

@@ -44,7 +44,8 @@ class Heartbeat:
     """Keeps this replica's row alive, and knows whether this replica may still send.
 
     `membership` is told what follows. `stats` and `identity` are told to whoever asks which
-    replicas there are. `on_settings` hears what the default project has.
+    replicas there are. `on_settings` hears what the default project has, and `on_rules` the version
+    of all rules.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Heartbeat:
         identity: Identity = Identity(),  # noqa: B008 - frozen
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
         on_settings: Callable[[ProjectSettings], None] = lambda _: None,
+        on_rules: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -67,6 +69,7 @@ class Heartbeat:
         self._identity = identity
         self._new_id = new_id
         self._on_settings = on_settings
+        self._on_rules = on_rules
         self._times = times
         self._watch = Watch(times.dead_after_s)
         self._others: AbstractSet[ReplicaId] = frozenset()
@@ -190,6 +193,7 @@ class Heartbeat:
         self._living = len(beat.counters.keys() | {self.replica})
         if beat.default_settings is not None:
             self._on_settings(beat.default_settings)
+        self._on_rules(beat.rules_version)
         return beat
 
     async def _enter(self, beat: Beat) -> None:

@@ -94,8 +94,9 @@ class Hints:
         ours: list[DueTimer] = []
         for timer in timers:
             is_ours = self._shards.owns(timer.id)
-            if is_ours or timer.due_at < soon:
-                # Who shall fire a foreign one may not have noticed yet that it is the owner.
+            if is_ours or (timer.due_at < soon and timer.flow_key is None):
+                # Who shall fire a foreign one may not have noticed yet that it is the owner; but
+                # what is in a flow nobody else may.
                 ours.append(timer)
             if not is_ours and timer.due_at < window_end:
                 self._waiting.append(timer)

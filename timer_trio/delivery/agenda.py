@@ -8,23 +8,27 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.delivery.refill import Refill
+from timer_trio.domain.breaker import harms
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.gates import Gates
+from timer_trio.domain.outcome import CallbackOutcome, Short, Withheld
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Destination, DueTimer, TimerId
+from timer_trio.domain.timer import DueTimer, Lane, TimerId
 from timer_trio.telemetry.metrics import Metrics
 
 
 class Agenda:
-    """The due times that are known, the slots for them, and whose timers they are.
+    """The due times that are known, the slots and the gates for them, and whose timers they are.
 
     Loader, hints, intake and firer write into it, and the claimer reads it: none of them knows
     another. `refill` tells the loader what to read.
     """
 
-    def __init__(self, *, cache: Cache, slots: Slots, shards: Shards) -> None:
+    def __init__(self, *, cache: Cache, slots: Slots, gates: Gates, shards: Shards) -> None:
         self.cache = cache
         self.slots = slots
+        self.gates = gates
         self.shards = shards
         self.refill = Refill()
         self._in_hand: set[TimerId] = set()
@@ -58,11 +62,38 @@ class Agenda:
         """Count a timer as out of hand: its outcome is written, or will never be known."""
         self._in_hand.discard(timer_id)
 
-    def note_slot_freed(self, destination: Destination) -> None:
+    def release(self, timer: DueTimer, now_s: float) -> None:
+        """Count a timer no more that was to be claimed, and was not sent."""
+        self.slots.release(timer.lane, now_s)
+        self.release_gates(timer)
+
+    def release_gates(self, timer: DueTimer) -> None:
+        """Have who waits behind the gates of a timer looked at, as it was not sent."""
+        if self.gates.are_set or timer.flow_key is not None:
+            self.gates.release(timer)
+        self.note_slot_freed(timer.lane)
+
+    def end(
+        self, timer: DueTimer, now_s: float, duration_s: float | None, outcome: CallbackOutcome
+    ) -> None:
+        """Free the slot of a callback that has ended.
+
+        Without a duration it tells nothing of how fast its destination is.
+        """
+        self.slots.end(timer.lane, now_s, duration_s)
+        if not self.gates.are_set and timer.flow_key is None:
+            return
+        if isinstance(outcome, Withheld | Short):
+            self.gates.release(timer)
+        else:
+            self.gates.end(timer, now_s, has_failed=harms(outcome))
+
+    def note_slot_freed(self, lane: Lane) -> None:
         """Have the claimer look soon if somebody may have waited for this slot."""
-        if self._wants_any_slot or destination in self.slots.waiting:
+        waiting = self.slots.waiting
+        if self._wants_any_slot or lane in waiting or lane.project in waiting:
             self.wake()
-        elif self.slots.unproven_wait:
+        elif self.slots.unproven_wait or self.gates.has_opened:
             # One look serves all the slots that come free until then.
             top_up_s = trio.current_time() + TOP_UP_PAUSE_S
             if top_up_s < self._look_by.deadline:  # noqa: PLR1730 - setting it costs, to the same too

@@ -13,10 +13,9 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
-from timer_trio.domain.arming import Armed
+from timer_trio.domain.arming import PLAIN, Armed, Kind, kind_of
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
-from timer_trio.domain.occurrence import is_exclusive, is_occurrence
-from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId
 from timer_trio.storage import ClaimReply, OccurrenceClaimReply, OccurrenceStorage, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.halving import by_halves
@@ -114,13 +113,14 @@ class ClaimAsker:
     ) -> ClaimReply:
         began = trio.current_time()
         ids = [each.timer.id for each in armed]
-        claim = self._verb_for(ids)
-        reply = await claim(
+        kind = kind_of(armed[0].timer) if armed else PLAIN
+        reply = await self._verb_for(kind)(
             batch.replica,
             batch.claim,
             ids,
             batch.until,
             self._clock.now(),
+            in_flows=kind.in_flow,
             skip_locked=skip_locked,
         )
         if isinstance(reply, OccurrenceClaimReply) and reply.skipped:
@@ -129,13 +129,13 @@ class ClaimAsker:
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
         return reply
 
-    def _verb_for(self, ids: Sequence[TimerId]) -> Callable[..., Awaitable[ClaimReply]]:
-        """Return what claims timers of this kind; no ids are of any kind."""
-        if not ids or not is_occurrence(ids[0]):
+    def _verb_for(self, kind: Kind) -> Callable[..., Awaitable[ClaimReply]]:
+        """Return what claims timers of this kind."""
+        if not kind.is_occurrence:
             return self._storage.claim
-        if is_exclusive(ids[0]):
-            return self._storage.claim_exclusive
-        return self._storage.claim_occurrences
+        return (
+            self._storage.claim_exclusive if kind.is_exclusive else self._storage.claim_occurrences
+        )
 
 
 def _joined(*replies: ClaimReply) -> ClaimReply:
@@ -144,4 +144,5 @@ def _joined(*replies: ClaimReply) -> ClaimReply:
         moved=[timer for reply in replies for timer in reply.moved],
         unreadable={key: words for reply in replies for key, words in reply.unreadable.items()},
         locked=[timer_id for reply in replies for timer_id in reply.locked],
+        foreign=[timer_id for reply in replies for timer_id in reply.foreign],
     )

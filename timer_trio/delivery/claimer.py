@@ -11,6 +11,8 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claims import Claims
+from timer_trio.delivery.flow_keeper import FlowKeeper
+from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.arming import Plan, batches, take_due
 from timer_trio.lifecycle import Lifecycle, ended_by
@@ -35,6 +37,8 @@ class Claimer:
         heartbeat: Heartbeat,
         settler: Settler,
         claims: Claims,
+        rules: RuleKeeper,
+        flow_keeper: FlowKeeper,
         ahead_s: float,
         reach_s: float,
     ) -> None:
@@ -44,6 +48,8 @@ class Claimer:
         self._heartbeat = heartbeat
         self._settler = settler
         self._claims = claims
+        self._rules = rules
+        self._flow_keeper = flow_keeper
         self._ahead_s = ahead_s
         self._reach_s = reach_s
 
@@ -61,16 +67,19 @@ class Claimer:
             plan = self._plan()
             for batch in batches(plan.armed, MAX_CLAIMS):
                 claims.start_soon(self._claims.claim, batch)
+            if self._agenda.gates.flows.are_wanted:
+                self._flow_keeper.look()
             if self._agenda.cache.wants_refill:
                 self._agenda.refill.ask_near()
             await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.out_of_slots)
 
     def _plan(self) -> Plan:
-        if not self._heartbeat.is_held:
+        if not (self._heartbeat.is_held and self._rules.are_current):
             return Plan(armed=(), wake_at=None, out_of_slots=False)
         return take_due(
             self._agenda.cache,
             self._agenda.slots,
+            self._agenda.gates,
             self._clock.now(),
             budget=MAX_OPEN - self._agenda.slots.in_use - len(self._settler),
             ahead_s=self._ahead_s,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from math import inf
 from typing import Final, NamedTuple
 
 import trio
@@ -22,7 +23,14 @@ from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import judge, unreadable
-from timer_trio.domain.timer import ClaimedTimer, Destination, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import (
+    ClaimedTimer,
+    DueTimer,
+    ReplicaId,
+    TimerId,
+    held_until,
+    shard_of,
+)
 from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.storage import ClaimReply, WorkStorage
 
@@ -74,7 +82,7 @@ class Claims:
         self._locked = LockedTimers(
             storage=storage,
             replica=lambda: heartbeat.replica,
-            on_free=self._put_back,
+            on_free=self._take_freed,
             on_held=self._claim_again,
         )
 
@@ -108,7 +116,7 @@ class Claims:
         for claim in {locked.claim for locked in held}:
             armed = [locked.armed for locked in held if locked.claim == claim]
             for each in armed:
-                self._agenda.slots.hold(each.timer.destination)
+                self._agenda.slots.hold(each.timer.lane)
             await self._claim(replace(self._asker.batch(armed), claim=claim))
 
     async def _take_reply(self, batch: Batch, reply: ClaimReply) -> None:
@@ -127,17 +135,28 @@ class Claims:
         for timer_id, reason in reply.unreadable.items():
             refused = unreadable(timer_id, batch.claim, reason)
             self._firer.refuse(refused, waiting.pop(timer_id).timer)
+        self._put_by(batch, reply, waiting)
         for armed in waiting.values():
-            self._release(armed.timer.destination)
-        for timer_id in reply.locked:
-            if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
-                del waiting[timer_id]
+            self._agenda.release(armed.timer, now.timestamp())
         self._put_back(waiting, reply.moved)
         if unready:
             async with trio.open_nursery() as nursery:
                 for project in dict.fromkeys(each.timer.project for each in unready):
                     own = [each for each in unready if each.timer.project == project]
                     nursery.start_soon(self._take_signed, project, own)
+
+    def _put_by(self, batch: Batch, reply: ClaimReply, waiting: dict[TimerId, Armed]) -> None:
+        """Take out of what waits what is locked, and note which flows are ours no more."""
+        lost = {
+            shard_of(each) for each in reply.foreign if waiting[each].timer.flow_key is not None
+        }
+        self._agenda.gates.flows.lose(lost)
+        for timer_id in reply.locked:
+            if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
+                # Whether it is claimed is not known: it goes on counting in its flow.
+                lane = waiting.pop(timer_id).timer.lane
+                self._agenda.slots.release(lane, self._clock.now().timestamp())
+                self._agenda.note_slot_freed(lane)
 
     async def _take_signed(self, project: ProjectId, unready: Sequence[Taken]) -> None:
         """Take timers of a project once their callbacks can be signed, or give them back."""
@@ -153,6 +172,8 @@ class Claims:
             self._take(timer, armed, replica, now)
 
     def _take(self, timer: ClaimedTimer, armed: Armed, replica: ReplicaId, now: datetime) -> None:
+        if armed.held_until_s > -inf:
+            timer = held_until(timer, datetime.fromtimestamp(armed.held_until_s, UTC))
         missed = judge(timer, now, waited_for_slot=armed.waited, sensitive=self._sensitive)
         if missed is None:
             self._agenda.cache.done(timer.id)
@@ -160,12 +181,14 @@ class Claims:
         else:
             self._firer.refuse(missed, armed.timer)
 
+    def _take_freed(self, timers: Sequence[DueTimer], due: Sequence[DueTimer]) -> None:
+        """Put what nobody locks any more on the agenda."""
+        for timer in timers:
+            self._agenda.release_gates(timer)
+        self._put_back((timer.id for timer in timers), due)
+
     def _put_back(self, timer_ids: Iterable[TimerId], moved: Iterable[DueTimer]) -> None:
         """Put what was heard of timers that were not claimed on the agenda."""
         heard = [self._agenda.cache.done(timer_id) for timer_id in timer_ids]
         self._agenda.add(timer for timer in heard if timer is not None)
         self._agenda.add_readings(moved)
-
-    def _release(self, destination: Destination) -> None:
-        self._agenda.slots.release(destination, self._clock.now().timestamp())
-        self._agenda.note_slot_freed(destination)

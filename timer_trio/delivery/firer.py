@@ -141,12 +141,11 @@ class Firer:
     def refuse(self, settlement: Failed | Skipped, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
         self._agenda.cache.done(due.id)
-        self._slots.release(due.destination, self._clock.now().timestamp())
-        self._agenda.note_slot_freed(due.destination)
+        self._agenda.release(due, self._clock.now().timestamp())
         if isinstance(settlement, Skipped):
             self._recorder.note_skipped(settlement)
         else:
-            self._recorder.note_refused(settlement, due.destination)
+            self._recorder.note_refused(settlement, due.lane.destination)
         self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
 
     def fire(self, firing: Firing, callbacks: trio.Nursery, *, may_wait: bool = False) -> None:
@@ -157,17 +156,17 @@ class Firer:
         Cancellation of that task: gives the timer back unless the send has begun; then the outcome
         is unknown.
         """
-        destination = firing.due.destination
-        if may_wait and destination in self._lines:
+        lane = firing.due.lane
+        if may_wait and lane.destination in self._lines:
             self._lines.join(firing)
             return
         sending = self._begin(firing)
         if sending is None:
             return
-        if may_wait and sending.begun is None and self._slots.awaits_answer(destination):
+        if may_wait and sending.begun is None and self._slots.awaits_answer(lane):
             self._lines.join(firing)
             return
-        self._slots.begin(destination, sending.sent_at.timestamp())
+        self._slots.begin(lane, sending.sent_at.timestamp())
         callbacks.start_soon(self._call_back, sending)
 
     def _begin(self, firing: Firing) -> Sending | None:
@@ -188,11 +187,11 @@ class Firer:
     async def _call_back(self, sending: Sending) -> None:
         """End a callback, and then those that stand in line for its connection."""
         await self._await_outcome(sending)
-        destination = sending.firing.due.destination
+        destination = sending.firing.due.lane.destination
         while firing := self._lines.take_next(destination):
             following = self._begin(firing)
             if following is not None:
-                self._slots.begin(destination, following.sent_at.timestamp())
+                self._slots.begin(firing.due.lane, following.sent_at.timestamp())
                 await self._await_outcome(following)
 
     async def _await_outcome(self, sending: Sending) -> None:
@@ -243,13 +242,13 @@ class Firer:
 
     def _end_unsent(self, firing: Firing, outcome: CallbackOutcome) -> None:
         now = self._clock.now()
-        self._slots.release(firing.due.destination, now.timestamp())
+        self._agenda.release(firing.due, now.timestamp())
         self._hand_on(firing, outcome, now, now)
 
     def _end(self, sending: Sending, outcome: CallbackOutcome) -> None:
         firing, sent_at, ended_at = sending.firing, sending.sent_at, self._clock.now()
         duration_s = (ended_at - sent_at).total_seconds() if tells_pace(outcome) else None
-        self._slots.end(firing.due.destination, ended_at.timestamp(), duration_s)
+        self._agenda.end(firing.due, ended_at.timestamp(), duration_s, outcome)
         self._hand_on(firing, outcome, sent_at, ended_at)
 
     def _hand_on(
@@ -264,12 +263,14 @@ class Firer:
             self._note_withheld(timer)
         else:
             error = settlement.last_error if settlement else None
-            self._recorder.note(Record(timer, due.destination, outcome, error, sent_at, ended_at))
+            self._recorder.note(
+                Record(timer, due.lane.destination, outcome, error, sent_at, ended_at)
+            )
         if settlement is None:
             self._agenda.let_go(timer.id)
         else:
             self._settler.settle_nowait(settlement, lambda: self._settled(settlement, due))
-        self._agenda.note_slot_freed(due.destination)
+        self._agenda.note_slot_freed(due.lane)
 
     def _settled(self, settlement: Settlement, due: DueTimer) -> None:
         self._agenda.let_go(settlement.timer_id)
@@ -277,13 +278,13 @@ class Firer:
             self._offer([due])
         elif isinstance(settlement, Retry):
             self._recorder.count_retry()
-            self._offer([DueTimer(settlement.due_at, due.id, due.destination)])
+            self._offer([due._replace(due_at=settlement.due_at)])
         self._written(settlement, due)
 
     def _written(self, settlement: Settlement, due: DueTimer) -> None:
         if settlement.result is not None:
             self._offer([due_timer(settlement.result)])
-        self._agenda.note_slot_freed(due.destination)
+        self._agenda.note_slot_freed(due.lane)
 
     def _note_withheld(self, timer: ClaimedTimer) -> None:
         if not self._lifecycle.giving_back.is_set():

@@ -53,7 +53,7 @@ class Lines:
     def join(self, firing: Firing) -> None:
         if not self._lines:
             self._ended_before = self._ended
-        destination = firing.due.destination
+        destination = firing.due.lane.destination
         line = self._lines.get(destination)
         if line is None:
             line = self._lines[destination] = _Line(self._ended)

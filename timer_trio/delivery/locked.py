@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -11,7 +11,7 @@ import trio
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.paused import FIRST_PAUSE_S, Paused, PausedItems
-from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId
 from timer_trio.storage import Looked, WorkStorage
 
 MAX_LOCKED: Final = 10_000
@@ -31,9 +31,9 @@ class LockedTimer:
 class LockedTimers:
     """Looks again and again at what is locked, each time after a longer pause, up to a second.
 
-    `on_free` gets the timers that nobody locks any more, each with its due time if it has one;
-    `on_held` those that turn out to be held under the claim that asked for them: its answer was
-    lost, and came true later. No slot is held for what waits here.
+    `on_free` gets the timers that nobody locks any more, and those of them that are due, with their
+    due time; `on_held` those that turn out to be held under the claim that asked for them: its
+    answer was lost, and came true later. No slot is held for what waits here.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LockedTimers:
         *,
         storage: WorkStorage,
         replica: Callable[[], ReplicaId],
-        on_free: Callable[[Iterable[TimerId], Sequence[DueTimer]], None],
+        on_free: Callable[[Sequence[DueTimer], Sequence[DueTimer]], None],
         on_held: Callable[[Sequence[LockedTimer]], Awaitable[None]],
     ) -> None:
         self._storage = storage
@@ -94,6 +94,6 @@ class LockedTimers:
         for timer_id in looked.locked:
             self._waiting.again(waiting.pop(timer_id), now_s)
         held = [waiting.pop(timer_id).item for timer_id in looked.held]
-        self._on_free(waiting.keys(), looked.free)
+        self._on_free([one.item.armed.timer for one in waiting.values()], looked.free)
         if held:
             await self._on_held(held)

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final, NamedTuple
 
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.gates import Gates
 from timer_trio.domain.occurrence import is_exclusive, is_occurrence
-from timer_trio.domain.pace import Pace
+from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.slots import Slots
-from timer_trio.domain.timer import Destination, DueTimer
+from timer_trio.domain.timer import DueTimer, Lane
 
 _TICK: Final = timedelta(microseconds=1)
 
 
 class Armed(NamedTuple):
-    """A timer to be claimed; `waited`: it is overdue because its destination had no free slot."""
+    """A timer to be claimed; `waited`: it is overdue because its destination had no free slot.
+
+    `held_until_s`: until when, in Unix seconds, pauses and its flow's limits held it back.
+    """
 
     timer: DueTimer
     waited: bool
+    held_until_s: float = -inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,53 +43,80 @@ class Plan:
 
 
 def take_due(
-    cache: Cache, slots: Slots, now: datetime, *, budget: int, ahead_s: float, reach_s: float
+    cache: Cache,
+    slots: Slots,
+    gates: Gates,
+    now: datetime,
+    *,
+    budget: int,
+    ahead_s: float,
+    reach_s: float,
 ) -> Plan:
     """Take from the cache what is to be claimed now, and hold a slot for each.
 
     Begins once the first timer with a free slot is `ahead_s` away, and takes all that falls due
-    within `reach_s`, at most `budget`. What has no slot stays, so it stays pending.
+    within `reach_s`, at most `budget`. What has no slot stays, so it stays pending, and so does
+    what waits behind a gate.
     """
     now_s = now.timestamp()
     armed: list[Armed] = []
     opens_s: list[float] = []
     out_of_slots = False
-    waited = _recall(cache, slots, now_s)
+    waited = _recall(cache, slots, gates, now_s)
     while front := cache.peek():
-        due_s, destination = front
+        due_s, key = front
         if due_s - (reach_s if armed else ahead_s) > now_s:
             opens_s.append(due_s - ahead_s)
             break
         if len(armed) >= budget or not slots.free:
             out_of_slots = True
             break
-        if destination in slots.waiting:
-            waited.add(destination)
-        full = slots.wait_if_full(destination, now_s)
+        lane = key if isinstance(key, Lane) else cache.front_lane()
+        if (gates.are_set or lane is not key) and gates.hold(key, lane, now_s):
+            cache.set_aside(None)
+            continue
+        if lane in slots.waiting:
+            waited.add(key)
+        full = slots.wait_if_full(lane, now_s)
         if full is None:
-            slots.hold(destination)
-            armed.append(Armed(cache.take(), destination in waited and due_s < now_s))
+            slots.hold(lane)
+            armed.append(_armed(cache.take(), gates, key in waited and due_s < now_s, key))
         else:
             cache.set_aside(full)
     if not out_of_slots:  # then every destination with a timer due was looked at
         slots.keep_waiting(cache.queues)
-    waits_s = [slots.opens_s(queue, now_s) for queue in cache.queues]
+    waits_s = [gates.opens_s, *(slots.opens_s(queue, now_s) for queue in cache.queues)]
     opens_s += [wait_s for wait_s in waits_s if wait_s is not None]
     return Plan(armed=armed, wake_at=_first_instant(opens_s), out_of_slots=out_of_slots)
 
 
+class Kind(NamedTuple):
+    """What timers of one claim have in common: each kind is claimed by a statement of its own."""
+
+    in_flow: bool
+    is_occurrence: bool
+    is_exclusive: bool
+
+
+def kind_of(timer: DueTimer) -> Kind:
+    """Tell how a timer is claimed."""
+    return Kind(timer.flow_key is not None, is_occurrence(timer.id), is_exclusive(timer.id))
+
+
+PLAIN: Final = Kind(in_flow=False, is_occurrence=False, is_exclusive=False)
+
+
 def batches(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
     """Divide what is to be claimed into claims of at most so many: each kind has its own."""
-    occurrences = [each for each in armed if is_occurrence(each.timer.id)]
-    if not occurrences:  # mostly: plain timers pay for nothing more
+    others = [each for each in armed if is_occurrence(each.timer.id) or each.timer.flow_key]
+    if not others:  # mostly: plain timers pay for nothing more
         yield from _parts(armed, at_most)
         return
-    kinds: dict[bool | None, list[Armed]] = {None: [], False: [], True: []}
+    kinds: dict[Kind, list[Armed]] = {}
     for each in armed:
-        kind = is_exclusive(each.timer.id) if is_occurrence(each.timer.id) else None
-        kinds[kind].append(each)
-    for alike in kinds.values():
-        yield from _parts(alike, at_most)
+        kinds.setdefault(kind_of(each.timer), []).append(each)
+    for kind in sorted(kinds):
+        yield from _parts(kinds[kind], at_most)
 
 
 def _parts(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
@@ -91,16 +124,25 @@ def _parts(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
         yield armed[start : start + at_most]
 
 
-def _recall(cache: Cache, slots: Slots, now_s: float) -> set[Destination]:
-    """Show again what may have a slot now; names it."""
-    shown: set[Destination] = set()
+def _armed(timer: DueTimer, gates: Gates, waited: bool, key: BacklogKey) -> Armed:  # noqa: FBT001
+    if gates.are_set or timer.flow_key is not None:
+        gates.begin(timer)
+        return Armed(timer, waited, gates.held_until_s(key, timer.lane))
+    return Armed(timer, waited)
+
+
+def _recall(cache: Cache, slots: Slots, gates: Gates, now_s: float) -> set[BacklogKey]:
+    """Show again what may have a slot now, and names it; and what may pass its gate."""
+    shown: set[BacklogKey] = set()
     changed = slots.take_changed()
-    for destination in changed:
-        cache.judge_anew(destination)
+    for lane in changed:
+        cache.judge_anew(lane)
     for queue in changed | cache.queues:
-        room = slots.let_in(queue, now_s) if isinstance(queue, Pace) else 1
+        room = slots.room(queue, now_s)
         if room:
             shown.update(cache.recall(queue, room))
+    for key in gates.take_opened(now_s):
+        cache.show(key)
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What waits for one destination, nearest first."""
+"""What waits for one destination, or in one flow, nearest first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop
 from typing import Final
 
-from timer_trio.domain.timer import Destination
+from timer_trio.domain.pace import BacklogKey
+from timer_trio.domain.timer import Lane
 
 NEVER: Final = float("inf")
 STALE_ALLOWED: Final = 16
@@ -18,14 +19,23 @@ STALE_ALLOWED: Final = 16
 class Backlog:
     """A heap of entries; what was moved or forgotten stays in it, and is no longer in `known`."""
 
-    destination: Destination
+    key: BacklogKey
+    number: int
+    """Which of two comes first whose first timers are due at once."""
     limit: int
     """How many entries it may hold; beyond it, it is cut."""
     is_unproven: bool
     heap: list[Entry] = field(default_factory=list)
     live: int = 0
     cutoff_s: float = NEVER
-    """From here on, timers of this destination were left out."""
+    """From here on, timers of this backlog were left out."""
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    """Where each timer of a flow goes, by its id."""
+
+    def lane_of(self, entry: Entry) -> Lane:
+        """Say where one of its timers goes."""
+        key = self.key
+        return key if isinstance(key, Lane) else self.lanes[entry[1]]
 
     def first_s(self, known: Mapping[int, Entry]) -> float | None:
         """Drop what is stale in front, and name the first due time; None: nothing is left."""

@@ -1,8 +1,9 @@
 """The heap of due times: which timers fall due next.
 
 Theory of operation. The cache is a hint, never the truth: a stale entry does no harm, because the
-claim decides. Each destination has a backlog of its own, so that a full one can wait without hiding
-the others; `_fronts` orders the backlogs by their first entry. What was moved or
+claim decides. Each destination of a project has a backlog of its own, so that a full one can wait
+without hiding the others, and so has each flow, whose timers wait for each other wherever they go;
+`_fronts` orders the backlogs by their first entry. What was moved or
 forgotten stays behind in the heaps and is recognised there, because `_entries` no longer knows it.
 
 What does not fit is left out from its far end, and the cache remembers from where: the horizon for
@@ -27,8 +28,9 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.backlog import NEVER, STALE_ALLOWED, Backlog, Entry, level
-from timer_trio.domain.pace import Pace, Queue
-from timer_trio.domain.timer import SHARDS, Destination, DueTimer, TimerId
+from timer_trio.domain.flow import FlowId
+from timer_trio.domain.pace import BacklogKey, Queue
+from timer_trio.domain.timer import SHARDS, DueTimer, Lane, TimerId
 
 BACKLOG_SHARE: Final = 8
 """One destination may take an eighth of the cache, so that its backlog leaves room for others."""
@@ -56,21 +58,23 @@ class Cache:
     """
 
     def __init__(
-        self, max_timers: int, is_unproven: Callable[[Destination], bool] = lambda _: False
+        self, max_timers: int, is_unproven: Callable[[Lane], bool] = lambda _: False
     ) -> None:
         self._max_timers = max_timers
         self._is_unproven = is_unproven
         self._max_per_backlog = max(1, max_timers // BACKLOG_SHARE)
         self._entries: dict[int, Entry] = {}
         self._taken: dict[int, DueTimer | None] = {}
-        self._backlogs: dict[Destination, Backlog] = {}
-        self._cut: dict[Destination, Backlog] = {}
-        self._fronts: list[tuple[float, Destination]] = []
+        self._backlogs: dict[BacklogKey, Backlog] = {}
+        self._number = 0
+        self._cut: dict[BacklogKey, Backlog] = {}
+        self._fronts: list[_Front] = []
         self._max_held_back = max_timers // HELD_BACK_SHARE
         self._held_back_live = 0
-        self._aside: dict[Destination, Queue] = {}
+        # Which queue each backlog that is set aside waits for; None: whoever did it shows it again.
+        self._aside: dict[BacklogKey, Queue | None] = {}
         self._queues: Counter[Queue] = Counter()
-        self._behind: dict[Pace, list[tuple[float, Destination]]] = {pace: [] for pace in Pace}
+        self._behind: dict[Queue, list[_Front]] = {}
         self._horizon_s = 0.0
         self._trimmed = False
         self._unproven_horizon_s = 0.0
@@ -94,13 +98,10 @@ class Cache:
         )
 
     @property
-    def cut_off(self) -> Mapping[Destination, datetime]:
+    def cut_off(self) -> Mapping[BacklogKey, datetime]:
         """Name the fullest of the backlogs that are cut off, and from when on they are."""
         fullest = nlargest(MAX_CUT_OFFS, self._cut.values(), key=lambda backlog: backlog.live)
-        return {
-            backlog.destination: datetime.fromtimestamp(backlog.cutoff_s, UTC)
-            for backlog in fullest
-        }
+        return {backlog.key: datetime.fromtimestamp(backlog.cutoff_s, UTC) for backlog in fullest}
 
     @property
     def queues(self) -> AbstractSet[Queue]:
@@ -129,13 +130,13 @@ class Cache:
         for backlog in [backlog for backlog in self._cut.values() if self._is_drained(backlog)]:
             backlog.cutoff_s = NEVER
             backlog.limit = min(self._max_per_backlog, 2 * backlog.limit)
-            del self._cut[backlog.destination]
+            del self._cut[backlog.key]
             self._drop_if_empty(backlog)
 
-    def judge_anew(self, destination: Destination) -> None:
+    def judge_anew(self, lane: Lane) -> None:
         """Ask again whether a destination is unproven: that has changed."""
-        is_unproven = self._is_unproven(destination)
-        if backlog := self._backlogs.get(destination):
+        is_unproven = self._is_unproven(lane)
+        if backlog := self._backlogs.get(lane):
             was_held_back = self._is_held_back(backlog)
             backlog.is_unproven = is_unproven
             self._move_held_back(backlog, was_in=was_held_back)
@@ -148,16 +149,16 @@ class Cache:
         key = timer.id.int
         if key in self._taken:
             heard = self._taken[key]
-            self._taken[key] = timer if heard is None else min(heard, timer)
+            self._taken[key] = timer if heard is None or timer.due_at <= heard.due_at else heard
             return
         due_s = timer.due_at.timestamp()
         known = self._entries.get(key)
         if known is not None:
-            if known[0] == due_s and known[2].destination == timer.destination:
+            if known[0] == due_s and self._says(known, timer):
                 return
             self._forget(known)
         if due_s < self._horizon_s:
-            self._add(due_s, key, timer.destination)
+            self._add(due_s, key, timer)
 
     def put_reading(self, timer: DueTimer) -> None:
         """Take note of what a statement has read, maybe before a change that is known already.
@@ -168,51 +169,72 @@ class Cache:
         if known is None or timer.due_at.timestamp() < known[0]:
             self.put(timer)
 
-    def peek(self) -> tuple[float, Destination] | None:
-        """Name the first due time in Unix seconds, and its destination; what is set aside apart."""
+    def peek(self) -> tuple[float, BacklogKey] | None:
+        """Name the first due time in Unix seconds, and its backlog; what is set aside apart."""
         while self._fronts:
-            front = self._fronts[0]
-            backlog = self._backlogs.get(front[1])
-            if backlog is not None and backlog.first_s(self._entries) == front[0]:
-                return front
+            due_s, _, key = self._fronts[0]
+            backlog = self._backlogs.get(key)
+            if backlog is not None and backlog.first_s(self._entries) == due_s:
+                return due_s, key
             heappop(self._fronts)
         return None
 
+    def front_lane(self) -> Lane:
+        """Name where the entry that `peek` named goes."""
+        backlog = self._backlogs[self._fronts[0][2]]
+        return backlog.lane_of(backlog.heap[0])
+
     def take(self) -> DueTimer:
         """Take out the entry that `peek` named."""
-        due_s, destination = heappop(self._fronts)
-        backlog = self._backlogs[destination]
+        due_s, _, key = heappop(self._fronts)
+        backlog = self._backlogs[key]
         entry = backlog.heap[0]
+        lane = backlog.lane_of(entry)
         self._taken[entry[1]] = None
         self._forget(entry)
         due_at = datetime.fromtimestamp(due_s, UTC)
-        return DueTimer(due_at, TimerId(UUID(int=entry[1])), destination)
+        flow_key = key.key if isinstance(key, FlowId) else None
+        return DueTimer(due_at, TimerId(UUID(int=entry[1])), lane, flow_key)
 
-    def set_aside(self, queue: Queue) -> None:
-        """Hide the backlog that `peek` named until `recall` of this queue, or a nearer timer."""
+    def set_aside(self, queue: Queue | None) -> None:
+        """Hide the backlog that `peek` named until `recall` of this queue, or a nearer timer.
+
+        None: until `show` of this very backlog, or a nearer timer.
+        """
         front = heappop(self._fronts)
-        destination = front[1]
-        backlog = self._backlogs[destination]
+        key = front[2]
+        backlog = self._backlogs[key]
         was_held_back = self._is_held_back(backlog)
-        self._aside[destination] = queue
-        self._queues[queue] += 1
-        if isinstance(queue, Pace):
-            self._line_up(front, queue)
+        self._aside[key] = queue
+        if queue is not None:
+            self._queues[queue] += 1
+            if queue != key:  # many may wait for it
+                self._line_up(front, queue)
         while self._fronts and self._fronts[0] == front:
             heappop(self._fronts)
         self._move_held_back(backlog, was_in=was_held_back)
 
-    def recall(self, queue: Queue, count: int = 1) -> list[Destination]:
-        """Show a backlog again, or so many of those that wait for a pace, the nearest first."""
-        if not isinstance(queue, Pace):
-            return self._recall_backlog(queue)
-        shown: list[Destination] = []
-        behind = self._behind[queue]
+    def recall(self, queue: Queue, count: int = 1) -> list[BacklogKey]:
+        """Show so many of the backlogs that wait for a queue, the nearest first.
+
+        A destination's own, whatever that waits for, besides.
+        """
+        shown: list[BacklogKey] = []
+        behind = self._behind.get(queue, [])
         while behind and len(shown) < count:
-            destination = heappop(behind)[1]
-            if self._aside.get(destination) is queue:
-                shown += self._recall_backlog(destination)
+            key = heappop(behind)[2]
+            if self._aside.get(key) == queue:
+                shown.append(self._recall_backlog(key))
+        if isinstance(queue, Lane) and self._aside.get(queue) is not None:
+            shown.append(self._recall_backlog(queue))
         return shown
+
+    def show(self, key: BacklogKey) -> bool:
+        """Show a backlog again that waits for no queue; returns whether there is one."""
+        is_hidden = key in self._aside and self._aside[key] is None
+        if is_hidden:
+            self._recall_backlog(key)
+        return is_hidden
 
     def done(self, timer_id: TimerId) -> DueTimer | None:
         """End the claim of a taken timer; returns what was put of it meanwhile."""
@@ -223,29 +245,39 @@ class Cache:
         return list(self._entries)
 
     def let_go(self, keys: Iterable[int], shards: Container[int], after: datetime) -> None:
-        """Forget those of some entries that are in none of the `shards` and due later."""
+        """Forget those of some entries that are in none of the `shards` and due later.
+
+        What is in a flow there is forgotten whenever it is due.
+        """
         after_s = after.timestamp()
         for key in keys:
             entry = self._entries.get(key)
-            if entry is not None and entry[0] > after_s and key & _SHARD not in shards:
+            if entry is None or key & _SHARD in shards:
+                continue
+            if entry[0] > after_s or isinstance(entry[2].key, FlowId):
                 self._forget(entry)
 
-    def _add(self, due_s: float, key: int, destination: Destination) -> None:
-        backlog = self._backlogs.get(destination)
+    def _says(self, known: Entry, timer: DueTimer) -> bool:
+        """Whether an entry is in the backlog of this timer, and goes there."""
+        backlog = known[2]
+        return backlog.lane_of(known) == timer.lane and backlog.key == (timer.flow or timer.lane)
+
+    def _add(self, due_s: float, key: int, timer: DueTimer) -> None:
+        backlog_key = timer.flow or timer.lane
+        backlog = self._backlogs.get(backlog_key)
         if backlog is None:
-            unproven = self._is_unproven(destination)
-            backlog = self._backlogs[destination] = Backlog(
-                destination, self._max_per_backlog, unproven
-            )
+            backlog = self._new_backlog(backlog_key)
         if due_s >= backlog.cutoff_s or (backlog.is_unproven and due_s >= self._unproven_horizon_s):
             self._drop_if_empty(backlog)
             return
         entry = (due_s, key, backlog)
         self._entries[key] = entry
+        if timer.flow_key is not None:
+            backlog.lanes[key] = timer.lane
         self._count(backlog, 1)
         heappush(backlog.heap, entry)
         if backlog.heap[0] is entry:
-            self._show(due_s, destination)
+            self._show(due_s, backlog)
         if backlog.live > backlog.limit:
             self._cut_backlog(backlog, max(1, int(backlog.limit * KEPT_SHARE)))
         if self._held_back_live > self._max_held_back:
@@ -253,13 +285,21 @@ class Cache:
         if len(self._entries) > self._max_timers:
             self._trim()
 
+    def _new_backlog(self, key: BacklogKey) -> Backlog:
+        # A flow goes to many destinations, so none of them says anything of it.
+        is_unproven = isinstance(key, Lane) and self._is_unproven(key)
+        self._number += 1
+        backlog = Backlog(key, self._number, self._max_per_backlog, is_unproven)
+        self._backlogs[key] = backlog
+        return backlog
+
     def _count(self, backlog: Backlog, more: int) -> None:
         backlog.live += more
         if self._is_held_back(backlog):
             self._held_back_live += more
 
     def _is_held_back(self, backlog: Backlog) -> bool:
-        return backlog.is_unproven or backlog.destination in self._aside
+        return backlog.is_unproven or backlog.key in self._aside
 
     def _move_held_back(self, backlog: Backlog, *, was_in: bool) -> None:
         """Count a backlog that may be held back now, or no longer."""
@@ -267,28 +307,30 @@ class Cache:
         if self._held_back_live > self._max_held_back:
             self._cut_held_back()
 
-    def _line_up(self, front: tuple[float, Destination], pace: Pace) -> None:
-        behind = self._behind[pace]
+    def _line_up(self, front: _Front, queue: Queue) -> None:
+        behind = self._behind.setdefault(queue, [])
         heappush(behind, front)
-        if len(behind) > 2 * self._queues[pace] + STALE_ALLOWED:
-            aside = [d for d, queue in self._aside.items() if queue is pace]
-            behind[:] = [(self._backlogs[d].heap[0][0], d) for d in aside]
+        if len(behind) > 2 * self._queues[queue] + STALE_ALLOWED:
+            aside = [key for key, waits_for in self._aside.items() if waits_for == queue != key]
+            behind[:] = [_front(self._backlogs[key]) for key in aside]
             heapify(behind)
 
-    def _recall_backlog(self, destination: Destination) -> list[Destination]:
-        if destination not in self._aside:
-            return []
-        self._show(self._backlogs[destination].heap[0][0], destination)
-        return [destination]
+    def _recall_backlog(self, key: BacklogKey) -> BacklogKey:
+        backlog = self._backlogs[key]
+        self._show(backlog.heap[0][0], backlog)
+        return key
 
     def _leave_aside(self, backlog: Backlog) -> None:
-        if backlog.destination not in self._aside:
+        if backlog.key not in self._aside:
             return
-        queue = self._aside.pop(backlog.destination)
+        queue = self._aside.pop(backlog.key)
         self._held_back_live -= 0 if backlog.is_unproven else backlog.live
+        if queue is None:
+            return
         self._queues[queue] -= 1
         if not self._queues[queue]:
             del self._queues[queue]
+            self._behind.pop(queue, None)  # what is left in it is stale
 
     def _cut_held_back(self) -> None:
         """Cut the fullest of what is held back to one level, or if that is not enough by time."""
@@ -315,11 +357,11 @@ class Cache:
         live = [entry for entry in backlog.heap if self._entries.get(entry[1]) is entry]
         live.sort()
         for entry in live[kept:]:
-            del self._entries[entry[1]]
+            self._strike_out(entry)
         self._count(backlog, kept - len(live))
         backlog.heap = live[:kept]  # what is sorted is a heap
         backlog.cutoff_s = min(backlog.cutoff_s, live[kept][0], self._horizon_s)
-        self._cut[backlog.destination] = backlog
+        self._cut[backlog.key] = backlog
 
     def _trim(self) -> None:
         """Leave out all but the nearest entries, and draw the horizon in."""
@@ -342,33 +384,44 @@ class Cache:
         for backlog in self._cut.values():
             backlog.cutoff_s = min(backlog.cutoff_s, horizon_s)
 
+    def _strike_out(self, entry: Entry) -> None:
+        del self._entries[entry[1]]
+        if lanes := entry[2].lanes:
+            del lanes[entry[1]]
+
     def _forget(self, entry: Entry) -> None:
         backlog = entry[2]
         was_first = backlog.heap[0] is entry
-        del self._entries[entry[1]]
+        self._strike_out(entry)
         self._count(backlog, -1)
         backlog.compact(self._entries)
         first_s = backlog.first_s(self._entries) if was_first else None
         if first_s is not None:
-            self._show(first_s, backlog.destination)
+            self._show(first_s, backlog)
         self._drop_if_empty(backlog)
 
-    def _show(self, due_s: float, destination: Destination) -> None:
-        self._leave_aside(self._backlogs[destination])
-        heappush(self._fronts, (due_s, destination))
+    def _show(self, due_s: float, backlog: Backlog) -> None:
+        self._leave_aside(backlog)
+        heappush(self._fronts, (due_s, backlog.number, backlog.key))
         if len(self._fronts) > 2 * len(self._backlogs) + STALE_ALLOWED:
-            backlogs = [
-                each for each in self._backlogs.values() if each.destination not in self._aside
-            ]
-            self._fronts = [(each.heap[0][0], each.destination) for each in backlogs if each.live]
+            shown = [each for each in self._backlogs.values() if each.key not in self._aside]
+            self._fronts = [_front(each) for each in shown if each.live]
             heapify(self._fronts)
 
     def _drop_if_empty(self, backlog: Backlog) -> None:
         if backlog.live:
             return
         self._leave_aside(backlog)
-        if backlog.destination not in self._cut:
-            self._backlogs.pop(backlog.destination, None)
+        if backlog.key not in self._cut:
+            self._backlogs.pop(backlog.key, None)
 
     def _is_drained(self, backlog: Backlog) -> bool:
         return backlog.cutoff_s < self._horizon_s and backlog.live <= backlog.limit * REFILL_SHARE
+
+
+_Front = tuple[float, int, BacklogKey]
+"""When the first timer of a backlog is due, and which backlog that is: its number, and its name."""
+
+
+def _front(backlog: Backlog) -> _Front:
+    return backlog.heap[0][0], backlog.number, backlog.key

@@ -39,6 +39,13 @@ class IsResultError(TimerTrioError):
         super().__init__("the timer is a result")
 
 
+class FlowFixedError(TimerTrioError):
+    """What was created in a flow, or in none, stays so."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot be changed: leave it out, or create another one in that flow")
+
+
 class NotEndedError(TimerTrioError):
     """The timer has not ended, so there is nothing to redrive."""
 
@@ -166,7 +173,10 @@ class TooManyPausesError(TimerTrioError):
     """The project has as many paused destinations as it may."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most:,} destinations are paused, and no more can be: resume one first")
+        super().__init__(
+            f"{most:,} destinations of the project are paused or were so of late, and no more can"
+            " be: pause the project, or wait until earlier ones have been resumed for a week"
+        )
 
 
 class ApiKeyNotFoundError(TimerTrioError):

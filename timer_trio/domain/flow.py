@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple, NewType
 
+from timer_trio.domain.errors import FlowFixedError
 from timer_trio.domain.project import ProjectId
 
 FlowKey = NewType("FlowKey", str)
@@ -25,3 +26,13 @@ def flow_shard(project: ProjectId, key: FlowKey) -> int:
     """
     name = f"{project}:{key}".encode(errors="surrogatepass")
     return blake2b(name, digest_size=1).digest()[0]
+
+
+def refuse_other_flow(known: FlowKey | None, wanted: FlowKey | None) -> None:
+    """Check that a change names no other flow than something is in; None names none.
+
+    Raises:
+        FlowFixedError: it does.
+    """
+    if wanted is not None and wanted != known:
+        raise FlowFixedError

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from timer_trio.domain.timer import Destination
+from timer_trio.domain.flow import FlowId
+from timer_trio.domain.project import ProjectId
+from timer_trio.domain.timer import Lane
 
 PROMPT_S: Final = 1.0
 """Who answers within it holds a slot for so short a time that thousands a second can share them."""
@@ -24,8 +26,10 @@ class Pace(StrEnum):
     SLOW = "slow"
 
 
-Queue = Destination | Pace
-"""What may have no slot left: one destination, or all of one pace together."""
+BacklogKey = Lane | FlowId
+"""What timers wait behind each other for: their destination, or the flow that they are in."""
+Queue = Lane | ProjectId | Pace
+"""What may have no slot left: one destination, a project, or all of one pace together."""
 
 
 def mean_after(mean_s: float | None, duration_s: float) -> float:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from timer_trio.domain.errors import ScheduleEndedError
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.jitter import jittered
 from timer_trio.domain.occurrence import occurrence_id
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
@@ -29,7 +30,6 @@ from timer_trio.domain.schedule import (
 )
 from timer_trio.domain.schedule_rule import Bounds, EveryRule, Rule
 from timer_trio.domain.settlement import SUPERSEDED
-from timer_trio.domain.timer import NewTimer
 
 WINDOW: Final = timedelta(minutes=10)
 """How far ahead occurrences are written; where there is none within it, the next one is."""
@@ -69,11 +69,13 @@ def new_schedule(
     spec: ScheduleSpec,
     now: datetime,
     project: ProjectId = DEFAULT_PROJECT,
+    flow_key: FlowKey | None = None,
 ) -> Schedule:
     """Return a schedule that is active from `now` on, and of which nothing is planned yet."""
     return Schedule(
         id=schedule_id,
         project=project,
+        flow_key=flow_key,
         created_at=now,
         updated_at=now,
         status=ScheduleStatus.ACTIVE,
@@ -297,9 +299,8 @@ def _occurrence(
     execute_at = step.instant
     if timing.jitter_s:
         execute_at = jittered(step.instant, timer_id, timing.jitter_s)
-    spec = replace(schedule.spec.template, execute_at=execute_at)
     return NewOccurrence(
-        timer=NewTimer(id=timer_id, created_at=now, spec=spec, project=schedule.project),
+        timer=schedule.new_timer(timer_id, execute_at, now),
         schedule_id=schedule.id,
         version=schedule.version,
         instant=step.instant,

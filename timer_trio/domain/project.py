@@ -84,13 +84,17 @@ class SettingsChange(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project that is not deleted; `closed_at`: somebody is about to delete it."""
+    """A project that is not deleted; `closed_at`: somebody is about to delete it.
+
+    `paused_at`: since when all its callbacks are held back.
+    """
 
     id: ProjectId
     name: str
     created_at: datetime
     settings: ProjectSettings = NO_SETTINGS
     closed_at: datetime | None = None
+    paused_at: datetime | None = None
 
 
 class Live(NamedTuple):

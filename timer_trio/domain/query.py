@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import (
     ENDED,
@@ -62,6 +63,7 @@ class TimerFilter:
     http_status: int | None = None
     key: str | None = None
     schedule_id: UUID | None = None
+    flow_key: FlowKey | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     execute_after: datetime | None = None
@@ -115,6 +117,7 @@ class ListedTimer(TimerSummary):
     http_status: int | None
     key: str | None
     schedule_id: UUID | None
+    flow_key: FlowKey | None
     metadata: JsonText | None
     """None: it is longer than a list holds."""
 

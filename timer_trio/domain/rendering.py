@@ -50,6 +50,7 @@ def _timer_data(timer: Timer, sensitive: Sensitive) -> Json:
         "key": timer.key,
         "parent_id": id_or_none(timer.parent_id),
         "schedule_id": id_or_none(timer.schedule_id),
+        "flow_key": timer.flow_key,
     }
 
 

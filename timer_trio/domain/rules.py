@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypedDict
 
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.flow import FlowId, FlowKey
-from timer_trio.domain.project import ProjectId
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import Destination
 
 MAX_FLOW_KEY_LENGTH: Final = 255
@@ -20,7 +20,7 @@ MAX_RATE_S: Final = 86_400
 DELETED_FLOWS_KEPT: Final = timedelta(hours=1)
 """Every replica that lives has heard of a deletion by then."""
 RESUMPTIONS_KEPT: Final = timedelta(days=7)
-"""So long a new replica is told of what has waited: its grace counts from its resumption."""
+"""So long a new replica is told what was paused: the grace of what waited counts from its end."""
 MAX_PAUSED_DESTINATIONS: Final = 1_000
 """Of a project: each replica keeps all of them in memory."""
 
@@ -98,12 +98,31 @@ class FlowChange(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """A flow as its consumer sees it; `created_at` is None if it has timers and no settings."""
+    """A flow; without `created_at`, or with `deleted_at`, it has no settings, only timers."""
 
     key: FlowKey
-    rules: FlowRules
-    created_at: datetime | None
-    updated_at: datetime | None
+    rules: FlowRules = NO_FLOW_RULES
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def has_settings(self) -> bool:
+        return self.created_at is not None and self.deleted_at is None
+
+    def changed(self, change: FlowChange, now: datetime) -> Flow:
+        """Return it with these settings; what has none gets them."""
+        return replace(
+            self,
+            rules=self.rules.changed(change, now),
+            created_at=self.created_at if self.has_settings else now,
+            updated_at=now,
+            deleted_at=None,
+        )
+
+    def deleted(self, now: datetime) -> Flow:
+        """Return it without settings."""
+        return replace(self, rules=self.rules.deleted(now), updated_at=now, deleted_at=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +138,7 @@ class FlowState:
 class FlowQuery:
     """A page of flows that have settings, by their keys, behind `after`; None asks for nothing."""
 
-    project: ProjectId
+    project: ProjectId = DEFAULT_PROJECT
     """Whose: nobody sees the flows of several."""
     is_paused: bool | None = None
     limit: int = 50

@@ -12,16 +12,17 @@ Every instant is a timezone-aware UTC datetime by the database's clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, NewType
 from uuid import UUID
 
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import JsonScalar, Position
 from timer_trio.domain.schedule_rule import Bounds, Rule
-from timer_trio.domain.timer import DueTimer, NewTimer, Timer, TimerSpec, due_timer
+from timer_trio.domain.timer import DueTimer, NewTimer, Timer, TimerId, TimerSpec, due_timer
 
 ScheduleId = NewType("ScheduleId", UUID)
 
@@ -101,6 +102,8 @@ class Schedule:
     """The version of the zone data that it was planned with; None: its rule knows no zone."""
     last_error: str | None = None
     """Why the service has paused it."""
+    flow_key: FlowKey | None = None
+    """The flow that its occurrences are in, whose shard its id must say; None: in none."""
 
     @property
     def bounds(self) -> Bounds:
@@ -110,6 +113,16 @@ class Schedule:
             anchor=timing.start_at or self.created_at,
             starts_at_anchor=timing.start_at is not None,
             end_at=timing.end_at,
+        )
+
+    def new_timer(self, timer_id: TimerId, due_at: datetime, now: datetime) -> NewTimer:
+        """Return the timer of one of its occurrences, created `now`."""
+        return NewTimer(
+            id=timer_id,
+            created_at=now,
+            spec=replace(self.spec.template, execute_at=due_at),
+            project=self.project,
+            flow_key=self.flow_key,
         )
 
 
@@ -224,6 +237,7 @@ class ScheduleQuery:
     """Whose: nobody sees the schedules of several."""
     status: ScheduleStatus | None = None
     name: str | None = None
+    flow_key: FlowKey | None = None
     metadata: Mapping[str, Sequence[JsonScalar]] = field(default_factory=dict)
     limit: int = 50
     after: Position | None = None

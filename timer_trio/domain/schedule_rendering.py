@@ -71,6 +71,7 @@ def _head(schedule: Schedule) -> Json:
         "overlap": timing.overlap,
         "jitter_seconds": timing.jitter_s,
         "last_error": schedule.last_error,
+        "flow_key": schedule.flow_key,
     }
 
 

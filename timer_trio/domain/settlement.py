@@ -521,7 +521,7 @@ def _with_result(timer: ClaimedTimer, end: _Ended, now: datetime, sensitive: Sen
     attempts = all_attempts(ended, end.attempts)
     last_attempt = attempts[-1] if attempts else None
     result = result_of(target, ended, timer.claim, last_attempt, now, sensitive=sensitive)
-    return replace(end, result=result)
+    return replace(end, result=replace(result, project=timer.project))
 
 
 def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: datetime) -> Timer:
@@ -539,6 +539,7 @@ def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: 
         http_status=end.http_status if is_known else earlier.http_status,
         duration_ms=end.duration_ms if is_known else earlier.duration_ms,
         key=earlier.key,
+        flow_key=earlier.flow_key,
     )
 
 

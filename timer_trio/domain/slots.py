@@ -1,4 +1,4 @@
-"""How many callbacks may be in flight: altogether, to one destination, and to those of one pace.
+"""How many callbacks may be in flight: of all, of a project, of a destination, and of a pace.
 
 Theory of operation. A slow destination holds each of its slots for long, and there may be more slow
 destinations than slots. So destinations that answer in good time have slots that nobody else gets:
@@ -9,16 +9,16 @@ few; one that has not answered within a second counts as slow, which makes room 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from timer_trio.domain.pace import PROMPT_S, WORST_S, Pace, Queue, mean_after, pace_of
-from timer_trio.domain.timer import Destination
+from timer_trio.domain.project import ProjectId
+from timer_trio.domain.project_shares import FREE_SHARE, ProjectShares
+from timer_trio.domain.timer import Lane
 
-FREE_SHARE: Final = 4
-"""A destination may hold a quarter of what is free, so that the next one finds a slot too."""
 SLOW_SHARE: Final = 2
 """Slow destinations hold a half of all slots at most."""
 NEW_SHARE: Final = 4
@@ -53,15 +53,19 @@ class Slots:
     (None: not yet). Times are Unix seconds.
     """
 
-    def __init__(self, total: int, per_destination: int) -> None:
+    def __init__(
+        self, total: int, per_destination: int, shares: ProjectShares | None = None
+    ) -> None:
         self._total = total
+        self._shares = shares or ProjectShares()
+        self._of_project: Counter[ProjectId] = Counter()
         self._per_destination = per_destination
         self._max_unproven = max(1, int(total * UNPROVEN_SHARE))
-        self._loads: OrderedDict[Destination, _Load] = OrderedDict()
+        self._loads: OrderedDict[Lane, _Load] = OrderedDict()
         self._held = dict.fromkeys(Pace, 0)
         # Since when who is not slow has been silent, the longest first.
-        self._silent_since: OrderedDict[Destination, float] = OrderedDict()
-        self._changed: set[Destination] = set()
+        self._silent_since: OrderedDict[Lane, float] = OrderedDict()
+        self._changed: set[Lane] = set()
         self.in_use = 0
         self.waiting: dict[Queue, float | None] = {}
 
@@ -69,19 +73,25 @@ class Slots:
     def free(self) -> int:
         return self._total - self.in_use
 
-    def is_unproven(self, destination: Destination) -> bool:
+    def is_unproven(self, lane: Lane) -> bool:
         """Whether a destination has not answered in good time so far."""
-        load = self._loads.get(destination)
+        load = self._loads.get(lane)
         return load is None or load.pace is not Pace.PROMPT
 
-    def wait_if_full(self, destination: Destination, now_s: float) -> Queue | None:
+    def wait_if_full(self, lane: Lane, now_s: float) -> Queue | None:
         """Have a destination wait if it may hold no more, and name what is full; None: it may."""
-        load = self._loads.get(destination)
+        load = self._loads.get(lane)
         pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
         if not self.let_in(pace, now_s):
             return pace
+        project = lane.project
+        most = self._shares.most_of(project, self.free)
+        if most is not None:
+            room = most - self._of_project[project]
+            if not self._is_open(project, room, most, now_s):
+                return project
         limit = self._limit(pace)
-        return None if self._is_open(destination, limit - held, limit, now_s) else destination
+        return None if self._is_open(lane, limit - held, limit, now_s) else lane
 
     def let_in(self, pace: Pace, now_s: float) -> int:
         """Count the slots that a pace may take now, all together; none: it waits."""
@@ -103,6 +113,16 @@ class Slots:
             return next(iter(self._silent_since.values()), now_s) + PROMPT_S
         return None
 
+    def room(self, queue: Queue, now_s: float) -> int:
+        """How many backlogs that wait for a queue are worth a look now."""
+        if isinstance(queue, Pace):
+            return self.let_in(queue, now_s)
+        if isinstance(queue, Lane):
+            load = self._loads.get(queue)
+            return max(1, self._limit(load.pace) - load.held) if load else NEW_SLOTS
+        most = self._shares.most_of(queue, self.free)
+        return self._total if most is None else max(1, most - self._of_project[queue])
+
     @property
     def unproven_wait(self) -> bool:
         """Whether any slot that comes free may be one for those that wait for their pace's."""
@@ -113,61 +133,63 @@ class Slots:
         """Keep these queues waiting, and no others: nothing else has timers due."""
         self.waiting = {queue: self.waiting.get(queue) for queue in queues}
 
-    def take_changed(self) -> set[Destination]:
+    def take_changed(self) -> set[Lane]:
         """Name the destinations whose pace has changed since this was asked."""
         changed, self._changed = self._changed, set()
         return changed
 
-    def hold(self, destination: Destination) -> None:
-        load = self._loads.get(destination)
+    def hold(self, lane: Lane) -> None:
+        load = self._loads.get(lane)
         if load is None:
-            load = self._loads[destination] = _Load()
+            load = self._loads[lane] = _Load()
         load.held += 1
         self._held[load.pace] += 1
+        self._of_project[lane.project] += 1
         self.in_use += 1
 
-    def release(self, destination: Destination, now_s: float) -> None:
+    def release(self, lane: Lane, now_s: float) -> None:
         """Free the slot of a callback that was not sent."""
-        self._free(destination, self._loads[destination], now_s)
+        self._free(lane, self._loads[lane], now_s)
 
-    def begin(self, destination: Destination, now_s: float) -> None:
+    def begin(self, lane: Lane, now_s: float) -> None:
         """Count a callback that is being sent: it keeps its slot until `end`."""
-        load = self._loads[destination]
+        load = self._loads[lane]
         load.unanswered += 1
         if load.unanswered == 1 and load.pace is not Pace.SLOW:
-            self._silent_since[destination] = now_s
+            self._silent_since[lane] = now_s
 
-    def awaits_answer(self, destination: Destination) -> bool:
+    def awaits_answer(self, lane: Lane) -> bool:
         """Whether a callback to it is under way."""
-        load = self._loads.get(destination)
+        load = self._loads.get(lane)
         return load is not None and load.unanswered > 0
 
-    def end(self, destination: Destination, now_s: float, duration_s: float | None) -> None:
+    def end(self, lane: Lane, now_s: float, duration_s: float | None) -> None:
         """Free the slot of a callback; without a duration it tells nothing of its destination."""
-        load = self._loads[destination]
+        load = self._loads[lane]
         load.unanswered -= 1
-        self._silent_since.pop(destination, None)
+        self._silent_since.pop(lane, None)
         if duration_s is not None:
             load.mean_s = mean_after(load.mean_s, duration_s)
-            self._set_pace(destination, load)
+            self._set_pace(lane, load)
         if load.unanswered and load.pace is not Pace.SLOW:
-            self._silent_since[destination] = now_s
-        self._loads.move_to_end(destination)
-        self._free(destination, load, now_s)
+            self._silent_since[lane] = now_s
+        self._loads.move_to_end(lane)
+        self._free(lane, load, now_s)
         if len(self._loads) > MAX_KNOWN:
             self._forget_oldest()
 
-    def _free(self, destination: Destination, load: _Load, now_s: float) -> None:
+    def _free(self, lane: Lane, load: _Load, now_s: float) -> None:
         load.held -= 1
         self._held[load.pace] -= 1
+        self._of_project[lane.project] -= 1
         self.in_use -= 1
         waiting = self.waiting
         if waiting:
-            for queue in (destination, Pace.NEW, Pace.SLOW):
+            for queue in (lane, lane.project, Pace.NEW, Pace.SLOW):
                 if queue in waiting and waiting[queue] is None:
                     waiting[queue] = now_s
         if load.mean_s is None and not load.held:
-            del self._loads[destination]  # nothing is known
+            del self._loads[lane]  # nothing is known
 
     def _limit(self, pace: Pace) -> int:
         """How many one destination may hold of what its pace leaves free; at least one."""
@@ -195,26 +217,26 @@ class Slots:
     def _judge_silent(self, now_s: float) -> None:
         """Count as slow whoever has something to answer, and has answered nothing for so long."""
         while self._silent_since:
-            destination, since_s = next(iter(self._silent_since.items()))
+            lane, since_s = next(iter(self._silent_since.items()))
             if now_s < since_s + PROMPT_S:
                 return
-            del self._silent_since[destination]
-            load = self._loads[destination]
+            del self._silent_since[lane]
+            load = self._loads[lane]
             load.mean_s = mean_after(load.mean_s, WORST_S)
-            self._set_pace(destination, load)
+            self._set_pace(lane, load)
 
-    def _set_pace(self, destination: Destination, load: _Load) -> None:
+    def _set_pace(self, lane: Lane, load: _Load) -> None:
         pace = pace_of(load.mean_s)
         if pace is load.pace:
             return
         self._held[load.pace] -= load.held
         self._held[pace] += load.held
         load.pace = pace
-        self._changed.add(destination)
+        self._changed.add(lane)
 
     def _forget_oldest(self) -> None:
-        destination, load = next(iter(self._loads.items()))
+        lane, load = next(iter(self._loads.items()))
         if load.held:
-            self._loads.move_to_end(destination)
+            self._loads.move_to_end(lane)
         else:
-            del self._loads[destination]
+            del self._loads[lane]

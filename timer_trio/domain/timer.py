@@ -14,13 +14,14 @@ Every instant is a timezone-aware UTC datetime by the database's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType, TypedDict
 from uuid import UUID
 
 from timer_trio.domain.answer import StoreResponse
+from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.signing import Signing
@@ -176,6 +177,13 @@ class NewTimer:
     """The name that its consumer gave it."""
     project: ProjectId = DEFAULT_PROJECT
     """Whose it is."""
+    flow_key: FlowKey | None = None
+    """The flow that it is in, whose shard its id must say; None: in none."""
+
+    @property
+    def is_plain(self) -> bool:
+        """As TimerSpec.is_plain, of the whole timer."""
+        return self.flow_key is None and self.spec.is_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +224,8 @@ class Timer:
     """The timer whose result it is; None: it is no result."""
     schedule_id: UUID | None = None
     """The schedule whose occurrence it is; None: it is none."""
+    flow_key: FlowKey | None = None
+    """The flow that it is in; None: in none."""
 
     @property
     def summary(self) -> TimerSummary:
@@ -239,6 +249,7 @@ class Earlier:
     http_status: int | None
     duration_ms: int | None
     key: str | None = None
+    flow_key: FlowKey | None = None
 
 
 class ClaimedOccurrence(NamedTuple):
@@ -255,11 +266,11 @@ class ClaimedOccurrence(NamedTuple):
 class ClaimedTimer:
     """A timer that this replica may fire, and what to send.
 
-    `requested_at` is when the last create or update was written: lateness counts from the later of
-    it and `due_at`. `attempt` counts the attempts that were begun, this one included;
-    `unknown_attempts` those just before it, in a row, whose outcome nobody knows; `failures` those
-    that failed since the timer was created or redriven. `first_due_at` is when the first of them
-    was due, where the policy asks for it.
+    `requested_at` is when the last create or update was written, or until when a pause or a limit
+    of its flow has held it back: lateness counts from the later of it and `due_at`. `attempt`
+    counts the attempts that were begun, this one included; `unknown_attempts` those just before it,
+    in a row, whose outcome nobody knows; `failures` those that failed since the timer was created
+    or redriven. `first_due_at` is when the first of them was due, where the policy asks for it.
     """
 
     id: TimerId
@@ -290,24 +301,36 @@ class ClaimedTimer:
         return max(self.due_at, self.requested_at)
 
 
-class DueTimer(NamedTuple):
-    """All that the cache knows of a timer."""
-
-    due_at: datetime
-    id: TimerId
-    destination: Destination
+def held_until(timer: ClaimedTimer, instant: datetime) -> ClaimedTimer:
+    """Return a claimed timer as one that had to wait until then: waiting is not missing."""
+    return timer if instant <= timer.requested_at else replace(timer, requested_at=instant)
 
 
 class Lane(NamedTuple):
-    """What the callbacks of one project to one destination have in common."""
+    """A destination of one project: what another has there is no concern of it."""
 
     destination: Destination
     project: ProjectId = DEFAULT_PROJECT
 
 
+class DueTimer(NamedTuple):
+    """All that the cache knows of a timer."""
+
+    due_at: datetime
+    id: TimerId
+    lane: Lane
+    flow_key: FlowKey | None = None
+
+    @property
+    def flow(self) -> FlowId | None:
+        """The flow that it is in; None: in none."""
+        return None if self.flow_key is None else FlowId(self.lane.project, self.flow_key)
+
+
 def due_timer(timer: NewTimer) -> DueTimer:
     spec = timer.spec
-    return DueTimer(spec.execute_at, timer.id, spec.callback.url.destination)
+    lane = Lane(spec.callback.url.destination, timer.project)
+    return DueTimer(spec.execute_at, timer.id, lane, timer.flow_key)
 
 
 def shard_of(timer_id: TimerId) -> int:

@@ -18,12 +18,14 @@ from timer_trio.domain.errors import (
     KeyedCreateUnknownError,
     RowRefusedError,
 )
+from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
     DueTimer,
+    Lane,
     NewTimer,
     SpecChange,
     Status,
@@ -91,7 +93,11 @@ class Intake:
         raise AssertionError("neither of them ends")
 
     async def create(
-        self, spec: TimerSpec, arrived_at: datetime, project: ProjectId
+        self,
+        spec: TimerSpec,
+        arrived_at: datetime,
+        project: ProjectId,
+        flow_key: FlowKey | None = None,
     ) -> TimerSummary:
         """Write a new timer; it is durable when this returns.
 
@@ -102,8 +108,8 @@ class Intake:
             OlderReplicasError: replicas are alive that do not know what it asks for.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
-        await self._require_known([spec])
-        timer = self.new_timer(spec, arrived_at, project)
+        timer = self.new_timer(spec, arrived_at, project, flow_key=flow_key)
+        await self._require_known([timer])
         with trio.move_on_after(CREATE_DEADLINE_S):
             await self._plain.submit(timer, spec)
             return new_summary(timer)
@@ -119,7 +125,7 @@ class Intake:
             OlderReplicasError: replicas are alive that do not know what one of them asks for.
             KeyedCreateUnknownError: it was not answered in time, and they may be there or not.
         """
-        await self._require_known([timer.spec for timer in create.timers])
+        await self._require_known(create.timers)
         with trio.move_on_after(CREATE_DEADLINE_S):
             if len(create.timers) == 1:
                 return await self._keyed.submit(create, create.timers[0].spec)
@@ -134,7 +140,7 @@ class Intake:
 
         Cancellation: as `create_all`.
         """
-        await self._require_known([timer.spec for timer in timers])
+        await self._require_known(timers)
         return await self._write(
             "create_named",
             timers,
@@ -143,15 +149,32 @@ class Intake:
         )
 
     def new_timer(
-        self, spec: TimerSpec, now: datetime, project: ProjectId, key: str | None = None
+        self,
+        spec: TimerSpec,
+        now: datetime,
+        project: ProjectId,
+        key: str | None = None,
+        *,
+        flow_key: FlowKey | None = None,
     ) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
 
-        A near one gets a shard of our own: nobody else need hear of it.
+        One in a flow gets the flow's shard. Any other near one gets a shard of our own: nobody else
+        need hear of it.
         """
-        shard = self._shards.choose(self._random_bits, own=spec.execute_at < now + self._window)
-        timer_id = new_timer_id(now, shard, self._random_bits)
-        return NewTimer(id=timer_id, created_at=now, spec=spec, key=key, project=project)
+        if flow_key is None:
+            is_near = spec.execute_at < now + self._window
+            shard = self._shards.choose(self._random_bits, own=is_near)
+        else:
+            shard = flow_shard(project, flow_key)
+        return NewTimer(
+            id=new_timer_id(now, shard, self._random_bits),
+            created_at=now,
+            spec=spec,
+            key=key,
+            project=project,
+            flow_key=flow_key,
+        )
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:
         """Write new timers, all or none; they are durable when this returns.
@@ -163,7 +186,7 @@ class Intake:
 
         Cancellation: what is being written is written to its end, and offered.
         """
-        await self._require_known([timer.spec for timer in timers])
+        await self._require_known(timers)
         now = self._clock.now()
         with trio.move_on_after(CREATE_DEADLINE_S):
             return await self._write(
@@ -175,11 +198,18 @@ class Intake:
         raise CreatesUnknownError([timer.id for timer in timers])
 
     async def update(
-        self, timer_id: TimerId, change: SpecChange, project: ProjectId
+        self,
+        timer_id: TimerId,
+        change: SpecChange,
+        project: ProjectId,
+        flow_key: FlowKey | None = None,
     ) -> TimerSummary:
         """Change a timer that waits.
 
+        `flow_key` is the flow that it is said to be in; None: nothing is said.
+
         Raises:
+            FlowFixedError: it is not in that flow; it was not changed.
             TimerNotFoundError, NotPendingError, IsResultError, RowRefusedError: as
                 TimerStorage.update.
             OlderReplicasError: replicas are alive that do not know what it asks for.
@@ -188,10 +218,15 @@ class Intake:
         """
         if self._encrypts or change.keys() & NEW_COLUMNS:
             await self._releases.require_all_new()
+        if flow_key is not None:
+            # A look before is enough: nothing moves a timer to another flow.
+            known = await self._storage.get(timer_id, project)
+            refuse_other_flow(known.flow_key, flow_key)
         summary = await self._storage.update(timer_id, change, self._clock.now(), project)
         if summary.status is Status.PENDING or "execute_at" in change:
             destination = read_url(summary.callback_url).destination
-            self._offer([DueTimer(summary.execute_at, summary.id, destination)])
+            # If it is in a flow its claim says so.
+            self._offer([DueTimer(summary.execute_at, summary.id, Lane(destination, project))])
         return summary
 
     async def cancel(self, timer_id: TimerId, project: ProjectId) -> TimerSummary:
@@ -204,8 +239,8 @@ class Intake:
         """
         return await self._storage.cancel(timer_id, self._clock.now(), project)
 
-    async def _require_known(self, specs: Sequence[TimerSpec]) -> None:
-        if self._encrypts or not all(spec.is_plain for spec in specs):
+    async def _require_known(self, timers: Sequence[NewTimer]) -> None:
+        if self._encrypts or not all(timer.is_plain for timer in timers):
             await self._releases.require_all_new()
 
     async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:

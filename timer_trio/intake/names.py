@@ -20,6 +20,7 @@ from timer_trio.domain.errors import (
     NotPendingError,
     TimerNotFoundError,
 )
+from timer_trio.domain.flow import FlowKey, refuse_other_flow
 from timer_trio.domain.keys import HeldName, OnConflict
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import (
@@ -52,22 +53,30 @@ class Names:
         self._project = project
 
     async def create(
-        self, key: str, spec: TimerSpec, arrived_at: datetime, on_conflict: OnConflict
+        self,
+        key: str,
+        spec: TimerSpec,
+        arrived_at: datetime,
+        on_conflict: OnConflict,
+        flow_key: FlowKey | None = None,
     ) -> Written:
         """Write a new timer under a name, or do as told with the live one that has it.
 
+        That one stays in its flow; a `flow_key` of None says nothing of it.
+
         Raises:
+            FlowFixedError: the live one is to be replaced, and is not in this flow.
             NameTakenError: a live timer has the name and stays as it is.
             RowRefusedError: the database refuses a value.
             CreateUnknownError: it was not answered in time, and may be there or not.
             StorageUnavailableError: the live one may have been changed or not.
         """
-        timer = self._intake.new_timer(spec, arrived_at, self._project, key)
+        timer = self._intake.new_timer(spec, arrived_at, self._project, key, flow_key=flow_key)
         with trio.move_on_after(CREATE_DEADLINE_S):
             while True:
                 before, live = await self._look_up(key)
                 if live is not None:
-                    if written := await self._meet(live, spec, on_conflict):
+                    if written := await self._meet(live, timer, on_conflict):
                         return written
                 elif await self._intake.create_named([timer], before):
                     return Written(new_summary(timer), is_new=True)
@@ -137,14 +146,15 @@ class Names:
         timer = holder.timer
         return {key: holder.timer_id}, timer if timer and timer.status not in ENDED else None
 
-    async def _meet(self, live: Timer, spec: TimerSpec, on_conflict: OnConflict) -> Written | None:
+    async def _meet(self, live: Timer, new: NewTimer, on_conflict: OnConflict) -> Written | None:
         match on_conflict:
             case OnConflict.REJECT:
                 raise name_taken(live.id, live.status)
             case OnConflict.KEEP:
                 return Written(live.summary, is_new=False)
             case OnConflict.REPLACE:
-                return await self._replace(live.id, change_to(spec))
+                refuse_other_flow(live.flow_key, new.flow_key)
+                return await self._replace(live.id, change_to(new.spec))
             case _:
                 assert_never(on_conflict)
 

@@ -10,7 +10,7 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.errors import NameTakenError
 from timer_trio.domain.project import ProjectId
-from timer_trio.domain.timer import ENDED, DueTimer, TimerId, TimerSummary
+from timer_trio.domain.timer import ENDED, DueTimer, Lane, TimerId, TimerSummary
 from timer_trio.storage import Storage
 
 
@@ -50,7 +50,8 @@ class Redriver:
                 timer_id, due_at, self._clock.now(), holder, project
             )
         destination = read_url(summary.callback_url).destination
-        self._offer([DueTimer(summary.execute_at, summary.id, destination)])
+        # If it is in a flow its claim says so.
+        self._offer([DueTimer(summary.execute_at, summary.id, Lane(destination, project))])
         return summary
 
     async def _holder_of_its_name(self, timer_id: TimerId, project: ProjectId) -> TimerId | None:

@@ -22,6 +22,7 @@ from timer_trio.domain.errors import (
     ScheduleNotFoundError,
     StorageUnavailableError,
 )
+from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.occurrence import BACKFILL, extra_occurrence_id, occurrence_id
 from timer_trio.domain.planning import (
@@ -49,12 +50,7 @@ from timer_trio.domain.schedule import (
 )
 from timer_trio.domain.schedule_rule import field_of
 from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import (
-    DueTimer,
-    NewTimer,
-    TimerSummary,
-    new_timer_id,
-)
+from timer_trio.domain.timer import DueTimer, TimerSummary, new_timer_id
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, new_summary
 from timer_trio.storage import ScheduleStorage
 from timer_trio.storage.group_commit import repeat_until_answered
@@ -120,13 +116,20 @@ class Schedules:
         self._shards = shards
         self._random_bits = random_bits
 
-    def new(self, spec: ScheduleSpec, now: datetime, project: ProjectId) -> Plan:
+    def new(
+        self,
+        spec: ScheduleSpec,
+        now: datetime,
+        project: ProjectId,
+        flow_key: FlowKey | None = None,
+    ) -> Plan:
         """Return a schedule with an id of its own, and its first occurrences; nothing is written.
 
         Raises:
             RuleError: its rule has no instants, or cannot be read.
         """
-        schedule = new_schedule(self._new_id(spec.name, now), spec, now, project)
+        schedule_id = self._new_id(spec.name, now, project, flow_key)
+        schedule = new_schedule(schedule_id, spec, now, project, flow_key)
         check_rule(spec.timing.rule, schedule.bounds)
         new = plan(schedule, self._calendar, now)
         if new.schedule.status is ScheduleStatus.ENDED:
@@ -184,13 +187,16 @@ class Schedules:
         schedule_id: ScheduleId,
         change: Callable[[ScheduleSpec], ScheduleSpec],
         project: ProjectId,
+        flow_key: FlowKey | None = None,
     ) -> Schedule:
         """Change what is asked for; once this returns nothing of an older rule is pending.
 
-        `change` may be called in a thread, and more than once; what it raises is raised here.
+        `flow_key` is the flow that it is said to be in; None: nothing is said. `change` may be
+        called in a thread, and more than once; what it raises is raised here.
 
         Raises:
             RuleError: its rule has no instants then, or cannot be read; nothing was changed.
+            FlowFixedError: it is not in that flow; nothing was changed.
             ScheduleNotFoundError, ScheduleEndedError, ScheduleNameTakenError, RowRefusedError:
                 nothing was changed.
             StorageUnavailableError: it may have been changed or not.
@@ -198,6 +204,7 @@ class Schedules:
         now = self._clock.now()
 
         def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
+            refuse_other_flow(schedule.flow_key, flow_key)
             spec = change(schedule.spec)
             if spec.timing != schedule.spec.timing:
                 check_rule(spec.timing.rule, replace(schedule, spec=spec).bounds)
@@ -206,11 +213,17 @@ class Schedules:
         return await self._change(schedule_id, decide, now, project)
 
     async def put_named(
-        self, name: str, spec: ScheduleSpec, now: datetime, project: ProjectId
+        self,
+        name: str,
+        spec: ScheduleSpec,
+        now: datetime,
+        project: ProjectId,
+        flow_key: FlowKey | None = None,
     ) -> Written:
         """Write a new schedule under its name, or make the one that has it this one.
 
         Raises:
+            FlowFixedError: as `change`.
             RuleError, RowRefusedError, OlderReplicasError, ScheduleCreateUnknownError: as `create`.
             StorageUnavailableError: it may have been changed or not.
         """
@@ -218,10 +231,10 @@ class Schedules:
             known = await self._storage.schedule_named(name, project)
             try:
                 if known is None:
-                    new = self.new(spec, now, project)
+                    new = self.new(spec, now, project, flow_key)
                     await self.create(new)
                     return Written(new.schedule, is_new=True)
-                schedule = await self.change(known, lambda _: spec, project)
+                schedule = await self.change(known, lambda _: spec, project, flow_key)
                 return Written(schedule, is_new=False)
             except (ScheduleNameTakenError, ScheduleNotFoundError, ScheduleEndedError):
                 continue  # somebody else was faster
@@ -276,8 +289,7 @@ class Schedules:
         now = self._clock.now()
         overlap = schedule.spec.timing.overlap
         timer_id = extra_occurrence_id(schedule_id, now, overlap, self._random_bits)
-        spec = replace(schedule.spec.template, execute_at=now)
-        timer = NewTimer(id=timer_id, created_at=now, spec=spec, project=project)
+        timer = schedule.new_timer(timer_id, now, now)
         await self._add(
             [NewOccurrence(timer=timer, schedule_id=schedule_id, version=None, instant=now)]
         )
@@ -348,10 +360,14 @@ class Schedules:
                 self._offer(due_occurrences(some))
                 await trio.lowlevel.checkpoint()
 
-    def _new_id(self, name: str | None, now: datetime) -> ScheduleId:
-        """Return the id of a new schedule: its name says its shard, or else it is ours."""
+    def _new_id(
+        self, name: str | None, now: datetime, project: ProjectId, flow_key: FlowKey | None
+    ) -> ScheduleId:
+        """Return the id of a new schedule: its flow or its name says the shard, or it is ours."""
         shard = self._shards.choose(self._random_bits, own=True)
-        if name is not None:
+        if flow_key is not None:
+            shard = flow_shard(project, flow_key)
+        elif name is not None:
             shard = blake2b(name.encode(), digest_size=1).digest()[0]
         return ScheduleId(new_timer_id(now, shard, self._random_bits))
 
@@ -361,8 +377,7 @@ def _of_the_past(
 ) -> NewOccurrence:
     overlap = schedule.spec.timing.overlap
     timer_id = occurrence_id(schedule.id, BACKFILL, instant, overlap)
-    spec = replace(schedule.spec.template, execute_at=due_at)
-    timer = NewTimer(id=timer_id, created_at=now, spec=spec, project=schedule.project)
+    timer = schedule.new_timer(timer_id, due_at, now)
     return NewOccurrence(timer=timer, schedule_id=schedule.id, version=None, instant=instant)
 
 

@@ -1,4 +1,4 @@
-"""The stage that forgets: what ended long enough ago, expired keys, old counts of callbacks."""
+"""The stage that forgets: what ended long ago, expired keys, old counts, rules that are gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ log = structlog.get_logger()
 class Retention:
     """Deletes expired keys and old counts, once an hour, and what ended more than `keep` ago.
 
-    None: nothing of the last. It pauses for as long as it works.
+    None: nothing of the last. Likewise what replicas have heard of rules that are gone. It pauses
+    for as long as it works.
 
     Several replicas may do so at once; while one is at a page the others give their pass up.
     """
@@ -57,6 +58,7 @@ class Retention:
         cut_short = None
         try:
             await delete_in_pages(self._prune_keys)
+            await delete_in_pages(self._prune_rules)
             await delete_in_pages(self._prune_destinations)
             if self._keep is not None:
                 cutoff = self._clock.now() - self._keep
@@ -79,6 +81,9 @@ class Retention:
         count = await self._storage.prune_keys(self._clock.now(), limit)
         self._keys += count  # page by page: what cuts a pass short leaves it told
         return count
+
+    async def _prune_rules(self, limit: int) -> int:
+        return await self._storage.prune_rules(self._clock.now(), limit)
 
     async def _prune_destinations(self, limit: int) -> int:
         return await self._storage.prune_destinations(self._clock.now() - KEPT, limit)

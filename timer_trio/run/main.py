@@ -19,6 +19,7 @@ from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
 from timer_trio.run.open_files import Shares
 from timer_trio.run.parent import Start, Workers, prepare_database
 from timer_trio.run.process import Signals, handled_signals, replica_on, run_replica, use_system
+from timer_trio.run.start_paused import pause_all_on
 from timer_trio.run.welcome import welcome
 from timer_trio.server import Server
 
@@ -83,6 +84,8 @@ class _Service:
         self.server.listen()
         self._log_start()
         await prepare_database(self.database.url, alone=self.database.alone)
+        if self.settings.start_paused:
+            await pause_all_on(self.database.url)
         start = Start(
             settings=self._settings_of_workers(),
             hypercorn_config=hypercorn_config,
@@ -103,7 +106,8 @@ class _Service:
             "database_url": SecretStr(self.database.url),
             "api_key": self.database.api_key,
         }
-        return self.settings.model_copy(update=database | {"workers": 1})
+        # One that is started again must not pause what was resumed.
+        return self.settings.model_copy(update=database | {"workers": 1, "start_paused": False})
 
     def _log_start(self) -> None:
         allowed = [str(entry) for entry in self.settings.callback_allow]

@@ -22,6 +22,7 @@ class Presence:
     """A row of the table `replicas`, by which the others know of this one.
 
     `prepare` and `alone` are as for a `Replica`; `shards` are those that come with the place.
+    `begin` is called once the place is taken, and what it raises of the database is tried again.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Presence:
         shards: Shards,
         prepare: Callable[[], Awaitable[None]],
         alone: bool,
+        begin: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self._heartbeat = heartbeat
         self.shards = shards
         self._prepare = prepare
         self._alone = alone
+        self._begin = begin
         self.has_joined = False
 
     async def join(self) -> None:
@@ -48,6 +51,7 @@ class Presence:
                 self.has_joined = True
                 # What excludes it may have been taken until its row was there to stop that.
                 await self._prepare()
+                await self._begin()
             except (StorageUnavailableError, ContentionError) as error:
                 if str(error) != reason:
                     reason = str(error)

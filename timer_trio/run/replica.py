@@ -31,16 +31,22 @@ from timer_trio.delivery.claim_asker import ClaimAsker
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.flows import Flows
+from timer_trio.domain.gates import Gates
 from timer_trio.domain.masking import sensitive_headers
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
 from timer_trio.domain.planning import Calendar
+from timer_trio.domain.project_shares import ProjectShares
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
 from timer_trio.domain.timer import ReplicaId
@@ -53,6 +59,7 @@ from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
+from timer_trio.run.start_paused import pause_all
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
 from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
@@ -111,9 +118,12 @@ class Replica:
         storage, clock = database.storage, database.clock
         self._lifecycle = lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
-        slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination)
+        shares = ProjectShares(lambda: self._heartbeat.living)
+        slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination, shares)
         cache = Cache(settings.cache_max_timers, slots.is_unproven)
-        self._agenda = agenda = Agenda(cache=cache, slots=slots, shards=Shards())
+        self._agenda = agenda = Agenda(
+            cache=cache, slots=slots, gates=Gates(Flows(), Breakers()), shards=Shards()
+        )
         agenda.report(metrics, clock)
         self._hints = Hints(
             storage=storage, clock=clock, agenda=agenda, window_s=settings.cache_window_s
@@ -132,6 +142,7 @@ class Replica:
             metrics=metrics,
             interval_s=max(INTERVAL_S, settings.loader_interval_s),
         )
+        self._rules = rules = RuleKeeper(storage=storage, agenda=agenda, shares=shares)
         self._key_ring = KeyRing(storage)
         self._heartbeat = Heartbeat(
             storage=storage,
@@ -145,6 +156,10 @@ class Replica:
             identity=identity,
             new_id=chance.new_id,
             on_settings=self._key_ring.note_default_settings,
+            on_rules=rules.note_version,
+        )
+        self._flow_keeper = flow_keeper = FlowKeeper(
+            storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat, rules=rules
         )
         self._destinations = DestinationReports(
             storage=storage,
@@ -209,6 +224,8 @@ class Replica:
             heartbeat=self._heartbeat,
             settler=self._settler,
             claims=claims,
+            rules=rules,
+            flow_keeper=flow_keeper,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
         )
@@ -219,7 +236,7 @@ class Replica:
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
         )
-        releases = Releases(storage)
+        self._releases = releases = Releases(storage)
         self._redriver = Redriver(
             storage=storage, clock=clock, offer=self._hints.offer, releases=releases
         )
@@ -329,6 +346,7 @@ class Replica:
                 default_timeout_s=self._settings.callback_timeout_s,
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
+                releases=self._releases,
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
                 stopping=self._lifecycle.handing_over,
@@ -363,6 +381,8 @@ class Replica:
             launcher=self._launcher,
             firer=self._firer,
             keys=self._keys,
+            rules=self._rules,
+            flow_keeper=self._flow_keeper,
             rotation=self._rotation,
             retention=self._retention,
             deleted_projects=self._deleted_projects,
@@ -377,4 +397,8 @@ class Replica:
             shards=self._agenda.shards,
             prepare=self._database.prepare,
             alone=self._database.alone,
+            begin=self._pause_all if self._settings.start_paused else trio.lowlevel.checkpoint,
         )
+
+    async def _pause_all(self) -> None:
+        await pause_all(self._database.storage, self._database.clock.now())

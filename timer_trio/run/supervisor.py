@@ -4,7 +4,7 @@ Nesting order is stop order: what is needed longest is outermost. ::
 
     writers      outcomes, log lines, creates, hints: until all that they are told is written
       server     the API: until the last request is answered
-        stages   heartbeat, loader, planner, and what is fired: until the last outcome is written
+        stages   heartbeat, rules, loader, planner, what is fired: until the last outcome is written
           callbacks  launcher, firer, a task for each callback: until the last answer
             claims     claimer: until the last claim is answered
 
@@ -27,8 +27,10 @@ from timer_trio.access.key_uses import KeyUses
 from timer_trio.cluster.hints import Hints
 from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.firer import Firer
+from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.shards import HANDOVER_S
@@ -75,6 +77,8 @@ class Parts:
     launcher: Launcher
     firer: Firer
     keys: SigningKeys
+    rules: RuleKeeper
+    flow_keeper: FlowKeeper
     rotation: AttemptRotation
     retention: Retention
     deleted_projects: DeletedProjects
@@ -129,6 +133,8 @@ class Supervisor:
             stages.start_soon(parts.presence.keep)
             stages.start_soon(parts.hints.listen_forever)
             stages.start_soon(parts.keys.run)
+            stages.start_soon(parts.rules.run)
+            stages.start_soon(parts.flow_keeper.run)
             stages.start_soon(parts.rotation.run)
             stages.start_soon(parts.planner.run)
             async with ended_by(self._lifecycle.handing_over):

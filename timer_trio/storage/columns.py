@@ -387,6 +387,7 @@ OF_A_TIMER: Final = (
     "key",
     "parent_id",
     "schedule_id",
+    "flow_key",
 )
 """What a whole timer has beside its spec."""
 

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from timer_trio.domain.timer import SHARDS, Destination, DueTimer, TimerId, shard_of
+from timer_trio.domain.flow import FlowKey
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.timer import SHARDS, Destination, DueTimer, Lane, TimerId, shard_of
 from timer_trio.storage.protocols import Hint
 
 CHANNEL: Final = "timer_trio"
@@ -23,11 +25,14 @@ _SHARDS_BYTES: Final = 5 * SHARDS
 
 def payload_of(timers: Sequence[DueTimer], look_at: Iterable[int] = ()) -> str:
     """Write a hint: the shards to look at, and the timers, or theirs where there is no room."""
-    written: list[tuple[str, float, str]] = []
+    written: list[tuple[object, ...]] = []
     shards = set(look_at)
     room = MAX_BYTES - _SHARDS_BYTES
-    for due_at, timer_id, destination in timers:
-        entry = (timer_id.hex, due_at.timestamp(), destination)
+    for timer in timers:
+        timer_id, (destination, project), flow_key = timer.id, timer.lane, timer.flow_key
+        entry: tuple[object, ...] = (timer_id.hex, timer.due_at.timestamp(), destination)
+        if project or flow_key is not None:
+            entry = (*entry, project, flow_key)
         room -= len(json.dumps(entry)) + 2
         if room > 0:
             written.append(entry)
@@ -47,6 +52,14 @@ def hint_of(payload: str) -> Hint:
     return EVERYWHERE
 
 
-def _due(timer_id: str, due_s: float, destination: str) -> DueTimer:
+def _due(
+    timer_id: str,
+    due_s: float,
+    destination: str,
+    project: int = DEFAULT_PROJECT,
+    flow_key: str | None = None,
+) -> DueTimer:
     due_at = datetime.fromtimestamp(due_s, UTC)
-    return DueTimer(due_at, TimerId(UUID(hex=timer_id)), Destination(str(destination)))
+    lane = Lane(Destination(str(destination)), ProjectId(int(project)))
+    flow = None if flow_key is None else FlowKey(str(flow_key))
+    return DueTimer(due_at, TimerId(UUID(hex=timer_id)), lane, flow)

@@ -19,8 +19,10 @@ from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flows import FlowReadings
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import (
     DEFAULT_PROJECT,
     NO_SETTINGS,
@@ -87,12 +89,17 @@ class ClaimReply:
     were claimed, but their rows make no timer: the words say why. `locked` ones wait for somebody's
     transaction, of which nobody knows how it ends: `look_again` tells. A timer in none of the four
     has ended or is held by somebody else.
+
+    Of those in flows, `foreign` ones were not claimed because the term of their shard is another
+    replica's. They are among the moved ones, due as they were; and so is what is in a flow and was
+    asked for as if it were in none.
     """
 
     claimed: Sequence[ClaimedTimer] = ()
     moved: Sequence[DueTimer] = ()
     unreadable: Mapping[TimerId, str] = field(default_factory=dict)
     locked: Collection[TimerId] = ()
+    foreign: Collection[TimerId] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,12 +354,12 @@ class WorkStorage(Protocol):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        cut_off: Mapping[Destination, datetime],
+        cut_off: Mapping[BacklogKey, datetime],
     ) -> Sequence[DueTimer]:
         """Read what nobody holds and is due up to `until`, behind the cursor of each shard.
 
-        Ordered by due time and id within a shard, at most `per_shard` of each. Of a destination
-        that is cut off, what is due at that instant or later is left out.
+        Ordered by due time and id within a shard, at most `per_shard` of each. Of a destination or
+        a flow that is cut off, what is due at that instant or later is left out.
         """
 
     async def claim(
@@ -363,11 +370,14 @@ class WorkStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         """Claim what is due up to `until` and nobody holds, or what this very claim holds already.
 
-        The same call again has the same answer. A locked row is waited for a moment, and then
+        `in_flows`: all of them are in flows, and are claimed where the term of their shard is the
+        replica's; otherwise none of them is, and what is in one all the same is not claimed. The
+        same call again has the same answer. A locked row is waited for a moment, and then
         nothing is claimed; with `skip_locked` what is free is claimed at once, and the rest named.
 
         Raises:
@@ -398,6 +408,29 @@ class WorkStorage(Protocol):
         """
 
 
+class FlowStorage(Protocol):
+    """What a replica asks for before it claims timers that are in flows."""
+
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
+        """Have nobody but `replica` claim of flows in these shards, until somebody else takes them.
+
+        Returns once what was being claimed by others has been, or will not be.
+
+        Raises:
+            ReplicaGoneError: the replica's row is gone; it has taken nothing.
+            ContentionError: a claim is under way; nothing was taken.
+        """
+
+    async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
+        """Read the rules of flows, and of those that have limits what is, and was lately, sent.
+
+        `now` is the end of the window of a rate.
+        """
+
+    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
+        """Read which timers of flows replicas hold now; a flow with none may be left out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OccurrenceClaimReply(ClaimReply):
     """What became of the occurrences that a claim asked for.
@@ -420,6 +453,7 @@ class OccurrenceStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         """Claim occurrences as `claim` does; each claimed one tells what it is an occurrence of.
@@ -436,6 +470,7 @@ class OccurrenceStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         """Claim occurrences that are skipped while an earlier one is executing or retrying.
@@ -727,12 +762,6 @@ class RuleStorage(Protocol):
     async def pause_all(self, now: datetime) -> int:
         """Pause every project, and answer how many were not."""
 
-    async def prune_rules(self, now: datetime, limit: int) -> int:
-        """Delete up to `limit` deleted flows and resumed destinations nobody needs to know of.
-
-        Answers how many there were. Fewer than `limit`: no more are left.
-        """
-
 
 class ApiKeyStorage(Protocol):
     """Who may do what."""
@@ -806,6 +835,13 @@ class RetentionStorage(Protocol):
         Fewer than `limit`: no more are left, but those that somebody holds.
         """
 
+    async def prune_rules(self, now: datetime, limit: int) -> int:
+        """Delete up to `limit` deleted flows, and as many destinations resumed long ago.
+
+        Answers how many there were. Fewer than `limit`: no more are left, but those that somebody
+        holds.
+        """
+
     async def prune_destinations(self, cutoff: datetime, limit: int) -> int:
         """Delete up to `limit` counts of spans that began before `cutoff`, and answer how many.
 
@@ -867,9 +903,11 @@ class Storage(
     AttemptStorage,
     KeyStorage,
     WorkStorage,
+    FlowStorage,
     OccurrenceStorage,
     ScheduleStorage,
     ProjectStorage,
+    RuleStorage,
     ApiKeyStorage,
     ReplicaStorage,
     HintStorage,

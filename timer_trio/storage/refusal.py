@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Final
 
+from timer_trio.domain.flow import FlowKey
+from timer_trio.domain.keys import MAX_KEY_LENGTH
 from timer_trio.domain.settlement import Settlement
-from timer_trio.domain.timer import TimerSpec
+from timer_trio.domain.timer import NewTimer, TimerSpec
 
 UNSTORABLE_TEXT: Final = "a text holds a character that the database cannot store"
 OUT_OF_RANGE: Final = "a value is out of range"
@@ -18,8 +20,22 @@ _NUL_OR_SURROGATE: Final = re.compile("[\0\ud800-\udfff]")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def spec_refusal(spec: TimerSpec) -> str | None:
+def timer_refusal(timer: NewTimer) -> str | None:
     """Return why the database would refuse to store this, if it would."""
+    return flow_refusal(timer.flow_key) or spec_refusal(timer.spec)
+
+
+def flow_refusal(flow_key: FlowKey | None) -> str | None:
+    """As `timer_refusal`, of the flow that something is in."""
+    if flow_key is None:
+        return None
+    if not 1 <= len(flow_key) <= MAX_KEY_LENGTH:
+        return OUT_OF_RANGE
+    return UNSTORABLE_TEXT if is_unstorable(flow_key) else None
+
+
+def spec_refusal(spec: TimerSpec) -> str | None:
+    """As `timer_refusal`, of what a timer asks for."""
     if any(is_unstorable(text) for text in _texts_of(spec)):
         return UNSTORABLE_TEXT
     timeout_s, grace_s = spec.callback.timeout_s, spec.misfire_grace_s

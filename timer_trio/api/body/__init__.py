@@ -1,6 +1,7 @@
 """Bodies of requests: from bytes, however many and however slow, to checked members.
 
 - ``media``       a whole body, if its head says that it is what the route reads
+- ``nothing``     a body of a route that takes no fields
 - ``whole``       a body that is received when it is read
 - ``stream``      a body that is read as it comes
 - ``lines``       a stream cut into lines

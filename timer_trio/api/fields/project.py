@@ -20,14 +20,21 @@ from typing_extensions import TypedDict
 from timer_trio.api.errors import shown
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RetryField
+from timer_trio.domain.breaker_policy import MAX_FAILURES, MAX_OPEN_S
 from timer_trio.domain.host_names import is_host
-from timer_trio.domain.project import NAME_PATTERN, Scope, is_project_name
+from timer_trio.domain.project import (
+    MAX_PROJECT_IN_FLIGHT,
+    NAME_PATTERN,
+    Scope,
+    is_project_name,
+)
 from timer_trio.domain.rate_limit import MAX_BURST, MAX_PER_S, MIN_PER_S
 
 MAX_KEY_NAME: Final = 255
 MAX_HOSTS: Final = 100
 _MAX_LIMIT_VALUES: Final = 2
-MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES + _MAX_LIMIT_VALUES
+_MAX_BREAKER_VALUES: Final = 2
+MAX_SETTINGS_VALUES: Final = MAX_HOSTS + MAX_RETRY_VALUES + _MAX_LIMIT_VALUES + _MAX_BREAKER_VALUES
 
 
 def _project_name(value: str) -> str:
@@ -118,6 +125,28 @@ class RateLimitRequest(TypedDict):
 
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
+class BreakerRequest(TypedDict):
+    failures: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_FAILURES,
+            description="After how many callbacks in a row that found the destination dead: no "
+            "answer, or 5xx or 429.",
+        ),
+    ]
+    open_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=MAX_OPEN_S,
+            allow_inf_nan=False,
+            description="How long nothing is sent there then, before one callback tries.",
+        ),
+    ]
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
 class ProjectChangeRequest(TypedDict, total=False):
     allowed_hosts: AllowedHosts
     default_retry: Annotated[
@@ -134,6 +163,22 @@ class ProjectChangeRequest(TypedDict, total=False):
             "replicas: each serves its part of them. One request counts once, whatever it carries. "
             "null: no limit.",
             examples=[{"requests_per_second": 50, "burst": 100}],
+        ),
+    ]
+    max_in_flight: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_PROJECT_IN_FLIGHT)] | None,
+        Field(
+            description="How many callbacks of the project are under way at once, over all "
+            "replicas: each sends its part of them. What is due beyond it waits. null: no limit.",
+            examples=[200],
+        ),
+    ]
+    breaker: Annotated[
+        BreakerRequest | None,
+        Field(
+            description="When the project's callbacks leave a destination alone that fails again "
+            "and again. What is due there waits, and its grace goes on. null: never.",
+            examples=[{"failures": 10, "open_seconds": 30}],
         ),
     ]
 
@@ -180,5 +225,6 @@ CHANGE_PROJECT: Final = TypeAdapter(ProjectChangeRequest)
 CREATE_KEY: Final = TypeAdapter(KeyCreateRequest)
 PROJECT_FIELDS: Final = tuple(ProjectCreateRequest.__annotations__)
 SETTINGS_FIELDS: Final = tuple(ProjectChangeRequest.__annotations__)
+BREAKER_FIELDS: Final = tuple(BreakerRequest.__annotations__)
 RATE_LIMIT_FIELDS: Final = tuple(RateLimitRequest.__annotations__)
 KEY_FIELDS: Final = tuple(KeyCreateRequest.__annotations__)

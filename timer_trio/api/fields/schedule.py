@@ -19,6 +19,7 @@ from timer_trio.api.fields.timer import (
     CallbackMethod,
     CallbackPayload,
     DeliveryGuarantee,
+    FlowKeyField,
     Metadata,
     MisfireGraceSeconds,
     SigningField,
@@ -192,6 +193,7 @@ class OptionalScheduleFields(RuleFields, total=False):
     on_completed: OnCompletedField
     on_failed: OnFailedField
     signing: SigningField
+    flow_key: FlowKeyField
 
 
 @with_config(ConfigDict(**_STRICT, json_schema_extra=_ONE_RULE))

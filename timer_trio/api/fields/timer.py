@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -24,6 +25,7 @@ from timer_trio.api.fields.instants import (
 )
 from timer_trio.api.fields.result import OnCompletedField, OnFailedField
 from timer_trio.api.fields.retry import RetryField, StoreResponseField
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.keys import MAX_KEY_LENGTH, OnConflict
 from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, JsonText, Method
@@ -122,6 +124,25 @@ SigningField = Annotated[
 
 
 MAX_NAME_LENGTH: Final = MAX_KEY_LENGTH
+
+
+def _refuse_nul(value: FlowKey) -> FlowKey:
+    if "\0" in value:
+        raise ValueError("holds what is no character")
+    return value
+
+
+FlowKeyField = Annotated[
+    FlowKey,
+    Field(
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="The flow of the project that it is in, for good: a change may only name the "
+        "same one.",
+        examples=["customer-c-17"],
+    ),
+    AfterValidator(_refuse_nul),
+]
 Key = Annotated[
     str,
     Field(
@@ -183,6 +204,7 @@ class OptionalFields(TypedDict, total=False):
     on_completed: OnCompletedField
     on_failed: OnFailedField
     signing: SigningField
+    flow_key: FlowKeyField
 
 
 @with_config(_STRICT)

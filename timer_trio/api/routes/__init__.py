@@ -16,11 +16,13 @@ from timer_trio.api.routes import (
     bulk,
     by_key,
     docs,
+    flows,
     health,
     home,
     imports,
     keys,
     metrics,
+    pauses,
     projects,
     redrive,
     replicas,
@@ -35,6 +37,7 @@ _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
     *(projects, keys, signing_secrets),
+    *(flows, pauses),
     *(home, health, metrics),
 )
 

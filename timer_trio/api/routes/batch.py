@@ -158,10 +158,10 @@ class _Items:
         Raises:
             InvalidRequestError: naming every field that is wrong.
         """
-        spec, key = read_one_of_many(members, self._now, self._rules)
+        spec, flow_key, key, _ = read_one_of_many(members, self._now, self._rules)
         if key is not None:
             self._take_name(key, place)
-        return self._intake.new_timer(spec, self._now, self._project, key)
+        return self._intake.new_timer(spec, self._now, self._project, key, flow_key=flow_key)
 
     def _take_name(self, key: str, place: int) -> None:
         if self._with_key:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import FieldError, InvalidRequestError
 from timer_trio.api.fields.timer import CREATE, MAX_NAME_LENGTH
-from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.requests import read_name, read_spec, reading_members
+from timer_trio.api.parameters import refuse_parameters, refuse_unreadable_path
+from timer_trio.api.requests import read_name, read_new, reading_members
 from timer_trio.api.responses import (
     CanceledData,
     SummaryData,
@@ -75,8 +73,10 @@ class _ByKey:
         name = _name_of(key)
         rules = self._context.rules
         members = await self._slices.finish(reading_members(await json_body(), rules))
-        spec = read_spec(members, arrived_at, rules)
-        timer, is_new = await self._context.names.create(name, spec, arrived_at, OnConflict.REPLACE)
+        asked = read_new(members, arrived_at, rules)
+        timer, is_new = await self._context.names.create(
+            name, asked.spec, arrived_at, OnConflict.REPLACE, asked.flow_key
+        )
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def cancel_by_key(self, key: str) -> Response:
@@ -86,15 +86,12 @@ class _ByKey:
 
 
 def _name_of(key: str) -> str:
-    """Read the name in the path; `key` has a mark in place of what is not UTF-8.
+    """Read the name in the path.
 
     Raises:
         InvalidRequestError: no timer can have it.
     """
-    try:
-        unquote_to_bytes(request.scope["raw_path"]).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequestError(FieldError("key", "is not UTF-8, percent-encoded")) from None
+    refuse_unreadable_path(request.scope["raw_path"], "key")
     return read_name(key)
 
 
@@ -111,9 +108,10 @@ _PUT: Final = Operation(
     name="putTimerByKey",
     tag="timers",
     summary="Create or replace a timer by its key",
-    description="If a live timer has this `key` it becomes what the body says, all of it, and "
-    "this answers 200; otherwise a new one is created: 201. One that is executing answers 409. So "
-    "an instant can be moved ahead again and again, and fires once at the end.",
+    description="If a live timer has this `key` it becomes what the body says, all of it, in the "
+    "flow that it is in, and this answers 200; otherwise a new one is created: 201. One that is "
+    "executing answers 409. So an instant can be moved ahead again and again, and fires once at "
+    "the end.",
     success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData), also=201),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
     parameters=(_KEY,),

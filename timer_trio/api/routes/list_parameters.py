@@ -1,4 +1,4 @@
-"""The parameters of GET /timers and of GET /schedules, as their consumers read of them."""
+"""The parameters of GET /timers, /schedules and /flows, as their consumers read of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
 from timer_trio.api.route import Json
 from timer_trio.domain.query import Order, Sort, TimerQuery
+from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import Status
 
@@ -75,6 +76,11 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         "Only occurrences of this schedule, ended ones among them.",
         {"type": "string", "format": "uuid"},
     ),
+    _parameter(
+        "flow_key",
+        "Only timers of this flow, ended ones among them.",
+        {"type": "string", "minLength": 1},
+    ),
     _parameter("created_after", "Only timers created later than this, percent-encoded.", _INSTANT),
     _parameter(
         "created_before", "Only timers created earlier than this, percent-encoded.", _INSTANT
@@ -116,6 +122,11 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
         {"type": "string", "minLength": 1},
     ),
     _parameter(
+        "flow_key",
+        "Only schedules whose occurrences are in this flow.",
+        {"type": "string", "minLength": 1},
+    ),
+    _parameter(
         "limit",
         "Schedules on a page.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": ScheduleQuery().limit},
@@ -126,4 +137,17 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
         {"type": "string"},
     ),
     _METADATA,
+)
+FLOW_LIST_PARAMETERS: Final[Sequence[Json]] = (
+    _parameter("paused", "Only flows that are paused, or that are not.", {"type": "boolean"}),
+    _parameter(
+        "limit",
+        "Flows on a page.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": FlowQuery().limit},
+    ),
+    _parameter(
+        "cursor",
+        "`next_cursor` of the page before: it holds for the same filter.",
+        {"type": "string"},
+    ),
 )

@@ -79,6 +79,8 @@ def routes(context: ApiContext) -> Sequence[Route]:
         "allowed_hosts": ["example.com", "*.example.com"],
         "default_retry": {},
         "rate_limit": {"requests_per_second": 50, "burst": 100},
+        "max_in_flight": 200,
+        "breaker": {"failures": 10, "open_seconds": 30},
     }
     return (
         Route(
@@ -136,6 +138,7 @@ class _Projects:
         name = read_project_name(members, self._context.rules)
         project = await self._storage.create_project(name, now)
         self._context.key_ring.forget_project(name)
+        self._context.rules_changed()
         return success(project_data(project), HTTPStatus.CREATED)
 
     async def list_projects(self) -> Response:
@@ -150,10 +153,13 @@ class _Projects:
         members = await self._slices.finish(reading_project(await json_body()))
         change = read_settings_change(members, self._context.rules)
         project = await self._visible(name)
+        if change.get("max_in_flight") or change.get("breaker"):
+            await self._context.releases.require_all_new()
         changed = await self._storage.change_project(project.id, change)
         if changed.id == DEFAULT_PROJECT:
             self._context.key_ring.note_default_settings(changed.settings)
         self._context.key_ring.forget_project(name)
+        self._context.rules_changed()
         return success(project_data(changed))
 
     async def delete_project(self, name: str) -> Response:
@@ -163,6 +169,7 @@ class _Projects:
             raise DefaultProjectError
         end = self._context.project_end
         await (end.delete_with_all(project) if is_forced else end.delete_empty(project))
+        self._context.rules_changed()
         return success({"name": name})
 
     async def _visible(self, name: str) -> Project:

@@ -11,10 +11,9 @@ from typing import Final
 from pydantic import TypeAdapter
 from quart import Response
 
-from timer_trio.api.body.json_body import reading_object
-from timer_trio.api.body.media import json_body, optional_json_body
+from timer_trio.api.body.media import json_body
+from timer_trio.api.body.nothing import refuse_fields
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.schedule import BACKFILL, PREVIEW
 from timer_trio.api.principal import own_project
 from timer_trio.api.responses import SummaryData, created, success, summary_json
@@ -90,19 +89,19 @@ class _Actions:
 
     async def pause_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
-        await self._refuse_fields()
+        await refuse_fields(self._slices)
         await self._schedules.pause(known_id, own_project())
         return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def resume_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
-        await self._refuse_fields()
+        await refuse_fields(self._slices)
         await self._schedules.resume(known_id, own_project())
         return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def trigger_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
-        await self._refuse_fields()
+        await refuse_fields(self._slices)
         timer = await self._schedules.trigger(known_id, own_project())
         return created(summary_json(timer), timer.id)
 
@@ -117,7 +116,7 @@ class _Actions:
 
     async def replan_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
-        await self._refuse_fields()
+        await refuse_fields(self._slices)
         moved = await self._context.replanner.replan(known_id, own_project())
         return success({"moved": moved})
 
@@ -134,18 +133,6 @@ class _Actions:
         instants = self._context.calendar.instants(timing.rule, bounds, first - _INSTANT)
         found = await self._slices.collect(islice(instants, most))
         return success({"next": [rfc3339(instant) for instant in found]})
-
-    async def _refuse_fields(self) -> None:
-        """Check that a request has no body, or an empty object.
-
-        Raises:
-            InvalidRequestError: it has more.
-        """
-        raw = await optional_json_body() or b"{}"
-        reading = reading_object(raw, verbatim="", known=(), most_values=0)
-        if members := await self._slices.finish(reading):
-            words = "is not a field of this route: it takes none"
-            raise InvalidRequestError(*(FieldError(shown(name), words) for name in members))
 
 
 _PAUSE: Final = Operation(

@@ -46,7 +46,7 @@ from timer_trio.api.schedule_responses import (
     writing_schedules,
 )
 from timer_trio.domain.errors import ScheduleNotFoundError
-from timer_trio.domain.schedule import ScheduleId, ScheduleSpec
+from timer_trio.domain.schedule import Plan, ScheduleId
 
 TAG: Final = "schedules"
 SCHEDULE_PARAMETER: Final[Json] = {
@@ -106,7 +106,7 @@ class _Schedules:
         members = await self._members_of(raw)
         if key is not None:
             return await self._create_keyed(key, raw, members, arrived_at)
-        new = self._schedules.new(self._read(members, arrived_at), arrived_at, own_project())
+        new = self._new(members, arrived_at)
         await self._schedules.create(new)
         return created_schedule(shown_json(self._schedules.show_new(new)), new.schedule.id)
 
@@ -114,7 +114,7 @@ class _Schedules:
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
     ) -> Response:
         async def read() -> New:
-            new = self._schedules.new(self._read(members, arrived_at), arrived_at, own_project())
+            new = self._new(members, arrived_at)
             return new_schedule(self._schedules, new, kept_json(self._schedules.show_new(new)))
 
         fingerprint = Fingerprint("POST /schedules")
@@ -141,7 +141,7 @@ class _Schedules:
         known_id = schedule_id_of(schedule_id)
         members = await self._members_of(await json_body())
         wanted = read_schedule_change(members, arrived_at, self._context.rules)
-        await self._schedules.change(known_id, wanted.apply, own_project())
+        await self._schedules.change(known_id, wanted.apply, own_project(), wanted.flow_key)
         return whole_schedule(await self._schedules.show(known_id, own_project()))
 
     async def end_schedule(self, schedule_id: str) -> Response:
@@ -152,8 +152,9 @@ class _Schedules:
     async def _members_of(self, raw: bytes) -> dict[str, object]:
         return await self._context.slices.finish(reading_schedule(raw, self._context.rules))
 
-    def _read(self, members: Mapping[str, object], arrived_at: datetime) -> ScheduleSpec:
-        return read_schedule(members, arrived_at, self._context.rules)
+    def _new(self, members: Mapping[str, object], arrived_at: datetime) -> Plan:
+        spec, flow_key = read_schedule(members, arrived_at, self._context.rules)
+        return self._schedules.new(spec, arrived_at, own_project(), flow_key)
 
 
 def schedule_id_of(text: str) -> ScheduleId:

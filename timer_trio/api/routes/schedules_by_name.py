@@ -63,8 +63,10 @@ class _ByName:
         arrived_at, rules = self._context.clock.now(), self._context.rules
         known_name = read_name(name, "name")
         members = await self._context.slices.finish(reading_schedule(await json_body(), rules))
-        spec = read_schedule(members, arrived_at, rules, known_name)
-        written = await self._schedules.put_named(known_name, spec, arrived_at, own_project())
+        spec, flow_key = read_schedule(members, arrived_at, rules, known_name)
+        written = await self._schedules.put_named(
+            known_name, spec, arrived_at, own_project(), flow_key
+        )
         shown = await self._schedules.show(written.schedule.id, own_project())
         if written.is_new:
             return created_schedule(shown_json(shown), written.schedule.id)
@@ -98,7 +100,7 @@ _PUT: Final = Operation(
     summary="Create or replace a schedule by its name",
     description="If a schedule has this `name` it becomes what the body says, all of it, and this "
     "answers 200; otherwise a new one is created: 201. So a deployment can send the schedules that "
-    "it needs each time. A paused one stays paused.",
+    "it needs each time. A paused one stays paused, and each stays in its flow.",
     success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData), also=201),
     refusals=(*ON_STORED, *ON_BODY),
     parameters=(_NAME,),

@@ -26,7 +26,7 @@ from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.principal import own_project
 from timer_trio.api.query import is_id, parse_query
-from timer_trio.api.requests import Named, read_change, read_named, read_spec, reading_members
+from timer_trio.api.requests import read_change, read_new, read_one, reading_members
 from timer_trio.api.responses import (
     CanceledData,
     PageData,
@@ -53,7 +53,7 @@ from timer_trio.api.route import (
 )
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
 from timer_trio.domain.errors import IsResultError, NotPendingError
-from timer_trio.domain.timer import TimerId, TimerSpec
+from timer_trio.domain.timer import TimerId
 from timer_trio.intake.intake import new_summary
 
 ID_PARAMETER: Final[Json] = {
@@ -113,23 +113,23 @@ class _Timers:
         members = await self._members_of(raw)
         if key is not None:
             return await self._create_keyed(key, raw, members, arrived_at)
-        spec, named = read_named(members, arrived_at, self._context.rules)
-        if named is not None:
-            return await self._create_named(spec, named, arrived_at)
-        summary = await self._intake.create(spec, arrived_at, own_project())
-        return created(summary_json(summary), summary.id)
-
-    async def _create_named(self, spec: TimerSpec, named: Named, arrived_at: datetime) -> Response:
-        names = self._context.names
-        timer, is_new = await names.create(named.key, spec, arrived_at, named.on_conflict)
+        spec, flow_key, name, on_conflict = read_one(members, arrived_at, self._context.rules)
+        if name is None:
+            summary = await self._intake.create(spec, arrived_at, own_project(), flow_key)
+            return created(summary_json(summary), summary.id)
+        timer, is_new = await self._context.names.create(
+            name, spec, arrived_at, on_conflict, flow_key
+        )
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def _create_keyed(
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
     ) -> Response:
         async def read() -> New:
-            spec = read_spec(members, arrived_at, self._context.rules)
-            timer = self._intake.new_timer(spec, arrived_at, own_project())
+            asked = read_new(members, arrived_at, self._context.rules)
+            timer = self._intake.new_timer(
+                asked.spec, arrived_at, own_project(), flow_key=asked.flow_key
+            )
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
         if "key" in members:
@@ -154,9 +154,10 @@ class _Timers:
     async def update(self, timer_id: str) -> Response:
         arrived_at = self._clock.now()
         known_id = timer_id_of(timer_id)
-        change = read_change(await self._members(), arrived_at, self._context.rules)
+        members = await self._members()
+        change, flow_key = read_change(members, arrived_at, self._context.rules)
         try:
-            summary = await self._intake.update(known_id, change, own_project())
+            summary = await self._intake.update(known_id, change, own_project(), flow_key)
         except NotPendingError as error:
             raise StatusForbidsError("update", error.status) from error
         except IsResultError:

@@ -10,10 +10,13 @@ from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.destinations import MemoryDestinations
+from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
+from timer_trio.storage.memory.flows import MemoryFlows
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
+from timer_trio.storage.memory.rules import MemoryRules
 from timer_trio.storage.memory.schedules import MemorySchedules
 from timer_trio.storage.memory.signing import MemorySigning
 
@@ -23,6 +26,9 @@ class MemoryStorage(
     MemoryBulk,
     MemoryAttempts,
     MemoryOccurrences,
+    MemoryFlows,
+    MemoryFlowTerms,
+    MemoryRules,
     MemoryApiKeys,
     MemoryReplicas,
     MemoryHints,

@@ -64,7 +64,7 @@ class MemoryBulk(MemoryRedrive):
                 case BulkAction.REDRIVE:
                     due_at = page.due_at + place * page.bulk.spacing
                     self._redrive(row, due_at, at)
-                    due.append(DueTimer(due_at, timer_id, self._destination(timer_id)))
+                    due.append(self._due_timer(row, due_at))
                 case BulkAction.DELETE:
                     if row.timer.key is not None and self._has_its_name(row):
                         del self._names[row.project, row.timer.key]

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -14,6 +14,7 @@ from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.destination import Counted, DestinationNow
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.project import (
@@ -23,11 +24,13 @@ from timer_trio.domain.project import (
     ProjectId,
     ProjectSettings,
 )
+from timer_trio.domain.rules import NOT_PAUSED, Flow, Pause
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     SHARDS,
     Destination,
+    DueTimer,
     Lane,
     NewTimer,
     ReplicaId,
@@ -87,6 +90,22 @@ class ProjectRow:
     created_at: datetime
     settings: ProjectSettings = NO_SETTINGS
     closed_at: datetime | None = None
+    pause: Pause = NOT_PAUSED
+    changed: int = 0
+
+
+class FlowRow(NamedTuple):
+    """A row of the table `flows`."""
+
+    flow: Flow
+    changed: int
+
+
+class DestinationRow(NamedTuple):
+    """A row of the table `paused_destinations`."""
+
+    pause: Pause
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +133,22 @@ class Database:
         self._schedules: dict[ScheduleId, Schedule] = {}
         self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
+        self._rules_version = 1
+        self._flows: dict[FlowId, FlowRow] = {}
+        self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._outcomes: dict[tuple[Lane, ReplicaId, datetime], Counted] = {}
         self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
+        self._terms: dict[int, ReplicaId] = {}
         self._listening: list[Callable[[Hint], None]] = []
+
+    def _raised_version(self) -> int:
+        """Raise the version of the rules, as whoever changes one does."""
+        self._rules_version += 1
+        return self._rules_version
 
     async def _wait_unlocked(self, timer_ids: Collection[TimerId], at_most_s: float) -> None:
         asked = self._rows.keys() & set(timer_ids)
@@ -151,8 +179,10 @@ class Database:
             due = self._due[shard_of(timer_id)]
             del due[bisect_left(due, (row.due_at, timer_id))]
 
-    def _destination(self, timer_id: TimerId) -> Destination:
-        return self._rows[timer_id].timer.spec.callback.url.destination
+    def _due_timer(self, row: Row, due_at: datetime) -> DueTimer:
+        timer = row.timer
+        lane = Lane(timer.spec.callback.url.destination, row.project)
+        return DueTimer(due_at, timer.id, lane, timer.flow_key)
 
 
 def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) -> Row:
@@ -168,6 +198,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
             last_error=None,
             key=timer.key,
             parent_id=parent_id,
+            flow_key=timer.flow_key,
         ),
         project=timer.project,
         requested_at=now,

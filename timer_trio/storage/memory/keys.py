@@ -18,7 +18,7 @@ from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import NewTimer, TimerId
 from timer_trio.storage.memory.database import KeyRow, ProjectKey, refuse
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S, MemoryTimers
-from timer_trio.storage.refusal import spec_refusal
+from timer_trio.storage.refusal import timer_refusal
 
 
 class MemoryKeys(MemoryTimers):
@@ -30,7 +30,7 @@ class MemoryKeys(MemoryTimers):
         await trio.lowlevel.checkpoint()
         free = [each for each in creates if self._answer_of((each.project, each.key), now) is None]
         for timer in (timer for each in free for timer in each.timers):
-            refuse(spec_refusal(timer.spec))
+            refuse(timer_refusal(timer))
         for each in free:
             row = KeyRow(each.answer, now + IDEMPOTENCY_PERIOD)
             self._keys[each.project, each.key] = row

@@ -20,6 +20,7 @@ TESTS: Final[Mapping[str, Callable[[Timer, Any], bool]]] = {
     "http_status": lambda timer, status: timer.http_status == status,
     "key": lambda timer, key: timer.key == key,
     "schedule_id": lambda timer, schedule_id: timer.schedule_id == schedule_id,
+    "flow_key": lambda timer, flow_key: timer.flow_key == flow_key,
     "created_after": lambda timer, instant: timer.created_at > instant,
     "created_before": lambda timer, instant: timer.created_at < instant,
     "execute_after": lambda timer, instant: timer.spec.execute_at > instant,

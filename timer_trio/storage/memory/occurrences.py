@@ -35,10 +35,11 @@ class MemoryOccurrences(MemoryWork):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
-        reply = self._claim(replica, claim, timer_ids, until, now)
+        reply = self._claim(replica, claim, timer_ids, until, now, in_flows=in_flows)
         return replace(reply, claimed=[self._as_occurrence(timer, now) for timer in reply.claimed])
 
     async def claim_exclusive(
@@ -49,6 +50,7 @@ class MemoryOccurrences(MemoryWork):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
@@ -60,16 +62,18 @@ class MemoryOccurrences(MemoryWork):
             and row.due_at <= until
             and row.claim != -claim
             and row.timer.id not in self.locked
+            and self._may_take(row, replica, in_flows=in_flows)
         ]
         skipped = [row.timer.id for row in due if self._skip(row, SUPERSEDED, now)]
         skipped += [row.timer.id for row in due if self._skip(row, OVERLAPPED, now)]
         later = [*self._not_first(row for row in due if row.timer.id not in skipped)]
         rest = set(timer_ids) - {each.id for each in later}
-        reply = self._claim(replica, claim, rest, until, now)
+        reply = self._claim(replica, claim, rest, until, now, in_flows=in_flows)
         return OccurrenceClaimReply(
             claimed=[self._as_occurrence(timer, now) for timer in reply.claimed],
             moved=[*reply.moved, *later],
             locked=reply.locked,
+            foreign=reply.foreign,
             skipped=skipped,
         )
 
@@ -98,7 +102,7 @@ class MemoryOccurrences(MemoryWork):
         seen: set[UUID | None] = set()
         for row in rows:
             if row.due_at is not None and row.timer.schedule_id in seen and _may_be_skipped(row):
-                yield DueTimer(row.due_at, row.timer.id, self._destination(row.timer.id))
+                yield self._due_timer(row, row.due_at)
             seen.add(row.timer.schedule_id)
 
     def _occurrences_of(self, row: Row) -> Iterator[Row]:

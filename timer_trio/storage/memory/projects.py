@@ -30,7 +30,7 @@ class MemoryProjects(Database):
             raise ProjectNameTakenError
         project = ProjectId(self._next_project)
         self._next_project += 1
-        self._projects[project] = ProjectRow(name, now)
+        self._projects[project] = ProjectRow(name, now, changed=self._raised_version())
         return self._project(project)
 
     async def projects(self) -> Sequence[Project]:
@@ -48,20 +48,21 @@ class MemoryProjects(Database):
         row = self._projects.get(project)
         if row is None or row.closed_at is not None:
             raise ProjectNotFoundError
-        self._projects[project] = replace(row, settings=replace(row.settings, **change))
+        settings = replace(row.settings, **change)
+        self._change(project, replace(row, settings=settings))
         return self._project(project)
 
     async def close_project(self, project: ProjectId, now: datetime) -> None:
         await trio.lowlevel.checkpoint()
         row = self._projects.get(project)
         if row is not None and row.closed_at is None:
-            self._projects[project] = replace(row, closed_at=now)
+            self._change(project, replace(row, closed_at=now))
 
     async def open_project(self, project: ProjectId) -> None:
         await trio.lowlevel.checkpoint()
         row = self._projects.get(project)
         if row is not None and row.name is not None:
-            self._projects[project] = replace(row, closed_at=None)
+            self._change(project, replace(row, closed_at=None))
 
     async def live_in(self, project: ProjectId) -> Live:
         await trio.lowlevel.checkpoint()
@@ -94,7 +95,7 @@ class MemoryProjects(Database):
         row = self._projects.get(project)
         if row is None or row.closed_at is None:
             return
-        self._projects[project] = replace(row, name=None)
+        self._change(project, replace(row, name=None))
         self._delete_keys_of(project)
         self._signing.pop(project, None)
 
@@ -108,6 +109,15 @@ class MemoryProjects(Database):
         row = self._projects.get(project)
         if row is not None and row.name is None:
             del self._projects[project]
+            self._forget_rules_of(project)
+
+    def _change(self, project: ProjectId, row: ProjectRow) -> None:
+        self._projects[project] = replace(row, changed=self._raised_version())
+
+    def _forget_rules_of(self, project: ProjectId) -> None:
+        self._flows = {flow: row for flow, row in self._flows.items() if flow.project != project}
+        rows = self._paused_destinations
+        self._paused_destinations = {key: row for key, row in rows.items() if key[0] != project}
 
     def _project(self, project: ProjectId) -> Project:
         row = self._projects[project]
@@ -117,6 +127,7 @@ class MemoryProjects(Database):
             created_at=row.created_at,
             settings=row.settings,
             closed_at=row.closed_at,
+            paused_at=row.pause.paused_at,
         )
 
     def _delete_keys_of(self, project: ProjectId) -> None:

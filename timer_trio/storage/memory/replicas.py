@@ -54,6 +54,7 @@ class MemoryReplicas(Database):
             counters=dict(self._counters),
             leaving=leaving,
             default_settings=settings,
+            rules_version=self._rules_version,
         )
 
     async def leave(self, replica: ReplicaId) -> None:

@@ -39,7 +39,7 @@ from timer_trio.storage.memory.database import KeyRow, OccurrenceColumns, Row, n
 from timer_trio.storage.memory.keys import MemoryKeys
 from timer_trio.storage.memory.matching import has_all
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S, canceled
-from timer_trio.storage.refusal import spec_refusal
+from timer_trio.storage.refusal import flow_refusal, spec_refusal
 
 
 class MemorySchedules(MemoryKeys):
@@ -59,7 +59,7 @@ class MemorySchedules(MemoryKeys):
         if schedule.id in self._schedules:
             return answer
         self._refuse_taken_name(schedule)
-        refuse(spec_refusal(schedule.spec.template))
+        refuse(flow_refusal(schedule.flow_key) or spec_refusal(schedule.spec.template))
         if answer is not None:
             self._keys[schedule.project, key] = KeyRow(answer, now + IDEMPOTENCY_PERIOD)
         self._schedules[schedule.id] = schedule
@@ -333,5 +333,6 @@ def _matches(schedule: Schedule, query: ScheduleQuery) -> bool:
         schedule.project == query.project
         and (query.status is None or schedule.status is query.status)
         and (query.name is None or schedule.spec.name == query.name)
+        and (query.flow_key is None or schedule.flow_key == query.flow_key)
         and has_all(schedule.spec.template.metadata or {}, query.metadata)
     )

@@ -29,7 +29,7 @@ from timer_trio.storage.columns import changed
 from timer_trio.storage.memory.database import Database, Row, new_row, refuse
 from timer_trio.storage.memory.matching import cut, select
 from timer_trio.storage.pages import page_of
-from timer_trio.storage.refusal import spec_refusal
+from timer_trio.storage.refusal import spec_refusal, timer_refusal
 
 CHANGE_LOCK_S: Final = 1.0
 """How long a consumer's change waits for a locked row."""
@@ -102,7 +102,7 @@ class MemoryTimers(Database):
 
     def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         for timer in timers:
-            refuse(spec_refusal(timer.spec))
+            refuse(timer_refusal(timer))
         for timer in timers:
             if timer.id not in self._rows:
                 self._put(new_row(timer, now))
@@ -129,6 +129,7 @@ def _listed(timer: Timer) -> ListedTimer:
         http_status=timer.http_status,
         key=timer.key,
         schedule_id=timer.schedule_id,
+        flow_key=timer.flow_key,
         metadata=_listed_metadata(timer.spec.metadata),
     )
 

@@ -12,17 +12,18 @@ from typing import Final
 import trio
 
 from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
-    Destination,
     DueTimer,
     Earlier,
     ReplicaId,
     Status,
     Timer,
     TimerId,
+    shard_of,
 )
 from timer_trio.storage.memory.database import Database, Row, new_row, refuse
 from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
@@ -40,7 +41,7 @@ class MemoryWork(Database):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        cut_off: Mapping[Destination, datetime],
+        cut_off: Mapping[BacklogKey, datetime],
     ) -> Sequence[DueTimer]:
         await trio.lowlevel.checkpoint()
         return [
@@ -57,10 +58,11 @@ class MemoryWork(Database):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
-        return self._claim(replica, claim, timer_ids, until, now)
+        return self._claim(replica, claim, timer_ids, until, now, in_flows=in_flows)
 
     async def _begin_claim(
         self, replica: ReplicaId, timer_ids: Collection[TimerId], *, waits: bool
@@ -78,10 +80,13 @@ class MemoryWork(Database):
         timer_ids: Collection[TimerId],
         until: datetime,
         now: datetime,
+        *,
+        in_flows: bool,
     ) -> ClaimReply:
         claimed: list[ClaimedTimer] = []
         moved: list[DueTimer] = []
         locked: list[TimerId] = []
+        foreign: list[TimerId] = []
         for timer_id in sorted(set(timer_ids) & self._rows.keys()):
             row = self._rows[timer_id]
             if timer_id in self.locked:
@@ -90,12 +95,21 @@ class MemoryWork(Database):
             elif row.claim == claim and row.claimed_by == replica:
                 claimed.append(_claimed(row, claim))
             elif row.due_at is not None and row.due_at > until:
-                moved.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+                moved.append(self._due_timer(row, row.due_at))
+            elif row.due_at is not None and not self._may_take(row, replica, in_flows=in_flows):
+                moved.append(self._due_timer(row, row.due_at))
+                foreign.append(timer_id)
             elif row.due_at is not None and row.claim != -claim:
                 taken = _taken(row, replica, claim, now)
                 self._put(taken)
                 claimed.append(_claimed(taken, claim))
-        return ClaimReply(claimed=claimed, moved=moved, locked=locked)
+        return ClaimReply(claimed=claimed, moved=moved, locked=locked, foreign=foreign)
+
+    def _may_take(self, row: Row, replica: ReplicaId, *, in_flows: bool) -> bool:
+        """Whether a claim of this kind takes a timer: of flows, by who has the term."""
+        if not in_flows:
+            return row.timer.flow_key is None
+        return self._terms.get(shard_of(row.timer.id)) == replica
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         await trio.lowlevel.checkpoint()
@@ -109,7 +123,7 @@ class MemoryWork(Database):
                 if row.due_at is not None or is_held:
                     locked.append(timer_id)
             elif row.due_at is not None:
-                free.append(DueTimer(row.due_at, timer_id, self._destination(timer_id)))
+                free.append(self._due_timer(row, row.due_at))
             elif is_held:
                 held.append(timer_id)
         return Looked(free=free, held=held, locked=locked)
@@ -125,16 +139,17 @@ class MemoryWork(Database):
         return [self._settle(settlement, now) for settlement in settlements]
 
     def _behind(
-        self, cursor: ShardCursor, until: datetime, cut_off: Mapping[Destination, datetime]
+        self, cursor: ShardCursor, until: datetime, cut_off: Mapping[BacklogKey, datetime]
     ) -> Iterator[DueTimer]:
         due = self._due[cursor.shard]
         for index in range(bisect_right(due, (cursor.due_at, cursor.id)), len(due)):
             due_at, timer_id = due[index]
             if due_at > until:
                 return
-            destination = self._destination(timer_id)
-            if destination not in cut_off or due_at < cut_off[destination]:
-                yield DueTimer(due_at, timer_id, destination)
+            timer = self._due_timer(self._rows[timer_id], due_at)
+            key = timer.flow or timer.lane
+            if key not in cut_off or due_at < cut_off[key]:
+                yield timer
 
     def _settle(self, settlement: Settlement, now: datetime) -> bool | None:
         row = self._rows.get(settlement.timer_id)
@@ -215,4 +230,5 @@ def _earlier(timer: Timer) -> Earlier:
         http_status=timer.http_status,
         duration_ms=timer.duration_ms,
         key=timer.key,
+        flow_key=timer.flow_key,
     )

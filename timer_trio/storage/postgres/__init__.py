@@ -6,6 +6,8 @@ from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.destinations import PostgresDestinations
+from timer_trio.storage.postgres.flow_terms import PostgresFlowTerms
+from timer_trio.storage.postgres.flows import PostgresFlows
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
@@ -13,6 +15,7 @@ from timer_trio.storage.postgres.projects import PostgresProjects
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
+from timer_trio.storage.postgres.rules import PostgresRules
 from timer_trio.storage.postgres.schedules import PostgresSchedules
 from timer_trio.storage.postgres.signing import PostgresSigning
 from timer_trio.storage.postgres.timers import PostgresTimers
@@ -27,6 +30,9 @@ class PostgresStorage(
     PostgresOccurrences,
     PostgresSchedules,
     PostgresProjects,
+    PostgresFlows,
+    PostgresFlowTerms,
+    PostgresRules,
     PostgresApiKeys,
     PostgresReplicas,
     PostgresHints,

@@ -10,13 +10,15 @@ from psycopg.rows import DictRow
 from psycopg.sql import Composable, Composed, Literal
 
 from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage, BulkReply, changed_at
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import Position
-from timer_trio.domain.timer import DueTimer, TimerId
+from timer_trio.domain.timer import TimerId
 from timer_trio.storage.pages import START
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.listing import conditions_of
 from timer_trio.storage.postgres.queries import template
 from timer_trio.storage.postgres.redrive import redriven
+from timer_trio.storage.postgres.rows import due_of
 
 LOOK_ROWS: Final = 10_000
 """What one page reads at most in search of timers that match: some 10 ms, and it locks none."""
@@ -32,7 +34,7 @@ class PostgresBulk(Database):
             verb="bulk",
             refuses=True,
         )
-        return _reply_of(rows)
+        return _reply_of(rows, page.bulk.wanted.project)
 
 
 def _statement(page: BulkPage, now: datetime) -> Composed:
@@ -73,7 +75,7 @@ def _work(page: BulkPage, now: datetime) -> Composable:
             )
 
 
-def _reply_of(rows: Sequence[DictRow]) -> BulkReply:
+def _reply_of(rows: Sequence[DictRow], project: ProjectId) -> BulkReply:
     first = rows[0]
     follows = first["id"] is not None
     return BulkReply(
@@ -81,7 +83,7 @@ def _reply_of(rows: Sequence[DictRow]) -> BulkReply:
         done=first["done"],
         next=Position(first["created_at"], TimerId(first["id"])) if follows else None,
         due=tuple(
-            DueTimer(row["due_at"], row["due_id"], row["destination"])
+            due_of(row["due_at"], row["due_id"], row["destination"], project, row["flow_key"])
             for row in rows
             if row["due_id"]
         ),

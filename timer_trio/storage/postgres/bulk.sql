@@ -25,7 +25,7 @@ SELECT
     (SELECT count(*) FROM page) AS matched,
     (SELECT count(*) FROM done) AS done,
     last.created_at, last.id,
-    due.id AS due_id, due.due_at, due.destination
+    due.id AS due_id, due.due_at, due.destination, due.flow_key
 FROM (VALUES (1)) AS always
 LEFT JOIN (
     (
@@ -64,7 +64,7 @@ locked AS MATERIALIZED (
 done AS (
     UPDATE timers SET status = 'canceled', due_at = NULL, updated_at = {now}
     WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
-    RETURNING id, due_at, destination
+    RETURNING id, due_at, destination, flow_key
 )
 
 -- name: bulk_redrive
@@ -89,7 +89,7 @@ asked AS (
 ),
 {redriven},
 done AS (
-    SELECT id, due_at, destination FROM redriven
+    SELECT id, due_at, destination, flow_key FROM redriven
 )
 
 -- name: bulk_delete
@@ -97,7 +97,7 @@ done AS (
 {locked},
 done AS (
     DELETE FROM timers WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
-    RETURNING id, NULL::timestamptz AS due_at, destination, key
+    RETURNING id, NULL::timestamptz AS due_at, destination, flow_key, key
 ),
 unnamed AS (
     DELETE FROM timer_keys AS k
@@ -114,6 +114,6 @@ forgotten AS (
 -- name: bulk_count
 -- Changes nothing, and counts what could be done.
 done AS (
-    SELECT id, NULL::timestamptz AS due_at, destination FROM timers
+    SELECT id, NULL::timestamptz AS due_at, destination, flow_key FROM timers
     WHERE ctid = ANY (ARRAY(SELECT place FROM page)) AND status = ANY ({statuses})
 )

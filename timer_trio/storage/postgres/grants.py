@@ -21,6 +21,10 @@ _NEEDED: Final = {
     "replicas": _ROWS,
     "projects": _ROWS,
     "api_keys": _ROWS,
+    "flows": _ROWS,
+    "flow_terms": _ROWS,
+    "paused_destinations": _ROWS,
+    "rule_changes": ("SELECT", "UPDATE"),
     "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),
 }

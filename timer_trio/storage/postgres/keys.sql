@@ -29,13 +29,14 @@ taken AS (
 written AS (
     INSERT INTO timers (
         shard, id, status, due_at, created_at, updated_at, requested_at, destination, project,
-        {spec}
+        flow_key, {spec}
     )
     SELECT
         get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
-        destination, project, {spec}
+        destination, project, flow_key, {spec}
     FROM json_to_recordset(%(timers)s::json) AS new (
-        id uuid, created_at timestamptz, destination text, project integer, {spec:type}
+        id uuid, created_at timestamptz, destination text, project integer, flow_key text,
+        {spec:type}
     )
     WHERE id IN (SELECT unnest(timer_ids) FROM taken)
     ON CONFLICT (shard, id) DO NOTHING
@@ -90,7 +91,8 @@ WHERE k.project = %(project)s AND k.kind = 'name' AND k.key = ANY (%(keys)s);
 WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset(%(timers)s::json) AS t (
-        id uuid, created_at timestamptz, destination text, key text, before uuid, {spec:type}
+        id uuid, created_at timestamptz, destination text, key text, before uuid, flow_key text,
+        {spec:type}
     )
 ),
 before AS MATERIALIZED (
@@ -140,11 +142,11 @@ counted AS MATERIALIZED (
 written AS (
     INSERT INTO timers (
         shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, key,
-        {spec}
+        flow_key, {spec}
     )
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
-        t.destination, %(project)s, t.key, {t.spec}
+        t.destination, %(project)s, t.key, t.flow_key, {t.spec}
     FROM asked AS t, counted
     WHERE counted.taken = counted.names
     ON CONFLICT (shard, id) DO NOTHING

@@ -20,7 +20,7 @@ from timer_trio.domain.query import (
 
 _COLUMNS: Final = SQL(
     "id, status, created_at, execute_at, callback_url, executed_at, destination, attempt,"
-    " last_error, http_status, key, schedule_id, parent_id,"
+    " last_error, http_status, key, schedule_id, flow_key, parent_id,"
     " CASE WHEN octet_length(coalesce(metadata::text, 'null')) <= {most}"
     " THEN coalesce(metadata::text, 'null') END AS metadata"
 ).format(most=Literal(MAX_LISTED_METADATA))
@@ -81,6 +81,7 @@ CONDITIONS: Final[Mapping[str, SQL]] = {
     "http_status": SQL("http_status = {}"),
     "key": SQL("key = {}"),
     "schedule_id": SQL("schedule_id = {}"),
+    "flow_key": SQL("flow_key = {}"),
     "created_after": SQL("created_at > {}"),
     "created_before": SQL("created_at < {}"),
     "execute_after": SQL("execute_at > {}"),

@@ -28,10 +28,13 @@ class PostgresOccurrences(PostgresWork):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
-        rows, locked = await self._claim("claim_occurrences", parameters, skip_locked=skip_locked)
+        rows, locked = await self._claim(
+            "claim_occurrences", parameters, in_flows=in_flows, skip_locked=skip_locked
+        )
         return await self._opened(claim_reply(rows, claim, locked))
 
     async def claim_exclusive(
@@ -42,12 +45,17 @@ class PostgresOccurrences(PostgresWork):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
         parameters |= {"superseded": SUPERSEDED, "overlapped": OVERLAPPED}
         rows, locked = await self._claim(
-            "claim_exclusive", parameters, skip_locked=skip_locked, ask=_ask_in_one_message
+            "claim_exclusive",
+            parameters,
+            in_flows=in_flows,
+            skip_locked=skip_locked,
+            ask=_ask_in_one_message,
         )
         # The last column says whether it was skipped.
         skipped = [row[0] for row in rows if row[-1]]
@@ -58,6 +66,7 @@ class PostgresOccurrences(PostgresWork):
             moved=reply.moved,
             unreadable=reply.unreadable,
             locked=reply.locked,
+            foreign=reply.foreign,
             skipped=skipped,
         )
 

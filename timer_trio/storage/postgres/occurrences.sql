@@ -45,8 +45,9 @@ WITH me AS (
 ),
 asked AS (
     SELECT
-        t.shard, t.id, t.due_at, t.destination, t.claim, t.schedule_id,
+        t.shard, t.id, t.due_at, t.destination, t.project, t.flow_key, t.claim, t.schedule_id,
         t.claim = %(claim)s AND t.claimed_by = me.id AS is_ours,
+        t.flow_key IS NULL AS may_be_taken,
         coalesce(t.may_be_skipped AND t.attempt = 0, false) AS is_fresh,
         t.superseded_at + (t.execute_at - t.occurs_at) <= %(now)s
         AND NOT EXISTS (
@@ -84,7 +85,11 @@ judged AS (
     FROM asked
     WHERE
         asked.is_ours
-        OR (asked.due_at <= %(until)s AND asked.claim IS DISTINCT FROM -%(claim)s)
+        OR (
+            asked.due_at <= %(until)s
+            AND asked.claim IS DISTINCT FROM -%(claim)s
+            AND asked.may_be_taken
+        )
 ),
 ranked AS (
     SELECT
@@ -113,7 +118,7 @@ taken AS (
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
-        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key,
+        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key,
         t.project, t.schedule_id, t.occurs_at
 ),
 skipped AS (
@@ -126,20 +131,24 @@ skipped AS (
     RETURNING t.id
 ),
 moved AS (
-    SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
+    SELECT id, due_at, destination, project, flow_key, NOT may_be_taken AND due_at <= %(until)s AS is_foreign
+    FROM asked
+    WHERE due_at > %(until)s OR (due_at IS NOT NULL AND NOT may_be_taken)
     UNION ALL
-    SELECT id, due_at, destination FROM ranked WHERE is_fresh AND place > 1
+    SELECT id, due_at, destination, project, flow_key, false
+    FROM ranked
+    WHERE is_fresh AND place > 1
 )
 SELECT
     coalesce(taken.id, moved.id, skipped.id), moved.due_at, moved.destination,
-    taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
+    coalesce(taken.project, moved.project), coalesce(taken.flow_key, moved.flow_key),
+    moved.is_foreign, taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
     taken.first_due_at, taken.requested_at,
     CASE WHEN taken.has_results THEN taken.created_at END,
     CASE WHEN taken.has_results THEN taken.executed_at END,
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
-    taken.project,
     {taken.spec},
     taken.schedule_id, taken.occurs_at, false,
     skipped.id IS NOT NULL

@@ -10,8 +10,10 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.errors import ProjectNameTakenError, ProjectNotFoundError, StorageError
 from timer_trio.domain.project import (
+    MAX_PROJECT_IN_FLIGHT,
     Live,
     Project,
     ProjectId,
@@ -85,6 +87,7 @@ def project_of(row: DictRow) -> Project:
         created_at=row["created_at"],
         settings=settings_of(row["name"], row["settings"]),
         closed_at=row["closed_at"],
+        paused_at=row["paused_at"],
     )
 
 
@@ -97,10 +100,13 @@ def settings_of(name: str, stored: Mapping[str, Any]) -> ProjectSettings:
     try:
         hosts, retry = stored.get("allowed_hosts"), stored.get("default_retry")
         limit = stored.get("rate_limit")
+        in_flight, breaker = stored.get("max_in_flight"), stored.get("breaker")
         return ProjectSettings(
             allowed_hosts=None if hosts is None else tuple(map(str, hosts)),
             default_retry=None if retry is None else _policy_of(**retry),
             rate_limit=None if limit is None else RateLimit(**limit),
+            max_in_flight=None if in_flight is None else _limit_of(in_flight),
+            breaker=None if breaker is None else BreakerPolicy(**breaker),
         )
     except (TypeError, ValueError):
         raise StorageError(f"the settings of project {name} cannot be followed") from None
@@ -110,8 +116,14 @@ def _policy_of(delays: Sequence[float] | None = None, **values: Any) -> RetryPol
     return RetryPolicy(delays=None if delays is None else tuple(delays), **values)
 
 
+def _limit_of(stored: object) -> int:
+    if not isinstance(stored, int) or not 1 <= stored <= MAX_PROJECT_IN_FLIGHT:
+        raise ValueError("no limit of callbacks at once")
+    return stored
+
+
 def _in_json(change: SettingsChange) -> dict[str, object]:
     return {
-        name: asdict(value) if isinstance(value, RetryPolicy | RateLimit) else value
+        name: asdict(value) if isinstance(value, RetryPolicy | RateLimit | BreakerPolicy) else value
         for name, value in change.items()
     }

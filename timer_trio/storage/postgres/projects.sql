@@ -1,30 +1,48 @@
--- Whose things are.
+-- Whose things are. Each change of a project is one of the rules, too.
 
 -- name: create_project
-INSERT INTO projects (name, created_at) VALUES (%(name)s, %(now)s)
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+)
+INSERT INTO projects (name, created_at, changed)
+SELECT %(name)s::text, %(now)s::timestamptz, version FROM raised
 ON CONFLICT (name) DO NOTHING
-RETURNING id, name, created_at, settings, closed_at;
+RETURNING id, name, created_at, settings, closed_at, paused_at;
 
 -- name: projects
-SELECT id, name, created_at, settings, closed_at
+SELECT id, name, created_at, settings, closed_at, paused_at
 FROM projects
 WHERE name IS NOT NULL
 ORDER BY name COLLATE "C";
 
 -- name: project_named
-SELECT id, name, created_at, settings, closed_at FROM projects WHERE name = %(name)s;
+SELECT id, name, created_at, settings, closed_at, paused_at FROM projects WHERE name = %(name)s;
 
 -- name: change_project
-UPDATE projects SET settings = settings || %(change)s::jsonb
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+)
+UPDATE projects SET settings = settings || %(change)s::jsonb, changed = raised.version
+FROM raised
 WHERE id = %(project)s AND closed_at IS NULL
-RETURNING id, name, created_at, settings, closed_at;
+RETURNING id, name, created_at, settings, closed_at, paused_at;
 
 -- name: close_project
 -- Waits for whoever is about to write a key into it.
-UPDATE projects SET closed_at = %(now)s WHERE id = %(project)s AND closed_at IS NULL;
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+)
+UPDATE projects SET closed_at = %(now)s, changed = raised.version
+FROM raised
+WHERE id = %(project)s AND closed_at IS NULL;
 
 -- name: open_project
-UPDATE projects SET closed_at = NULL WHERE id = %(project)s AND name IS NOT NULL;
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+)
+UPDATE projects SET closed_at = NULL, changed = raised.version
+FROM raised
+WHERE id = %(project)s AND name IS NOT NULL;
 
 -- name: live_in
 SELECT
@@ -65,8 +83,12 @@ done AS (
 SELECT count(*) AS canceled FROM done;
 
 -- name: delete_project
-WITH gone AS (
-    UPDATE projects SET name = NULL
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+),
+gone AS (
+    UPDATE projects SET name = NULL, changed = raised.version
+    FROM raised
     WHERE id = %(project)s AND closed_at IS NOT NULL
     RETURNING id
 ),
@@ -79,4 +101,11 @@ DELETE FROM api_keys AS k USING gone WHERE k.project = gone.id;
 SELECT id, closed_at FROM projects WHERE name IS NULL;
 
 -- name: forget_project
-DELETE FROM projects WHERE id = %(project)s AND name IS NULL;
+WITH gone AS (
+    DELETE FROM projects WHERE id = %(project)s AND name IS NULL
+    RETURNING id
+),
+unlimited AS (
+    DELETE FROM flows AS f USING gone WHERE f.project = gone.id
+)
+DELETE FROM paused_destinations AS d USING gone WHERE d.project = gone.id;

@@ -43,6 +43,15 @@ def _claiming_occurrences(written: Mapping[str, bytes]) -> bytes:
     return claim.replace(b"\nFROM me\nLEFT JOIN", told + b"\nFROM me\nLEFT JOIN")
 
 
+def _claiming_flows(claim: bytes, held_terms: bytes) -> bytes:
+    """Have a claim take what is in flows, of the shards whose terms are its replica's."""
+    claim = claim.replace(b"\nasked AS (", b"\n" + held_terms + b",\nasked AS (")
+    joined = b"ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id\n"
+    begin, sep, rest = claim.partition(b"\nasked AS (")
+    rest = rest.replace(joined, joined + b"    LEFT JOIN terms ON terms.shard = t.shard\n", 1)
+    return begin + sep + rest.replace(b"t.flow_key IS NULL AS", b"terms.shard IS NOT NULL AS")
+
+
 _OF_A_FAILURE: Final = b"failures smallint, first_due_at timestamptz"
 
 
@@ -63,17 +72,26 @@ def _written() -> Iterator[str]:
 _WRITTEN: Final = _writing_occurrences(_parse(with_columns("".join(_written()))))
 _SETTLE_WHOLE: Final = _settling_whole(_WRITTEN)
 _CLAIM_OCCURRENCES: Final = _claiming_occurrences(_WRITTEN)
+_CLAIMS: Final = {
+    "claim": _WRITTEN["claim"],
+    "claim_occurrences": _CLAIM_OCCURRENCES,
+    "claim_exclusive": _WRITTEN["claim_exclusive"],
+}
+_FLOW_CLAIMS: Final = {
+    f"{name}_in_flows": _claiming_flows(claim, _WRITTEN["held_terms"])
+    for name, claim in _CLAIMS.items()
+}
+_ALL_CLAIMS: Final = {**_CLAIMS, **_FLOW_CLAIMS}
 QUERIES: Final = {
     **_WRITTEN,
+    **_ALL_CLAIMS,
+    **{f"{name}_unlocked": _skipping(claim) for name, claim in _ALL_CLAIMS.items()},
     "settle_whole": _SETTLE_WHOLE,
-    "claim_unlocked": _skipping(_WRITTEN["claim"]),
-    "claim_occurrences": _CLAIM_OCCURRENCES,
-    "claim_occurrences_unlocked": _skipping(_CLAIM_OCCURRENCES),
-    "claim_exclusive_unlocked": _skipping(_WRITTEN["claim_exclusive"]),
     "settle_unlocked": _skipping(_WRITTEN["settle"]),
     "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
 }
-"""The text of each query by its name; of claims and settles also the form that waits for no row."""
+"""The text of each query by its name; of claims also the form for flows, and of claims and settles
+the form that waits for no row."""
 
 
 def template(name: str) -> SQL:

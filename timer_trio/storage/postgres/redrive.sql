@@ -68,7 +68,7 @@ redriven AS (
         AND asked.status IN ('completed', 'failed', 'canceled')
     RETURNING
         t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at, t.parent_id,
-        t.due_at, t.destination
+        t.due_at, t.destination, t.flow_key
 ),
 recorded AS (
     INSERT INTO attempts (shard, timer_id, attempt, started_at, ended_at, outcome, http_status)

@@ -54,6 +54,7 @@ class PostgresReplicas(Database):
             counters=dict(zip(row["replicas"], row["counters"], strict=True)),
             leaving=frozenset(row["leaving"]),
             default_settings=_settings_of(row["default_settings"]),
+            rules_version=row["rules_version"],
         )
 
     async def leave(self, replica: ReplicaId) -> None:

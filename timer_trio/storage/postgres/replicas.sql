@@ -28,6 +28,7 @@ SELECT
     coalesce(array_agg(counter), '{}') AS counters,
     coalesce(array_agg(id) FILTER (WHERE leaving), '{}') AS leaving,
     (SELECT settings FROM projects WHERE id = 0) AS default_settings,
+    coalesce((SELECT version FROM rule_changes), 0) AS rules_version,
     clock_timestamp() AS now
 FROM everybody;
 

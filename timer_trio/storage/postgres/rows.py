@@ -14,8 +14,10 @@ import trio
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.keys import KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import ListedTimer
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.timer import (
@@ -23,7 +25,9 @@ from timer_trio.domain.timer import (
     ClaimedOccurrence,
     ClaimedTimer,
     Destination,
+    DueTimer,
     Earlier,
+    Lane,
     NewTimer,
     ReplicaId,
     SpecChange,
@@ -36,6 +40,7 @@ from timer_trio.domain.timer import (
 from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.columns import (
     ENCODE,
+    NULL,
     QUOTE,
     SPEC,
     Row,
@@ -98,6 +103,8 @@ def columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns["created_at"] = timer.created_at.isoformat()
     columns["destination"] = timer.spec.callback.url.destination
     columns["project"] = timer.project
+    if timer.flow_key is not None:
+        columns["flow_key"] = timer.flow_key
     return columns
 
 
@@ -145,10 +152,12 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
     """Write a timer as COPY reads it, in the order of the query `create_many`."""
     spec = copy_of(timer.spec)
     due_at, _, _ = spec.partition("\t")  # as the first of its columns says
+    flow_key = NULL if timer.flow_key is None else copied(timer.flow_key)
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{flow_key}"
+        f"\t{spec}\n"
     )
 
 
@@ -287,7 +296,19 @@ def timer_of(row: Row) -> Timer:
         key=row["key"],
         parent_id=row["parent_id"],
         schedule_id=row["schedule_id"],
+        flow_key=row["flow_key"],
     )
+
+
+def due_of(
+    due_at: datetime,
+    timer_id: TimerId,
+    destination: Destination,
+    project: ProjectId,
+    flow_key: FlowKey | None,
+) -> DueTimer:
+    """Make what the cache knows of a timer of columns of its row."""
+    return DueTimer(due_at, timer_id, Lane(destination, project), flow_key)
 
 
 def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
@@ -296,7 +317,8 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
     Raises:
         ValueError: the row is none, and why, in words.
     """
-    timer_id, _, _, attempt, unknown, failures, next_at, first_due_at, requested_at = row[:9]
+    timer_id = row[0]
+    attempt, unknown, failures, next_at, first_due_at, requested_at = row[_ATTEMPT_AT:_EARLIER_AT]
     return ClaimedTimer(
         id=timer_id,
         claim=claim,
@@ -307,15 +329,18 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
         next_attempt_at=next_at,
         first_due_at=first_due_at,
         spec=spec_of_values(list(row[SPEC_AT:_SPEC_END])),
-        earlier=None if row[9] is None else _earlier_of(row),
+        earlier=None if row[_EARLIER_AT] is None else _earlier_of(row),
         occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
         project=row[_PROJECT_AT],
     )
 
 
-SPEC_AT: Final = 15
+_PROJECT_AT: Final = 3
+_FLOW_AT: Final = 4
+_ATTEMPT_AT: Final = 6
+_EARLIER_AT: Final = 12
+SPEC_AT: Final = 17
 """Where the columns of a spec begin in the row of a claim."""
-_PROJECT_AT: Final = SPEC_AT - 1
 _SPEC_END: Final = SPEC_AT + len(SPEC)
 
 
@@ -325,13 +350,14 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key = row[9:_PROJECT_AT]
+    created_at, executed_at, http_status, duration_ms, key = row[_EARLIER_AT:SPEC_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,
         http_status=http_status,
         duration_ms=duration_ms,
         key=key,
+        flow_key=row[_FLOW_AT],
     )
 
 
@@ -350,6 +376,7 @@ def listed_of(row: Row) -> ListedTimer:
         http_status=row["http_status"],
         key=row["key"],
         schedule_id=row["schedule_id"],
+        flow_key=row["flow_key"],
         metadata=row["metadata"],
     )
 

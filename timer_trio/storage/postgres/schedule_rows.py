@@ -55,6 +55,7 @@ def parameters_of(schedule: Schedule, cipher: Cipher) -> dict[str, object]:
         "unplanned": schedule.unplanned,
         "zone_data": schedule.zone_data,
         "last_error": schedule.last_error,
+        "flow_key": schedule.flow_key,
     }
 
 
@@ -119,6 +120,7 @@ def schedule_of(row: Row, cipher: Cipher) -> Schedule:
         unplanned=row["unplanned"],
         zone_data=row["zone_data"],
         last_error=row["last_error"],
+        flow_key=row["flow_key"],
     )
 
 

@@ -363,6 +363,8 @@ def _conditions(query: ScheduleQuery) -> Iterable[Composed]:
         yield SQL("status = {}").format(Literal(query.status.value))
     if query.name is not None:
         yield SQL("name = {}").format(Literal(query.name))
+    if query.flow_key is not None:
+        yield SQL("flow_key = {}").format(Literal(query.flow_key))
     if query.after is not None:
         yield SQL("(created_at, id) < ({}, {})").format(
             Literal(query.after.instant), Literal(query.after.id)

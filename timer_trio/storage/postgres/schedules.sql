@@ -22,13 +22,13 @@ RETURNING k.key;
 INSERT INTO schedules (
     shard, id, project, name, status, version, created_at, updated_at, rule, start_at, end_at,
     max_occurrences, catch_up, overlap, jitter_s, template, planned_to, plan_at, instants,
-    unplanned, zone_data, last_error
+    unplanned, zone_data, last_error, flow_key
 )
 VALUES (
     get_byte(uuid_send(%(id)s), 15), %(id)s, %(project)s, %(name)s, %(status)s, %(version)s,
     %(created_at)s, %(updated_at)s, %(rule)s, %(start_at)s, %(end_at)s, %(max_occurrences)s,
     %(catch_up)s, %(overlap)s, %(jitter_s)s, %(template)s, %(planned_to)s, %(plan_at)s,
-    %(instants)s, %(unplanned)s, %(zone_data)s, %(last_error)s
+    %(instants)s, %(unplanned)s, %(zone_data)s, %(last_error)s, %(flow_key)s
 )
 ON CONFLICT (shard, id) DO NOTHING
 RETURNING id;
@@ -49,17 +49,19 @@ WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 -- Writes occurrences, sent as one JSON text: the beginning of what follows.
 INSERT INTO timers AS t (
     shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, last_error,
-    schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, {spec}
+    schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, flow_key, {spec}
 )
 SELECT
     get_byte(uuid_send(o.id), 15), o.id,
     CASE WHEN o.skipped IS NULL THEN 'pending' ELSE 'canceled' END,
     CASE WHEN o.skipped IS NULL THEN o.execute_at END,
     o.created_at, %(now)s, %(now)s, o.destination, o.project, o.skipped,
-    o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true, {o.spec}
+    o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true, o.flow_key,
+    {o.spec}
 FROM json_to_recordset(%(occurrences)s::json) AS o (
     id uuid, created_at timestamptz, destination text, project integer, skipped text, schedule_id uuid,
-    schedule_version integer, occurs_at timestamptz, superseded_at timestamptz, {spec:type}
+    schedule_version integer, occurs_at timestamptz, superseded_at timestamptz, flow_key text,
+    {spec:type}
 );
 
 -- name: new_occurrences

@@ -71,6 +71,8 @@ def translated(
         return ContentionError(_CONTENTION[state])
     if refuses and state[:2] in _VALUE_CLASSES:
         return RowRefusedError(_REFUSED.get(state, f"the database refuses a value ({state})"))
+    if refuses and error.sqlstate is None and isinstance(error, psycopg.DataError):
+        return RowRefusedError(UNSTORABLE_TEXT)  # psycopg itself refuses to send a NUL
     if is_gone(error) or state[:2] in _STATE_CLASSES:
         return StorageUnavailableError(words_of(error))
     return RowsFailedError(words_of(error))

@@ -11,16 +11,19 @@ import trio
 from psycopg.rows import TupleRow, args_row
 
 from timer_trio.domain.errors import ReplicaGoneError, SealedError
+from timer_trio.domain.flow import FlowId
+from timer_trio.domain.pace import BacklogKey
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.sealed import is_sealed
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
     Claim,
     ClaimedTimer,
-    Destination,
     DueTimer,
     ReplicaId,
     Status,
     TimerId,
+    shard_of,
 )
 from timer_trio.storage.postgres.connections import Connection, rows_of, tuples_of
 from timer_trio.storage.postgres.database import Database
@@ -30,6 +33,7 @@ from timer_trio.storage.postgres.rows import (
     SEALED_CHARACTERS,
     SLICE_CHARACTERS,
     claimed_of,
+    due_of,
     json_of_attempts,
     json_of_results,
     json_of_settlements,
@@ -49,7 +53,7 @@ class PostgresWork(Database):
         cursors: Sequence[ShardCursor],
         until: datetime,
         per_shard: int,
-        cut_off: Mapping[Destination, datetime],
+        cut_off: Mapping[BacklogKey, datetime],
     ) -> Sequence[DueTimer]:
         parameters = {
             "shards": [cursor.shard for cursor in cursors],
@@ -57,7 +61,7 @@ class PostgresWork(Database):
             "ids": [cursor.id for cursor in cursors],
             "until": until,
             "per_shard": per_shard,
-            "destinations": [*cut_off],
+            "backlogs": [_named(key) for key in cut_off],
             "cut_offs": [*cut_off.values()],
         }
         return await self._stages.run(lambda connection: _load(connection, parameters), verb="load")
@@ -70,10 +74,13 @@ class PostgresWork(Database):
         until: datetime,
         now: datetime,
         *,
+        in_flows: bool = False,
         skip_locked: bool = False,
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
-        rows, locked = await self._claim("claim", parameters, skip_locked=skip_locked)
+        rows, locked = await self._claim(
+            "claim", parameters, in_flows=in_flows, skip_locked=skip_locked
+        )
         return await self._opened(claim_reply(rows, claim, locked))
 
     async def _opened(self, reply: ClaimReply) -> ClaimReply:
@@ -102,10 +109,14 @@ class PostgresWork(Database):
         query: str,
         parameters: Mapping[str, Any],
         *,
+        in_flows: bool,
         skip_locked: bool,
         ask: Ask = tuples_of,
     ) -> tuple[list[TupleRow], Collection[TimerId]]:
         """Run one of the claims; answers what it says of timers, and which of them are locked."""
+        if in_flows:
+            query = f"{query}_in_flows"
+            parameters = {**parameters, "shards": [*{*map(shard_of, parameters["ids"])}]}
         locked: Collection[TimerId] = ()
         if skip_locked:
             rows, locked = await self._stages.run(
@@ -171,8 +182,16 @@ def _is_plain(settlement: Settlement) -> bool:
 
 def _load(connection: Connection, parameters: Mapping[str, object]) -> Sequence[DueTimer]:
     # There may be a hundred thousand: they are made in the thread, and without a dict for each.
-    with connection.cursor(row_factory=args_row(DueTimer), binary=True) as cursor:
+    with connection.cursor(row_factory=args_row(due_of), binary=True) as cursor:
         return cursor.execute(QUERIES["load"], parameters).fetchall()
+
+
+def _named(key: BacklogKey) -> str:
+    """Name a backlog as the statement does."""
+    if isinstance(key, FlowId):
+        return f"{key.project} flow {key.key}"
+    is_plain = key.project == DEFAULT_PROJECT
+    return key.destination if is_plain else f"{key.project} {key.destination}"
 
 
 def claim_parameters(
@@ -216,7 +235,9 @@ def _look_again(
     _notice(connection, locks, "claim", locked)
     return Looked(
         free=[
-            DueTimer(row["due_at"], row["id"], row["destination"]) for row in rows if row["due_at"]
+            due_of(row["due_at"], row["id"], row["destination"], row["project"], row["flow_key"])
+            for row in rows
+            if row["due_at"]
         ],
         held=[row["id"] for row in rows if row["is_held"]],
         locked=locked,
@@ -259,13 +280,18 @@ def claim_reply(rows: Sequence[TupleRow], claim: Claim, locked: Collection[Timer
     claimed: list[ClaimedTimer] = []
     moved: list[DueTimer] = []
     unreadable: dict[TimerId, str] = {}
+    foreign: list[TimerId] = []
     for row in rows:
-        timer_id, due_at, destination = row[:3]
+        timer_id, due_at, destination, project, flow_key, is_foreign = row[:6]
         if due_at:
-            moved.append(DueTimer(due_at, timer_id, destination))
+            moved.append(due_of(due_at, timer_id, destination, project, flow_key))
+            if is_foreign:
+                foreign.append(timer_id)
             continue
         try:
             claimed.append(claimed_of(row, claim))
         except ValueError as error:
             unreadable[timer_id] = f"its row makes no timer: {error}"
-    return ClaimReply(claimed=claimed, moved=moved, unreadable=unreadable, locked=locked)
+    return ClaimReply(
+        claimed=claimed, moved=moved, unreadable=unreadable, locked=locked, foreign=foreign
+    )

@@ -6,13 +6,13 @@
 
 -- name: load
 -- Reads the next page of each shard. One index scan a shard: an ANY(shards) with an ORDER BY would
--- sort the whole window for each page. Where a destination is cut off is looked up by its place among
--- those that are, since a join could be planned in an order that sorts as well.
-SELECT t.due_at, t.id, t.destination
+-- sort the whole window for each page. Where a destination or a flow is cut off is looked up by its place
+-- among those that are, since a join could be planned in an order that sorts as well.
+SELECT t.due_at, t.id, t.destination, t.project, t.flow_key
 FROM unnest(%(shards)s::smallint[], %(instants)s::timestamptz[], %(ids)b::uuid[])
     AS behind (shard, due_at, id)
 CROSS JOIN LATERAL (
-    SELECT due_at, id, destination
+    SELECT due_at, id, destination, project, flow_key
     FROM timers
     WHERE
         timers.shard = behind.shard
@@ -20,7 +20,15 @@ CROSS JOIN LATERAL (
         AND timers.due_at <= %(until)s
         AND coalesce(
             timers.due_at < (%(cut_offs)s::timestamptz[])[
-                array_position(%(destinations)s::text[], timers.destination)
+                array_position(
+                    %(backlogs)s::text[],
+                    CASE
+                        WHEN timers.flow_key IS NOT NULL
+                            THEN timers.project || ' flow ' || timers.flow_key
+                        WHEN timers.project <> 0 THEN timers.project || ' ' || timers.destination
+                        ELSE timers.destination
+                    END
+                )
             ],
             true
         )
@@ -37,6 +45,8 @@ CROSS JOIN LATERAL (
 -- statement that comes late, whose answer nobody waits for.
 -- What is ours has an attempt; but if we have waited for the row, constraints are first checked on it as
 -- it was before.
+-- What is in a flow is not claimed by this statement, whoever asks for it, and is told as it is; there
+-- is a form of it for flows, and the first lines of what is not taken say whether it is foreign there.
 -- What the row said before is for results alone, and NULL where nobody asks for any.
 -- Columns are read by their places: those of a spec are the last, but for an occurrence's own.
 WITH me AS (
@@ -44,8 +54,9 @@ WITH me AS (
 ),
 asked AS (
     SELECT
-        t.shard, t.id, t.due_at, t.destination, t.claim,
-        t.claim = %(claim)s AND t.claimed_by = me.id AS is_ours
+        t.shard, t.id, t.due_at, t.destination, t.project, t.flow_key, t.claim,
+        t.claim = %(claim)s AND t.claimed_by = me.id AS is_ours,
+        t.flow_key IS NULL AS may_be_taken
     FROM me
     CROSS JOIN unnest(%(ids)b::uuid[]) AS a (id)
     JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
@@ -67,30 +78,49 @@ taken AS (
         AND t.id = asked.id
         AND (
             asked.is_ours
-            OR (asked.due_at <= %(until)s AND asked.claim IS DISTINCT FROM -%(claim)s)
+            OR (
+                asked.due_at <= %(until)s
+                AND asked.claim IS DISTINCT FROM -%(claim)s
+                AND asked.may_be_taken
+            )
         )
     RETURNING
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
-        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.project
+        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key, t.project
 ),
 moved AS (
-    SELECT id, due_at, destination FROM asked WHERE due_at > %(until)s
+    SELECT id, due_at, destination, project, flow_key, NOT may_be_taken AND due_at <= %(until)s AS is_foreign
+    FROM asked
+    WHERE due_at > %(until)s OR (due_at IS NOT NULL AND NOT may_be_taken)
 )
 SELECT
     coalesce(taken.id, moved.id), moved.due_at, moved.destination,
-    taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
+    coalesce(taken.project, moved.project), coalesce(taken.flow_key, moved.flow_key),
+    moved.is_foreign, taken.attempt, taken.unknown_attempts, taken.failures, taken.next_attempt_at,
     taken.first_due_at, taken.requested_at,
     CASE WHEN taken.has_results THEN taken.created_at END,
     CASE WHEN taken.has_results THEN taken.executed_at END,
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
-    taken.project,
     {taken.spec}
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
+
+-- name: held_terms
+-- The shards of what is asked for in which nobody else claims of flows: whoever takes one waits for this
+-- statement, and this one for him.
+terms AS (
+    SELECT f.shard
+    FROM me
+    CROSS JOIN flow_terms AS f
+    WHERE
+        f.replica = %(replica)s AND f.shard = ANY (%(shards)s::smallint[])
+    ORDER BY f.shard
+    FOR SHARE OF f
+)
 
 -- name: still_due
 -- Which of these a claim that skips locked rows should have found: somebody locks them. What else it
@@ -111,13 +141,15 @@ WITH asked AS (
 ),
 free AS (
     SELECT
-        t.id, t.due_at, t.destination,
+        t.id, t.due_at, t.destination, t.project, t.flow_key,
         t.claim = asked.claim AND t.claimed_by = %(replica)s AS is_held
     FROM asked JOIN timers AS t ON t.shard = asked.shard AND t.id = asked.id
     ORDER BY t.shard, t.id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 )
-SELECT asked.id, free.due_at, free.destination, free.is_held, free.id IS NULL AS is_locked
+SELECT
+    asked.id, free.due_at, free.destination, free.project, free.flow_key, free.is_held,
+    free.id IS NULL AS is_locked
 FROM asked LEFT JOIN free ON free.id = asked.id;
 
 -- name: settle

@@ -1,0 +1,109 @@
+"""The stage that learns of flows before anything of them is claimed."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final, NoReturn
+
+import structlog
+import trio
+
+from timer_trio.clock import Clock
+from timer_trio.cluster.heartbeat import Heartbeat
+from timer_trio.delivery.agenda import Agenda
+from timer_trio.delivery.rule_keeper import RuleKeeper
+from timer_trio.domain.errors import ContentionError, ReplicaGoneError, StorageUnavailableError
+from timer_trio.domain.flows import Wanted
+from timer_trio.storage import FlowStorage
+from timer_trio.storage.group_commit import RETRY_PAUSE_S
+
+MAX_FLOWS: Final = 500
+"""In one reading: some milliseconds of the database's time."""
+LOOK_ELSEWHERE_S: Final = 0.25
+"""Between looks at what others had in flight when a flow became ours: each costs one query."""
+
+log = structlog.get_logger()
+
+
+class FlowKeeper:
+    """Takes the terms of shards in which flows have timers due, and reads these flows."""
+
+    def __init__(
+        self,
+        *,
+        storage: FlowStorage,
+        clock: Clock,
+        agenda: Agenda,
+        heartbeat: Heartbeat,
+        rules: RuleKeeper,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._agenda = agenda
+        self._gates = agenda.gates
+        self._flows = agenda.gates.flows
+        self._heartbeat = heartbeat
+        self._rules = rules
+        self._asked = trio.Event()
+
+    def look(self) -> None:
+        """Have flows read that are wanted."""
+        self._asked.set()
+
+    async def run(self) -> NoReturn:
+        """Read what is wanted, for ever."""
+        while True:
+            pause_s = LOOK_ELSEWHERE_S if self._flows.ending_elsewhere else inf
+            with trio.move_on_after(pause_s):
+                await self._asked.wait()
+            self._asked = trio.Event()
+            try:
+                await self._look_elsewhere()
+                await self._read_wanted()
+            except (StorageUnavailableError, ContentionError) as error:
+                log.debug("flows_put_off", reason=str(error))
+                self._asked.set()
+                await trio.sleep(RETRY_PAUSE_S)
+
+    async def _look_elsewhere(self) -> None:
+        """Ask what of others' callbacks has ended."""
+        flows = self._flows.ending_elsewhere[:MAX_FLOWS]
+        if not flows:
+            return
+        executing = await self._storage.executing(flows)
+        now_s = self._clock.now().timestamp()
+        for flow in flows:
+            if self._flows.note_executing(flow, executing.get(flow, ()), now_s):
+                self._gates.open(flow)
+        self._agenda.wake()
+
+    async def _read_wanted(self) -> None:
+        while self._flows.are_wanted:
+            wanted = self._flows.take_wanted(self._agenda.shards.own, MAX_FLOWS)
+            try:
+                await self._read(wanted)
+            except (StorageUnavailableError, ContentionError):
+                self._flows.want(wanted.flows)
+                raise
+
+    async def _read(self, wanted: Wanted) -> None:
+        replica = self._heartbeat.replica
+        if wanted.shards:
+            try:
+                await self._storage.take_terms(replica, wanted.shards)
+            except ReplicaGoneError:
+                self._heartbeat.lose(replica)
+                self._flows.want(wanted.flows)
+                await trio.sleep(RETRY_PAUSE_S)
+                return
+            self._flows.take_terms(wanted.shards & self._agenda.shards.own)
+        if not wanted.flows:
+            return
+        readings = await self._storage.flow_readings(wanted.flows, self._clock.now())
+        if readings.version < self._rules.version:
+            self._flows.want(wanted.flows)  # a change was told meanwhile, of what nobody knew here
+            return
+        for flow in wanted.flows:
+            self._flows.know(flow, readings.flows[flow])
+            self._gates.open(flow)
+        self._agenda.wake()

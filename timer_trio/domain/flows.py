@@ -1,0 +1,246 @@
+"""What this replica knows of flows: what is in flight of each, and when more may go.
+
+Theory of operation. All timers of a flow are in one shard, and one replica has the *term* of that
+shard: nobody else claims of its flows. So a limit is a number in this memory. Before a flow is
+known here nothing of it is claimed: its rules, what is in flight of it by others, and what was sent
+within its window are read once the term is taken. What others had in flight is asked for until
+their outcomes are written, and counts as in flight until then.
+
+A callback counts in its flow from its claim until it has ended, and then against the rate for the
+whole window: a receiver had it before it answered, so what it counts itself is never more.
+
+Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from timer_trio.domain.flow import FlowId, flow_shard
+from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
+from timer_trio.domain.timer import TimerId
+
+MAX_KNOWN: Final = 20_000
+"""Flows that are remembered without anything in flight: 10 MB; more are read again when needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowReading:
+    """What the database tells of a flow as its term is taken.
+
+    `ends_s` are the instants at which callbacks ended within the window of its rate, in order;
+    `last_end_s` is the last of all.
+    """
+
+    rules: FlowRules = NO_FLOW_RULES
+    executing: Collection[TimerId] = ()
+    ends_s: Collection[float] = ()
+    last_end_s: float = -inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowReadings:
+    """Readings of flows, all as of one version of the rules."""
+
+    version: int
+    flows: Mapping[FlowId, FlowReading]
+
+
+@dataclass(slots=True, eq=False)
+class _Flow:
+    shard: int
+    rules: FlowRules
+    elsewhere: AbstractSet[TimerId]
+    """In flight by who had the term before, or ended and not yet written by us."""
+    ends_s: deque[float]
+    free_since_s: float
+    """Since when whatever waits need not wait for the flow."""
+    was_full: bool = False
+
+    def wait_s(self, own: int, now_s: float) -> float | None:
+        """Return until when the next one must wait at least; None: it need not."""
+        until_s = self._full_until_s(own, now_s)
+        if until_s is not None:
+            self.was_full = True
+        elif self.was_full:
+            self.was_full, self.free_since_s = False, now_s
+        return until_s
+
+    def end(self, now_s: float) -> None:
+        if self.rules.rate is not None:
+            self.ends_s.append(now_s)
+
+    def _full_until_s(self, own: int, now_s: float) -> float | None:
+        rules = self.rules
+        if rules.paused_at is not None:
+            return inf
+        in_flight = own + len(self.elsewhere)
+        if rules.max_in_flight is not None and in_flight >= rules.max_in_flight:
+            return inf
+        if rules.rate is None:
+            return None
+        while self.ends_s and self.ends_s[0] + rules.rate.per_s <= now_s:
+            self.ends_s.popleft()
+        too_many = in_flight + len(self.ends_s) - rules.rate.count
+        if too_many < 0:
+            return None
+        return self.ends_s[too_many] + rules.rate.per_s if too_many < len(self.ends_s) else inf
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Flows to be read, and shards of theirs whose term is to be taken before."""
+
+    flows: list[FlowId] = field(default_factory=list)
+    shards: set[int] = field(default_factory=set)
+
+
+class Flows:
+    """The flows of this replica's shards."""
+
+    def __init__(self, *, most: int = MAX_KNOWN) -> None:
+        self._most = most
+        self._flows: OrderedDict[FlowId, _Flow] = OrderedDict()
+        self._terms: set[int] = set()
+        self._own: dict[FlowId, set[TimerId]] = {}
+        self._wanted: dict[FlowId, None] = {}
+        self._with_elsewhere: set[FlowId] = set()
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._flows)
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether flows are to be read."""
+        return bool(self._wanted)
+
+    @property
+    def ending_elsewhere(self) -> list[FlowId]:
+        """Name the flows of which others have something in flight, as far as is known."""
+        return [*self._with_elsewhere]
+
+    def wait_s(self, flow: FlowId, now_s: float) -> float | None:
+        """Return until when the next timer of a flow must wait at least; None: it need not.
+
+        Infinity: until `end`, `release`, `know` or `change` says more.
+        """
+        known = self._flows.get(flow)
+        if known is None:
+            self._wanted[flow] = None
+            return inf
+        return known.wait_s(len(self._own.get(flow, ())), now_s)
+
+    def held_until_s(self, flow: FlowId) -> float:
+        """Return the instant until which a limit, or a pause, has held back what may go now."""
+        known = self._flows.get(flow)
+        if known is None:
+            return -inf
+        resumed_at = known.rules.resumed_at
+        return (
+            known.free_since_s
+            if resumed_at is None
+            else max(known.free_since_s, resumed_at.timestamp())
+        )
+
+    def begin(self, flow: FlowId, timer_id: TimerId) -> None:
+        """Count a timer that is about to be claimed."""
+        self._own.setdefault(flow, set()).add(timer_id)
+
+    def release(self, flow: FlowId, timer_id: TimerId) -> None:
+        """Count a timer no more of which nothing was sent."""
+        own = self._own.get(flow)
+        if own is not None:
+            own.discard(timer_id)
+            if not own:
+                del self._own[flow]
+
+    def end(self, flow: FlowId, timer_id: TimerId, now_s: float) -> None:
+        """Count a callback that has ended."""
+        self.release(flow, timer_id)
+        if known := self._flows.get(flow):
+            known.end(now_s)
+
+    def take_wanted(self, own_shards: Collection[int], at_most: int) -> Wanted:
+        """Take flows that are to be read, of this replica's shards; the others are forgotten."""
+        wanted = Wanted()
+        while self._wanted and len(wanted.flows) < at_most:
+            flow = next(iter(self._wanted))
+            del self._wanted[flow]
+            shard = flow_shard(*flow)
+            if shard in own_shards:
+                wanted.flows.append(flow)
+                if shard not in self._terms:
+                    wanted.shards.add(shard)
+        return wanted
+
+    def want(self, flows: Iterable[FlowId]) -> None:
+        """Have flows read, again if need be."""
+        self._wanted.update(dict.fromkeys(flows))
+
+    def take_terms(self, shards: Collection[int]) -> None:
+        """Note that the terms of these shards are ours."""
+        self._terms.update(shards)
+
+    def know(self, flow: FlowId, reading: FlowReading) -> None:
+        """Take over what was read of a flow, if the term of its shard is ours still."""
+        shard = flow_shard(*flow)
+        if shard not in self._terms:
+            return
+        elsewhere = set(reading.executing) - self._own.get(flow, set())
+        self._flows[flow] = _Flow(
+            shard, reading.rules, elsewhere, deque(reading.ends_s), reading.last_end_s
+        )
+        if elsewhere:
+            self._with_elsewhere.add(flow)
+        if len(self._flows) > self._most:
+            self._forget_some()
+
+    def note_executing(self, flow: FlowId, executing: Collection[TimerId], now_s: float) -> bool:
+        """Take note of what is executing of a flow; returns whether something has ended."""
+        known = self._flows.get(flow)
+        if known is None:
+            self._with_elsewhere.discard(flow)
+            return False
+        ended = known.elsewhere - set(executing)
+        known.elsewhere = known.elsewhere - ended
+        for _ in ended:
+            known.end(now_s)
+        if not known.elsewhere:
+            self._with_elsewhere.discard(flow)
+        return bool(ended)
+
+    def change(self, flow: FlowId, rules: FlowRules) -> None:
+        """Take over other rules of a flow, if it is known."""
+        known = self._flows.get(flow)
+        if known is None:
+            return
+        if _is_limited(rules) and not _is_limited(known.rules):
+            del self._flows[flow]  # what is in flight by others was not asked for
+        else:
+            known.rules = rules
+
+    def lose(self, shards: Collection[int]) -> None:
+        """Forget the flows of shards whose terms are somebody else's now."""
+        lost = self._terms.intersection(shards)
+        if not lost:
+            return
+        self._terms -= lost
+        for flow in [flow for flow, known in self._flows.items() if known.shard in lost]:
+            del self._flows[flow]
+            self._with_elsewhere.discard(flow)
+
+    def _forget_some(self) -> None:
+        """Forget the oldest tenth of which nothing is in flight: it is read again when needed."""
+        for flow in [*self._flows][: self._most // 10]:
+            if flow not in self._own and flow not in self._with_elsewhere:
+                del self._flows[flow]
+
+
+def _is_limited(rules: FlowRules) -> bool:
+    return rules.max_in_flight is not None or rules.rate is not None

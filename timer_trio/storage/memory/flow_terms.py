@@ -1,0 +1,77 @@
+"""What a replica asks for before it claims of flows, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from math import inf
+
+import trio
+
+from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flows import FlowReading, FlowReadings
+from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
+from timer_trio.domain.timer import ReplicaId, Status, TimerId
+from timer_trio.storage.memory.database import Database, Row
+
+
+class MemoryFlowTerms(Database):
+    """FlowStorage in memory."""
+
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
+        await trio.lowlevel.checkpoint()
+        if replica not in self._counters:
+            raise ReplicaGoneError
+        self._terms.update(dict.fromkeys(shards, replica))
+
+    async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
+        await trio.lowlevel.checkpoint()
+        return FlowReadings(
+            version=self._rules_version,
+            flows={flow: self._reading(flow, now) for flow in flows},
+        )
+
+    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
+        await trio.lowlevel.checkpoint()
+        return {flow: [*self._executing(flow)] for flow in flows}
+
+    def _reading(self, flow: FlowId, now: datetime) -> FlowReading:
+        known = self._flows.get(flow)
+        rules = NO_FLOW_RULES if known is None else known.flow.rules
+        if rules.max_in_flight is None and rules.rate is None:
+            return FlowReading(rules=rules)
+        ends = sorted(self._ends(flow))
+        return FlowReading(
+            rules=rules,
+            executing=frozenset(self._executing(flow)),
+            ends_s=_within(ends, rules, now),
+            last_end_s=ends[-1].timestamp() if ends else -inf,
+        )
+
+    def _executing(self, flow: FlowId) -> Iterator[TimerId]:
+        for row in self._rows_of(flow):
+            if row.timer.status is Status.EXECUTING and row.claimed_by is not None:
+                yield row.timer.id
+
+    def _ends(self, flow: FlowId) -> Iterator[datetime]:
+        """Yield when callbacks have ended, as their timers and attempts tell."""
+        for row in self._rows_of(flow):
+            timer = row.timer
+            if timer.executed_at is not None:
+                yield timer.executed_at + timedelta(milliseconds=timer.duration_ms or 0)
+            for attempt in self._attempts.get(timer.id, ()):
+                if attempt.started_at != timer.executed_at:
+                    yield attempt.ended_at
+
+    def _rows_of(self, flow: FlowId) -> Iterator[Row]:
+        for row in self._rows.values():
+            if row.project == flow.project and row.timer.flow_key == flow.key:
+                yield row
+
+
+def _within(ends: list[datetime], rules: FlowRules, now: datetime) -> tuple[float, ...]:
+    if rules.rate is None:
+        return ()
+    begin = now - timedelta(seconds=rules.rate.per_s)
+    return tuple(end.timestamp() for end in ends if end > begin)[-rules.rate.count :]

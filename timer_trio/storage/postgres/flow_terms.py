@@ -1,0 +1,55 @@
+"""What a replica asks for before it claims of flows, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from math import inf
+
+from psycopg.rows import DictRow
+
+from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.flow import FlowId, FlowKey
+from timer_trio.domain.flows import FlowReading, FlowReadings
+from timer_trio.domain.project import ProjectId
+from timer_trio.domain.timer import ReplicaId, TimerId
+from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.flow_rows import rules_of
+
+
+class PostgresFlowTerms(Database):
+    """FlowStorage in PostgreSQL."""
+
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
+        parameters = {"replica": replica, "shards": [*shards]}
+        if not await self._stages.fetch("take_terms", parameters):
+            raise ReplicaGoneError
+
+    async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
+        rows = await self._stages.fetch("flow_readings", {**_names(flows), "now": now})
+        return FlowReadings(
+            version=min((row["version"] for row in rows), default=0),
+            flows={_flow(row): _reading(row) for row in rows},
+        )
+
+    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
+        rows = await self._stages.fetch("executing_of_flows", _names(flows))
+        return {_flow(row): row["ids"] for row in rows}
+
+
+def _names(flows: Collection[FlowId]) -> dict[str, object]:
+    return {"projects": [flow.project for flow in flows], "keys": [flow.key for flow in flows]}
+
+
+def _flow(row: DictRow) -> FlowId:
+    return FlowId(ProjectId(row["project"]), FlowKey(row["flow_key"]))
+
+
+def _reading(row: DictRow) -> FlowReading:
+    last_end: datetime | None = row["last_end"]
+    return FlowReading(
+        rules=rules_of(row),
+        executing=frozenset(row["executing"] or ()),
+        ends_s=tuple(end.timestamp() for end in row["ends"] or ()),
+        last_end_s=-inf if last_end is None else last_end.timestamp(),
+    )
