@@ -202,8 +202,13 @@ async def test_replica_that_joins_anew_counts_on_and_tells_again_what_it_has_in_
 async def test_what_is_new_at_the_end_is_written_at_once(replica: Replica) -> None:
     replica.id = ReplicaId(UUID(int=7))
     replica.end(A)
+    replica.in_hand = [DestinationNow(Lane(A), 1, 0)]
     await replica.reports.write()
     assert trio.current_time() == 0
-    assert len(await replica.known()) == 1
-    await replica.reports.write()
-    assert len(replica.database.told) == 1
+    await replica.database.join(replica.id, NOW)
+    assert [each.waiting for each in await replica.known()] == [1]
+    replica.end(A)
+    await replica.reports.write_counts()
+    (facts,) = await replica.known()
+    assert (facts.waiting, facts.ends.delivered) == (0, 2)
+    assert trio.current_time() == 0

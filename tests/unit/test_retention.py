@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 import trio
@@ -14,12 +15,22 @@ from tests.contract.timers import NOW, keyed, new_timer
 from tests.schedules import schedule_of, schedule_spec
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
+from timer_trio.domain.destination import (
+    KEPT,
+    NO_DURATIONS,
+    NO_ENDS,
+    SPAN,
+    Counted,
+    DestinationReport,
+    span_of,
+)
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.keys import IDEMPOTENCY_PERIOD
 from timer_trio.domain.planning import ended
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import TimerQuery
+from timer_trio.domain.timer import Destination, Lane, ReplicaId
 from timer_trio.maintenance.retention import FIRST_PASS_S, INTERVAL_S, Retention
 from timer_trio.storage import Pruned
 from timer_trio.storage.memory import MemoryStorage
@@ -223,6 +234,25 @@ async def test_keys_that_have_expired_are_deleted_whether_or_not_timers_are(
         assert await database.count() == count
         told = [line["keys"] for line in service.logged if line.get("keys")]
         assert told == [count]
+
+
+async def test_old_counts_of_callbacks_are_deleted_in_silence(autojump_clock: MockClock) -> None:
+    async with running(autojump_clock, None) as service:
+        database, lane = service.database, Lane(Destination("https://example.com:443"))
+        counted = [
+            Counted(lane, span_of(database._now()) + number * SPAN, NO_ENDS, NO_DURATIONS)
+            for number in range(-PAGE_ROWS, 1)
+        ]
+        replica = ReplicaId(UUID(int=7))
+        now = database._now()
+        await database.note_destinations(
+            DestinationReport(counter=replica, replica=replica, at=now, counted=counted)
+        )
+        await trio.sleep(FIRST_PASS_S + 1)
+        assert len(database._outcomes) == KEPT / SPAN
+        await trio.sleep(KEPT.total_seconds() + INTERVAL_S)
+        assert not database._outcomes
+        assert not service.logged
 
 
 async def test_keys_that_were_deleted_before_an_outage_are_told(autojump_clock: MockClock) -> None:

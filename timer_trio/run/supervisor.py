@@ -124,6 +124,7 @@ class Supervisor:
                     await self._work(task_status)
                 self._lifecycle.drain()
             await self._tell_last_hints()
+            await self._write_last_counts()
             writers.cancel_scope.cancel()
 
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
@@ -175,8 +176,6 @@ class Supervisor:
         self._give_up_s = trio.current_time() + LAST_WRITES_S
         with trio.move_on_at(self._give_up_s):
             await self._parts.settler.wait_empty()
-            self._parts.recorder.flush()
-            await self._parts.destinations.write()
 
     async def _end(self) -> None:
         with trio.move_on_at(self._give_up_s) as leaving:
@@ -185,6 +184,11 @@ class Supervisor:
             log.warning("left_without_notice", reason="the database is away")
         if lost := len(self._parts.settler):
             raise OutcomesLostError(f"{lost} outcomes could not be written: the database is away")
+
+    async def _write_last_counts(self) -> None:
+        self._parts.recorder.flush()
+        with trio.move_on_at(self._give_up_s):
+            await self._parts.destinations.write_counts()
 
     async def _tell_last_hints(self) -> None:
         # Who has joined since the last heartbeat does not know of what was created since.

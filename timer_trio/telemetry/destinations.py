@@ -74,6 +74,11 @@ class DestinationReports:
             self._stirred = trio.Event()
             await self.write()
 
+    async def write_counts(self) -> None:
+        """Write what has been counted, and that nothing is in hand any more: the replica ends."""
+        self._gauges = tuple
+        await self.write()
+
     async def write(self) -> None:
         """Write what is new, if anything is and the database takes it."""
         self._in_hand.look(islice(self._gauges(), MAX_IN_HAND), self._replica())
