@@ -39,11 +39,12 @@ class Answer:
 
 
 class Consumer:
-    """Asks one service, on `port`."""
+    """Asks one service, on `port`, in the default project or another one."""
 
-    def __init__(self, api_key: str, port: int = 0) -> None:
+    def __init__(self, api_key: str, port: int = 0, project: str = "") -> None:
         self._api_key = api_key
         self.port = port
+        self._project = f"X-Project: {project}\r\n" if project else ""
         self._idle: list[tuple[float, trio.SocketStream]] = []
 
     async def create(self, **fields: Any) -> str:
@@ -142,7 +143,7 @@ class Consumer:
     def _request(self, method: str, path: str, body: object) -> bytes:
         content = b"" if body is None else json.dumps(body).encode()
         head = (
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._api_key}\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._api_key}\r\n{self._project}"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         return head.encode() + content

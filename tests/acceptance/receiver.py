@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 from tests.acceptance.processes import Program, running
@@ -47,7 +48,7 @@ class ReceiverProcess:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._arrivals: list[Arrival] = []
-        self._answered: set[str] = set()
+        self._answered_at: dict[tuple[str, int], float] = {}
         self._lines_read = 1
         self._times_fired: Counter[str] = Counter()
 
@@ -57,12 +58,16 @@ class ReceiverProcess:
         self._lines_read += len(lines)
         for fields in map(json.loads, lines):
             if "answered" in fields:
-                self._answered.add(fields["answered"])
+                self._answered_at[fields["answered"], fields["attempt"]] = fields["at"]
                 continue
             arrival = Arrival(**fields)
             self._arrivals.append(arrival)
             self._times_fired[arrival.timer_id] += 1
         return self._arrivals
+
+    def answered_at(self, arrival: Arrival) -> float:
+        """When a callback on the path `/tell/...` was answered; infinity: not yet, or never."""
+        return self._answered_at.get((arrival.timer_id, arrival.attempt), inf)
 
     @property
     def times_fired(self) -> Counter[str]:
@@ -84,7 +89,7 @@ class ReceiverProcess:
     async def wait_answered(self, timer_id: str) -> None:
         """Wait until the answer to a callback on the path `/tell/...` has been sent."""
         await self._program.eventually(
-            lambda: (self.arrivals and timer_id in self._answered) or None
+            lambda: (self.arrivals and any(timer_id in key for key in self._answered_at)) or None
         )
 
     async def wait_fired(self, timer_ids: Collection[str]) -> None:

@@ -2,9 +2,9 @@
 
 Writes its port on the first line of stdout and then a JSON line for each callback. The path says
 what it answers: `/` 200 at once, `/wait/SECONDS` 200 after a while, `/tell/SECONDS` the same and
-then a line that it has been answered, `/status/CODE` that code, `/never` nothing; `/reset` closes
-without an answer. `/fail/COUNT/CODE` answers so many attempts of each timer with that code, and 200
-from then on; a name and a value behind it are a header of those answers.
+then a line that it has been answered, and when, `/status/CODE` that code, `/never` nothing;
+`/reset` closes without an answer. `/fail/COUNT/CODE` answers so many attempts of each timer with
+that code, and 200 from then on; a name and a value behind it are a header of those answers.
 
 On stderr stands, 100 times a second, by how many milliseconds it woke late from a sleep: what this
 machine, as busy as it is, does to any process.
@@ -97,9 +97,10 @@ async def answer(stream: trio.SocketStream, path: str, timer_id: str, attempt: i
     if verb == "status":
         await stream.send_all(b"HTTP/1.1 %s No\r\nContent-Length: 0\r\n\r\n" % rest[0].encode())
         return
+    answered_at = time.time()  # noqa: TID251 - before the next callback can come
     await stream.send_all(OK)
     if verb == "tell":
-        write_line({"answered": timer_id})
+        write_line({"answered": timer_id, "attempt": attempt, "at": answered_at})
 
 
 async def measure_machine() -> NoReturn:
