@@ -14,6 +14,7 @@ import psycopg
 from benchmarks.machine import children, cpu_s, family_cpu_s, rss_bytes
 from benchmarks.programs import BenchmarkError, Program, running, temporary_folder
 from benchmarks.timers import timers, write
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.embedded import running_url
 from timer_trio.embedded.folders import cluster_dir
@@ -71,10 +72,14 @@ class Contender:
         self.program: Final = program
 
     def write(
-        self, instants: Sequence[float], urls: Sequence[str], retry: RetryPolicy | None = None
+        self,
+        instants: Sequence[float],
+        urls: Sequence[str],
+        retry: RetryPolicy | None = None,
+        flows: Sequence[FlowKey] = (),
     ) -> None:
-        """Write a timer for each instant (Unix seconds), the destinations by turns."""
-        write(self.database_url, timers(instants, urls, retry))
+        """Write a timer for each instant (Unix seconds), the destinations and flows by turns."""
+        write(self.database_url, timers(instants, urls, retry, flows))
 
     def load(self) -> None:
         """Let it read what its database holds, if it has to be told to."""

@@ -11,6 +11,7 @@ from benchmarks.contender import Contender, Cost, Start
 from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import Receiving, Seen, receiver
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.retry import RetryPolicy
 
 PATIENCE_S: Final = 60.0
@@ -29,6 +30,8 @@ class Schedule:
     """From now to the first: so long it may take to write and to load them all."""
     retry: RetryPolicy | None = None
     """With one every attempt but the last that it allows is refused."""
+    flows: Sequence[FlowKey] = ()
+    """In which they are, by turns; none: in no flow."""
 
     @property
     def attempts(self) -> int:
@@ -111,7 +114,7 @@ def write_schedule(contender: Contender, far_end: Receiving, schedule: Schedule)
     # A whole millisecond, which is as finely as some contenders know an instant.
     first_s = round(time() + schedule.lead_s, 3)
     instants = [first_s + schedule.offset_s(number) for number in range(schedule.count)]
-    contender.write(instants, far_end.urls, schedule.retry)
+    contender.write(instants, far_end.urls, schedule.retry, schedule.flows)
     _pause_until_flushed()
     contender.load()
     if time() > first_s:

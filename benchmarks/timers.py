@@ -12,6 +12,8 @@ import trio
 
 from benchmarks.machine import time
 from timer_trio.callback_url import read_url
+from timer_trio.domain.flow import FlowKey, flow_shard
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     SHARDS,
@@ -30,20 +32,28 @@ _BATCH: Final = 1000
 
 
 def timers(
-    due_s: Iterable[float], callback_urls: Sequence[str], retry: RetryPolicy | None = None
+    due_s: Iterable[float],
+    callback_urls: Sequence[str],
+    retry: RetryPolicy | None = None,
+    flows: Sequence[FlowKey] = (),
+    project: ProjectId = DEFAULT_PROJECT,
 ) -> list[NewTimer]:
-    """Make a timer for each instant (Unix seconds), the destinations by turns."""
+    """Make a timer for each instant (Unix seconds), the destinations and flows by turns."""
     now = datetime.fromtimestamp(time(), UTC)
-    return [
-        NewTimer(
-            id=new_timer_id(now, random.randrange(SHARDS), secrets.randbits),  # noqa: S311 - a shard
+    made = []
+    for n, due in enumerate(due_s):
+        url = callback_urls[n % len(callback_urls)]
+        flow_key = flows[n % len(flows)] if flows else None
+        shard = random.randrange(SHARDS) if flow_key is None else flow_shard(project, flow_key)  # noqa: S311 - a shard
+        new = NewTimer(
+            id=new_timer_id(now, shard, secrets.randbits),
             created_at=now,
-            spec=_spec(
-                datetime.fromtimestamp(due, UTC), callback_urls[n % len(callback_urls)], retry
-            ),
+            spec=_spec(datetime.fromtimestamp(due, UTC), url, retry),
+            project=project,
+            flow_key=flow_key,
         )
-        for n, due in enumerate(due_s)
-    ]
+        made.append(new)
+    return made
 
 
 def write(database_url: str, wanted: Sequence[NewTimer]) -> None:

@@ -19,6 +19,7 @@ from benchmarks.programs import (
     temporary_folder,
 )
 from benchmarks.timers import PAYLOAD
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.embedded import running_url
 
@@ -55,9 +56,14 @@ class Peer(Contender):
         self._kind = kind
 
     def write(
-        self, instants: Sequence[float], urls: Sequence[str], retry: RetryPolicy | None = None
+        self,
+        instants: Sequence[float],
+        urls: Sequence[str],
+        retry: RetryPolicy | None = None,
+        flows: Sequence[FlowKey] = (),
     ) -> None:
         assert retry is None, "a peer has its own rules of retries"
+        assert not flows, "a peer has its own queues"
         self.program.tell(json.dumps({"instants": instants, "urls": urls, "payload": PAYLOAD}))
         self.program.wait_line("written", START_S)
 

@@ -152,8 +152,8 @@ def assert_limits_held(receiver: ReceiverProcess, killed_s: float = inf) -> None
         assert most_at_once(spans) == RULES[kind]["max_in_flight"], key
         assert longest_gap([one.at for one in arrivals]) <= TAKEOVER_S, key
         if kind == "order":
-            due = [one.scheduled_s for one in arrivals if one.timer_id not in again]
-            assert due == sorted(due), key
+            firsts = {one.timer_id: one.scheduled_s for one in reversed(arrivals)}
+            assert [*firsts.values()] == sorted(firsts.values(), reverse=True), key
 
 
 def spans_of(

@@ -14,10 +14,12 @@ from tests.contract.timers import (
     ALICE,
     BOB,
     FIRST,
+    LATER,
     NOW,
     SECOND,
     SOON,
     claimed_in_flow,
+    due,
     new_timer,
     seconds,
 )
@@ -173,6 +175,23 @@ async def test_what_is_executing_is_told_until_it_is_settled_or_swept(storage: S
     assert set((await storage.executing([FLOW]))[FLOW]) == {second.id}
     await storage.sweep(BOB, None, SOON)
     assert not (await storage.executing([FLOW])).get(FLOW)
+
+
+async def test_what_is_swept_of_a_flow_keeps_its_place_in_it(storage: Storage) -> None:
+    (timer,) = await created(storage)
+    retried = in_flow(retry=RetryPolicy(delays=(1.0,), jitter=0.0))
+    await storage.create([retried], NOW)
+    await claimed_in_flow(storage, timer.id)
+    failed = settlement_of(
+        await claimed_in_flow(storage, retried.id), Rejected(503, ()), SOON, SOON
+    )
+    assert failed is not None
+    await storage.settle([failed], SOON)
+    again_at = SOON + seconds(1)
+    await storage.claim(ALICE, SECOND, [retried.id], again_at, again_at, in_flows=True)
+    await storage.sweep(ALICE, None, LATER)
+    assert await due(storage, timer.spec.execute_at, SHARD) == [timer.id]
+    assert await due(storage, again_at, SHARD) == [timer.id, retried.id]
 
 
 async def test_what_has_ended_within_the_window_is_told(storage: Storage) -> None:

@@ -59,6 +59,7 @@ WHERE
 -- in; the second, with a snapshot of its own, sees what they took, and what others whose rows are
 -- gone had to leave because somebody locked it. Whose they are is found first: a row that has
 -- changed meanwhile is judged by that list again, and not by replicas that this snapshot cannot see.
+-- What is in a flow goes before what came behind it there.
 SELECT id FROM replicas
 WHERE id = %(replica)s AND (%(counter)s::bigint IS NULL OR counter = %(counter)s)
 FOR UPDATE;
@@ -84,7 +85,12 @@ held AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE timers AS t
-SET claimed_by = NULL, due_at = %(now)s
+SET
+    claimed_by = NULL,
+    due_at = CASE
+        WHEN t.flow_key IS NULL THEN %(now)s
+        ELSE least(%(now)s, coalesce(t.next_attempt_at, t.execute_at))
+    END
 FROM held
 WHERE t.shard = held.shard AND t.id = held.id;
 DELETE FROM replicas
