@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
+from math import inf
 from typing import Final
 from uuid import UUID
 
@@ -17,14 +18,18 @@ from tests.schedules import FIRST_ID
 from timer_trio.domain.arming import Armed, Plan, batches, take_due
 from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.flows import Flows
+from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
+from timer_trio.domain.flows import FlowReading, Flows
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.occurrence import occurrence_id
 from timer_trio.domain.pace import PROMPT_S
+from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.rules import FlowRules, Pause, Rate
 from timer_trio.domain.schedule import Overlap
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
 from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
+NOW_S: Final = NOW.timestamp()
 AHEAD_S: Final = 0.1
 REACH_S: Final = 0.2
 TICK: Final = timedelta(microseconds=1)
@@ -437,3 +442,85 @@ def test_occurrences_are_claimed_apart_from_plain_timers() -> None:
     )
     divided = [*batches([skipping, plain, allowed, other], 500)]
     assert divided == [[plain, other], [allowed], [skipping]]
+
+
+# Gates and flows.
+
+FLOW: Final = FlowId(DEFAULT_PROJECT, FlowKey("a"))
+
+
+def gates_of(rules: FlowRules) -> Gates:
+    flows = Flows()
+    flows.take_terms([flow_shard(*FLOW)])
+    flows.know(FLOW, FlowReading(rules=rules, last_end_s=NOW_S - 5.0))
+    return Gates(flows, Breakers())
+
+
+def flow_timer(number: int, due_in_s: float, lane: Lane = A) -> DueTimer:
+    return DueTimer(NOW + seconds(due_in_s), TimerId(UUID(int=number)), lane, FLOW.key)
+
+
+def take_of_flow(cache: Cache, slots: Slots, gates: Gates, at_s: float = 0.0) -> list[int]:
+    plan = take_due(
+        cache,
+        slots,
+        gates,
+        NOW + seconds(at_s),
+        budget=1_000,
+        ahead_s=AHEAD_S,
+        reach_s=REACH_S,
+    )
+    return [armed.timer.id.int for armed in plan.armed]
+
+
+def test_flow_goes_one_by_one_in_the_order_of_due_time_whatever_its_destinations() -> None:
+    gates = gates_of(FlowRules(max_in_flight=1))
+    cache, slots = cache_of([(0.0, B)]), proven_slots(100, 100)
+    for timer in (flow_timer(13, -1.0, B), flow_timer(11, -3.0, A), flow_timer(12, -2.0, B)):
+        cache.put(timer)
+    assert take_of_flow(cache, slots, gates) == [11, 1]
+    for number, lane in ((11, A), (12, B), (13, B)):
+        assert take_of_flow(cache, slots, gates) == []
+        gates.end(flow_timer(number, 0.0, lane), NOW_S, has_failed=None)
+        assert take_of_flow(cache, slots, gates) == ([number + 1] if number < 13 else [])
+
+
+def test_flow_waits_for_the_slot_of_its_first_timer() -> None:
+    gates = gates_of(FlowRules())
+    cache, slots = cache_of([]), proven_slots(100, 1)
+    slots.hold(A)
+    cache.put(flow_timer(11, -3.0, A))
+    cache.put(flow_timer(12, -2.0, B))
+    assert take_of_flow(cache, slots, gates) == []
+    slots.release(A, NOW_S)
+    assert take_of_flow(cache, slots, gates, TOP_UP_PAUSE_S) == [11, 12]
+
+
+def test_who_waited_for_a_flow_or_a_pause_is_told_until_when() -> None:
+    gates = gates_of(FlowRules())
+    gates.set_pause(A, Pause(None, NOW - seconds(2)))
+    cache, slots = cache_of([(-9.0, A), (-9.0, B)]), proven_slots(100, 100)
+    cache.put(flow_timer(11, -9.0, B))
+    plan = take_due(cache, slots, gates, NOW, budget=9, ahead_s=AHEAD_S, reach_s=REACH_S)
+    held = {armed.timer.id.int: armed.held_until_s for armed in plan.armed}
+    assert held == {1: NOW_S - 2.0, 2: -inf, 11: NOW_S - 5.0}
+
+
+def test_wakes_when_the_rate_lets_the_next_one_go() -> None:
+    gates = gates_of(FlowRules(rate=Rate(1, 60)))
+    cache, slots = cache_of([]), proven_slots(100, 100)
+    for number in (11, 12):
+        cache.put(flow_timer(number, -1.0))
+    assert take_of_flow(cache, slots, gates) == [11]
+    gates.end(flow_timer(11, 0.0), NOW_S, has_failed=None)
+    plan = take_due(cache, slots, gates, NOW, budget=9, ahead_s=AHEAD_S, reach_s=REACH_S)
+    assert (plan.armed, wakes_in_s(plan)) == ([], 60.0)
+    assert take_of_flow(cache, slots, gates, 60.0) == [12]
+
+
+def test_each_kind_is_claimed_by_itself_and_flows_apart() -> None:
+    armed = [
+        Armed(flow_timer(11, 0.0), waited=False),
+        Armed(flow_timer(12, 0.0)._replace(flow_key=None), waited=False),
+    ]
+    assert [[each.timer.id.int for each in some] for some in batches(armed, 9)] == [[12], [11]]

@@ -11,7 +11,9 @@ import pytest
 
 from tests.contract.timers import NOW, seconds
 from timer_trio.domain.cache import BACKLOG_SHARE, MAX_CUT_OFFS, Cache
+from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.pace import Pace, Queue
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
 
 A: Final = Lane(Destination("https://a.example:443"))
@@ -712,3 +714,102 @@ def test_destinations_that_are_cut_off_are_named() -> None:
     for number in range(80 // BACKLOG_SHARE + 1):
         cache.put(due(number, number))
     assert cache.cut_off == {A: NOW + seconds(7)}
+
+
+# Flows.
+
+FLOW: Final = FlowId(DEFAULT_PROJECT, FlowKey("a"))
+
+
+def in_flow(number: int, due_in_s: float, lane: Lane = A) -> DueTimer:
+    return due(number, due_in_s, lane)._replace(flow_key=FLOW.key)
+
+
+def test_flow_has_one_backlog_whatever_its_destinations() -> None:
+    cache = open_cache()
+    for timer in (in_flow(1, 2.0, B), in_flow(2, 1.0, A), due(3, 3.0, A)):
+        cache.put(timer)
+    assert cache.peek() == (NOW_S + 1.0, FLOW)
+    assert cache.front_lane() == A
+    assert list(drained(cache)) == [in_flow(2, 1.0, A), in_flow(1, 2.0, B), due(3, 3.0, A)]
+
+
+def test_what_is_hidden_is_shown_by_its_name_alone() -> None:
+    cache = open_cache()
+    cache.put(in_flow(1, 1.0))
+    assert not cache.holds_back
+    cache.set_aside(None)
+    assert (cache.peek(), cache.holds_back, cache.queues) == (None, True, set())
+    assert cache.recall(A) == []
+    assert cache.show(FLOW)
+    assert not cache.show(FLOW)
+    assert cache.peek() == (NOW_S + 1.0, FLOW)
+
+
+def test_nearer_timer_of_what_is_hidden_shows_it() -> None:
+    cache = open_cache()
+    cache.put(in_flow(1, 5.0))
+    cache.set_aside(None)
+    cache.put(in_flow(2, 1.0))
+    assert cache.peek() == (NOW_S + 1.0, FLOW)
+
+
+def test_many_wait_for_one_destination_and_its_own_is_shown_with_them() -> None:
+    cache = open_cache()
+    cache.put(due(1, 1.0, A))
+    cache.put(in_flow(2, 2.0))
+    cache.put(in_flow(3, 3.0)._replace(flow_key=FlowKey("b")))
+    for _ in range(3):
+        cache.set_aside(A)
+    assert cache.recall(A, 1) == [FLOW, A]
+    assert cache.recall(A, 1) == [FlowId(DEFAULT_PROJECT, FlowKey("b"))]
+    assert not cache.queues
+
+
+def test_timer_that_turns_out_to_be_in_a_flow_moves_there() -> None:
+    cache = open_cache()
+    cache.put(due(1, 1.0))
+    cache.put(in_flow(1, 1.0))
+    assert list(drained(cache)) == [in_flow(1, 1.0)]
+
+
+def test_what_is_heard_last_of_a_taken_timer_is_believed() -> None:
+    cache = open_cache()
+    cache.put(due(1, 1.0))
+    taken = next(drained(cache))
+    cache.put(taken)
+    cache.put(in_flow(1, 1.0))
+    assert cache.done(taken.id) == in_flow(1, 1.0)
+
+
+def test_flow_in_a_lost_shard_is_forgotten_whenever_it_is_due() -> None:
+    cache = open_cache()
+    for timer in (in_flow(1, 1.0), due(1 + 256, 1.0, B), in_flow(2, 1.0)):
+        cache.put(timer)
+    cache.let_go(cache.keys(), {2}, NOW + seconds(3))
+    assert sorted(drained(cache)) == [in_flow(2, 1.0), due(1 + 256, 1.0, B)]
+
+
+def test_what_is_cut_off_of_a_flow_is_named() -> None:
+    cache = open_cache(max_timers=80)
+    for number in range(20):
+        cache.put(in_flow(number + 1, float(number)))
+    assert cache.cut_off.keys() == {FLOW}
+
+
+def test_what_waits_is_counted_but_for_flows() -> None:
+    cache = open_cache()
+    for number in range(9):
+        cache.put(due(number + 1, number - 4.0, A))
+    cache.put(due(20, 1.0, B))
+    cache.put(in_flow(21, -1.0, B))
+    assert dict(cache.waiting(NOW_S)) == {A: 5}
+
+
+def test_what_waits_of_thousands_is_estimated() -> None:
+    cache = open_cache(max_timers=80_000)
+    for number in range(6_000):
+        cache.put(due(number + 1, number / 100 - 15.0, A))
+    ((lane, count),) = cache.waiting(NOW_S)
+    assert lane == A
+    assert abs(count - 1_500) < 150

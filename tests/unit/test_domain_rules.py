@@ -22,6 +22,12 @@ def test_breaker_has_numbers_that_can_be_followed(failures: int, open_s: float) 
         BreakerPolicy(failures=failures, open_s=open_s)
 
 
+@pytest.mark.parametrize(("failures", "open_s"), [(1, 1), (1_000, 3_600), (5, 2.5)])
+def test_breaker_may_have_any_other(failures: int, open_s: float) -> None:
+    policy = BreakerPolicy(failures=failures, open_s=open_s)
+    assert (policy.failures, policy.open_s) == (failures, open_s)
+
+
 def test_pause_counts_from_when_it_began() -> None:
     assert NOT_PAUSED.begun(NOW) == Pause(NOW, None)
     assert NOT_PAUSED.begun(NOW).begun(LATER) == Pause(NOW, None)

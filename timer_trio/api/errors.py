@@ -313,7 +313,7 @@ def _unavailable(
     elif isinstance(error, OlderReplicasError | BusyError | SealedError):
         message = str(error)
     elif isinstance(error, ContentionError):
-        message = "the timer is being changed by somebody else; try again"
+        message = "what this changes is being changed by somebody else; try again"
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, Code.INTERNAL, message, data, RETRY)
 
 

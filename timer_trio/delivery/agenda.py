@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 import trio
 
@@ -10,6 +11,7 @@ from timer_trio.clock import Clock
 from timer_trio.delivery.refill import Refill
 from timer_trio.domain.breaker import harms
 from timer_trio.domain.cache import Cache
+from timer_trio.domain.destination import DestinationNow
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.outcome import CallbackOutcome, Short, Withheld
 from timer_trio.domain.shards import Shards
@@ -118,6 +120,16 @@ class Agenda:
         if wants_any_slot:
             # Slots come free one by one: one claim serves those of the next few milliseconds.
             await trio.sleep(TOP_UP_PAUSE_S)
+
+    def destinations(self, clock: Clock) -> Iterable[DestinationNow]:
+        """Tell what is in hand of each destination."""
+        waiting = dict(self.cache.waiting(clock.now().timestamp()))
+        in_flight = dict(self.slots.held())
+        until = {lane: datetime.fromtimestamp(s, UTC) for lane, s in self.gates.breakers.opened()}
+        return (
+            DestinationNow(lane, waiting.get(lane, 0), in_flight.get(lane, 0), until.get(lane))
+            for lane in waiting.keys() | in_flight.keys() | until.keys()
+        )
 
     def report(self, metrics: Metrics, clock: Clock) -> None:
         """Show in the metrics what is here."""

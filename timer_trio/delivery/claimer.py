@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -26,7 +27,10 @@ LAST_CLAIMS_S: Final = 3.0
 
 
 class Claimer:
-    """Claims what is due on the agenda, in time for it to be fired at its instant."""
+    """Claims what is due on the agenda, in time for it to be fired at its instant.
+
+    `on_held_back` hears of it, at each look, while something waits for a slot or behind a gate.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Claimer:
         claims: Claims,
         rules: RuleKeeper,
         flow_keeper: FlowKeeper,
+        on_held_back: Callable[[], None] = lambda: None,
         ahead_s: float,
         reach_s: float,
     ) -> None:
@@ -50,6 +55,7 @@ class Claimer:
         self._claims = claims
         self._rules = rules
         self._flow_keeper = flow_keeper
+        self._on_held_back = on_held_back
         self._ahead_s = ahead_s
         self._reach_s = reach_s
 
@@ -69,6 +75,8 @@ class Claimer:
                 claims.start_soon(self._claims.claim, batch)
             if self._agenda.gates.flows.are_wanted:
                 self._flow_keeper.look()
+            if self._agenda.cache.holds_back:
+                self._on_held_back()
             if self._agenda.cache.wants_refill:
                 self._agenda.refill.ask_near()
             await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.out_of_slots)

@@ -20,7 +20,7 @@ An entry takes about 200 bytes: a tuple of numbers rather than a datetime and a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush, nlargest
@@ -41,6 +41,8 @@ KEPT_SHARE: Final = 0.75
 REFILL_SHARE: Final = 0.5
 """Below it, what was left out is worth reading again."""
 
+SAMPLE: Final = 1_000
+"""Of a backlog, to estimate how much of it is due: 50 us."""
 MAX_CUT_OFFS: Final = 100
 """Named to the loader: the database compares each row that it reads with all of them."""
 
@@ -109,6 +111,11 @@ class Cache:
         return self._queues.keys()
 
     @property
+    def holds_back(self) -> bool:
+        """Whether a backlog is set aside."""
+        return bool(self._aside)
+
+    @property
     def wants_refill(self) -> bool:
         """Whether something was left out and has room again."""
         if self._is_short:
@@ -132,6 +139,18 @@ class Cache:
             backlog.limit = min(self._max_per_backlog, 2 * backlog.limit)
             del self._cut[backlog.key]
             self._drop_if_empty(backlog)
+
+    def waiting(self, now_s: float) -> Iterator[tuple[Lane, int]]:
+        """Count what is due of each destination, but for what is in flows.
+
+        Of a backlog of thousands the share that is due is estimated.
+        """
+        for key, backlog in self._backlogs.items():
+            first_s = backlog.first_s(self._entries) if isinstance(key, Lane) else None
+            if first_s is not None and first_s <= now_s and isinstance(key, Lane):
+                sample = backlog.heap[:: 1 + len(backlog.heap) // SAMPLE]
+                due = sum(entry[0] <= now_s for entry in sample)
+                yield key, max(1, backlog.live * due // len(sample))
 
     def judge_anew(self, lane: Lane) -> None:
         """Ask again whether a destination is unproven: that has changed."""

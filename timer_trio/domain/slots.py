@@ -10,7 +10,7 @@ few; one that has not answered within a second counts as slow, which makes room 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,6 +157,10 @@ class Slots:
         load.unanswered += 1
         if load.unanswered == 1 and load.pace is not Pace.SLOW:
             self._silent_since[lane] = now_s
+
+    def held(self) -> Iterator[tuple[Lane, int]]:
+        """Count the slots that each destination holds, of those that hold any."""
+        return ((lane, load.held) for lane, load in self._loads.items() if load.held)
 
     def awaits_answer(self, lane: Lane) -> bool:
         """Whether a callback to it is under way."""

@@ -166,6 +166,7 @@ class Replica:
             clock=clock,
             metrics=metrics,
             replica=lambda: self._heartbeat.replica,
+            gauges=lambda: agenda.destinations(clock),
         )
         self._recorder = Recorder(metrics, self._destinations.count)
         self._sensitive = sensitive_headers(settings.sensitive_headers)
@@ -226,6 +227,7 @@ class Replica:
             claims=claims,
             rules=rules,
             flow_keeper=flow_keeper,
+            on_held_back=self._destinations.stir,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
         )
@@ -349,6 +351,7 @@ class Replica:
                 releases=self._releases,
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
+                rules_changed=self._rules.look,
                 stopping=self._lifecycle.handing_over,
             )
         )
