@@ -15,6 +15,7 @@ from timer_trio.api.routes import (
     batch,
     bulk,
     by_key,
+    destinations,
     docs,
     flows,
     health,
@@ -37,7 +38,7 @@ _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
     *(projects, keys, signing_secrets),
-    *(flows, pauses),
+    *(flows, destinations, pauses),
     *(home, health, metrics),
 )
 
