@@ -22,6 +22,9 @@ TAKEOVER_S: Final = 8.0
 UNSETTLED_S: Final = 1.0
 """An outcome is written within 100 ms and a commit; a busy machine may take its time."""
 LEAD_S: Final = 1.0
+MANY: Final = 3_000
+GOES_ON_S: Final = 3.0
+"""Claimed one by one, what was canceled would take three times as long."""
 EACH: Final = 3
 """Flows of each kind: replicas share them by their keys."""
 FIVE: Final = 5
@@ -131,6 +134,31 @@ async def test_what_waits_for_a_limit_for_longer_than_its_grace_is_delivered(
         state = (await second.consumer.ask("GET", "/flows/order")).data
         assert (state["in_flight"], state["waiting"]) == (0, 0)
     assert most_at_once(spans_of(receiver, receiver.arrivals)) == 1
+
+
+async def test_flow_of_which_thousands_were_canceled_goes_on_at_once(
+    service_database: str, receiver: ReceiverProcess
+) -> None:
+    async with fleet(service_database) as replicas:
+        one = await replicas.join()
+        await put_flow(one.consumer, "order", max_in_flight=1)
+        fields = {"callback_url": receiver.url("/tell/0.2/order"), "flow_key": "order"}
+        for _ in range(MANY // 1_000):
+            await one.consumer.create_batch([trio.current_time() + LEAD_S] * 1_000, **fields)
+        await receiver.wait_arrivals(2)
+        await cancel_flow(one, "order")
+        last = await one.consumer.create(delay=0, **fields)
+        with trio.fail_after(GOES_ON_S):
+            await receiver.wait_fired([last])
+
+
+async def cancel_flow(one: Service, key: str) -> None:
+    body = {"action": "cancel", "filter": {"flow_key": key}}
+    async with await one.connect() as stream:
+        await stream.send_all(one.consumer._request("POST", "/timers/bulk", body))
+        answer = b""
+        while b'"done"' not in answer:
+            answer += await stream.receive_some()
 
 
 def assert_limits_held(receiver: ReceiverProcess, killed_s: float = inf) -> None:

@@ -10,7 +10,10 @@ from timer_trio.delivery.claim_asker import FAILED_PAUSE
 from timer_trio.delivery.claims import CLAIMS_AT_ONCE
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ContentionError, RowsFailedError, StorageUnavailableError
+from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
+from timer_trio.domain.flows import MANY_GONE, FlowReading
 from timer_trio.domain.paused import LONGEST_PAUSE_S
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 
@@ -67,6 +70,15 @@ async def test_ended_timer_frees_its_slot_and_is_forgotten(parts: Parts) -> None
     await parts.database.cancel(ended.id, parts.clock.now())
     await claim(parts, ended)
     assert (parts.agenda.slots.in_use, parts.on_agenda(), await sent(parts)) == (0, [], [])
+
+
+async def test_flow_of_which_many_have_ended_is_read_anew(parts: Parts) -> None:
+    flow = FlowId(DEFAULT_PROJECT, FlowKey("a"))
+    parts.agenda.gates.flows.take_terms({flow_shard(*flow)})
+    parts.agenda.gates.flows.know(flow, FlowReading())
+    ended = [parts.due(1)._replace(flow_key=flow.key) for _ in range(MANY_GONE)]
+    await claim(parts, *ended)
+    assert parts.agenda.refill.take().shards == {flow_shard(*flow)}
 
 
 async def test_timer_that_somebody_else_holds_frees_its_slot(parts: Parts) -> None:

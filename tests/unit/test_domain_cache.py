@@ -790,6 +790,31 @@ def test_flow_in_a_lost_shard_is_forgotten_whenever_it_is_due() -> None:
     assert sorted(drained(cache)) == [in_flow(2, 1.0), due(1 + 256, 1.0, B)]
 
 
+def test_forgotten_flow_leaves_the_others() -> None:
+    cache = open_cache()
+    for timer in (in_flow(1, 1.0), in_flow(2, 2.0, B), due(3, 3.0)):
+        cache.put(timer)
+    cache.set_aside(None)
+    cache.forget(FLOW)
+    assert (len(cache), cache.holds_back) == (1, False)
+    cache.forget(FLOW)
+    cache.put(in_flow(2, 4.0))
+    assert list(drained(cache)) == [due(3, 3.0), in_flow(2, 4.0)]
+
+
+def test_forgotten_flow_that_was_cut_off_is_read_anew_whole() -> None:
+    cache = open_cache(max_timers=80)
+    timers = [in_flow(number + 1, float(number)) for number in range(20)]
+    for timer in timers:
+        cache.put(timer)
+    cache.forget(FLOW)
+    assert cache.wants_refill
+    cache.reopen_drained()
+    for timer in timers[15:]:
+        cache.put(timer)
+    assert list(drained(cache)) == timers[15:]
+
+
 def test_what_is_cut_off_of_a_flow_is_named() -> None:
     cache = open_cache(max_timers=80)
     for number in range(20):

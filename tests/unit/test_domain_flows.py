@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.timers import NOW
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
-from timer_trio.domain.flows import FlowReading, Flows
+from timer_trio.domain.flows import MANY_GONE, FlowReading, Flows
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.rules import FlowRules, Rate
 from timer_trio.domain.timer import TimerId
@@ -206,3 +206,21 @@ def test_of_many_flows_those_with_nothing_in_flight_are_forgotten() -> None:
     flows.release(named[0], timer(1))
     flows.know(named[11], FlowReading(rules=TWO))
     assert len(flows) == 11
+
+
+def test_flow_is_read_anew_once_claims_have_found_nothing_for_long() -> None:
+    flows = known(FlowReading(rules=TWO))
+    told = [flows.note_claim(FLOW, 1, is_any_taken=False) for _ in range(2 * MANY_GONE)]
+    assert [place for place, is_stale in enumerate(told, 1) if is_stale] == [8, 16]
+
+
+def test_claim_that_finds_one_tells_that_a_flow_is_known() -> None:
+    flows = known(FlowReading(rules=TWO))
+    assert not flows.note_claim(FLOW, MANY_GONE - 1, is_any_taken=False)
+    assert not flows.note_claim(FLOW, MANY_GONE, is_any_taken=True)
+    assert not flows.note_claim(FLOW, 1, is_any_taken=False)
+    assert flows.note_claim(FLOW, MANY_GONE - 1, is_any_taken=False)
+
+
+def test_flow_that_is_not_known_is_not_read_anew() -> None:
+    assert not Flows().note_claim(FLOW, MANY_GONE, is_any_taken=False)

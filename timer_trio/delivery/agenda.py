@@ -12,6 +12,7 @@ from timer_trio.delivery.refill import Refill
 from timer_trio.domain.breaker import harms
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.destination import DestinationNow
+from timer_trio.domain.flow import FlowId, flow_shard
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.outcome import CallbackOutcome, Short, Withheld
 from timer_trio.domain.shards import Shards
@@ -55,6 +56,11 @@ class Agenda:
         own = (timer for timer in timers if self.shards.owns(timer.id))
         wanted = (timer for timer in own if timer.id not in self._in_hand)
         self._put(wanted, self.cache.put_reading)
+
+    def read_anew(self, flow: FlowId) -> None:
+        """Forget which timers of a flow are due, and have them read."""
+        self.cache.forget(flow)
+        self.refill.ask_shards({flow_shard(*flow)})
 
     def take_in_hand(self, timer_id: TimerId) -> None:
         """Count a timer as in hand: this process has claimed it, and its outcome is not written."""

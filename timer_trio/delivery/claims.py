@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
@@ -20,6 +21,7 @@ from timer_trio.delivery.locked import LockedTimer, LockedTimers
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import judge, unreadable
@@ -139,6 +141,8 @@ class Claims:
         for armed in waiting.values():
             self._agenda.release(armed.timer, now.timestamp())
         self._put_back(waiting, reply.moved)
+        if waiting and batch.armed[0].timer.flow_key is not None:
+            self._note_gone(batch, waiting.keys(), {timer.id for timer in reply.moved})
         if unready:
             async with trio.open_nursery() as nursery:
                 for project in dict.fromkeys(each.timer.project for each in unready):
@@ -157,6 +161,23 @@ class Claims:
                 lane = waiting.pop(timer_id).timer.lane
                 self._agenda.slots.release(lane, self._clock.now().timestamp())
                 self._agenda.note_slot_freed(lane)
+
+    def _note_gone(
+        self, batch: Batch, not_taken: Collection[TimerId], moved: Collection[TimerId]
+    ) -> None:
+        """Have flows read anew of which claims do not find what is due by what is known here."""
+        gone: Counter[FlowId] = Counter()
+        taken: set[FlowId] = set()
+        for timer in (armed.timer for armed in batch.armed):
+            if timer.flow is None or timer.id in moved:
+                continue
+            if timer.id in not_taken:
+                gone[timer.flow] += 1
+            else:
+                taken.add(timer.flow)
+        for flow, count in gone.items():
+            if self._agenda.gates.flows.note_claim(flow, count, is_any_taken=flow in taken):
+                self._agenda.read_anew(flow)
 
     async def _take_signed(self, project: ProjectId, unready: Sequence[Taken]) -> None:
         """Take timers of a project once their callbacks can be signed, or give them back."""

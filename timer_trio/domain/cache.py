@@ -278,6 +278,18 @@ class Cache:
             if entry[0] > after_s or isinstance(entry[2].key, FlowId):
                 self._forget(entry)
 
+    def forget(self, key: BacklogKey) -> None:
+        """Forget all of a backlog: the loader is to read it anew."""
+        backlog = self._backlogs.get(key)
+        if backlog is None:
+            return
+        live = [entry for entry in backlog.heap if self._entries.get(entry[1]) is entry]
+        for entry in live:
+            self._strike_out(entry)
+        self._count(backlog, -len(live))
+        backlog.heap.clear()
+        self._drop_if_empty(backlog)
+
     def _says(self, known: Entry, timer: DueTimer) -> bool:
         """Whether an entry is in the backlog of this timer, and goes there."""
         backlog = known[2]

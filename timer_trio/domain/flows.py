@@ -29,6 +29,10 @@ MAX_KNOWN: Final = 20_000
 """Flows that are remembered without anything in flight: 10 MB; more are read again when needed."""
 
 
+MANY_GONE: Final = 8
+"""Timers in a row that were due, as far as was known, and were not when they were claimed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowReading:
     """What the database tells of a flow as its term is taken.
@@ -61,6 +65,7 @@ class _Flow:
     free_since_s: float
     """Since when whatever waits need not wait for the flow."""
     was_full: bool = False
+    gone: int = 0
 
     def wait_s(self, own: int, now_s: float) -> float | None:
         """Return until when the next one must wait at least; None: it need not."""
@@ -165,6 +170,21 @@ class Flows:
         self.release(flow, timer_id)
         if known := self._flows.get(flow):
             known.end(now_s)
+
+    def note_claim(self, flow: FlowId, gone: int, *, is_any_taken: bool) -> bool:
+        """Count what a claim did not find due; returns whether the flow is to be read anew.
+
+        A limit lets a few be claimed at a time: it takes long to find out so that thousands were
+        canceled.
+        """
+        known = self._flows.get(flow)
+        if known is None:
+            return False
+        known.gone = 0 if is_any_taken else known.gone + gone
+        if known.gone < MANY_GONE:
+            return False
+        known.gone = 0
+        return True
 
     def take_wanted(self, own_shards: Collection[int], at_most: int) -> Wanted:
         """Take flows that are to be read, of this replica's shards; the others are forgotten."""
