@@ -17,7 +17,7 @@ from benchmarks.machine import time
 
 
 class Size(Enum):
-    """How long a benchmark may take: all of them two minutes, or fifteen."""
+    """How long a benchmark may take: all of them two minutes, or twenty."""
 
     QUICK = "quick"
     FULL = "full"

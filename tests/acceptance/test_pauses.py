@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -12,6 +13,7 @@ import trio
 
 from tests import receivers
 from tests.acceptance.client import Consumer
+from tests.acceptance.processes import PATIENCE_S
 from tests.acceptance.receiver import ReceiverProcess, now, receiver_process
 from tests.acceptance.service import API_KEY, Service, service
 from tests.acceptance.spans import Span, most_at_once
@@ -68,6 +70,8 @@ async def test_pauses_hold_on_all_replicas_and_what_waited_is_not_missed(
         assert begun(other, "/destination", held_s) == 0
         assert begun(receiver, "/project", held_s) == 0
         assert (await do(there, "GET", "/flows/held"))["paused"]
+        told = await seen(there, place["destination"], lambda told: told["waiting"] > 0)
+        assert told["paused"]
         await do(there, "PUT", "/flows/held", {"paused": False})
         await do(here, "POST", "/destinations/resume", place)
         await do(shop_there, "POST", "/resume")
@@ -113,7 +117,8 @@ async def test_breaker_probes_a_destination_that_is_away_and_closes_when_it_is_b
     # Further apart than claims begin ahead: what is claimed when the breaker opens goes out still.
     instants = [*(due_at + number / 3 for number in range(FAILURES)), *[due_at + 2] * 30]
     timer_ids = await consumer.create_batch(instants, callback_url=url)
-    await wait_failed(consumer, FAILURES + 2)  # two probes
+    place = url.rstrip("/")
+    await seen(consumer, place, lambda told: told["breaker"]["state"] != "closed")
     spans: list[Span] = []
 
     async def answers_slowly(stream: receivers.Stream) -> None:
@@ -125,20 +130,29 @@ async def test_breaker_probes_a_destination_that_is_away_and_closes_when_it_is_b
 
     async with receivers.receiver(answers_slowly, port=port):
         await consumer.wait_ended()
-        assert await consumer.total("failed") == FAILURES + 2
-        assert await consumer.total("completed") == len(timer_ids) - FAILURES - 2
+        failed = await consumer.total("failed")
+        assert await consumer.total("completed") == len(timer_ids) - failed
+        counts = {"unreachable": failed, "delivered": len(timer_ids) - failed}
+        told = await seen(consumer, place, lambda told: counts.items() <= told["last_hour"].items())
+        assert (told["breaker"]["state"], told["waiting"], told["in_flight"]) == ("closed", 0, 0)
     probe, *others = sorted(spans)
     assert min(one.begin_s for one in others) >= probe.end_s
     assert most_at_once(others) > 1
-    refused, *probes = sent_s(served)[FAILURES - 1 : FAILURES + 2]
-    waits_s = [later - earlier for earlier, later in pairwise((refused, *probes))]
-    assert min(waits_s) >= OPEN_S
+    probes_s = sent_s(served)[FAILURES - 1 : failed]
+    assert min(later - earlier for earlier, later in pairwise(probes_s)) >= OPEN_S
 
 
-async def wait_failed(consumer: Consumer, count: int) -> None:
-    with trio.fail_after(30):
-        while await consumer.total("failed") < count:  # noqa: ASYNC110 - as a consumer would
-            await trio.sleep(0.05)
+async def seen(
+    consumer: Consumer, destination: str, is_wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """Ask until a destination is told of as it should be."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            told = (await do(consumer, "GET", "/destinations"))["destinations"]
+            found: dict[str, dict[str, Any]] = {each["destination"]: each for each in told}
+            if destination in found and is_wanted(found[destination]):
+                return found[destination]
+            await trio.sleep(0.1)
 
 
 def sent_s(served: Service) -> list[float]:

@@ -44,7 +44,14 @@ class FlowData(_CommonFlowData):
 
 @with_config(_EXACT)
 class FlowStateData(_CommonFlowData):
-    in_flight: Annotated[int, Field(description="Its timers that are executing.", ge=0)]
+    in_flight: Annotated[
+        int,
+        Field(
+            description="Its timers that are executing; those whose callback has ended a moment "
+            "ago, and whose outcome is about to be written, among them.",
+            ge=0,
+        ),
+    ]
     waiting: Annotated[int, Field(description="Its timers that are due and not executing.", ge=0)]
 
 
