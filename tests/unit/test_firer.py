@@ -13,7 +13,11 @@ from timer_trio.callback_url import read_url
 from timer_trio.delivery.firer import SHORTAGE_PAUSE
 from timer_trio.delivery.firing import Firing
 from timer_trio.domain.answer import KeptAnswer, StoreResponse
+from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
+from timer_trio.domain.flows import FlowReading
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.rules import FlowRules
 from timer_trio.domain.settlement import judge
 from timer_trio.domain.timer import Delivery, ResultTarget, Status
 from timer_trio.transport import Answer, RequestError, ShortageError, TransportError, WithheldError
@@ -249,6 +253,25 @@ async def test_nothing_is_sent_once_the_lease_is_lost(parts: Parts) -> None:
     assert parts.offered == [firing.due]
     assert parts.agenda.slots.in_use == 0
     assert parts.sample("fenced_total") == 1
+
+
+@pytest.mark.parametrize("connect_s", [0.0, 1.0])
+async def test_what_is_withheld_of_a_flow_is_due_again_before_the_next_may_go(
+    parts: Parts, connect_s: float
+) -> None:
+    firing = await parts.prepare()
+    due = firing.due._replace(flow_key=FlowKey("a"))
+    flow = FlowId(DEFAULT_PROJECT, FlowKey("a"))
+    flows = parts.agenda.gates.flows
+    flows.take_terms({flow_shard(*flow)})
+    flows.know(flow, FlowReading(rules=FlowRules(max_in_flight=1)))
+    flows.begin(flow, due.id)
+    parts.receivers.connect_s = connect_s
+    parts.heartbeat.lose(parts.heartbeat.replica)
+    await parts.fire(firing._replace(due=due))
+    assert (parts.offered, flows.wait_s(flow, 0.0)) == ([], inf)
+    assert await parts.outcome(due.id) == (Status.PENDING, None)
+    assert (parts.offered, flows.wait_s(flow, 0.0)) == ([due], None)
 
 
 async def test_lease_is_looked_at_when_the_connection_is_there(parts: Parts) -> None:

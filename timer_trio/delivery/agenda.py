@@ -86,14 +86,15 @@ class Agenda:
     ) -> None:
         """Free the slot of a callback that has ended.
 
-        Without a duration it tells nothing of how fast its destination is.
+        Without a duration it tells nothing of how fast its destination is. One that was withheld
+        counts before its gates until `release_gates`: once it is due again, it goes first.
         """
         self.slots.end(timer.lane, now_s, duration_s)
         if not self.gates.are_set and timer.flow_key is None:
             return
-        if isinstance(outcome, Withheld | Short):
+        if isinstance(outcome, Short):
             self.gates.release(timer)
-        else:
+        elif not isinstance(outcome, Withheld):
             self.gates.end(timer, now_s, has_failed=harms(outcome))
 
     def note_slot_freed(self, lane: Lane) -> None:

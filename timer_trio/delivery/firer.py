@@ -242,7 +242,9 @@ class Firer:
 
     def _end_unsent(self, firing: Firing, outcome: CallbackOutcome) -> None:
         now = self._clock.now()
-        self._agenda.release(firing.due, now.timestamp())
+        self._slots.release(firing.due.lane, now.timestamp())
+        if not isinstance(outcome, Withheld):
+            self._agenda.release_gates(firing.due)
         self._hand_on(firing, outcome, now, now)
 
     def _end(self, sending: Sending, outcome: CallbackOutcome) -> None:
@@ -276,6 +278,7 @@ class Firer:
         self._agenda.let_go(settlement.timer_id)
         if isinstance(settlement, Release):
             self._offer([due])
+            self._agenda.release_gates(due)
         elif isinstance(settlement, Retry):
             self._recorder.count_retry()
             self._offer([due._replace(due_at=settlement.due_at)])
