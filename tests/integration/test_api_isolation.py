@@ -62,6 +62,7 @@ async def theirs(api: ApiUnderTest, mine: str) -> Theirs:
     schedule = await made("/schedules", {**SCHEDULE, "name": NAME, "metadata": {"who": MARKER}})
     listed = await api.client.get("/signing-secrets", headers={"X-API-Key": key})
     (secret,) = listed.json()["data"]["signing_secrets"]
+    await api.audit_log.write()
     return Theirs(
         project,
         {
@@ -86,6 +87,7 @@ def everything(api: ApiUnderTest, project: ProjectId) -> list[object]:
         [row.key.id for row in storage._api_keys.values() if row.key.project == project],
         storage._projects[project],
         storage._signing.get(project),
+        [each for each in storage._audit.values() if each.project == project],
     ]
 
 
@@ -125,6 +127,7 @@ async def test_no_route_tells_or_changes_what_is_of_another_project(
             if "{" in route.path:
                 makes_its_own = route.method == "PUT" and route.path in _OWN_BY_NAME
                 assert answer.status_code in ({201} if makes_its_own else {403, 404}), what
+            await api.audit_log.write()
             assert everything(api, theirs.project) == before, what
     assert asked > 25
 

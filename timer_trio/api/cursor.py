@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from timer_trio.domain.audit import AuditQuery
 from timer_trio.domain.query import Position, TimerFilter, TimerQuery
 from timer_trio.domain.schedule import ScheduleQuery
 from timer_trio.domain.timer import TimerId
@@ -18,10 +19,11 @@ from timer_trio.domain.timer import TimerId
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = struct.Struct(">q16s")  # microseconds, id
 _SCALARS: Final = tuple(f.name for f in fields(TimerFilter) if f.name != "metadata")
+_OF_AUDIT: Final = tuple(f.name for f in fields(AuditQuery) if f.name not in {"limit", "behind"})
 _SEAL_BYTES: Final = 8
 """It guards no secret, only against a cursor that somebody edited or took to another list."""
 
-Query = TimerQuery | ScheduleQuery
+Query = TimerQuery | ScheduleQuery | AuditQuery
 
 
 def cursor_of(position: Position, query: Query, key: bytes) -> str:
@@ -48,12 +50,14 @@ def position_of(cursor: str, query: Query, key: bytes) -> Position:
 
 
 def _seal(place: bytes, query: Query, key: bytes) -> bytes:
-    metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
-    this_list = (*_which(query), metadata)
+    this_list = _which(query)
     return hmac.digest(key, place + repr(this_list).encode(), sha256)[:_SEAL_BYTES]
 
 
 def _which(query: Query) -> tuple[object, ...]:
+    if isinstance(query, AuditQuery):
+        return "audit", [getattr(query, name) for name in _OF_AUDIT]
+    metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
     if isinstance(query, ScheduleQuery):
-        return "schedules", query.status, query.name
-    return query.sort, query.order, [getattr(query, name) for name in _SCALARS]
+        return "schedules", query.status, query.name, metadata
+    return query.sort, query.order, [getattr(query, name) for name in _SCALARS], metadata

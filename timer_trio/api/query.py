@@ -1,4 +1,4 @@
-"""From a query string to the page that it asks for: of timers, or of schedules."""
+"""From a query string to the page that it asks for: of timers, of schedules, or of the audit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from timer_trio.api.cursor import position_of
+from timer_trio.api.cursor import Query, position_of
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
+from timer_trio.domain.api_key import is_key_id
+from timer_trio.domain.audit import OF_SERVICE, Action, AuditQuery
 from timer_trio.domain.project import ProjectId
-from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
+from timer_trio.domain.query import JsonScalar, Order, Position, Sort, TimerFilter, TimerQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
 from timer_trio.domain.timer import ENDED, Status
 
@@ -72,6 +74,24 @@ def parse_schedule_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> S
     return query if cursor is None else _behind(cursor, query, cursor_key)
 
 
+def parse_audit_query(
+    raw: bytes, cursor_key: bytes, project: ProjectId, *, tells_of_projects: bool
+) -> AuditQuery:
+    """Read the query string of GET /audit, which asks for that of a project.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = parameters_in(raw)
+    cursor = given.pop("cursor", None)
+    query = AuditQuery(
+        project=project, tells_of_projects=tells_of_projects, **_read(given, _AUDIT_READERS)
+    )
+    if cursor is None:
+        return query
+    return replace(query, behind=_position(cursor, query, cursor_key))
+
+
 def refuse_unserved(wanted: TimerFilter) -> None:
     """Check that no more timers have to be read than were created, are due or ended in some time.
 
@@ -89,8 +109,12 @@ def refuse_unserved(wanted: TimerFilter) -> None:
 
 
 def _behind(cursor: str, query: _Query, key: bytes) -> _Query:
+    return replace(query, after=_position(cursor, query, key))
+
+
+def _position(cursor: str, query: Query, key: bytes) -> Position:
     try:
-        return replace(query, after=position_of(cursor, query, key))
+        return position_of(cursor, query, key)
     except (ValueError, OverflowError):
         words = "belongs to no list with these filters and this order: begin again without it"
         raise invalid_parameter("cursor", words) from None
@@ -174,6 +198,12 @@ def _uuid(value: str) -> UUID:
     return UUID(value)
 
 
+def _key_id(value: str) -> str:
+    if value != OF_SERVICE and not is_key_id(value):
+        raise ValueError(f"must be the id of a key, or {OF_SERVICE}")
+    return value
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def read(value: str) -> _Choice:
         try:
@@ -207,6 +237,16 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 _SCHEDULE_READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(ScheduleStatus),
     "name": _text,
+    "limit": _whole(1, MAX_LIMIT),
+}
+
+
+_AUDIT_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "action": _one_of(Action),
+    "key_id": _key_id,
+    "target": _text,
+    "after": parse_instant,
+    "before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
 }
 

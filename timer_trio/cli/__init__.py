@@ -16,6 +16,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``projects``        likewise projects
 - ``keys``            likewise the keys of a project
 - ``signing_secrets`` likewise what signs callbacks
+- ``audit``           who has done what, asked of the service
 - ``replan``          schedules planned anew, one after the other
 - ``schedule_fields`` what a new schedule is, as options
 - ``schedule_output`` schedules on a terminal, and for programs
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 import click
 
+from timer_trio.cli.audit import audit_command
 from timer_trio.cli.bulk import bulk_command
 from timer_trio.cli.db import db
 from timer_trio.cli.group import RefusingGroup, version
@@ -63,7 +65,7 @@ def main() -> None:
 for command in (
     *(serve, worker, listen_command, timers_command, import_command),
     *(schedules_command, bulk_command, replicas_command),
-    *(projects_command, keys_command, signing_secrets_command),
+    *(projects_command, keys_command, signing_secrets_command, audit_command),
 ):
     main.add_command(command)
 main.add_command(db)

@@ -3,6 +3,7 @@
 from timer_trio.storage.protocols import (
     ApiKeyStorage,
     AttemptStorage,
+    AuditStorage,
     Beat,
     BulkStorage,
     ClaimReply,
@@ -31,6 +32,7 @@ from timer_trio.storage.protocols import (
 __all__ = [
     "ApiKeyStorage",
     "AttemptStorage",
+    "AuditStorage",
     "Beat",
     "BulkStorage",
     "ClaimReply",

@@ -27,6 +27,7 @@ from timer_trio.api.schedule_responses import (
     shown_json,
     whole_schedule,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.schedule import ScheduleId
 
 PATH: Final = "/schedules/by-name/{name}"
@@ -66,6 +67,8 @@ class _ByName:
         spec = read_schedule(members, arrived_at, rules, known_name)
         written = await self._schedules.put_named(known_name, spec, arrived_at, own_project())
         shown = await self._schedules.show(written.schedule.id, own_project())
+        action = Action.SCHEDULE_CREATED if written.is_new else Action.SCHEDULE_CHANGED
+        self._context.audit.note(action, written.schedule.id)
         if written.is_new:
             return created_schedule(shown_json(shown), written.schedule.id)
         return whole_schedule(shown)
@@ -73,6 +76,7 @@ class _ByName:
     async def end_by_name(self, name: str) -> Response:
         refuse_parameters(request.query_string)
         ended = await self._schedules.end(await self._named(name), own_project())
+        self._context.audit.note(Action.SCHEDULE_DELETED, ended.id)
         return success({"id": str(ended.id), "status": ended.status})
 
     async def _named(self, name: str) -> ScheduleId:

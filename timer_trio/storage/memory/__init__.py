@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
+from timer_trio.storage.memory.audit import MemoryAudit
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
@@ -23,6 +24,7 @@ class MemoryStorage(
     MemoryAttempts,
     MemoryOccurrences,
     MemoryApiKeys,
+    MemoryAudit,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

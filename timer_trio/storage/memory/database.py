@@ -12,6 +12,7 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.audit import AuditEntry, EntryId
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
@@ -113,6 +114,7 @@ class Database:
         self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
+        self._audit: dict[EntryId, AuditEntry] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
+from timer_trio.storage.postgres.audit import PostgresAudit
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
@@ -27,6 +28,7 @@ class PostgresStorage(
     PostgresSchedules,
     PostgresProjects,
     PostgresApiKeys,
+    PostgresAudit,
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,

@@ -19,6 +19,7 @@ _NEEDED: Final = {
     "replicas": _ROWS,
     "projects": _ROWS,
     "api_keys": _ROWS,
+    "audit": _ROWS,
     "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),
 }
