@@ -42,7 +42,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 )
 @json_option
 @version
-def audit_command(url: str | None, /, *, limit: int, as_json: bool, **asked: Any) -> None:
+def audit_command(url: str | None, *, limit: int, as_json: bool, **asked: Any) -> None:
     """List who has created, changed, canceled or paused what in a project, the newest first.
 
     The key that asks is API_KEY, or what the service keeps in DATA_DIR, or one of the project with
