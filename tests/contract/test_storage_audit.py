@@ -41,7 +41,7 @@ async def test_nothing_is_written_of_nothing(storage: Storage) -> None:
 async def test_entry_that_is_written_again_counts_more_and_never_less(storage: Storage) -> None:
     first = entry(1, action=Action.TIMER_CREATED, count=1)
     more = replace(first, count=5, target=None, last_at=NOW + seconds(9))
-    for written in (first, first, more, first, more):
+    for written in (first, first, more, more, first):
         await storage.write_audit([written, entry(2, at=NOW + seconds(1))])
     assert await told(storage) == [entry(2, at=NOW + seconds(1)), more]
 

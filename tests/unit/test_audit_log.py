@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -15,10 +16,12 @@ from tests.audit import SOMEBODY
 from tests.contract.timers import NOW
 from timer_trio.access.audit_log import PAGE_ROWS, AuditLog
 from timer_trio.clock import Clock
+from timer_trio.config import Settings
 from timer_trio.domain.audit import Act, Action, AuditEntry
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.maintenance.audit_retention import FIRST_PASS_S, INTERVAL_S, AuditRetention
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.testing import start_timer_service
 
 AWAY = StorageUnavailableError("away")
 ONE = Act(Action.TIMER_CREATED, "one")
@@ -100,6 +103,8 @@ async def test_nothing_is_written_while_nothing_is_done(autojump_clock: MockCloc
         service.log.note(SOMEBODY, CANCELED)
         await trio.sleep(10_000)
         assert service.database.asked == [(10_001.0, 1)]
+        # It does not even look whether there is something.
+        assert not service.log._noted.is_set()
 
 
 async def test_what_grows_is_written_once_a_second(autojump_clock: MockClock) -> None:
@@ -217,6 +222,22 @@ async def test_nothing_is_noted_where_nothing_is_kept(autojump_clock: MockClock)
         await trio.sleep(10)
         await service.log.write_last()
         assert (service.database.asked, service.events) == ([], [])
+
+
+@pytest.mark.parametrize(("days", "count"), [(30.0, 1), (1.0, 0)])
+async def test_service_writes_its_audit_and_forgets_it_in_time(
+    nursery: trio.Nursery, autojump_clock: MockClock, days: float, count: int
+) -> None:
+    assert autojump_clock.autojump_threshold == 0
+    settings = Settings(loader_interval_s=3600, cache_window_s=86_400, audit_days=days)
+    service = await start_timer_service(nursery, settings=settings)
+    wanted = {"delay": "PT1M", "callback_url": "https://shop.example/remind"}
+    assert (await service.client.post("/timers", json=wanted)).status_code == 201
+    await trio.sleep(2)
+    told = (await service.client.get("/audit")).json()["data"]["audit"]
+    assert [entry["action"] for entry in told] == ["timer.created"]
+    await trio.sleep(timedelta(days=1.3).total_seconds())
+    assert len((await service.client.get("/audit")).json()["data"]["audit"]) == count
 
 
 async def test_old_entries_are_deleted_once_an_hour(autojump_clock: MockClock) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from quart import Request, request
 
 from timer_trio.access.audit_log import AuditLog
-from timer_trio.api.principal import address_of, principal
+from timer_trio.api.principal import Principal, address_of
 from timer_trio.domain.audit import Act, Action, Actor, details
 from timer_trio.domain.project import ProjectId
 
@@ -20,7 +20,7 @@ class RequestAudit:
 
     def __init__(self, log: AuditLog) -> None:
         asked: Request = cast("Any", request)._get_current_object()  # noqa: SLF001 - werkzeug's API
-        asks = principal()
+        asks: Principal = cast("Any", asked).principal
         self._log = log
         self._actor = Actor(asks.project, asks.key_id, address_of(asked))
 

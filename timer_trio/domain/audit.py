@@ -69,13 +69,12 @@ class Actor(NamedTuple):
     address: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(NamedTuple):
     """What somebody does; `details` is a JSON object, without values of headers and payloads."""
 
     action: Action
     target: str | None
-    count: int = 1
+    times: int = 1
     details: JsonText | None = None
 
 
@@ -139,7 +138,7 @@ def new_entry(entry_id: EntryId, actor: Actor, act: Act, now: datetime) -> Audit
         address=actor.address,
         action=act.action,
         target=None if target is None else target[:MAX_TARGET_LENGTH],
-        count=act.count,
+        count=act.times,
         details=act.details,
     )
 

@@ -32,7 +32,7 @@ class _Sum:
     is_new: bool = True
 
     def add(self, act: Act, now: datetime) -> None:
-        self.count += act.count
+        self.count += act.times
         self.last_at = max(self.last_at, now)
         self.is_new = True
         if act.target != self.target:
