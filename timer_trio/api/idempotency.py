@@ -34,9 +34,8 @@ _KEY: Final = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 class New(NamedTuple):
     """What a request asks for: its ids, the data that it is answered, and how it is written.
 
-    Once it is, that is an `action`.
-
-    `write` takes the key and that answer, and returns what the key stands for.
+    `write` takes the key and that answer, and returns what the key stands for. `action` is what the
+    audit calls it.
     """
 
     ids: Sequence[TimerId]
