@@ -16,6 +16,7 @@ import structlog
 import trio
 import trustme
 
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
@@ -144,6 +145,7 @@ class ApiUnderTest:
         )
         self.key_ring = KeyRing(self.storage)
         self.key_uses = KeyUses(self.storage)
+        self.audit_log = AuditLog(storage=self.storage, clock=self.clock)
         self.context = ApiContext(
             storage=self.storage,
             intake=self.intake,
@@ -154,6 +156,7 @@ class ApiUnderTest:
             calendar=calendar,
             key_ring=self.key_ring,
             key_uses=self.key_uses,
+            audit_log=self.audit_log,
             project_end=ProjectEnd(
                 storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
             ),

@@ -372,6 +372,7 @@ SCOPE_OF = {
     "GET /signing-secrets": "read",
     "POST /signing-secrets/rotate": "admin",
     "DELETE /signing-secrets/{secret_id}": "admin",
+    "GET /audit": "admin",
     "GET /metrics": "metrics",
     "GET /replicas": "API_KEY",
     "GET /projects": "API_KEY",

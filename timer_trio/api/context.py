@@ -9,9 +9,11 @@ from typing import Protocol
 import trio
 from prometheus_client import CollectorRegistry
 
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
+from timer_trio.api.audit import RequestAudit
 from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.principal import own_project, principal
@@ -64,6 +66,7 @@ class ApiContext:
     calendar: Calendar
     key_ring: KeyRing
     key_uses: KeyUses
+    audit_log: AuditLog
     project_end: ProjectEnd
     clock: Clock
     health: Health
@@ -103,6 +106,11 @@ class ApiContext:
         if settings is NO_SETTINGS:
             return self._of_operator
         return replace(self._of_operator, settings=settings)
+
+    @property
+    def audit(self) -> RequestAudit:
+        """Where it is noted what the request under way has done."""
+        return RequestAudit(self.audit_log)
 
     @property
     def names(self) -> Names:

@@ -16,6 +16,7 @@ from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, Invalid
 from timer_trio.api.principal import own_project
 from timer_trio.api.requests import Asked, read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import OlderReplicasError
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
@@ -73,6 +74,7 @@ class ImportRun:
         self._stopping = context.stopping
         self._rules = context.rules
         self._slices = context.slices
+        self._audit = context.audit
         self._rate = ReceiveRate()
         self._source = Lines(context.max_body_bytes)
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
@@ -119,10 +121,14 @@ class ImportRun:
 
     async def _write(self, chunk: Chunk) -> Ending | None:
         """Write a chunk; answer with why nothing more can be written, if that is so."""
+        before = self.writer.imported
         try:
             await self.writer.write(chunk)
         except OlderReplicasError as error:
             return Ending(Code.INTERNAL, f"{error}; send what follows through_line again")
+        finally:
+            if count := self.writer.imported - before:
+                self._audit.note(Action.TIMER_CREATED, count=count)
         return _AWAY if self.writer.unknown else None
 
     async def _read_all(self, chunks: trio.MemorySendChannel[Chunk]) -> None:

@@ -3,6 +3,7 @@
 from timer_trio.storage.protocols import (
     ApiKeyStorage,
     AttemptStorage,
+    AuditStorage,
     Beat,
     BulkStorage,
     ClaimReply,
@@ -34,6 +35,7 @@ from timer_trio.storage.protocols import (
 __all__ = [
     "ApiKeyStorage",
     "AttemptStorage",
+    "AuditStorage",
     "Beat",
     "BulkStorage",
     "ClaimReply",

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.audit import AuditEntry, AuditPage, AuditQuery
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
@@ -793,6 +794,25 @@ class ApiKeyStorage(Protocol):
         """Write when keys were last used, unless a later instant is known already."""
 
 
+class AuditStorage(Protocol):
+    """Who has done what."""
+
+    async def write_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Write entries; one that is there already is replaced if the new one counts more.
+
+        The same call again changes nothing.
+        """
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        """Read a page of the audit of a project, the newest first."""
+
+    async def prune_audit(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` entries of all projects that began before `cutoff`.
+
+        Answers how many; fewer than `limit`: no more are left, but those that somebody holds.
+        """
+
+
 class HintStorage(Protocol):
     """What replicas tell each other."""
 
@@ -909,6 +929,7 @@ class Storage(
     ProjectStorage,
     RuleStorage,
     ApiKeyStorage,
+    AuditStorage,
     ReplicaStorage,
     HintStorage,
     RetentionStorage,

@@ -31,6 +31,7 @@ from timer_trio.api.route import (
     Route,
     Success,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer
@@ -88,7 +89,10 @@ class _Batch:
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
         if taken:
             raise _taken_error(timers, taken)
-        return created(await self._data_of(timers))
+        data = await self._data_of(timers)
+        only = timers[0].id if len(timers) == 1 else None
+        self._context.audit.note(Action.TIMER_CREATED, only, count=len(timers))
+        return created(data)
 
     async def _create_keyed(self, key: str, raw: bytes, arrived_at: datetime) -> Response:
         fingerprint = Fingerprint("POST /timers/batch")

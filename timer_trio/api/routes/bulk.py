@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 import trio
 from quart import Response
@@ -49,7 +49,8 @@ class _Bulks:
         if self._limiter.available_tokens < 1:
             raise BusyError(f"{MAX_BULKS} bulk actions are under way: try again when one has ended")
         await context.bulk_writer.require_allowed(bulk)
-        return streamed(RunBody(BulkRun(bulk, context), self._limiter), NDJSON)
+        run = BulkRun(bulk, cast("Mapping[str, object]", members["filter"]), context)
+        return streamed(RunBody(run, self._limiter), NDJSON)
 
 
 _BULK: Final = Operation(

@@ -17,6 +17,7 @@ from timer_trio.api.requests import read_redrive, reading_members
 from timer_trio.api.responses import SummaryData, success, summary_data
 from timer_trio.api.route import ON_BODY, ON_ONE, Body, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import NotEndedError
 
 
@@ -31,6 +32,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             summary = await context.redriver.redrive(known_id, due_at, own_project())
         except NotEndedError as error:
             raise StatusConflictError("redrive", error.status) from error
+        context.audit.note(Action.TIMER_REDRIVEN, summary.id)
         return success(summary_data(summary))
 
     body = Body(

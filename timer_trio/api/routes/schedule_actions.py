@@ -33,6 +33,7 @@ from timer_trio.api.schedule_responses import (
     whole_schedule,
 )
 from timer_trio.calendar import check_rule
+from timer_trio.domain.audit import Action
 from timer_trio.domain.project import Scope
 from timer_trio.domain.rendering import instant_or_none
 from timer_trio.domain.schedule_rule import Bounds
@@ -91,18 +92,23 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         await self._schedules.pause(known_id, own_project())
-        return whole_schedule(await self._schedules.show(known_id, own_project()))
+        shown = await self._schedules.show(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_PAUSED, known_id)
+        return whole_schedule(shown)
 
     async def resume_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         await self._schedules.resume(known_id, own_project())
-        return whole_schedule(await self._schedules.show(known_id, own_project()))
+        shown = await self._schedules.show(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_RESUMED, known_id)
+        return whole_schedule(shown)
 
     async def trigger_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         timer = await self._schedules.trigger(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_TRIGGERED, known_id, timer_id=str(timer.id))
         return created(summary_json(timer), timer.id)
 
     async def backfill_schedule(self, schedule_id: str) -> Response:
@@ -111,6 +117,8 @@ class _Actions:
         members = await self._slices.finish(reading_backfill(await json_body()))
         wanted = read_backfill(members, arrived_at, self._context.rules)
         done = await self._schedules.backfill(known_id, wanted, own_project())
+        if done.created:
+            self._context.audit.note(Action.SCHEDULE_BACKFILLED, known_id, count=done.created)
         data = {"created": done.created, "next": instant_or_none(done.next)}
         return success(data, HTTPStatus.CREATED)
 
@@ -118,6 +126,8 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         moved = await self._context.replanner.replan(known_id, own_project())
+        if moved:
+            self._context.audit.note(Action.SCHEDULE_REPLANNED, known_id, count=moved)
         return success({"moved": moved})
 
     async def preview_schedule(self) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
+from timer_trio.storage.memory.audit import MemoryAudit
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.destinations import MemoryDestinations
 from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
@@ -30,6 +31,7 @@ class MemoryStorage(
     MemoryFlowTerms,
     MemoryRules,
     MemoryApiKeys,
+    MemoryAudit,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

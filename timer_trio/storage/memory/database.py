@@ -12,6 +12,7 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.audit import AuditEntry, EntryId
 from timer_trio.domain.destination import Counted, DestinationNow
 from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
 from timer_trio.domain.flow import FlowId
@@ -137,6 +138,7 @@ class Database:
         self._flows: dict[FlowId, FlowRow] = {}
         self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
+        self._audit: dict[EntryId, AuditEntry] = {}
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._outcomes: dict[tuple[Lane, ReplicaId, datetime], Counted] = {}
         self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}

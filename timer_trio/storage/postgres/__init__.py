@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
+from timer_trio.storage.postgres.audit import PostgresAudit
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.destinations import PostgresDestinations
 from timer_trio.storage.postgres.flow_terms import PostgresFlowTerms
@@ -34,6 +35,7 @@ class PostgresStorage(
     PostgresFlowTerms,
     PostgresRules,
     PostgresApiKeys,
+    PostgresAudit,
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,

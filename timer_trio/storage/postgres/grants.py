@@ -25,6 +25,7 @@ _NEEDED: Final = {
     "flow_terms": _ROWS,
     "paused_destinations": _ROWS,
     "rule_changes": ("SELECT", "UPDATE"),
+    "audit": _ROWS,
     "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),
 }
