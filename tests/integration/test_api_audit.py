@@ -63,12 +63,15 @@ class Things:
         self.ids["secret_id"] = old["id"]
         await sent(api, "POST /signing-secrets/rotate")
         await api.create_project("shop")
+        self.ids["flow_key"] = "customer-17"
+        await sent(api, "PUT /flows/customer-17", json={"max_in_flight": 2})
         await api.audit_log.write()
         api.storage._audit.clear()
         # What adds up begins anew.
         api.clock.advance(60)
 
 
+DESTINATION: Final = {"destination": "https://EXAMPLE.com"}
 BACKFILL: Final = {"from": "2029-12-24T00:00:00Z", "to": "2029-12-29T00:00:00Z"}
 TOLD: Final[Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]]] = {
     "POST /timers": ("", {"json": WANTED}, {"action": "timer.created", "target": "new"}),
@@ -192,6 +195,28 @@ TOLD: Final[Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]]] = {
         {},
         {"action": "secret.deleted", "target": "secret_id"},
     ),
+    "PUT /flows/{flow_key}": (
+        "",
+        {"json": {"paused": True, "max_in_flight": 3}},
+        {
+            "action": "flow.changed",
+            "target": "flow_key",
+            "details": {"fields": ["max_in_flight", "paused"]},
+        },
+    ),
+    "DELETE /flows/{flow_key}": ("", {}, {"action": "flow.deleted", "target": "flow_key"}),
+    "POST /destinations/pause": (
+        "",
+        {"json": DESTINATION},
+        {"action": "destination.paused", "target": "https://example.com:443"},
+    ),
+    "POST /destinations/resume": (
+        "",
+        {"json": DESTINATION},
+        {"action": "destination.resumed", "target": "https://example.com:443"},
+    ),
+    "POST /pause": ("", {}, {"action": "project.paused", "target": "default"}),
+    "POST /resume": ("", {}, {"action": "project.resumed", "target": "default"}),
 }
 """By route: a path if it is another one, what is sent, and what is told of it."""
 
@@ -302,6 +327,14 @@ async def test_project_learns_who_has_changed_it_and_nobody_of_other_projects(
     await sent(api, "DELETE /projects/shop?force=true")
     (gone,) = await audit(api, "?action=project.deleted")
     assert (gone["target"], gone["key_id"]) == ("shop", "API_KEY")
+
+
+async def test_pause_is_told_in_the_project_that_it_holds_back(api: ApiUnderTest) -> None:
+    await api.create_project("shop")
+    await sent(api, "POST /pause", headers={"X-Project": "shop"})
+    assert await audit(api, "?action=project.paused") == []
+    (told,) = await audit(api, "?action=project.paused", **{"X-Project": "shop"})
+    assert (told["target"], told["key_id"]) == ("shop", "API_KEY")
 
 
 async def test_creations_of_a_minute_are_one_entry(api: ApiUnderTest) -> None:

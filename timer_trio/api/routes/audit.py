@@ -40,8 +40,8 @@ class EntryData(TypedDict):
     target: Annotated[
         str | None,
         Field(
-            description="To what: the id of a timer, schedule, key or secret, or the name of a "
-            "project. null: to several."
+            description="To what: the id of a timer, schedule, key or secret, a `flow_key`, a "
+            "destination, or the name of a project. null: to several."
         ),
     ]
     count: Annotated[int, Field(description="How many times, or to how many.", ge=1)]

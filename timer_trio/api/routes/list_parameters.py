@@ -162,8 +162,8 @@ AUDIT_LIST_PARAMETERS: Final[Sequence[Json]] = (
     ),
     _parameter(
         "target",
-        "Only what was done to this alone: the id of a timer, schedule, key or secret, or the name "
-        "of a project.",
+        "Only what was done to this alone: the id of a timer, schedule, key or secret, a "
+        "`flow_key`, a destination, or the name of a project, percent-encoded.",
         {"type": "string", "minLength": 1},
     ),
     _parameter("after", "Only what was begun later than this, percent-encoded.", _INSTANT),
