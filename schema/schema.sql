@@ -75,6 +75,8 @@ CREATE TABLE timers (
     project integer NOT NULL DEFAULT 0,
     -- Its callbacks carry no signature; NULL: they do.
     signing text CHECK (signing IN ('none')),
+    -- It counts towards `max_live_timers` of its project while it lives; NULL: it does not.
+    is_counted boolean,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -134,6 +136,10 @@ CREATE INDEX timers_project_failed ON timers (project, status, updated_at, id)
 -- The occurrences of a schedule. A timer that is none costs no entry.
 CREATE INDEX timers_schedule ON timers (schedule_id, status, occurs_at, id)
     WHERE schedule_id IS NOT NULL;
+
+-- The live timers of projects that limit them. No other timer has an entry.
+CREATE INDEX timers_counted ON timers (project)
+    WHERE is_counted AND status IN ('pending', 'executing', 'retrying');
 
 -- One row an attempt that tells more than its timer's own row: not for a first attempt that was
 -- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
@@ -289,6 +295,17 @@ CREATE TABLE projects (
 
 -- All that was written before there were projects is in it.
 INSERT INTO projects (id, name, created_at) VALUES (0, 'default', now());
+
+-- How many live timers those projects have that limit them.
+CREATE TABLE project_quotas (
+    project integer PRIMARY KEY,
+    -- The project has no more of them that are counted: as many as were found then, and all since.
+    live integer NOT NULL CHECK (live >= 0),
+    -- When they were counted last; NULL: they must be.
+    counted_at timestamptz,
+    -- Those are counted as well that were there before it had a limit; false: they are to be looked for.
+    is_marked boolean NOT NULL DEFAULT false
+);
 
 CREATE TABLE api_keys (
     id text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{24}$'),

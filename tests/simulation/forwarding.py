@@ -79,6 +79,8 @@ class ForwardingStorage(ABC):
     delete_project = _forwarded(Storage.delete_project)
     deleted_projects = _forwarded(Storage.deleted_projects)
     forget_project = _forwarded(Storage.forget_project)
+    unmarked_projects = _forwarded(Storage.unmarked_projects)
+    mark_counted = _forwarded(Storage.mark_counted)
     key_seal = _forwarded(Storage.key_seal)
     create_api_key = _forwarded(Storage.create_api_key)
     api_keys = _forwarded(Storage.api_keys)

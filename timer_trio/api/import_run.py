@@ -13,7 +13,7 @@ from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.errors import OlderReplicasError
@@ -65,7 +65,7 @@ class ImportRun:
     def __init__(self, stream: BodyStream, context: ApiContext) -> None:
         self._stream = stream
         self._intake = context.intake
-        self._project = own_project()
+        self._project, self._quota = own_project(), own_quota()
         self._clock = context.clock
         # A long import must not refuse what fell due while it ran.
         self._arrived_at = context.clock.now()
@@ -122,6 +122,9 @@ class ImportRun:
             await self.writer.write(chunk)
         except OlderReplicasError as error:
             return Ending(Code.INTERNAL, f"{error}; send what follows through_line again")
+        if self.writer.used_up is not None:
+            words = f"{self.writer.used_up}; then send what follows through_line again"
+            return Ending(Code.RATE_LIMITED, words)
         return _AWAY if self.writer.unknown else None
 
     async def _read_all(self, chunks: trio.MemorySendChannel[Chunk]) -> None:
@@ -186,7 +189,8 @@ class ImportRun:
                 first = error.errors[0]
                 yield LineError(number, first.field, first.message)
             else:
-                yield LineTimer(number, self._intake.new_timer(spec, now, self._project, key))
+                timer = self._intake.new_timer(spec, now, self._project, key, max_live=self._quota)
+                yield LineTimer(number, timer)
 
 
 def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:

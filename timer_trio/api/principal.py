@@ -53,6 +53,11 @@ def own_project() -> ProjectId:
     return principal().project
 
 
+def own_quota() -> int | None:
+    """Tell how many live timers that project may have; None: they are not counted."""
+    return principal().settings.max_live_timers
+
+
 def principal() -> Principal:
     """Tell on whose behalf the request under way is served; an open route is for anybody."""
     return cast("Principal", cast("Any", request).principal)

@@ -38,6 +38,7 @@ class ProjectData(TypedDict):
     allowed_hosts: list[str] | None
     default_retry: RetryRequest | None
     rate_limit: RateLimitData | None
+    max_live_timers: int | None
 
 
 @with_config(_EXACT)
@@ -92,6 +93,7 @@ def project_data(project: Project) -> Json:
         "allowed_hosts": None if hosts is None else [*hosts],
         "default_retry": retry_data(project.settings.default_retry),
         "rate_limit": None if limit is None else asdict(limit),
+        "max_live_timers": project.settings.max_live_timers,
     }
 
 

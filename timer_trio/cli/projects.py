@@ -21,6 +21,7 @@ _COLUMNS: Final = (
     "allowed_hosts",
     "default_retry",
     "rate_limit",
+    "max_live_timers",
 )
 
 
@@ -91,6 +92,12 @@ def show(url: str | None, name: str, *, as_json: bool) -> None:
     metavar="JSON",
     help='Of each key, such as \'{"requests_per_second": 50, "burst": 100}\'.',
 )
+@click.option(
+    "--max-live-timers",
+    "most_live",
+    metavar="NUMBER",
+    help="How many may be pending, executing or retrying; null: no limit.",
+)
 @json_option
 @version
 @click.pass_obj
@@ -102,6 +109,7 @@ def set_command(
     any_host: bool,
     retry: str | None,
     limit: str | None,
+    most_live: str | None,
     as_json: bool,
 ) -> None:
     """Change settings of a project; what is left out stays as it is.
@@ -118,6 +126,8 @@ def set_command(
         change["default_retry"] = _json_of(retry, "--default-retry")
     if limit is not None:
         change["rate_limit"] = _json_of(limit, "--rate-limit")
+    if most_live is not None:
+        change["max_live_timers"] = _json_of(most_live, "--max-live-timers")
     if not change:
         raise click.UsageError("name at least one setting to change")
     with asking(url) as api:

@@ -53,6 +53,8 @@ class ProjectSettings:
     """Of what says nothing of retries; None: a single attempt."""
     rate_limit: RateLimit | None = None
     """Of each key, over all replicas; None: as many requests as the service can serve."""
+    max_live_timers: int | None = None
+    """Pending, executing and retrying ones, which are counted; None: however many, uncounted."""
 
     def allows(self, host: str) -> bool:
         """Tell whether callbacks may go to a host, which is in lower case without a last dot."""
@@ -72,6 +74,7 @@ class SettingsChange(TypedDict, total=False):
     allowed_hosts: tuple[str, ...] | None
     default_retry: RetryPolicy | None
     rate_limit: RateLimit | None
+    max_live_timers: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

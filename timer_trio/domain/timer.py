@@ -176,6 +176,8 @@ class NewTimer:
     """The name that its consumer gave it."""
     project: ProjectId = DEFAULT_PROJECT
     """Whose it is."""
+    max_live: int | None = None
+    """How many live timers its project may have with it; None: it is not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

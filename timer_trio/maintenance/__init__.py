@@ -2,4 +2,5 @@
 
 - ``retention``     ended timers are deleted in time
 - ``index_builds``  indexes that the schema lacks are built
+- ``quota_marks``   timers that were there before a limit come to count
 """

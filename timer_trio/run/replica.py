@@ -51,6 +51,7 @@ from timer_trio.intake.schedules import Schedules
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
@@ -247,6 +248,7 @@ class Replica:
         self._key_uses = KeyUses(storage)
         self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
         self._deleted_projects = DeletedProjects(storage=storage, clock=clock)
+        self._quota_marks = QuotaMarks(storage=storage)
         self._rotation = AttemptRotation(
             storage=storage,
             clock=clock,
@@ -324,6 +326,7 @@ class Replica:
                 guard=AddressGuard(self._settings.callback_allow),
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
+                on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
             )
         )
@@ -359,6 +362,7 @@ class Replica:
             rotation=self._rotation,
             retention=self._retention,
             deleted_projects=self._deleted_projects,
+            quota_marks=self._quota_marks,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)

@@ -36,6 +36,7 @@ from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.scheduler.planner import Planner
@@ -77,6 +78,7 @@ class Parts:
     rotation: AttemptRotation
     retention: Retention
     deleted_projects: DeletedProjects
+    quota_marks: QuotaMarks
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -134,6 +136,7 @@ class Supervisor:
             task_status.started()
             stages.start_soon(parts.retention.run)
             stages.start_soon(parts.deleted_projects.run)
+            stages.start_soon(parts.quota_marks.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()

@@ -22,6 +22,7 @@ from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.fields.retry import MAX_RETRY_VALUES, RetryField
 from timer_trio.domain.host_names import is_host
 from timer_trio.domain.project import NAME_PATTERN, Scope, is_project_name
+from timer_trio.domain.quota import MOST_LIVE
 from timer_trio.domain.rate_limit import MAX_BURST, MAX_PER_S, MIN_PER_S
 
 MAX_KEY_NAME: Final = 255
@@ -134,6 +135,18 @@ class ProjectChangeRequest(TypedDict, total=False):
             "replicas: each serves its part of them. One request counts once, whatever it carries. "
             "null: no limit.",
             examples=[{"requests_per_second": 50, "burst": 100}],
+        ),
+    ]
+    max_live_timers: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_LIVE)] | None,
+        Field(
+            description="How many timers of the project may be pending, executing or retrying, "
+            "over all replicas. What would create more is answered 403, code 6, as a whole. "
+            "Occurrences that a schedule plans and results of timers are neither refused nor "
+            "counted; an occurrence by trigger or backfill is. Once timers have ended there is "
+            "room again within a second (ten for each million that the setting allows). Timers "
+            "that were there before the setting are counted minutes later. null: no limit.",
+            examples=[100_000],
         ),
     ]
 

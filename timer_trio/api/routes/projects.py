@@ -79,6 +79,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
         "allowed_hosts": ["example.com", "*.example.com"],
         "default_retry": {},
         "rate_limit": {"requests_per_second": 50, "burst": 100},
+        "max_live_timers": 100_000,
     }
     return (
         Route(
@@ -154,6 +155,8 @@ class _Projects:
         if changed.id == DEFAULT_PROJECT:
             self._context.key_ring.note_default_settings(changed.settings)
         self._context.key_ring.forget_project(name)
+        if "max_live_timers" in change:
+            self._context.on_quota_set()
         return success(project_data(changed))
 
     async def delete_project(self, name: str) -> Response:

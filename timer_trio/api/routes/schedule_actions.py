@@ -16,7 +16,7 @@ from timer_trio.api.body.media import json_body, optional_json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.schedule import BACKFILL, PREVIEW
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.responses import SummaryData, created, success, summary_json
 from timer_trio.api.route import ON_BODY, ON_KEY, ON_ONE, Body, Operation, Route, Success
 from timer_trio.api.routes.schedules import SCHEDULE_PARAMETER, TAG, schedule_id_of
@@ -103,7 +103,7 @@ class _Actions:
     async def trigger_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await self._refuse_fields()
-        timer = await self._schedules.trigger(known_id, own_project())
+        timer = await self._schedules.trigger(known_id, own_project(), own_quota())
         return created(summary_json(timer), timer.id)
 
     async def backfill_schedule(self, schedule_id: str) -> Response:
@@ -111,7 +111,7 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         members = await self._slices.finish(reading_backfill(await json_body()))
         wanted = read_backfill(members, arrived_at, self._context.rules)
-        done = await self._schedules.backfill(known_id, wanted, own_project())
+        done = await self._schedules.backfill(known_id, wanted, own_project(), own_quota())
         data = {"created": done.created, "next": instant_or_none(done.next)}
         return success(data, HTTPStatus.CREATED)
 

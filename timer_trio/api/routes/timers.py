@@ -24,7 +24,7 @@ from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.query import is_id, parse_query
 from timer_trio.api.requests import Named, read_change, read_named, read_spec, reading_members
 from timer_trio.api.responses import (
@@ -116,7 +116,7 @@ class _Timers:
         spec, named = read_named(members, arrived_at, self._context.rules)
         if named is not None:
             return await self._create_named(spec, named, arrived_at)
-        summary = await self._intake.create(spec, arrived_at, own_project())
+        summary = await self._intake.create(spec, arrived_at, own_project(), own_quota())
         return created(summary_json(summary), summary.id)
 
     async def _create_named(self, spec: TimerSpec, named: Named, arrived_at: datetime) -> Response:
@@ -129,7 +129,7 @@ class _Timers:
     ) -> Response:
         async def read() -> New:
             spec = read_spec(members, arrived_at, self._context.rules)
-            timer = self._intake.new_timer(spec, arrived_at, own_project())
+            timer = self._intake.new_timer(spec, arrived_at, own_project(), max_live=own_quota())
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
         if "key" in members:

@@ -11,6 +11,7 @@ from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
+from timer_trio.storage.memory.quotas import MemoryQuotas
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
 from timer_trio.storage.memory.schedules import MemorySchedules
@@ -23,6 +24,7 @@ class MemoryStorage(
     MemoryAttempts,
     MemoryOccurrences,
     MemoryApiKeys,
+    MemoryQuotas,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

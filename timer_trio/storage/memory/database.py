@@ -12,7 +12,12 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
-from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.errors import (
+    ContentionError,
+    QuotaUsedUpError,
+    RowRefusedError,
+    TimerNotFoundError,
+)
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.project import (
@@ -22,9 +27,17 @@ from timer_trio.domain.project import (
     ProjectId,
     ProjectSettings,
 )
+from timer_trio.domain.quota import (
+    NEVER_COUNTED,
+    LiveCount,
+    Verdict,
+    admitted,
+    counted,
+)
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
+    ENDED,
     SHARDS,
     Destination,
     NewTimer,
@@ -64,6 +77,7 @@ class Row:
     claim: int | None = None
     claimed_by: ReplicaId | None = None
     occurrence: OccurrenceColumns | None = None
+    is_counted: bool = False
 
 
 ProjectKey = tuple[ProjectId, str]
@@ -113,6 +127,8 @@ class Database:
         self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
         self._next_project = 1
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
+        self._live: dict[ProjectId, LiveCount] = {}
+        self._marked: set[ProjectId] = set()
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
@@ -147,6 +163,25 @@ class Database:
             due = self._due[shard_of(timer_id)]
             del due[bisect_left(due, (row.due_at, timer_id))]
 
+    def _count_in(self, project: ProjectId, max_live: int | None, more: int, now: datetime) -> None:
+        """Count what is about to be live, or raise: then it must not be."""
+        if max_live is None or not more:
+            return
+        known = self._live.get(project, NEVER_COUNTED)
+        verdict = admitted(known, max_live, more, now)
+        if verdict is Verdict.COUNT:
+            known = counted(self._counted_in(project), max_live, now)
+            verdict = admitted(known, max_live, more, now)
+        self._live[project] = verdict if isinstance(verdict, LiveCount) else known
+        if isinstance(verdict, Verdict):
+            raise QuotaUsedUpError(project, known, max_live, more)
+
+    def _counted_in(self, project: ProjectId) -> int:
+        return sum(
+            row.is_counted and row.project == project and row.timer.status not in ENDED
+            for row in self._rows.values()
+        )
+
     def _destination(self, timer_id: TimerId) -> Destination:
         return self._rows[timer_id].timer.spec.callback.url.destination
 
@@ -168,6 +203,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
         project=timer.project,
         requested_at=now,
         due_at=timer.spec.execute_at,
+        is_counted=timer.max_live is not None,
     )
 
 

@@ -49,6 +49,9 @@ class MemoryProjects(Database):
         if row is None or row.closed_at is not None:
             raise ProjectNotFoundError
         self._projects[project] = replace(row, settings=replace(row.settings, **change))
+        if "max_live_timers" in change:
+            self._live.pop(project, None)
+            self._marked.discard(project)
         return self._project(project)
 
     async def close_project(self, project: ProjectId, now: datetime) -> None:
@@ -108,6 +111,7 @@ class MemoryProjects(Database):
         row = self._projects.get(project)
         if row is not None and row.name is None:
             del self._projects[project]
+            self._live.pop(project, None)
 
     def _project(self, project: ProjectId) -> Project:
         row = self._projects[project]

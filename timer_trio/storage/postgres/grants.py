@@ -18,6 +18,7 @@ _NEEDED: Final = {
     "schedules": _ROWS,
     "replicas": _ROWS,
     "projects": _ROWS,
+    "project_quotas": _ROWS,
     "api_keys": _ROWS,
     "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),

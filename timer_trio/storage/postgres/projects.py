@@ -101,9 +101,16 @@ def settings_of(name: str, stored: Mapping[str, Any]) -> ProjectSettings:
             allowed_hosts=None if hosts is None else tuple(map(str, hosts)),
             default_retry=None if retry is None else _policy_of(**retry),
             rate_limit=None if limit is None else RateLimit(**limit),
+            max_live_timers=_most_live_of(stored.get("max_live_timers")),
         )
     except (TypeError, ValueError):
         raise StorageError(f"the settings of project {name} cannot be followed") from None
+
+
+def _most_live_of(stored: object) -> int | None:
+    if stored is not None and (type(stored) is not int or stored < 1):
+        raise ValueError
+    return stored
 
 
 def _policy_of(delays: Sequence[float] | None = None, **values: Any) -> RetryPolicy:

@@ -15,6 +15,11 @@ ORDER BY name COLLATE "C";
 SELECT id, name, created_at, settings, closed_at FROM projects WHERE name = %(name)s;
 
 -- name: change_project
+-- Once it is set anew how many live timers there may be, all are to be counted.
+WITH recounted AS (
+    UPDATE project_quotas SET counted_at = NULL, is_marked = false
+    WHERE project = %(project)s AND %(change)s::jsonb ? 'max_live_timers'
+)
 UPDATE projects SET settings = settings || %(change)s::jsonb
 WHERE id = %(project)s AND closed_at IS NULL
 RETURNING id, name, created_at, settings, closed_at;
@@ -79,4 +84,7 @@ DELETE FROM api_keys AS k USING gone WHERE k.project = gone.id;
 SELECT id, closed_at FROM projects WHERE name IS NULL;
 
 -- name: forget_project
-DELETE FROM projects WHERE id = %(project)s AND name IS NULL;
+WITH forgotten AS (
+    DELETE FROM projects WHERE id = %(project)s AND name IS NULL RETURNING id
+)
+DELETE FROM project_quotas AS q USING forgotten WHERE q.project = forgotten.id;

@@ -142,13 +142,14 @@ def array(objects: Sequence[str]) -> str:
 
 
 def copy_line_of_new(timer: NewTimer, now: str) -> str:
-    """Write a timer as COPY reads it, in the order of the query `create_many`."""
+    """Write a timer as COPY reads it, in the order of the query `create_many`, or `…_counted`."""
     spec = copy_of(timer.spec)
     due_at, _, _ = spec.partition("\t")  # as the first of its columns says
+    project = timer.project if timer.max_live is None else f"{timer.project}\tt"
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{spec}\n"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{project}\t{spec}\n"
     )
 
 
