@@ -54,7 +54,7 @@ def clean_database_url(shared_database: str) -> str:
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
             "DELETE FROM schedules; DELETE FROM replicas; DELETE FROM api_keys;"
             "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}';"
-            "DELETE FROM signing_secrets"
+            "DELETE FROM signing_secrets; DELETE FROM project_quotas"
         )
     return shared_database
 
