@@ -42,6 +42,7 @@ _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
             *({"requests_per_second": 5, "bursts": 5}, {"requests_per_second": 5, "per": "key"}),
         ),
     ),
+    ("max_live_timers", (0, -1, 1.5, 10_000_001, 10**30, "5", True, [], {}, [5])),
 )
 _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     ("name", ("", "x" * 256, None, 1, True, [], {})),
@@ -57,7 +58,7 @@ _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
         ("", "now", 0, True, [], "2030-01-01", "2030-01-01T00:00:00", "2029-12-31T23:59:59Z"),
     ),
 )
-_NOT_YET: Final = ("max_live_timers", "max_in_flight", "name", "settings")
+_NOT_YET: Final = ("max_in_flight", "name", "settings")
 
 
 def _bad(claim: str, method: str, path: str, body: object = None, **other: Any) -> BadInput:

@@ -39,13 +39,16 @@ async def test_project_is_created_set_up_and_deleted(tmp_path: Path) -> None:
         hosts = ("--allowed-host", "example.com", "--allowed-host", "*.example.org")
         retry = ("--default-retry", '{"max_attempts": 3}')
         limit = ("--rate-limit", '{"requests_per_second": 50, "burst": 100}')
-        changed = json.loads(await ask("set", "shop", *hosts, *retry, *limit, "--json"))
+        most = ("--max-live-timers", "1000")
+        changed = json.loads(await ask("set", "shop", *hosts, *retry, *limit, *most, "--json"))
         assert changed["allowed_hosts"] == ["example.com", "*.example.org"]
         assert changed["default_retry"]["max_attempts"] == 3
         assert changed["rate_limit"] == {"requests_per_second": 50, "burst": 100}
+        assert changed["max_live_timers"] == 1000
         assert json.loads(await ask("show", "shop", "--json")) == changed
         options = ("--any-host", "--default-retry", "null", "--rate-limit", "null")
-        assert json.loads(await ask("set", "shop", *options, "--json")) == made
+        most = ("--max-live-timers", "null")
+        assert json.loads(await ask("set", "shop", *options, *most, "--json")) == made
         assert [line.split("\t")[0] for line in (await ask("list")).splitlines()] == [
             "default",
             "shop",

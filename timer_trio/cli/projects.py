@@ -115,7 +115,7 @@ def set_command(
     """Change settings of a project; what is left out stays as it is.
 
     --default-retry null: what names no policy is attempted once. --rate-limit null: keys may send
-    as many requests as the service can serve.
+    as many requests as the service can serve. --max-live-timers null: as many timers as there are.
     """
     change: dict[str, Any] = {}
     if hosts and any_host:

@@ -190,7 +190,8 @@ _BACKFILL: Final = Operation(
     description="Each instant of the rule from `from` to `to`, both included, becomes a timer that "
     "is due now, or one after the other at `rate_per_second`; the callback's `X-Schedule-Instant` "
     "says for which instant. The same ones again are not created anew, so the request can be "
-    "repeated after a 503.",
+    "repeated after a 503, or a 403 because `max_live_timers` is used up, which may come when some "
+    "are created.",
     success=Success(words="How many are new.", data=TypeAdapter(BackfilledData), status=201),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),
