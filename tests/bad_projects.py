@@ -42,7 +42,7 @@ _SETTINGS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
             *({"requests_per_second": 5, "bursts": 5}, {"requests_per_second": 5, "per": "key"}),
         ),
     ),
-    ("max_live_timers", (0, -1, 1.5, 10_000_001, 10**30, "5", True, [], {}, [5])),
+    ("max_live_timers", (0, -1, 1.5, 1_000_001, 10**30, "5", True, [], {}, [5])),
 )
 _KEY_FIELDS: Final[tuple[tuple[str, tuple[object, ...]], ...]] = (
     ("name", ("", "x" * 256, None, 1, True, [], {})),

@@ -17,11 +17,11 @@ from timer_trio.maintenance.quota_marks import (
     AGAIN_S,
     FIRST_PASS_S,
     INTERVAL_S,
+    PAGE_ROWS,
     SETTLED_S,
     QuotaMarks,
 )
 from timer_trio.storage.memory import MemoryStorage
-from timer_trio.storage.postgres.retention import PAGE_ROWS
 from timer_trio.storage.protocols import Marked
 
 PAGE_S = 0.5

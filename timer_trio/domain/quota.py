@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-MOST_LIVE: Final = 10_000_000
-"""The greatest number that a project can set."""
+MOST_LIVE: Final = 1_000_000
+"""The greatest number that a project can set: to count so many takes the database half a second."""
 BEYOND: Final = 2**31 - 1
 """What stands for more than the limit: counting ends there."""
 _RECOUNT: Final = timedelta(seconds=1)

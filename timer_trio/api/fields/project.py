@@ -144,7 +144,7 @@ class ProjectChangeRequest(TypedDict, total=False):
             "over all replicas. What would create more is answered 403, code 6, as a whole. "
             "Occurrences that a schedule plans and results of timers are neither refused nor "
             "counted; an occurrence by trigger or backfill is. Once timers have ended there is "
-            "room again within a second (ten for each million that the setting allows). Timers "
+            "room again within a second, or within ten where the setting is a million. Timers "
             "that were there before the setting are counted minutes later. null: no limit.",
             examples=[100_000],
         ),
