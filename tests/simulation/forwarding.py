@@ -95,6 +95,8 @@ class ForwardingStorage(ABC):
     resume_project = _forwarded(Storage.resume_project)
     pause_all = _forwarded(Storage.pause_all)
     prune_rules = _forwarded(Storage.prune_rules)
+    unmarked_projects = _forwarded(Storage.unmarked_projects)
+    mark_counted = _forwarded(Storage.mark_counted)
     key_seal = _forwarded(Storage.key_seal)
     create_api_key = _forwarded(Storage.create_api_key)
     api_keys = _forwarded(Storage.api_keys)

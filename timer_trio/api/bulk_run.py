@@ -12,7 +12,12 @@ from timer_trio.api.errors import Code
 from timer_trio.api.run_body import COMPLETE, Ending
 from timer_trio.domain.audit import Action, told_filter
 from timer_trio.domain.bulk import Bulk, BulkProgress
-from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
+from timer_trio.domain.errors import (
+    ContentionError,
+    QuotaUsedUpError,
+    RowRefusedError,
+    StorageUnavailableError,
+)
 from timer_trio.domain.timer import rfc3339
 
 MIN_PAUSE_S: Final = 0.01
@@ -51,6 +56,8 @@ class BulkRun:
             self.ending = await self._write_all()
         except RowRefusedError:
             self.ending = _REFUSED
+        except QuotaUsedUpError as error:
+            self.ending = Ending(Code.RATE_LIMITED, f"{error}; then {_AGAIN}")
         except ContentionError:
             self.ending = _CONTENDED
         except StorageUnavailableError:

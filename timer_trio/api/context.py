@@ -16,7 +16,7 @@ from timer_trio.access.project_end import ProjectEnd
 from timer_trio.api.audit import RequestAudit
 from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
-from timer_trio.api.principal import own_project, principal
+from timer_trio.api.principal import own_project, own_quota, principal
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.addresses import AddressGuard
@@ -84,6 +84,8 @@ class ApiContext:
     """How many replicas there are, this one included, of which each has its part of a limit."""
     sensitive: Sensitive = USUAL
     """Headers whose values are shown to administrators alone."""
+    on_quota_set: Callable[[], None] = lambda: None
+    """Called once a project has another limit of live timers."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
     slices: Slices = field(default_factory=Slices)
@@ -115,4 +117,4 @@ class ApiContext:
     @property
     def names(self) -> Names:
         """The timers with names that the request under way can reach."""
-        return Names(self.storage, self.intake, own_project())
+        return Names(self.storage, self.intake, own_project(), own_quota())

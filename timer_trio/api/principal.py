@@ -53,6 +53,11 @@ def own_project() -> ProjectId:
     return principal().project
 
 
+def own_quota() -> int | None:
+    """Tell how many live timers that project may have; None: they are not counted."""
+    return principal().settings.max_live_timers
+
+
 def address_of(asked: Request) -> str | None:
     """Return whence a request comes, as the connection has it: a header may say anything.
 

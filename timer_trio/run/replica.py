@@ -59,6 +59,7 @@ from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.audit_retention import AuditRetention
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.start_paused import pause_all
@@ -275,6 +276,7 @@ class Replica:
         self._key_uses = KeyUses(storage)
         self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
         self._deleted_projects = DeletedProjects(storage=storage, clock=clock)
+        self._quota_marks = QuotaMarks(storage=storage)
         self._rotation = AttemptRotation(
             storage=storage,
             clock=clock,
@@ -364,6 +366,7 @@ class Replica:
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
                 rules_changed=self._rules.look,
+                on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
             )
         )
@@ -404,6 +407,7 @@ class Replica:
             audit_retention=self._audit_retention,
             deleted_projects=self._deleted_projects,
             destinations=self._destinations,
+            quota_marks=self._quota_marks,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)

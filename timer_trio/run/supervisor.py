@@ -40,6 +40,7 @@ from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
 from timer_trio.maintenance.audit_retention import AuditRetention
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.scheduler.planner import Planner
@@ -87,6 +88,7 @@ class Parts:
     audit_retention: AuditRetention
     deleted_projects: DeletedProjects
     destinations: DestinationReports
+    quota_marks: QuotaMarks
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -151,6 +153,7 @@ class Supervisor:
             stages.start_soon(parts.audit_retention.run)
             stages.start_soon(parts.deleted_projects.run)
             stages.start_soon(parts.destinations.run)
+            stages.start_soon(parts.quota_marks.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()

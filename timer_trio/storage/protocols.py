@@ -172,7 +172,9 @@ class HintsLostError(StorageUnavailableError):
 class TimerStorage(Protocol):
     """What consumers of the service create, read and change.
 
-    Here and below: what is not in the `project` that is named is not there.
+    Here and below: what is not in the `project` that is named is not there. Timers that are
+    counted (`max_live`) are written in calls of their own, a project at a time, which may raise
+    QuotaUsedUpError: its project has not room for all of them, and nothing was written.
     """
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
@@ -242,6 +244,8 @@ class RedriveStorage(Protocol):
         now: datetime,
         holder: TimerId | None = None,
         project: ProjectId = DEFAULT_PROJECT,
+        *,
+        max_live: int | None = None,
     ) -> TimerSummary | None:
         """Make an ended timer pending, due at `due_at`, with a fresh budget of attempts.
 
@@ -252,6 +256,7 @@ class RedriveStorage(Protocol):
         Raises:
             TimerNotFoundError: there is none.
             NotEndedError: its status forbids it.
+            QuotaUsedUpError: its project has `max_live` live timers; nothing was changed.
         """
 
 
@@ -266,6 +271,7 @@ class BulkStorage(Protocol):
 
         Raises:
             RowRefusedError: the database refuses a value to be looked for.
+            QuotaUsedUpError: the project has not room for all that is redriven; nothing was done.
         """
 
 
@@ -764,6 +770,31 @@ class RuleStorage(Protocol):
         """Pause every project, and answer how many were not."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """How many timers of a page count from now on, and where the next begins; None: no more."""
+
+    count: int
+    next: Position | None
+
+
+class QuotaStorage(Protocol):
+    """How many live timers there are of projects that limit them.
+
+    Whoever writes such timers counts them; here are those that were there before the limit.
+    """
+
+    async def unmarked_projects(self) -> Sequence[ProjectId]:
+        """Read which projects have a limit, and timers that may not count yet."""
+
+    async def mark_counted(self, project: ProjectId, after: Position | None, limit: int) -> Marked:
+        """Have those count that live, of the next `limit` timers in order of creation.
+
+        Looks behind `after`; results and occurrences of a rule never count. A row that somebody
+        holds is left out. Where no page follows, the project is noted as looked through.
+        """
+
+
 class ApiKeyStorage(Protocol):
     """Who may do what."""
 
@@ -928,6 +959,7 @@ class Storage(
     ScheduleStorage,
     ProjectStorage,
     RuleStorage,
+    QuotaStorage,
     ApiKeyStorage,
     AuditStorage,
     ReplicaStorage,

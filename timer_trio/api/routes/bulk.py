@@ -69,7 +69,9 @@ matches and has a status that the action cannot be done to, or was locked by som
 
 It runs as long as its client listens; what is done stays. Who has lost the connection, or reads a \
 last line whose code is not 0, sends the same again with the `as_of` of the first line: it goes on \
-where the first one ended, and counts what was left. A rate and a limit begin anew then.""",
+where the first one ended, and counts what was left. A rate and a limit begin anew then. The \
+code is 6 where the project has not room, under `max_live_timers`, for the next page of up to 500 \
+timers that would be redriven; a `limit` makes a page smaller.""",
     success=Success(words="Progress, and at last the envelope.", media=NDJSON),
     refusals=(*ON_STORED, *ON_BODY),
 )

@@ -82,6 +82,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
         "rate_limit": {"requests_per_second": 50, "burst": 100},
         "max_in_flight": 200,
         "breaker": {"failures": 10, "open_seconds": 30},
+        "max_live_timers": 100_000,
     }
     return (
         Route(
@@ -162,6 +163,8 @@ class _Projects:
             self._context.key_ring.note_default_settings(changed.settings)
         self._context.key_ring.forget_project(name)
         self._context.rules_changed()
+        if "max_live_timers" in change:
+            self._context.on_quota_set()
         told = sorted(change)
         self._context.audit.note(Action.PROJECT_CHANGED, name, project=changed.id, settings=told)
         return success(project_data(changed))

@@ -24,7 +24,7 @@ from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.query import is_id, parse_query
 from timer_trio.api.requests import read_change, read_new, read_one, reading_members
 from timer_trio.api.responses import (
@@ -117,7 +117,9 @@ class _Timers:
             return await self._create_keyed(key, raw, members, arrived_at)
         spec, flow_key, name, on_conflict = read_one(members, arrived_at, self._context.rules)
         if name is None:
-            summary = await self._intake.create(spec, arrived_at, own_project(), flow_key)
+            summary = await self._intake.create(
+                spec, arrived_at, own_project(), flow_key, max_live=own_quota()
+            )
             self._context.audit.note(Action.TIMER_CREATED, summary.id)
             return created(summary_json(summary), summary.id)
         timer, is_new = await self._context.names.create(
@@ -135,7 +137,11 @@ class _Timers:
         async def read() -> New:
             asked = read_new(members, arrived_at, self._context.rules)
             timer = self._intake.new_timer(
-                asked.spec, arrived_at, own_project(), flow_key=asked.flow_key
+                asked.spec,
+                arrived_at,
+                own_project(),
+                flow_key=asked.flow_key,
+                max_live=own_quota(),
             )
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 

@@ -13,6 +13,7 @@ from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
 from timer_trio.storage.postgres.projects import PostgresProjects
+from timer_trio.storage.postgres.quotas import PostgresQuotas
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
@@ -34,6 +35,7 @@ class PostgresStorage(
     PostgresFlows,
     PostgresFlowTerms,
     PostgresRules,
+    PostgresQuotas,
     PostgresApiKeys,
     PostgresAudit,
     PostgresReplicas,

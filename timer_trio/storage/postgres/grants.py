@@ -20,6 +20,7 @@ _NEEDED: Final = {
     "schedules": _ROWS,
     "replicas": _ROWS,
     "projects": _ROWS,
+    "project_quotas": _ROWS,
     "api_keys": _ROWS,
     "flows": _ROWS,
     "flow_terms": _ROWS,
