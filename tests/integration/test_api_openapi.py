@@ -378,7 +378,7 @@ def _with_key(path: str, key: str | None) -> str:
 
 
 def _failing(error: Exception) -> Callable[..., object]:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail
