@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.contract.timers import ALICE, BOB, NOW, seconds
+from tests.contract.timers import ALICE, BOB, NOW, SOON, seconds
 from timer_trio.domain.destination import (
     NO_DURATIONS,
     SPAN,
@@ -173,6 +173,20 @@ async def test_what_a_replica_had_in_hand_does_not_count_once_it_is_gone(
     assert await known(storage) == [DestinationFacts(destination=A, ends=Ends(delivered=1))]
 
 
+async def test_what_is_paused_is_known_as_long_as_it_is(storage: Storage) -> None:
+    await tell(storage, counted(B, delivered=1))
+    for project, destination in ((DEFAULT_PROJECT, A), (DEFAULT_PROJECT, B), (OTHER, C)):
+        await storage.pause_destination(project, destination, NOW)
+    first, second = await known(storage)
+    assert first == DestinationFacts(destination=A, paused_at=NOW)
+    assert (second.destination, second.paused_at) == (B, NOW)
+    assert second.ends == Ends(delivered=1)
+    assert [each.destination for each in await known(storage, project=OTHER)] == [C]
+    await storage.resume_destination(DEFAULT_PROJECT, A, SOON)
+    assert await names(storage) == [B]
+    assert await names(storage, destination=A) == []
+
+
 async def test_projects_know_nothing_of_each_other(storage: Storage) -> None:
     await storage.join(ALICE, NOW)
     await tell(
@@ -199,6 +213,9 @@ async def test_pages_follow_each_other_by_name(storage: Storage, limit: int) -> 
         *(counted(each, delivered=1) for each in hosts[::2]),
         now=[DestinationNow(Lane(each), 1, 1) for each in hosts[1:]],
     )
+    hosts += [Destination(f"http://{name}:80") for name in ("C", "aä", "ü")]
+    for each in hosts[-4:]:
+        await storage.pause_destination(DEFAULT_PROJECT, each, NOW)
     found: list[Destination] = []
     after: Destination | None = None
     while True:

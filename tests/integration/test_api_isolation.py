@@ -7,14 +7,22 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import product
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import pytest
 
-from tests.api_under_test import SCHEDULE, WANTED, ApiUnderTest, running_api
+from tests.api_under_test import SCHEDULE, START, WANTED, ApiUnderTest, running_api
 from timer_trio.api.route import Route
 from timer_trio.api.routes import all_routes
+from timer_trio.domain.destination import (
+    NO_DURATIONS,
+    NO_ENDS,
+    Counted,
+    DestinationNow,
+    DestinationReport,
+)
 from timer_trio.domain.project import ProjectId
-from timer_trio.domain.timer import TimerId
+from timer_trio.domain.timer import Destination, Lane, ReplicaId, TimerId
 
 MARKER: Final = "what-is-theirs"
 NAME: Final = "of-theirs"
@@ -68,6 +76,16 @@ async def theirs(api: ApiUnderTest, mine: str) -> Theirs:
     flow = await api.client.put(f"/flows/{NAME}", json={"max_in_flight": 77}, headers=as_them)
     assert flow.status_code == 200
     where = {"destination": f"https://{MARKER}.example"}
+    replica = ReplicaId(UUID(int=7))
+    await api.storage.join(replica, START)
+    lanes = [Lane(Destination(f"https://{n}.{MARKER}.example:443"), project) for n in (1, 2)]
+    counted = [Counted(lanes[0], START, NO_ENDS, NO_DURATIONS)]
+    in_hand = [DestinationNow(lanes[1], 1, 1)]
+    await api.storage.note_destinations(
+        DestinationReport(counter=replica, replica=replica, at=START, counted=counted, now=in_hand)
+    )
+    known = await api.client.get("/destinations", headers=as_them)
+    assert len(known.json()["data"]["destinations"]) == len(lanes)
     for path, body in (("/destinations/pause", where), ("/pause", {})):
         assert (await api.client.post(path, json=body, headers=as_them)).status_code == 200
     listed = await api.client.get("/signing-secrets", headers={"X-API-Key": key})

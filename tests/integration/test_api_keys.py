@@ -347,6 +347,7 @@ SCOPE_OF = {
     "GET /timers/by-key/{key}": "read",
     "PUT /timers/by-key/{key}": "write",
     "DELETE /timers/by-key/{key}": "write",
+    "GET /destinations": "read",
     "POST /timers/batch": "write",
     "POST /timers/bulk": "write",
     "POST /timers/import": "write",

@@ -275,7 +275,7 @@ class Walk:
             name = str(uuid4())
             await self._api.client.put(f"/flows/{name}", json={"max_in_flight": 1})
         body: object = {"PUT": {"rate": {"count": 1, "per_seconds": 1}, "paused": True}}.get(method)
-        if path.startswith("/destinations"):
+        if path.startswith("/destinations/"):
             body = {"destination": "https://example.com"}
         content = b"" if body is None else json.dumps(body).encode()
         return await self._send(method, path.replace("{flow_key}", name or ""), content, headers)
@@ -370,6 +370,7 @@ _BROKEN = (
     *("signing_secrets", "change_signing_secrets"),
     *("put_flow", "get_flow", "list_flows", "delete_flow"),
     *("pause_destination", "resume_destination", "pause_project", "resume_project"),
+    "destinations",
 )
 
 

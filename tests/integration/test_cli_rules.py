@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from tests.api_under_test import API_KEY, served_api
+from tests.api_under_test import API_KEY, START, served_api
 from tests.command import run_command
 from tests.integration.test_cli_projects import asked, tried
+from timer_trio.domain.destination import NO_DURATIONS, Counted, DestinationReport, Ends
+from timer_trio.domain.timer import Destination, Lane, ReplicaId
 
 KEY = "mails/ä b"
 
@@ -48,6 +51,24 @@ async def test_more_flows_than_a_page_holds_are_listed(tmp_path: Path) -> None:
         listed = await asked(tmp_path, url, "flows", "list", "--limit", "202")
         names = [line.split("\t")[0] for line in listed.splitlines()]
         assert names == [f"{number:03}" for number in range(202)]
+
+
+async def test_destinations_are_listed(tmp_path: Path) -> None:
+    async with served_api() as (api, url):
+        replica, lane = ReplicaId(UUID(int=7)), Lane(Destination("https://a.example:443"))
+        counted = Counted(lane, START, Ends(delivered=2, timed_out=1), NO_DURATIONS)
+        await api.storage.note_destinations(
+            DestinationReport(counter=replica, replica=replica, at=START, counted=[counted])
+        )
+        await api.client.post("/destinations/pause", json={"destination": "https://b.example"})
+        ask = partial(asked, tmp_path, url, "destinations", "list")
+        first, second = (await ask()).splitlines()
+        assert first.split("\t") == [lane.destination, *"0020010", "", "", "", ""]
+        assert second.split("\t")[-2:] == ["2030-01-01T00:00:00Z", ""]
+        assert (await ask("--limit", "1")).splitlines() == [first]
+        one = json.loads(await ask("--destination", "https://B.example", "--json"))
+        told = (await api.client.get("/destinations")).json()["data"]["destinations"]
+        assert one == {"destinations": told[1:]}
 
 
 async def test_destination_is_paused_and_resumed(tmp_path: Path) -> None:

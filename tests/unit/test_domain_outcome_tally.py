@@ -123,11 +123,20 @@ def test_clock_that_is_set_back_begins_an_earlier_span() -> None:
     add(tally, A, at=NOON - 3 * SPAN)
     add(tally, B, at=NOON)
     tally.give_back(taken)
+    add(tally, A, at=NOON)
     assert delivered(tally.take(MANY)) == {
         (A, NOON - 3 * SPAN): 1,
-        (A, NOON): 1,
+        (A, NOON): 2,
         (B, NOON): 1,
     }
+
+
+def test_span_that_begins_again_goes_on_where_it_was_unless_it_was_told() -> None:
+    tally = OutcomeTally()
+    add(tally, A)
+    add(tally, B, at=NOON - 3 * SPAN)
+    add(tally, A)
+    assert delivered(tally.take(MANY)) == {(B, NOON - 3 * SPAN): 1, (A, NOON): 2}
 
 
 def test_memory_of_a_span_is_bounded_and_what_is_counted_is_counted_whole() -> None:

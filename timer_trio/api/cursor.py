@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.audit import AuditQuery
-from timer_trio.domain.flow import FlowKey
+from timer_trio.domain.destination import DestinationQuery
 from timer_trio.domain.query import Position, TimerFilter, TimerQuery
 from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery
@@ -26,6 +26,8 @@ _SEAL_BYTES: Final = 8
 """It guards no secret, only against a cursor that somebody edited or took to another list."""
 
 Query = TimerQuery | ScheduleQuery | AuditQuery
+ByName = FlowQuery | DestinationQuery
+"""What is listed by its name, which is the place as well."""
 
 
 def cursor_of(position: Position, query: Query, key: bytes) -> str:
@@ -34,8 +36,8 @@ def cursor_of(position: Position, query: Query, key: bytes) -> str:
     return _sealed(place, _this_list(query), key)
 
 
-def flow_cursor_of(after: FlowKey, query: FlowQuery, key: bytes) -> str:
-    return _sealed(after.encode(), _this_list_of_flows(query), key)
+def name_cursor_of(after: str, query: ByName, key: bytes) -> str:
+    return _sealed(after.encode(), _this_list_by_name(query), key)
 
 
 def position_of(cursor: str, query: Query, key: bytes) -> Position:
@@ -55,14 +57,14 @@ def position_of(cursor: str, query: Query, key: bytes) -> Position:
     return position
 
 
-def flow_key_of(cursor: str, query: FlowQuery, key: bytes) -> FlowKey:
+def name_of(cursor: str, query: ByName, key: bytes) -> str:
     """Read a cursor that was made for this list.
 
     Raises:
         ValueError: it was not.
     """
-    after = FlowKey(_decoded(cursor)[:-_SEAL_BYTES].decode())
-    if not hmac.compare_digest(flow_cursor_of(after, query, key), cursor):
+    after = _decoded(cursor)[:-_SEAL_BYTES].decode()
+    if not hmac.compare_digest(name_cursor_of(after, query, key), cursor):
         raise ValueError("made for another list")
     return after
 
@@ -76,7 +78,9 @@ def _sealed(place: bytes, this_list: object, key: bytes) -> str:
     return urlsafe_b64encode(place + seal).rstrip(b"=").decode()
 
 
-def _this_list_of_flows(query: FlowQuery) -> object:
+def _this_list_by_name(query: ByName) -> object:
+    if isinstance(query, DestinationQuery):
+        return "destinations", query.destination
     return "flows", query.is_paused
 
 

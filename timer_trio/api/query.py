@@ -1,4 +1,4 @@
-"""From a query string to the page that it asks for: of timers, schedules, flows or the audit."""
+"""From a query string to the page that it asks for: of timers, and of what else is listed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from timer_trio.api.cursor import flow_key_of, position_of
+from timer_trio.api.cursor import name_of, position_of
 from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, shown
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
 from timer_trio.domain.api_key import is_key_id
 from timer_trio.domain.audit import OF_SERVICE, Action, AuditQuery
+from timer_trio.domain.destination import DestinationQuery
+from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import JsonScalar, Order, Sort, TimerFilter, TimerQuery
 from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
-from timer_trio.domain.timer import ENDED, Status
+from timer_trio.domain.timer import ENDED, Destination, Status
 
 MAX_LIMIT: Final = 200
 MAX_OFFSET: Final = 1_000_000_000
@@ -89,7 +92,25 @@ def parse_flow_query(raw: bytes, cursor_key: bytes, project: ProjectId) -> FlowQ
     if cursor is None:
         return query
     with _refusing_cursor():
-        return replace(query, after=flow_key_of(cursor, query, cursor_key))
+        return replace(query, after=FlowKey(name_of(cursor, query, cursor_key)))
+
+
+def parse_destination_query(
+    raw: bytes, cursor_key: bytes, project: ProjectId, recent_at: datetime
+) -> DestinationQuery:
+    """Read the query string of GET /destinations, which asks for those of a project.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = parameters_in(raw)
+    cursor = given.pop("cursor", None)
+    values = _read(given, _DESTINATION_READERS)
+    query = DestinationQuery(project=project, recent_at=recent_at, **values)
+    if cursor is None:
+        return query
+    with _refusing_cursor():
+        return replace(query, after=Destination(name_of(cursor, query, cursor_key)))
 
 
 def parse_audit_query(
@@ -266,6 +287,12 @@ _SCHEDULE_READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "status": _one_of(ScheduleStatus),
     "name": _text,
     "flow_key": _text,
+    "limit": _whole(1, MAX_LIMIT),
+}
+
+
+_DESTINATION_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "destination": parse_destination,
     "limit": _whole(1, MAX_LIMIT),
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from timer_trio.api.cursor import flow_cursor_of
+from timer_trio.api.cursor import name_cursor_of
 from timer_trio.api.responses import Instant
 from timer_trio.domain.rendering import Json, instant_or_none
 from timer_trio.domain.rules import DestinationPause, Flow, FlowPage, FlowQuery, FlowState, Pause
@@ -95,7 +95,7 @@ def flow_page_data(page: FlowPage, query: FlowQuery, cursor_key: bytes) -> Json:
     return {
         "flows": [*map(flow_data, page.flows)],
         "limit": query.limit,
-        "next_cursor": None if following is None else flow_cursor_of(following, query, cursor_key),
+        "next_cursor": None if following is None else name_cursor_of(following, query, cursor_key),
     }
 
 

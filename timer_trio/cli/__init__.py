@@ -15,7 +15,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``schedules``       likewise schedules
 - ``projects``        likewise projects
 - ``flows``           likewise flows
-- ``destinations``    pauses and resumes destinations
+- ``destinations``    lists, pauses and resumes destinations
 - ``pauses``          likewise all that a project sends
 - ``keys``            likewise the keys of a project
 - ``signing_secrets`` likewise what signs callbacks

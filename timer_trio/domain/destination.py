@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected, TimedOut, Unreachable
-from timer_trio.domain.project import ProjectId
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import Destination, Lane, ReplicaId
 
 SPAN: Final = timedelta(minutes=5)
@@ -95,8 +95,9 @@ class DestinationQuery:
     `recent_at`: what ended in an earlier span is left out.
     """
 
-    project: ProjectId
-    recent_at: datetime
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose: nobody sees the destinations of several."""
+    recent_at: datetime = EPOCH
     destination: Destination | None = None
     """This one alone."""
     limit: int = 50
@@ -113,6 +114,8 @@ class DestinationFacts:
     breaker_open_until: datetime | None = None
     ends: Ends = NO_ENDS
     durations: Sequence[int] = NO_DURATIONS
+    paused_at: datetime | None = None
+    """Since when callbacks are held back; None: it is not paused by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,8 +75,8 @@ class OutcomeTally:
     def give_back(self, taken: Iterable[Counted]) -> None:
         """Have what was taken, and could not be told, taken once more."""
         for counted in taken:
-            if counted.since == self._since and counted.lane in self._numbers:
-                self._changed[counted.lane] = None
+            if counted.since == self._since:
+                self._go_on(counted)
             else:
                 self._keep(counted)
 
@@ -87,6 +87,13 @@ class OutcomeTally:
         for lane in self._changed:
             self._keep(self._counted(*lane))
         self._since, self._numbers, self._changed = span_of(at), {}, {}
+        for key in [key for key in self._over if key[0] == self._since]:
+            self._go_on(self._over.pop(key))
+
+    def _go_on(self, counted: Counted) -> None:
+        """Have a lane of this span taken, with what has been counted since, if anything has."""
+        self._numbers.setdefault(counted.lane, [*counted.ends, *counted.durations])
+        self._changed[counted.lane] = None
 
     def _keep(self, counted: Counted) -> None:
         key = (counted.since, counted.lane)

@@ -911,7 +911,7 @@ class DestinationStorage(Protocol):
         """
 
     async def destinations(self, query: DestinationQuery) -> DestinationPage:
-        """Read a page of those of which a replica has something in hand, or that were recent.
+        """Read a page of those that are in hand, paused, or were called of late.
 
         What replicas had in hand that are gone does not count.
 

@@ -16,6 +16,7 @@ from timer_trio.api.routes import (
     batch,
     bulk,
     by_key,
+    destinations,
     docs,
     flows,
     health,
@@ -38,7 +39,7 @@ _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
     *(projects, keys, signing_secrets, audit),
-    *(flows, pauses),
+    *(flows, destinations, pauses),
     *(home, health, metrics),
 )
 

@@ -1,4 +1,4 @@
-"""The parameters of GET /timers, /schedules, /flows and /audit, as their consumers read of them."""
+"""The parameters of lists, as their consumers read of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
 from timer_trio.api.route import Json
 from timer_trio.domain.audit import OF_SERVICE, Action, AuditQuery
+from timer_trio.domain.destination import DestinationQuery
 from timer_trio.domain.query import Order, Sort, TimerQuery
 from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery, ScheduleStatus
@@ -138,6 +139,28 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
         {"type": "string"},
     ),
     _METADATA,
+)
+DESTINATION_LIST_PARAMETERS: Final[Sequence[Json]] = (
+    _parameter(
+        "destination",
+        "This one alone: scheme, host and port.",
+        {"type": "string", "format": "uri", "examples": ["https://example.com"]},
+    ),
+    _parameter(
+        "limit",
+        "Destinations on a page.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_LIMIT,
+            "default": DestinationQuery().limit,
+        },
+    ),
+    _parameter(
+        "cursor",
+        "`next_cursor` of the page before: it holds for the same filter.",
+        {"type": "string"},
+    ),
 )
 FLOW_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("paused", "Only flows that are paused, or that are not.", {"type": "boolean"}),

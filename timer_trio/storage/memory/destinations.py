@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
 
@@ -37,10 +38,17 @@ class MemoryDestinations(Database):
     async def destinations(self, query: DestinationQuery) -> DestinationPage:
         await trio.lowlevel.checkpoint()
         in_hand, recent = [*self._asked_in_hand(query)], [*self._asked_recent(query)]
-        lanes = [*(each.lane for each in in_hand), *(each.lane for each in recent)]
+        paused = self._asked_paused(query)
+        lanes = [*(each.lane for each in in_hand), *(each.lane for each in recent), *paused]
         names = {lane.destination for lane in lanes}
         page = nsmallest(query.limit + 1, (each for each in names if each > (query.after or "")))
-        shown = [_facts_of(name, in_hand, recent) for name in page[: query.limit]]
+        shown = [
+            replace(
+                _facts_of(name, in_hand, recent),
+                paused_at=paused.get(Lane(name, query.project)),
+            )
+            for name in page[: query.limit]
+        ]
         is_last = len(page) <= query.limit
         return DestinationPage(destinations=shown, next=None if is_last else shown[-1].destination)
 
@@ -65,6 +73,13 @@ class MemoryDestinations(Database):
         for (lane, _, since), counted in self._outcomes.items():
             if since >= query.recent_at and _is_asked(lane, query):
                 yield counted
+
+    def _asked_paused(self, query: DestinationQuery) -> dict[Lane, datetime]:
+        rows = (
+            (Lane(destination, project), row.pause.paused_at)
+            for (project, destination), row in self._paused_destinations.items()
+        )
+        return {lane: at for lane, at in rows if at is not None and _is_asked(lane, query)}
 
 
 def _is_asked(lane: Lane, query: DestinationQuery) -> bool:

@@ -96,4 +96,5 @@ def _facts_of(row: DictRow) -> DestinationFacts:
         breaker_open_until=row["breaker_open_until"],
         ends=Ends(*(int(row[name] or 0) for name in Ends._fields)),
         durations=NO_DURATIONS if durations is None else tuple(map(int, durations)),
+        paused_at=row["paused_at"],
     )
