@@ -813,3 +813,13 @@ def test_what_waits_of_thousands_is_estimated() -> None:
     ((lane, count),) = cache.waiting(NOW_S)
     assert lane == A
     assert abs(count - 1_500) < 150
+
+
+def test_lane_that_comes_and_goes_waits_in_one_place() -> None:
+    cache = open_cache()
+    cache.put(due(1, 200.0, B))
+    hide(cache, Pace.NEW)
+    for number in range(60):
+        cache.put(due(2 + number, 100.0 - number, A))
+        hide(cache, Pace.NEW)
+    assert cache.recall(Pace.NEW, 9) == [A, B]

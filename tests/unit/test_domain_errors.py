@@ -12,6 +12,7 @@ from timer_trio.domain.errors import (
     StorageError,
     StorageUnavailableError,
     TimerNotFoundError,
+    TooManyPausesError,
 )
 from timer_trio.domain.timer import Status
 
@@ -55,3 +56,7 @@ def test_unknown_create_counts_as_a_database_that_is_away() -> None:
     assert issubclass(CreateUnknownError, StorageUnavailableError)
     assert issubclass(CreatesUnknownError, StorageUnavailableError)
     assert issubclass(StorageUnavailableError, StorageError)
+
+
+def test_too_many_pauses_say_what_to_do() -> None:
+    assert "1,000 destinations" in str(TooManyPausesError(1_000))

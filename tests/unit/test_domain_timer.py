@@ -26,6 +26,7 @@ from tests.contract.timers import (
     given_back,
     new_timer,
     retrying,
+    seconds,
     spec,
 )
 from timer_trio.callback_url import read_url
@@ -44,6 +45,7 @@ from timer_trio.domain.timer import (
     TimerId,
     asks_for_results,
     due_timer,
+    held_until,
     new_timer_id,
     rfc3339,
     shard_of,
@@ -280,3 +282,11 @@ def test_lateness_counts_from_the_later_of_instant_and_request(
         spec=spec(execute_at=NOW),
     )
     assert timer.expected_at == expected_at
+
+
+def test_waiting_is_not_missing() -> None:
+    spec = new_timer().spec
+    timer = ClaimedTimer(id=new_timer().id, claim=FIRST, attempt=1, requested_at=NOW, spec=spec)
+    assert held_until(timer, NOW) is timer
+    later = NOW + seconds(9)
+    assert held_until(timer, later).expected_at == max(later, spec.execute_at)
