@@ -83,7 +83,6 @@ class ForwardingStorage(ABC):
     deleted_projects = _forwarded(Storage.deleted_projects)
     forget_project = _forwarded(Storage.forget_project)
     rules_since = _forwarded(Storage.rules_since)
-    flow_rules = _forwarded(Storage.flow_rules)
     put_flow = _forwarded(Storage.put_flow)
     get_flow = _forwarded(Storage.get_flow)
     list_flows = _forwarded(Storage.list_flows)

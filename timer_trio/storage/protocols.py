@@ -40,7 +40,6 @@ from timer_trio.domain.rules import (
     FlowChange,
     FlowPage,
     FlowQuery,
-    FlowRules,
     FlowState,
     Pause,
     RuleChanges,
@@ -715,9 +714,6 @@ class RuleStorage(Protocol):
 
         After 0, the first: all that holds anything back or was resumed of late, but for flows.
         """
-
-    async def flow_rules(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
-        """Read what holds these flows back; one that is left out has no settings."""
 
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         """Write settings of a flow, whether it has any or not.
