@@ -77,6 +77,8 @@ CREATE TABLE timers (
     signing text CHECK (signing IN ('none')),
     -- The flow that it is in, all of whose timers are in this shard; NULL: in none.
     flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
+    -- It counts towards `max_live_timers` of its project while it lives; NULL: it does not.
+    is_counted boolean,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (
@@ -143,6 +145,10 @@ CREATE INDEX timers_flow_due ON timers (project, flow_key, due_at, id)
     WHERE flow_key IS NOT NULL AND due_at IS NOT NULL;
 CREATE INDEX timers_flow_sent ON timers (project, flow_key, status, executed_at)
     WHERE flow_key IS NOT NULL;
+
+-- The live timers of projects that limit them. No other timer has an entry.
+CREATE INDEX timers_counted ON timers (project)
+    WHERE is_counted AND status IN ('pending', 'executing', 'retrying');
 
 -- One row an attempt that tells more than its timer's own row: not for a first attempt that was
 -- delivered, unless its answer is kept. A partition a day of `ended_at`, so that old ones are dropped
@@ -417,6 +423,17 @@ CREATE TABLE flow_terms (
     term bigint NOT NULL
 );
 
+-- How many live timers those projects have that limit them.
+CREATE TABLE project_quotas (
+    project integer PRIMARY KEY,
+    -- The project has no more of them that are counted: as many as were found then, and all since.
+    live integer NOT NULL CHECK (live >= 0),
+    -- When they were counted last; NULL: they must be.
+    counted_at timestamptz,
+    -- Those are counted as well that were there before it had a limit; false: they are to be looked for.
+    is_marked boolean NOT NULL DEFAULT false
+);
+
 CREATE TABLE api_keys (
     id text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{24}$'),
     project integer NOT NULL REFERENCES projects ON DELETE CASCADE,
@@ -440,6 +457,30 @@ CREATE TABLE key_seal (
 
 INSERT INTO key_seal (seal)
 VALUES (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
+-- Who has done what in which project, from where: kept for some weeks.
+CREATE TABLE audit (
+    project integer NOT NULL,
+    at timestamptz NOT NULL,
+    id uuid NOT NULL,
+    -- Of several that are told as one, when the last of them was done.
+    last_at timestamptz NOT NULL,
+    -- NULL: the key of the whole service.
+    key_id text,
+    address text,
+    action text NOT NULL CHECK (action <> ''),
+    -- To what; NULL: to several.
+    target text,
+    count bigint NOT NULL CHECK (count > 0),
+    details json CHECK (json_typeof(details) = 'object'),
+
+    PRIMARY KEY (project, at, id),
+    CONSTRAINT audit_in_order CHECK (at <= last_at)
+);
+
+-- What has become of one thing; what is old.
+CREATE INDEX audit_target ON audit (project, target, at, id) WHERE target IS NOT NULL;
+CREATE INDEX audit_at ON audit (at);
 
 -- Which of these files have been applied, and what they said.
 CREATE TABLE timer_trio_migrations (

@@ -16,6 +16,7 @@ import structlog
 import trio
 import trustme
 
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
@@ -33,7 +34,7 @@ from timer_trio.domain.planning import Calendar
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Completed, Failed, Settlement
 from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId, shard_of
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.redrive import Redriver
@@ -144,6 +145,7 @@ class ApiUnderTest:
         )
         self.key_ring = KeyRing(self.storage)
         self.key_uses = KeyUses(self.storage)
+        self.audit_log = AuditLog(storage=self.storage, clock=self.clock)
         self.context = ApiContext(
             storage=self.storage,
             intake=self.intake,
@@ -154,6 +156,7 @@ class ApiUnderTest:
             calendar=calendar,
             key_ring=self.key_ring,
             key_uses=self.key_uses,
+            audit_log=self.audit_log,
             project_end=ProjectEnd(
                 storage=self.storage, clock=self.clock, key_ring=self.key_ring, wait_s=0
             ),
@@ -224,7 +227,15 @@ class ApiUnderTest:
         far = START + timedelta(days=9_999)
         await self.storage.join(_REPLICA, self.clock.now(), Identity(version=OLDEST))
         known_id = TimerId(UUID(timer_id))
-        reply = await self.storage.claim(_REPLICA, Claim(claim), [known_id], far, self.clock.now())
+        await self.storage.take_terms(_REPLICA, [shard_of(known_id)])
+        reply = await self.storage.claim(
+            _REPLICA,
+            Claim(claim),
+            [known_id],
+            far,
+            self.clock.now(),
+            in_flows=self.storage._rows[known_id].timer.flow_key is not None,
+        )
         assert len(reply.claimed) == 1
 
     async def end(self, timer_id: str, status: Status, last_error: str | None = None) -> None:

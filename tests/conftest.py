@@ -57,7 +57,7 @@ def clean_database_url(shared_database: str) -> str:
             "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}',"
             "    paused_at = NULL, resumed_at = NULL, changed = 0;"
             "DELETE FROM flows; DELETE FROM paused_destinations;"
-            "DELETE FROM signing_secrets"
+            "DELETE FROM signing_secrets; DELETE FROM audit; DELETE FROM project_quotas"
         )
     return shared_database
 

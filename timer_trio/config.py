@@ -266,6 +266,9 @@ class Settings(BaseModel, frozen=True):
     attempt_retention_days: float = Field(
         default=30.0, ge=1, le=36_500, allow_inf_nan=False, description="days from 1 to 36500"
     )
+    audit_days: float = Field(
+        default=30.0, ge=0, le=36_500, allow_inf_nan=False, description="days from 0 to 36500"
+    )
     response_body_bytes: int = _count(4096, 0, 32_768, "of bytes ")
     max_body_bytes: int = _count(262_144, 1024, 8_388_608, "of bytes ")
     max_metadata_keys: int = _count(64, 1, 10_000)

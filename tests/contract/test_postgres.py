@@ -13,6 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from tests.contract.timers import ALICE, NOW, SOON, ask, created, failed
 from timer_trio.domain.errors import StorageError, StorageUnavailableError
+from timer_trio.domain.flow import FlowId, FlowKey
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import unreadable
 from timer_trio.domain.timer import Claim, Status
@@ -223,3 +225,19 @@ async def test_the_storage_serves_again_as_soon_as_the_server_does(tmp_path: Pat
         assert (await storage.beat(ALICE)).counters[ALICE] == 1
         assert (await storage.get(timer_id)).id == timer_id
     await server.stop()
+
+
+async def test_rules_whose_version_somebody_has_deleted_are_read_all_the_same(
+    postgres: PostgresStorage, sql: psycopg.Connection
+) -> None:
+    await postgres.pause_project(DEFAULT_PROJECT, NOW)
+    flow = FlowId(DEFAULT_PROJECT, FlowKey("a"))
+    with sql.transaction(force_rollback=False):
+        (version,) = sql.execute("DELETE FROM rule_changes RETURNING version").fetchone() or (1,)
+    try:
+        assert (await postgres.beat(ALICE)).rules_version == 0
+        changes = await postgres.rules_since(0)
+        assert (changes.version, [each.pause.paused_at for each in changes.projects]) == (0, [NOW])
+        assert (await postgres.flow_readings([flow], NOW)).version == 0
+    finally:
+        sql.execute("INSERT INTO rule_changes VALUES (%s)", [version])

@@ -27,7 +27,7 @@ from tests.contract.timers import (
 from tests.schedules import CALENDAR, EVERY_MINUTE, FIRST_ID, SECOND_ID, schedule_of, schedule_spec
 from timer_trio.callback_url import read_url
 from timer_trio.domain.bulk import Bulk, BulkAction, BulkPage
-from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.errors import QuotaUsedUpError, RowRefusedError
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.outcome import Delivered
 from timer_trio.domain.planning import changed, plan
@@ -83,13 +83,23 @@ async def listed(storage: Storage, **asked: object) -> set[TimerId]:
     return {timer.id for timer in (await storage.list(query)).timers}
 
 
+@pytest.mark.parametrize("max_live", [None, 3])
 @pytest.mark.parametrize("way", WAYS)
-async def test_flow_is_read_as_it_was_written(storage: Storage, way: str) -> None:
-    timers = [in_flow(), in_flow(None), in_flow(OTHER)]
+async def test_flow_is_read_as_it_was_written(
+    storage: Storage, way: str, max_live: int | None
+) -> None:
+    timers = [in_flow(each, max_live=max_live) for each in (FLOW, None, OTHER)]
     await WAYS[way](storage, timers)
     assert [(await storage.get(each.id)).flow_key for each in timers] == [FLOW, None, OTHER]
     shown = {each.id: each.flow_key for each in (await storage.list(TimerQuery())).timers}
     assert shown == {each.id: each.flow_key for each in timers}
+
+
+async def test_timers_in_flows_are_counted(storage: Storage) -> None:
+    for number, write in enumerate(WAYS.values(), 1):
+        await write(storage, [in_flow(max_live=number)])
+        with pytest.raises(QuotaUsedUpError):
+            await storage.create([in_flow(max_live=number)], NOW)
 
 
 async def test_holder_of_a_name_tells_its_flow(storage: Storage) -> None:

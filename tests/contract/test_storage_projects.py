@@ -82,6 +82,9 @@ async def test_settings_change_one_by_one(storage: Storage) -> None:
     limit = RateLimit(requests_per_second=0.5, burst=7)
     changed = await storage.change_project(project, {"rate_limit": limit})
     assert changed.settings == ProjectSettings(allowed_hosts=hosts, rate_limit=limit)
+    await storage.change_project(project, {"max_live_timers": 5})
+    changed = await storage.change_project(project, {"rate_limit": None})
+    assert changed.settings == ProjectSettings(allowed_hosts=hosts, max_live_timers=5)
     assert await storage.project_named("shop") == changed
     assert await storage.change_project(project, {}) == changed
     with pytest.raises(ProjectNotFoundError):
@@ -105,6 +108,9 @@ async def test_settings_that_cannot_be_followed_end_no_heartbeat(
         '{"rate_limit": {"requests_per_second": 0, "burst": 1}}',
         '{"rate_limit": {"per_second": 5}}',
         '{"rate_limit": 5}',
+        '{"max_live_timers": "5"}',
+        '{"max_live_timers": true}',
+        '{"max_live_timers": 0}',
     ):
         sql.execute("UPDATE projects SET settings = %s", [settings])
         assert (await postgres.beat(ALICE)).default_settings is None

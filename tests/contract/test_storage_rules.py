@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import trio
 
-from tests.contract.timers import ALICE, FIRST, LATER, NOW, SOON, new_timer, seconds
+from tests.contract.timers import ALICE, FIRST, LATER, NOW, SOON, flow_rules, new_timer, seconds
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.errors import (
     ContentionError,
@@ -82,8 +82,8 @@ async def test_nothing_is_held_back_at_first(storage: Storage) -> None:
         version=changes.version, projects=[], destinations=[], flows={}, others_exist=False
     )
     assert await storage.project_pause(DEFAULT_PROJECT) == NOT_PAUSED
-    assert await storage.flow_rules([MAILS]) == {}
-    assert await storage.flow_rules([]) == {}
+    assert await flow_rules(storage, [MAILS]) == {}
+    assert await flow_rules(storage, []) == {}
     assert await keys(storage) == []
 
 
@@ -98,7 +98,7 @@ async def test_flow_gets_its_settings_one_by_one(storage: Storage) -> None:
     rules = replace(rules, paused_at=SOON)
     assert flow.rules == rules
     assert (await storage.put_flow(MAILS, {"paused": True}, LATER)).rules == rules
-    assert await storage.flow_rules([SMS, MAILS]) == {MAILS: rules}
+    assert await flow_rules(storage, [SMS, MAILS]) == {MAILS: rules}
     assert (await storage.get_flow(MAILS, LATER)).flow == replace(flow, updated_at=LATER)
     assert (await told(storage, version)).flows == {MAILS: rules}
     flow = await storage.put_flow(MAILS, {"rate": None, "paused": False}, LATER)
@@ -192,7 +192,7 @@ async def test_flows_of_one_key_in_two_projects_are_two(storage: Storage) -> Non
     await storage.put_flow(SMS, {"max_in_flight": 1}, NOW)
     await storage.put_flow(other, {"max_in_flight": 2}, NOW)
     await storage.delete_flow(SMS, NOW)
-    known = await storage.flow_rules([SMS, other])
+    known = await flow_rules(storage, [SMS, other])
     assert known == {SMS: FlowRules(), other: FlowRules(max_in_flight=2)}
 
 
@@ -327,7 +327,7 @@ async def test_rules_of_a_forgotten_project_go_with_it(storage: Storage) -> None
     await storage.close_project(shop, NOW)
     await storage.delete_project(shop)
     await storage.forget_project(shop)
-    known = await storage.flow_rules([FlowId(shop, SMS.key), SMS])
+    known = await flow_rules(storage, [FlowId(shop, SMS.key), SMS])
     assert known == {SMS: FlowRules(max_in_flight=2)}
     assert (await storage.rules_since(0)).destinations == [mine]
 
@@ -414,9 +414,9 @@ async def test_deleted_flows_are_forgotten_after_a_while(storage: Storage) -> No
     await storage.put_flow(MAILS, {"max_in_flight": 1}, NOW)
     await storage.delete_flow(SMS, NOW)
     assert await storage.prune_rules(NOW + DELETED_FLOWS_KEPT - seconds(1), 10) == 0
-    assert await storage.flow_rules([SMS]) == {SMS: FlowRules()}
+    assert await flow_rules(storage, [SMS]) == {SMS: FlowRules()}
     assert await storage.prune_rules(NOW + DELETED_FLOWS_KEPT, 10) == 1
-    assert await storage.flow_rules([SMS, MAILS]) == {MAILS: FlowRules(max_in_flight=1)}
+    assert await flow_rules(storage, [SMS, MAILS]) == {MAILS: FlowRules(max_in_flight=1)}
 
 
 async def test_what_was_paused_is_remembered_for_longer(storage: Storage) -> None:
@@ -428,7 +428,7 @@ async def test_what_was_paused_is_remembered_for_longer(storage: Storage) -> Non
     await storage.pause_destination(DEFAULT_PROJECT, still, NOW)
     assert await storage.prune_rules(NOW + RESUMPTIONS_KEPT - seconds(1), 10) == 0
     assert await storage.prune_rules(NOW + RESUMPTIONS_KEPT, 1) == 2
-    assert await storage.flow_rules([SMS]) == {}
+    assert await flow_rules(storage, [SMS]) == {}
     (left,) = (await storage.rules_since(0)).destinations
     assert left.destination == still
 

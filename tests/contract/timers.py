@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Final, Unpack
@@ -12,7 +12,9 @@ from uuid import UUID
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.rules import FlowRules
 from timer_trio.domain.settlement import Completed, Failed, Release, Retry
 from timer_trio.domain.timer import (
     ENDED,
@@ -142,6 +144,12 @@ async def claimed_in_flow(
     reply = await storage.claim(replica, claim, [timer_id], SOON, SOON, in_flows=True)
     (timer,) = reply.claimed
     return timer
+
+
+async def flow_rules(storage: Storage, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
+    """Read what holds these flows back, as replicas are told of changes."""
+    known = (await storage.rules_since(1)).flows
+    return {flow: known[flow] for flow in flows if flow in known}
 
 
 async def ask(

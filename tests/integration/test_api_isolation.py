@@ -90,6 +90,7 @@ async def theirs(api: ApiUnderTest, mine: str) -> Theirs:
         assert (await api.client.post(path, json=body, headers=as_them)).status_code == 200
     listed = await api.client.get("/signing-secrets", headers={"X-API-Key": key})
     (secret,) = listed.json()["data"]["signing_secrets"]
+    await api.audit_log.write()
     return Theirs(
         project,
         {
@@ -117,6 +118,7 @@ def everything(api: ApiUnderTest, project: ProjectId) -> list[object]:
         storage._signing.get(project),
         [item for item in storage._flows.items() if item[0].project == project],
         [item for item in storage._paused_destinations.items() if item[0][0] == project],
+        [each for each in storage._audit.values() if each.project == project],
     ]
 
 
@@ -157,6 +159,7 @@ async def test_no_route_tells_or_changes_what_is_of_another_project(
                 makes_its_own = route.method == "PUT" and route.path in _OWN_BY_NAME
                 expected = {_OWN_BY_NAME[route.path]} if makes_its_own else {403, 404}
                 assert answer.status_code in expected, what
+            await api.audit_log.write()
             assert everything(api, theirs.project) == before, what
     assert asked > 25
 

@@ -46,6 +46,9 @@ BODIES: Final[dict[str, Any]] = {
     "PUT /schedules/{schedule_id}": {"metadata": {"a": 1}},
     "PUT /schedules/by-name/{name}": {**SCHEDULE, **SECRETS},
     "POST /schedules": {**SCHEDULE, **SECRETS},
+    "PUT /flows/{flow_key}": {"paused": True},
+    "POST /destinations/pause": {"destination": "https://example.com"},
+    "POST /destinations/resume": {"destination": "https://example.com"},
 }
 """What a route is sent that takes headers, or shows something afterwards."""
 
@@ -90,6 +93,7 @@ async def made(api: ApiUnderTest) -> dict[str, str]:
         "key": "k",
         "schedule_id": schedule["id"],
         "name": "n",
+        "flow_key": "f",
         "key_id": "none",
         "secret_id": "none",
     }

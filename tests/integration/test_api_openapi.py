@@ -365,7 +365,7 @@ _WITHOUT_FIELDS = ("/pause", "/resume", "/trigger", "/replan")
 _BROKEN = (
     *("get", "list", "cancel", "replicas", "name_holder"),
     *("create_project", "projects", "project_named", "change_project"),
-    *("create_api_key", "api_keys", "revoke_api_key", "known_key"),
+    *("create_api_key", "api_keys", "revoke_api_key", "known_key", "audit"),
     *("create_schedule", "schedule", "schedules", "schedule_named", "change_schedule"),
     *("signing_secrets", "change_signing_secrets"),
     *("put_flow", "get_flow", "list_flows", "delete_flow"),
@@ -379,7 +379,7 @@ def _with_key(path: str, key: str | None) -> str:
 
 
 def _failing(error: Exception) -> Callable[..., object]:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail

@@ -68,6 +68,7 @@ async def test_project_is_created_listed_changed_and_deleted(api: ApiUnderTest) 
         "rate_limit": None,
         "max_in_flight": None,
         "breaker": None,
+        "max_live_timers": None,
     }
     assert (made.status_code, made.json()["data"]) == (201, expected)
     listed = (await asked(api, "GET", "/projects")).json()["data"]["projects"]
@@ -83,6 +84,9 @@ async def test_project_is_created_listed_changed_and_deleted(api: ApiUnderTest) 
         changed = (await asked(api, "PUT", "/projects/shop", json={"rate_limit": limit})).json()
         changed = changed["data"]
         assert changed["rate_limit"] == {**limit, "burst": burst}
+    most = {"max_live_timers": 100_000}
+    changed = (await asked(api, "PUT", "/projects/shop", json=most)).json()["data"]
+    assert (changed["max_live_timers"], changed["rate_limit"]["burst"]) == (100_000, 1)
     assert (await asked(api, "GET", "/projects/shop")).json()["data"] == changed
     deleted = await asked(api, "DELETE", "/projects/shop")
     assert (deleted.status_code, deleted.json()["data"]) == (200, {"name": "shop"})

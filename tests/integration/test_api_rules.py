@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.api_under_test import API_KEY, ApiUnderTest, besides_requests, running_api
 from tests.bad_rules import BAD_RULES
+from tests.contract.timers import flow_rules
 from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.project import DEFAULT_PROJECT
@@ -115,7 +116,7 @@ async def test_any_key_can_be_named_percent_encoded(api: ApiUnderTest, key: str)
     await api.create(flow_key=key, delay=0)
     assert data(await asked(api, "GET", path))["waiting"] == 1
     flow = FlowId(DEFAULT_PROJECT, FlowKey(key))
-    assert [*await api.storage.flow_rules([flow])] == [flow]
+    assert [*await flow_rules(api.storage, [flow])] == [flow]
     assert data(await asked(api, "DELETE", path)) == {"flow_key": key}
 
 

@@ -41,7 +41,7 @@ async def api() -> AsyncIterator[ApiUnderTest]:
 
 
 def failing(error: Exception) -> Callable[..., object]:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail

@@ -40,15 +40,17 @@ async def test_project_is_created_set_up_and_deleted(tmp_path: Path) -> None:
         retry = ("--default-retry", '{"max_attempts": 3}')
         limit = ("--rate-limit", '{"requests_per_second": 50, "burst": 100}')
         at_once = ("--max-in-flight", "200", "--breaker", '{"failures": 3, "open_seconds": 5}')
-        options: tuple[str, ...] = (*hosts, *retry, *limit, *at_once)
+        most = ("--max-live-timers", "1000")
+        options: tuple[str, ...] = (*hosts, *retry, *limit, *at_once, *most)
         changed = json.loads(await ask("set", "shop", *options, "--json"))
         assert changed["allowed_hosts"] == ["example.com", "*.example.org"]
         assert changed["default_retry"]["max_attempts"] == 3
         assert changed["rate_limit"] == {"requests_per_second": 50, "burst": 100}
         assert changed["max_in_flight"] == 200
         assert changed["breaker"] == {"failures": 3, "open_seconds": 5}
+        assert changed["max_live_timers"] == 1000
         assert json.loads(await ask("show", "shop", "--json")) == changed
-        nothing = ("default-retry", "rate-limit", "max-in-flight", "breaker")
+        nothing = ("default-retry", "rate-limit", "max-in-flight", "breaker", "max-live-timers")
         options = ("--any-host", *(part for name in nothing for part in (f"--{name}", "null")))
         assert json.loads(await ask("set", "shop", *options, "--json")) == made
         assert [line.split("\t")[0] for line in (await ask("list")).splitlines()] == [

@@ -217,7 +217,7 @@ async def test_create_of_which_nobody_knows_names_its_timer(
 ) -> None:
     async with served_api() as (api, url):
 
-        async def lose(*_: object) -> None:
+        async def lose(*_: object, **__: object) -> None:
             raise CreateUnknownError(TimerId(UUID(TIMER_ID)))
 
         monkeypatch.setattr(api.intake, "create", lose)

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from tests.command import run_command
-from tests.contract.timers import ALICE, LATER, NOW, SOON, ask, created, new_timer
+from tests.contract.timers import ALICE, LATER, NOW, SOON, ask, created, flow_rules, new_timer
 from tests.integration.test_cli import ended
 from tests.integration.test_pooler import pooler
 from tests.roles import documented_role
@@ -113,7 +113,7 @@ async def use(storage: PostgresStorage) -> None:
     assert (await storage.prune(LATER, None, 10)).count == 1
     flow = FlowId(DEFAULT_PROJECT, FlowKey("☺"))
     await storage.put_flow(flow, {"max_in_flight": 1}, NOW)
-    assert [*await storage.flow_rules([flow])] == [flow]
+    assert [*await flow_rules(storage, [flow])] == [flow]
     await storage.pause_destination(DEFAULT_PROJECT, Destination("https://☺.example:443"), NOW)
     assert len((await storage.rules_since(0)).destinations) == 1
     await storage.delete_flow(flow, NOW)

@@ -173,8 +173,10 @@ class PoliteRedrive(MemoryStorage):
         now: datetime,
         holder: TimerId | None = None,
         project: ProjectId = DEFAULT_PROJECT,
+        *,
+        max_live: int | None = None,
     ) -> TimerSummary | None:
-        del due_at, now, holder, project
+        del due_at, now, holder, project, max_live
         return self._row(timer_id).timer.summary
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from tests.contract.timers import new_timer
-from timer_trio.domain.errors import CreatesUnknownError, RowRefusedError
+from timer_trio.domain.errors import CreatesUnknownError, QuotaUsedUpError, RowRefusedError
 from timer_trio.domain.keys import HeldName
+from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.quota import LiveCount
 from timer_trio.domain.timer import NewTimer, Status, TimerId
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
 
@@ -22,6 +24,7 @@ class FaultyNames:
         self.poisoned: set[TimerId] = set()
         self.lost: set[TimerId] = set()
         self.written: list[TimerId] = []
+        self.room: int | None = None
 
     async def create_all(self, timers: Sequence[NewTimer]) -> Mapping[str | None, HeldName]:
         timer_ids = [timer.id for timer in timers]
@@ -29,6 +32,8 @@ class FaultyNames:
             return taken
         if self.poisoned.intersection(timer_ids):
             raise RowRefusedError
+        if self.room is not None and len(self.written) + len(timer_ids) > self.room:
+            raise QuotaUsedUpError(DEFAULT_PROJECT, LiveCount(0), self.room, len(timer_ids))
         if self.lost.intersection(timer_ids):
             raise CreatesUnknownError(timer_ids)
         self.written += timer_ids
@@ -55,6 +60,23 @@ async def test_refused_timer_keeps_out_itself_alone() -> None:
     refused = [LineError(line, "", "refused") for line in (1, 5)]
     assert writer.errors == [refused[0], LineError(3, "delay", "no"), refused[1]]
     assert writer.unknown is None
+
+
+async def test_lines_for_which_there_is_no_room_are_those_behind_what_is_written() -> None:
+    names = FaultyNames()
+    writer = writer_over(names)
+    await writer.write(Chunk(timers_on(1, 2), last_line=3))
+    assert (writer.through_line, writer.used_up) == (3, None)
+    timers = timers_on(4, 5, 7, 8, 9)
+    # One that is refused has them written by halves: the first one fits.
+    names.poisoned, names.room = {timers[4].timer.id}, 4
+    await writer.write(Chunk([*timers, LineError(6, "", "no")], last_line=9))
+    assert writer.used_up is not None
+    assert names.written[2:] == [timers[0].timer.id, timers[1].timer.id]
+    assert (writer.imported, writer.refused, writer.through_line) == (4, 0, 5)
+    writer = writer_over(names)
+    await writer.write(Chunk(timers_on(1), last_line=1))
+    assert (writer.imported, writer.refused, writer.through_line) == (0, 0, 0)
 
 
 def named(line: int, key: str) -> LineTimer:

@@ -20,3 +20,13 @@ def test_only_forms_that_skip_locked_rows_say_so() -> None:
     skipping = {name for name, text in QUERIES.items() if b"FOR NO KEY UPDATE OF t SKIP" in text}
     assert skipping >= {"claim_unlocked", "settle_unlocked", "settle_whole_unlocked"}
     assert not skipping & {"claim", "settle", "settle_whole"}
+
+
+def test_what_writes_counted_timers_says_so_and_nothing_else_does() -> None:
+    twins = {name for name in QUERIES if name.endswith("_counted") and name != "mark_counted"}
+    assert len(twins) == 6
+    for name in twins:
+        plain, counted = QUERIES[name.removesuffix("_counted")], QUERIES[name]
+        assert b"is_counted" not in plain
+        assert counted.count(b"is_counted") == 1
+    assert not [name for name, text in QUERIES.items() if b"{counted" in text]

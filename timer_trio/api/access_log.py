@@ -14,7 +14,7 @@ import structlog
 import trio
 from quart import Request
 
-from timer_trio.api.principal import Principal
+from timer_trio.api.principal import Principal, address_of
 from timer_trio.domain.token_buckets import TokenBuckets
 
 REFUSED: Final = frozenset(
@@ -78,5 +78,5 @@ def _values(asked: Request, status: int, began_s: float) -> dict[str, object]:
         "duration_ms": round((trio.current_time() - began_s) * 1000, 1),
         "key_id": None if by is None else by.key_id or "API_KEY",
         "project": None if by is None else by.project_name,
-        "address": (asked.scope.get("client") or (None,))[0],
+        "address": address_of(asked),
     }

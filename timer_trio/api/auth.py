@@ -32,7 +32,7 @@ from timer_trio.api.errors import (
     shown,
 )
 from timer_trio.api.key_limits import KeyLimits
-from timer_trio.api.principal import SERVICE, Principal, set_principal
+from timer_trio.api.principal import SERVICE, Principal, address_of, set_principal
 from timer_trio.api.route import Route
 from timer_trio.clock import Clock
 from timer_trio.domain.api_key import KeyId, KnownKey, read_token
@@ -250,8 +250,8 @@ def _project_name(names: Sequence[str]) -> str:
 
 
 def _address(asked: Request) -> str:
-    """Return whence a request comes, as the connection has it: a header may say anything."""
-    host = (asked.scope.get("client") or ("",))[0]
+    """Return by which address wrong keys are counted."""
+    host = address_of(asked) or ""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

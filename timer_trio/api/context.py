@@ -9,12 +9,14 @@ from typing import Protocol
 import trio
 from prometheus_client import CollectorRegistry
 
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
+from timer_trio.api.audit import RequestAudit
 from timer_trio.api.body.slices import Slices
 from timer_trio.api.fields.rules import Rules
-from timer_trio.api.principal import own_project, principal
+from timer_trio.api.principal import own_project, own_quota, principal
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
 from timer_trio.domain.addresses import AddressGuard
@@ -64,6 +66,7 @@ class ApiContext:
     calendar: Calendar
     key_ring: KeyRing
     key_uses: KeyUses
+    audit_log: AuditLog
     project_end: ProjectEnd
     clock: Clock
     health: Health
@@ -81,6 +84,8 @@ class ApiContext:
     """How many replicas there are, this one included, of which each has its part of a limit."""
     sensitive: Sensitive = USUAL
     """Headers whose values are shown to administrators alone."""
+    on_quota_set: Callable[[], None] = lambda: None
+    """Called once a project has another limit of live timers."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
     slices: Slices = field(default_factory=Slices)
@@ -105,6 +110,11 @@ class ApiContext:
         return replace(self._of_operator, settings=settings)
 
     @property
+    def audit(self) -> RequestAudit:
+        """Where it is noted what the request under way has done."""
+        return RequestAudit(self.audit_log)
+
+    @property
     def names(self) -> Names:
         """The timers with names that the request under way can reach."""
-        return Names(self.storage, self.intake, own_project())
+        return Names(self.storage, self.intake, own_project(), own_quota())

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from timer_trio.domain.audit import AuditQuery
 from timer_trio.domain.destination import DestinationQuery
 from timer_trio.domain.query import Position, TimerFilter, TimerQuery
 from timer_trio.domain.rules import FlowQuery
@@ -20,10 +21,11 @@ from timer_trio.domain.timer import TimerId
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = struct.Struct(">q16s")  # microseconds, id
 _SCALARS: Final = tuple(f.name for f in fields(TimerFilter) if f.name != "metadata")
+_OF_AUDIT: Final = tuple(f.name for f in fields(AuditQuery) if f.name not in {"limit", "behind"})
 _SEAL_BYTES: Final = 8
 """It guards no secret, only against a cursor that somebody edited or took to another list."""
 
-Query = TimerQuery | ScheduleQuery
+Query = TimerQuery | ScheduleQuery | AuditQuery
 ByName = FlowQuery | DestinationQuery
 """What is listed by its name, which is the place as well."""
 
@@ -76,18 +78,16 @@ def _sealed(place: bytes, this_list: object, key: bytes) -> str:
     return urlsafe_b64encode(place + seal).rstrip(b"=").decode()
 
 
-def _this_list(query: Query) -> object:
-    metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
-    return (*_which(query), metadata)
-
-
 def _this_list_by_name(query: ByName) -> object:
     if isinstance(query, DestinationQuery):
         return "destinations", query.destination
     return "flows", query.is_paused
 
 
-def _which(query: Query) -> tuple[object, ...]:
+def _this_list(query: Query) -> object:
+    if isinstance(query, AuditQuery):
+        return "audit", [getattr(query, name) for name in _OF_AUDIT]
+    metadata = sorted((name, repr(scalars)) for name, scalars in query.metadata.items())
     if isinstance(query, ScheduleQuery):
-        return "schedules", query.status, query.name, query.flow_key
-    return query.sort, query.order, [getattr(query, name) for name in _SCALARS]
+        return "schedules", query.status, query.name, query.flow_key, metadata
+    return query.sort, query.order, [getattr(query, name) for name in _SCALARS], metadata

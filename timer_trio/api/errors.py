@@ -27,6 +27,7 @@ from timer_trio.domain.errors import (
     OlderReplicasError,
     ProjectNameTakenError,
     ProjectNotFoundError,
+    QuotaUsedUpError,
     RowRefusedError,
     ScheduleCreateUnknownError,
     ScheduleEndedError,
@@ -238,6 +239,8 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             )
         case ForbiddenError():
             return Refusal(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error))
+        case QuotaUsedUpError():
+            return Refusal(HTTPStatus.FORBIDDEN, Code.RATE_LIMITED, str(error))
         case TooManyRequestsError():
             wait = {"Retry-After": str(error.wait_s)}
             return Refusal(

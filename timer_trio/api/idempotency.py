@@ -15,6 +15,7 @@ from timer_trio.api.errors import FieldError, IdempotencyConflictError, InvalidR
 from timer_trio.api.principal import own_project
 from timer_trio.api.route import IDEMPOTENCY_KEY, REPLAYED
 from timer_trio.calendar import RuleError
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import (
     KeyedCreateUnknownError,
     ScheduleCreateUnknownError,
@@ -33,11 +34,13 @@ _KEY: Final = re.compile(rf"[!-~]{{1,{MAX_KEY_LENGTH}}}")
 class New(NamedTuple):
     """What a request asks for: its ids, the data that it is answered, and how it is written.
 
-    `write` takes the key and that answer, and returns what the key stands for.
+    `write` takes the key and that answer, and returns what the key stands for. `action` is what the
+    audit calls it.
     """
 
     ids: Sequence[TimerId]
     data: str
+    action: Action
     write: Callable[[str, FirstAnswer], Awaitable[FirstAnswer]]
 
 
@@ -47,7 +50,7 @@ def new_timers(intake: Intake, timers: Sequence[NewTimer], data: str) -> New:
             KeyedCreate(key=key, timers=timers, answer=answer, project=timers[0].project)
         )
 
-    return New([timer.id for timer in timers], data, write)
+    return New([timer.id for timer in timers], data, Action.TIMER_CREATED, write)
 
 
 def new_schedule(schedules: Schedules, plan: Plan, data: str) -> New:
@@ -57,7 +60,7 @@ def new_schedule(schedules: Schedules, plan: Plan, data: str) -> New:
         except ScheduleCreateUnknownError as error:
             raise KeyedCreateUnknownError from error
 
-    return New([TimerId(plan.schedule.id)], data, write)
+    return New([TimerId(plan.schedule.id)], data, Action.SCHEDULE_CREATED, write)
 
 
 def idempotency_key() -> str | None:
@@ -82,6 +85,7 @@ class KeyedRequests:
 
     def __init__(self, context: ApiContext, respond: Callable[[FirstAnswer], Response]) -> None:
         self._respond = respond
+        self._context = context
         self._storage = context.storage
         self._clock = context.clock
 
@@ -122,7 +126,11 @@ class KeyedRequests:
         first = await new.write(key, own)
         if first.fingerprint != own.fingerprint:
             raise IdempotencyConflictError
-        return self._respond(own) if first.timer_ids == own.timer_ids else self._replay(first)
+        if first.timer_ids != own.timer_ids:
+            return self._replay(first)
+        only = new.ids[0] if len(new.ids) == 1 else None
+        self._context.audit.note(new.action, only, count=len(new.ids))
+        return self._respond(own)
 
     def _replay(self, first: FirstAnswer) -> Response:
         if is_sealed_text(first.data):

@@ -13,9 +13,10 @@ from timer_trio.api.body.rate import MIN_BYTES_PER_S, WINDOW_S, ReceiveRate
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, REFUSED_BY_DATABASE, Code, InvalidRequestError
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.requests import Asked, read_one_of_many, reading_members
 from timer_trio.api.run_body import COMPLETE, Ending
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import OlderReplicasError
 from timer_trio.domain.timer import NewTimer
 from timer_trio.intake.imports import Chunk, ImportWriter, LineError, LineTimer, UnknownLines
@@ -66,13 +67,14 @@ class ImportRun:
     def __init__(self, stream: BodyStream, context: ApiContext) -> None:
         self._stream = stream
         self._intake = context.intake
-        self._project = own_project()
+        self._project, self._quota = own_project(), own_quota()
         self._clock = context.clock
         # A long import must not refuse what fell due while it ran.
         self._arrived_at = context.clock.now()
         self._stopping = context.stopping
         self._rules = context.rules
         self._slices = context.slices
+        self._audit = context.audit
         self._rate = ReceiveRate()
         self._source = Lines(context.max_body_bytes)
         self._too_large = f"the line is too large (at most {context.max_body_bytes:,} bytes)"
@@ -119,10 +121,17 @@ class ImportRun:
 
     async def _write(self, chunk: Chunk) -> Ending | None:
         """Write a chunk; answer with why nothing more can be written, if that is so."""
+        before = self.writer.imported
         try:
             await self.writer.write(chunk)
         except OlderReplicasError as error:
             return Ending(Code.INTERNAL, f"{error}; send what follows through_line again")
+        finally:
+            if count := self.writer.imported - before:
+                self._audit.note(Action.TIMER_CREATED, count=count)
+        if self.writer.used_up is not None:
+            words = f"{self.writer.used_up}; then send what follows through_line again"
+            return Ending(Code.RATE_LIMITED, words)
         return _AWAY if self.writer.unknown else None
 
     async def _read_all(self, chunks: trio.MemorySendChannel[Chunk]) -> None:
@@ -191,7 +200,9 @@ class ImportRun:
 
     def _new_timer(self, asked: Asked, now: datetime) -> NewTimer:
         spec, flow_key, key, _ = asked
-        return self._intake.new_timer(spec, now, self._project, key, flow_key=flow_key)
+        return self._intake.new_timer(
+            spec, now, self._project, key, flow_key=flow_key, max_live=self._quota
+        )
 
 
 def _unknown_data(unknown: UnknownLines) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from quart import request
+from quart import Request, request
 
 from timer_trio.domain.api_key import KeyId
 from timer_trio.domain.project import (
@@ -51,6 +51,19 @@ def set_principal(principal: Principal) -> None:
 def own_project() -> ProjectId:
     """Tell in which project the request under way reads and writes."""
     return principal().project
+
+
+def own_quota() -> int | None:
+    """Tell how many live timers that project may have; None: they are not counted."""
+    return principal().settings.max_live_timers
+
+
+def address_of(asked: Request) -> str | None:
+    """Return whence a request comes, as the connection has it: a header may say anything.
+
+    None: by a socket that has no addresses.
+    """
+    return (asked.scope.get("client") or (None,))[0]
 
 
 def principal() -> Principal:

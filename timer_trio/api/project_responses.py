@@ -51,6 +51,7 @@ class ProjectData(TypedDict):
     rate_limit: RateLimitData | None
     max_in_flight: int | None
     breaker: BreakerData | None
+    max_live_timers: int | None
 
 
 @with_config(_EXACT)
@@ -109,6 +110,7 @@ def project_data(project: Project) -> Json:
         "rate_limit": None if limit is None else asdict(limit),
         "max_in_flight": project.settings.max_in_flight,
         "breaker": None if breaker is None else _breaker_data(breaker),
+        "max_live_timers": project.settings.max_live_timers,
     }
 
 

@@ -1,4 +1,4 @@
-"""From a query string to the page that it asks for: of timers, schedules or flows."""
+"""From a query string to the page that it asks for: of timers, and of what else is listed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, s
 from timer_trio.api.fields.callback import parse_destination
 from timer_trio.api.fields.instants import parse_instant
 from timer_trio.api.parameters import invalid_parameter, parameters_in, unknown_parameter
+from timer_trio.domain.api_key import is_key_id
+from timer_trio.domain.audit import OF_SERVICE, Action, AuditQuery
 from timer_trio.domain.destination import DestinationQuery
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.project import ProjectId
@@ -109,6 +111,25 @@ def parse_destination_query(
         return query
     with _refusing_cursor():
         return replace(query, after=Destination(name_of(cursor, query, cursor_key)))
+
+
+def parse_audit_query(
+    raw: bytes, cursor_key: bytes, project: ProjectId, *, tells_of_projects: bool
+) -> AuditQuery:
+    """Read the query string of GET /audit, which asks for that of a project.
+
+    Raises:
+        InvalidRequestError: naming every parameter that is wrong.
+    """
+    given = parameters_in(raw)
+    cursor = given.pop("cursor", None)
+    query = AuditQuery(
+        project=project, tells_of_projects=tells_of_projects, **_read(given, _AUDIT_READERS)
+    )
+    if cursor is None:
+        return query
+    with _refusing_cursor():
+        return replace(query, behind=position_of(cursor, query, cursor_key))
 
 
 def refuse_unserved(wanted: TimerFilter) -> None:
@@ -225,6 +246,12 @@ def _truth(value: str) -> bool:
     return value == "true"
 
 
+def _key_id(value: str) -> str:
+    if value != OF_SERVICE and not is_key_id(value):
+        raise ValueError(f"must be the id of a key, or {OF_SERVICE}")
+    return value
+
+
 def _one_of(choices: type[_Choice]) -> Callable[[str], _Choice]:
     def read(value: str) -> _Choice:
         try:
@@ -272,6 +299,16 @@ _DESTINATION_READERS: Final[Mapping[str, Callable[[str], object]]] = {
 
 _FLOW_READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "paused": _truth,
+    "limit": _whole(1, MAX_LIMIT),
+}
+
+
+_AUDIT_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "action": _one_of(Action),
+    "key_id": _key_id,
+    "target": _text,
+    "after": parse_instant,
+    "before": parse_instant,
     "limit": _whole(1, MAX_LIMIT),
 }
 

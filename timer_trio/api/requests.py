@@ -241,6 +241,7 @@ def read_bulk(
         limit=wanted.get("limit"),
         spacing=timedelta(seconds=1 / rate) if rate else timedelta(),
         is_dry_run=wanted.get("dry_run", False),
+        max_live=rules.settings.max_live_timers,
     )
 
 

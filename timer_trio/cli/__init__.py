@@ -19,6 +19,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``pauses``          likewise all that a project sends
 - ``keys``            likewise the keys of a project
 - ``signing_secrets`` likewise what signs callbacks
+- ``audit``           who has done what, asked of the service
 - ``replan``          schedules planned anew, one after the other
 - ``schedule_fields`` what a new schedule is, as options
 - ``schedule_output`` schedules on a terminal, and for programs
@@ -39,6 +40,7 @@ from __future__ import annotations
 
 import click
 
+from timer_trio.cli.audit import audit_command
 from timer_trio.cli.bulk import bulk_command
 from timer_trio.cli.db import db
 from timer_trio.cli.destinations import destinations_command
@@ -70,7 +72,7 @@ for command in (
     *(serve, worker, listen_command, timers_command, import_command),
     *(schedules_command, bulk_command, replicas_command),
     *(flows_command, destinations_command, pause_command, resume_command),
-    *(projects_command, keys_command, signing_secrets_command),
+    *(projects_command, keys_command, signing_secrets_command, audit_command),
 ):
     main.add_command(command)
 main.add_command(db)

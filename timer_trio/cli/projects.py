@@ -23,6 +23,7 @@ _COLUMNS: Final = (
     "rate_limit",
     "max_in_flight",
     "breaker",
+    "max_live_timers",
     "paused_since",
 )
 
@@ -99,6 +100,11 @@ def show(url: str | None, name: str, *, as_json: bool) -> None:
     metavar="JSON",
     help='Of each destination, such as \'{"failures": 10, "open_seconds": 30}\'.',
 )
+@click.option(
+    "--max-live-timers",
+    metavar="N",
+    help="How many may be pending, executing or retrying; null: no limit.",
+)
 @json_option
 @version
 @click.pass_obj
@@ -117,6 +123,7 @@ def set_command(
     --default-retry null: what names no policy is attempted once. --rate-limit null: keys may send
     as many requests as the service can serve. --max-in-flight null: as many callbacks at once as
     there are slots. --breaker null: what is due is sent, whatever became of the last.
+    --max-live-timers null: as many timers as there are.
     """
     change: dict[str, Any] = {}
     if hosts and any_host:

@@ -45,6 +45,8 @@ class Bulk:
     limit: int | None = None
     spacing: timedelta = timedelta()
     is_dry_run: bool = False
+    max_live: int | None = None
+    """How many live timers the project may have once they are redriven; None: however many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from timer_trio.domain.quota import BEYOND, LiveCount
 from timer_trio.domain.releases import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from timer_trio.domain.project import ProjectId
     from timer_trio.domain.schedule import ScheduleId
     from timer_trio.domain.timer import Status, TimerId
 
@@ -155,6 +157,24 @@ class CreatesUnknownError(StorageUnavailableError):
     def __init__(self, timer_ids: Sequence[TimerId]) -> None:
         super().__init__(f"it is not known whether {len(timer_ids)} timers were written")
         self.timer_ids = timer_ids
+
+
+class QuotaUsedUpError(TimerTrioError):
+    """A project has as many live timers as it may: nothing was done."""
+
+    def __init__(self, project: ProjectId, known: LiveCount, max_live: int, more: int) -> None:
+        live = f"{max_live:,} or more" if known.live == BEYOND else f"{known.live:,}"
+        what = (
+            f"and max_live_timers allows {max_live:,}, too few for {more:,} more"
+            if known.live < max_live
+            else "as many as max_live_timers allows"
+        )
+        super().__init__(
+            f"the project has {live} live timers, {what}: wait until some have ended, cancel some,"
+            " or have the setting raised"
+        )
+        self.project = project
+        self.known = known
 
 
 class ProjectNotFoundError(TimerTrioError):

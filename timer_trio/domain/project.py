@@ -59,6 +59,8 @@ class ProjectSettings:
     """Callbacks at once, over all replicas; None: as many as there are slots."""
     breaker: BreakerPolicy | None = None
     """Of each destination; None: what is due is sent, whatever became of the last."""
+    max_live_timers: int | None = None
+    """Pending, executing and retrying ones, which are counted; None: however many, uncounted."""
 
     def allows(self, host: str) -> bool:
         """Tell whether callbacks may go to a host, which is in lower case without a last dot."""
@@ -80,6 +82,7 @@ class SettingsChange(TypedDict, total=False):
     rate_limit: RateLimit | None
     max_in_flight: int | None
     breaker: BreakerPolicy | None
+    max_live_timers: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

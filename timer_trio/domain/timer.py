@@ -179,6 +179,8 @@ class NewTimer:
     """Whose it is."""
     flow_key: FlowKey | None = None
     """The flow that it is in, whose shard its id must say; None: in none."""
+    max_live: int | None = None
+    """How many live timers its project may have with it; None: it is not counted."""
 
     @property
     def is_plain(self) -> bool:

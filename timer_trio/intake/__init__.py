@@ -2,6 +2,8 @@
 
 - ``intake``        creates, updates, cancels; near timers are offered to the cache
 - ``create_queue``  light and heavy creates, each written together
+- ``counted_queue`` creates of projects that limit their live timers
+- ``used_up``       what is known to be refused
 - ``names``         timers by the names that consumers give them
 - ``redrive``       ended timers made live again
 - ``bulk``          many timers changed at once, page by page

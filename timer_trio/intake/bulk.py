@@ -50,6 +50,7 @@ class BulkWriter:
             RowRefusedError: the database refuses a value of the filter.
             StorageUnavailableError: it may be done or not, and is not counted.
             ContentionError: it is not done.
+            QuotaUsedUpError: the project has not room for all that it would make live.
 
         Cancellation: a page under way is done to its end, and what it redrives is offered.
         """

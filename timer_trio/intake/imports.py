@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from timer_trio.domain.errors import CreatesUnknownError
+from timer_trio.domain.errors import CreatesUnknownError, QuotaUsedUpError
 from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer, TimerId
 from timer_trio.intake.names import Names, name_taken
@@ -64,6 +64,9 @@ class ImportWriter:
         """The number of the last line up to which all are imported or refused for certain."""
         self.unknown: UnknownLines | None = None
         """Once it is set, nothing more may be written."""
+        self.used_up: QuotaUsedUpError | None = None
+        """Why the lines behind `through_line` are not written: there is no room for them."""
+        self._written_through = 0
 
     async def write(self, chunk: Chunk) -> None:
         """Write a chunk in one transaction, or in several if some of it cannot be written.
@@ -73,7 +76,7 @@ class ImportWriter:
         errors = {each.line: each for each in chunk.read if isinstance(each, LineError)}
         timers = [each for each in chunk.read if isinstance(each, LineTimer)]
         self.unknown = await self._write_all(_without_doubles(timers, errors), errors)
-        through_line = self.unknown.first_line - 1 if self.unknown else chunk.last_line
+        through_line = self._through_line(chunk.last_line)
         self._refuse([error for error in errors.values() if error.line <= through_line])
         self.through_line = through_line
 
@@ -89,7 +92,15 @@ class ImportWriter:
             await by_halves(timers, partial(self._write_some, errors), on_refused)
         except CreatesUnknownError as error:
             return _unknown_lines(timers, error.timer_ids)
+        except QuotaUsedUpError as error:
+            self.used_up = error
         return None
+
+    def _through_line(self, last_line: int) -> int:
+        """Return up to which line all is certain, of what was tried up to `last_line`."""
+        if self.unknown is not None:
+            return self.unknown.first_line - 1
+        return max(self.through_line, self._written_through) if self.used_up else last_line
 
     async def _write_some(self, errors: LineErrors, timers: Sequence[LineTimer]) -> None:
         """Write timers together, but those whose names live timers have."""
@@ -97,6 +108,7 @@ class ImportWriter:
             taken = await self._names.create_all([each.timer for each in rest])
             if not taken:
                 self.imported += len(rest)
+                self._written_through = rest[-1].line
                 return
             errors |= _taken_errors(rest, taken)
 

@@ -16,6 +16,7 @@ from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
     KeyedCreateUnknownError,
+    QuotaUsedUpError,
     RowRefusedError,
 )
 from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
@@ -35,7 +36,9 @@ from timer_trio.domain.timer import (
     due_timer,
     new_timer_id,
 )
+from timer_trio.intake.counted_queue import CountedQueue
 from timer_trio.intake.create_queue import CreateQueue
+from timer_trio.intake.used_up import UsedUp
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.protocols import KeyStorage, TimerStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -85,11 +88,21 @@ class Intake:
         self._keyed = CreateQueue[KeyedCreate, FirstAnswer](
             "create_keyed", self._commit_keyed, metrics
         )
+        # Nor for a project that limits its live timers.
+        self._used_up = UsedUp(clock)
+        self._counted = CountedQueue[NewTimer, None](
+            "create_counted", self._commit, self._used_up, metrics
+        )
+        self._counted_keyed = CountedQueue[KeyedCreate, FirstAnswer](
+            "create_keyed_counted", self._commit_keyed, self._used_up, metrics
+        )
 
     async def run(self) -> NoReturn:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._plain.run)
             nursery.start_soon(self._keyed.run)
+            nursery.start_soon(self._counted.run)
+            nursery.start_soon(self._counted_keyed.run)
         raise AssertionError("neither of them ends")
 
     async def create(
@@ -98,20 +111,25 @@ class Intake:
         arrived_at: datetime,
         project: ProjectId,
         flow_key: FlowKey | None = None,
+        *,
+        max_live: int | None = None,
     ) -> TimerSummary:
         """Write a new timer; it is durable when this returns.
 
         It is created as of `arrived_at`, from which a delay counts: not later than it is due.
 
         Raises:
+            QuotaUsedUpError: its project has `max_live` live timers.
             RowRefusedError: the database refuses a value.
             OlderReplicasError: replicas are alive that do not know what it asks for.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
-        timer = self.new_timer(spec, arrived_at, project, flow_key=flow_key)
+        timer = self.new_timer(spec, arrived_at, project, flow_key=flow_key, max_live=max_live)
         await self._require_known([timer])
+        self._refuse_if_used_up([timer])
+        queue = self._plain if max_live is None else self._counted
         with trio.move_on_after(CREATE_DEADLINE_S):
-            await self._plain.submit(timer, spec)
+            await queue.submit(timer, spec)
             return new_summary(timer)
         raise CreateUnknownError(timer.id)
 
@@ -124,11 +142,16 @@ class Intake:
             RowRefusedError: the database refuses a value of one of them.
             OlderReplicasError: replicas are alive that do not know what one of them asks for.
             KeyedCreateUnknownError: it was not answered in time, and they may be there or not.
+            QuotaUsedUpError: the key is free, and the project has not room for them.
         """
         await self._require_known(create.timers)
+        is_counted = create.timers[0].max_live is not None
+        queue = self._counted_keyed if is_counted else self._keyed
         with trio.move_on_after(CREATE_DEADLINE_S):
+            if refusal := self._refusal(create.timers):
+                return await self._earlier_answer(create, refusal)
             if len(create.timers) == 1:
-                return await self._keyed.submit(create, create.timers[0].spec)
+                return await queue.submit(create, create.timers[0].spec)
             return await self._create_many_keyed(create)
         raise KeyedCreateUnknownError
 
@@ -136,11 +159,12 @@ class Intake:
         """Write new timers under their names, as KeyStorage.create_named, until that is answered.
 
         Raises:
-            RowRefusedError, OlderReplicasError: as `create_all`.
+            RowRefusedError, OlderReplicasError, QuotaUsedUpError: as `create_all`.
 
         Cancellation: as `create_all`.
         """
         await self._require_known(timers)
+        self._refuse_if_used_up(timers)
         return await self._write(
             "create_named",
             timers,
@@ -156,11 +180,13 @@ class Intake:
         key: str | None = None,
         *,
         flow_key: FlowKey | None = None,
+        max_live: int | None = None,
     ) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
 
         One in a flow gets the flow's shard. Any other near one gets a shard of our own: nobody else
-        need hear of it.
+        need hear of it. With `max_live` it is counted, and written only if its project has not as
+        many live timers already.
         """
         if flow_key is None:
             is_near = spec.execute_at < now + self._window
@@ -174,6 +200,7 @@ class Intake:
             key=key,
             project=project,
             flow_key=flow_key,
+            max_live=max_live,
         )
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:
@@ -183,10 +210,12 @@ class Intake:
             RowRefusedError: the database refuses a value of one of them.
             OlderReplicasError: replicas are alive that do not know what one of them asks for.
             CreatesUnknownError: it was not answered in time, and all may be there or none.
+            QuotaUsedUpError: their project has not room for all of them.
 
         Cancellation: what is being written is written to its end, and offered.
         """
         await self._require_known(timers)
+        self._refuse_if_used_up(timers)
         now = self._clock.now()
         with trio.move_on_after(CREATE_DEADLINE_S):
             return await self._write(
@@ -243,6 +272,24 @@ class Intake:
         if self._encrypts or not all(timer.is_plain for timer in timers):
             await self._releases.require_all_new()
 
+    def _refusal(self, timers: Sequence[NewTimer]) -> QuotaUsedUpError | None:
+        """Return how new timers of a project are refused of which we know that it is full."""
+        first = timers[0]
+        return self._used_up.refusal(first.project, first.max_live, len(timers))
+
+    def _refuse_if_used_up(self, timers: Sequence[NewTimer]) -> None:
+        if refusal := self._refusal(timers):
+            raise refusal
+
+    async def _earlier_answer(self, create: KeyedCreate, refusal: QuotaUsedUpError) -> FirstAnswer:
+        """Return what a key stands for already; what it does not is refused."""
+        first = await repeat_until_answered(
+            lambda: self._storage.first_answer(create.key, self._clock.now(), create.project)
+        )
+        if first is None:
+            raise refusal
+        return first
+
     async def _create_many_keyed(self, create: KeyedCreate) -> FirstAnswer:
         now = self._clock.now()
         (answer,) = await self._write(
@@ -271,6 +318,10 @@ class Intake:
             is_offered = are_there(reply)
         except RowRefusedError:
             is_offered = False
+            raise
+        except QuotaUsedUpError as error:
+            is_offered = False
+            self._used_up.note(error)
             raise
         finally:
             if is_offered:

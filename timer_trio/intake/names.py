@@ -45,12 +45,22 @@ class Written(NamedTuple):
 
 
 class Names:
-    """What the consumers of one project do to timers by their names."""
+    """What the consumers of one project do to timers by their names.
 
-    def __init__(self, storage: KeyStorage, intake: Intake, project: ProjectId) -> None:
+    With `max_live` the project has no more live timers than so many.
+    """
+
+    def __init__(
+        self,
+        storage: KeyStorage,
+        intake: Intake,
+        project: ProjectId,
+        max_live: int | None = None,
+    ) -> None:
         self._storage = storage
         self._intake = intake
         self._project = project
+        self._max_live = max_live
 
     async def create(
         self,
@@ -69,9 +79,12 @@ class Names:
             NameTakenError: a live timer has the name and stays as it is.
             RowRefusedError: the database refuses a value.
             CreateUnknownError: it was not answered in time, and may be there or not.
+            QuotaUsedUpError: the name is free, and the project has no room for a live timer.
             StorageUnavailableError: the live one may have been changed or not.
         """
-        timer = self._intake.new_timer(spec, arrived_at, self._project, key, flow_key=flow_key)
+        timer = self._intake.new_timer(
+            spec, arrived_at, self._project, key, flow_key=flow_key, max_live=self._max_live
+        )
         with trio.move_on_after(CREATE_DEADLINE_S):
             while True:
                 before, live = await self._look_up(key)
@@ -88,7 +101,8 @@ class Names:
         Answers which of their names live timers have: none was written then, if there are any.
 
         Raises:
-            RowRefusedError, OlderReplicasError, CreatesUnknownError: as Intake.create_all.
+            RowRefusedError, OlderReplicasError, CreatesUnknownError, QuotaUsedUpError: as
+                Intake.create_all.
 
         Cancellation: as Intake.create_all.
         """

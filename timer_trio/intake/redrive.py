@@ -31,13 +31,18 @@ class Redriver:
         self._releases = releases
 
     async def redrive(
-        self, timer_id: TimerId, due_at: datetime, project: ProjectId
+        self,
+        timer_id: TimerId,
+        due_at: datetime,
+        project: ProjectId,
+        max_live: int | None = None,
     ) -> TimerSummary:
         """Make an ended timer pending, due at `due_at`.
 
         Raises:
             TimerNotFoundError, NotEndedError: as RedriveStorage.redrive.
             NameTakenError: a live timer has its name.
+            QuotaUsedUpError: the project has `max_live` live timers.
             OlderReplicasError: replicas are alive that know of no redrive.
             StorageUnavailableError: it may have been redriven or not.
             ContentionError: it was not redriven.
@@ -47,7 +52,7 @@ class Redriver:
         while summary is None:
             holder = await self._holder_of_its_name(timer_id, project)
             summary = await self._storage.redrive(
-                timer_id, due_at, self._clock.now(), holder, project
+                timer_id, due_at, self._clock.now(), holder, project, max_live=max_live
             )
         destination = read_url(summary.callback_url).destination
         # If it is in a flow its claim says so.

@@ -278,30 +278,38 @@ class Schedules:
             schedule_id, lambda schedule, _: ended(schedule, now), now, project
         )
 
-    async def trigger(self, schedule_id: ScheduleId, project: ProjectId) -> TimerSummary:
+    async def trigger(
+        self, schedule_id: ScheduleId, project: ProjectId, max_live: int | None = None
+    ) -> TimerSummary:
         """Write an occurrence beside the rule, due now.
 
         Raises:
             ScheduleNotFoundError, ScheduleEndedError: nothing was written.
+            QuotaUsedUpError: the project has `max_live` live timers.
             CreateUnknownError: it was not answered in time, and may be there or not.
         """
         schedule = await self._storage.schedule(schedule_id, project)
         now = self._clock.now()
         overlap = schedule.spec.timing.overlap
         timer_id = extra_occurrence_id(schedule_id, now, overlap, self._random_bits)
-        timer = schedule.new_timer(timer_id, now, now)
+        timer = replace(schedule.new_timer(timer_id, now, now), max_live=max_live)
         await self._add(
             [NewOccurrence(timer=timer, schedule_id=schedule_id, version=None, instant=now)]
         )
         return new_summary(timer)
 
     async def backfill(
-        self, schedule_id: ScheduleId, wanted: Backfill, project: ProjectId
+        self,
+        schedule_id: ScheduleId,
+        wanted: Backfill,
+        project: ProjectId,
+        max_live: int | None = None,
     ) -> Backfilled:
         """Write occurrences of the past, due from now on; the same ones again are not new.
 
         Raises:
             ScheduleNotFoundError, ScheduleEndedError: nothing was written.
+            QuotaUsedUpError: the project has no room for more of them; some may be there.
             StorageUnavailableError: some of them may be there; ask again.
         """
         schedule = await self._storage.schedule(schedule_id, project)
@@ -315,7 +323,8 @@ class Schedules:
             if instant > wanted.last or taken == wanted.limit:
                 following = instant if instant <= wanted.last else None
                 break
-            page.append(_of_the_past(schedule, instant, now + taken * wanted.spacing, now))
+            occurrence = _of_the_past(schedule, instant, now + taken * wanted.spacing, now)
+            page.append(_counting(occurrence, max_live))
             if len(page) == OFFER_SLICE:
                 created += await self._add(page)
                 page = []
@@ -379,6 +388,11 @@ def _of_the_past(
     timer_id = occurrence_id(schedule.id, BACKFILL, instant, overlap)
     timer = schedule.new_timer(timer_id, due_at, now)
     return NewOccurrence(timer=timer, schedule_id=schedule.id, version=None, instant=instant)
+
+
+def _counting(occurrence: NewOccurrence, max_live: int | None) -> NewOccurrence:
+    """Return an occurrence that counts, if there is a limit."""
+    return replace(occurrence, timer=replace(occurrence.timer, max_live=max_live))
 
 
 async def _answered(

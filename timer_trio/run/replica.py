@@ -13,6 +13,7 @@ import trio
 from quart_trio import QuartTrio
 
 from timer_trio import __version__
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
@@ -56,7 +57,9 @@ from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
+from timer_trio.maintenance.audit_retention import AuditRetention
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.run.start_paused import pause_all
@@ -273,10 +276,20 @@ class Replica:
         self._key_uses = KeyUses(storage)
         self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
         self._deleted_projects = DeletedProjects(storage=storage, clock=clock)
+        self._quota_marks = QuotaMarks(storage=storage)
         self._rotation = AttemptRotation(
             storage=storage,
             clock=clock,
             keep=timedelta(days=settings.attempt_retention_days),
+        )
+        self._audit_log = AuditLog(
+            storage=storage,
+            clock=clock,
+            is_kept=settings.audit_days > 0,
+            new_id=chance.new_id,
+        )
+        self._audit_retention = AuditRetention(
+            storage=storage, clock=clock, keep=timedelta(days=settings.audit_days)
         )
         days = settings.retention_days
         self._retention = Retention(
@@ -338,6 +351,7 @@ class Replica:
                 calendar=self._calendar,
                 key_ring=self._key_ring,
                 key_uses=self._key_uses,
+                audit_log=self._audit_log,
                 project_end=self._project_end,
                 clock=self._database.clock,
                 health=self,
@@ -352,6 +366,7 @@ class Replica:
                 living=lambda: self._heartbeat.living,
                 sensitive=self._sensitive,
                 rules_changed=self._rules.look,
+                on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
             )
         )
@@ -376,6 +391,7 @@ class Replica:
             recorder=self._recorder,
             intake=self._intake,
             key_uses=self._key_uses,
+            audit_log=self._audit_log,
             hints=self._hints,
             presence=self._presence(),
             loader=self._loader,
@@ -388,8 +404,10 @@ class Replica:
             flow_keeper=self._flow_keeper,
             rotation=self._rotation,
             retention=self._retention,
+            audit_retention=self._audit_retention,
             deleted_projects=self._deleted_projects,
             destinations=self._destinations,
+            quota_marks=self._quota_marks,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)

@@ -2,7 +2,7 @@
 
 Nesting order is stop order: what is needed longest is outermost. ::
 
-    writers      outcomes, log lines, creates, hints: until all that they are told is written
+    writers      outcomes, log lines, creates, hints, audit: until all that they are told is written
       server     the API: until the last request is answered
         stages   heartbeat, rules, loader, planner, what is fired: until the last outcome is written
           callbacks  launcher, firer, a task for each callback: until the last answer
@@ -23,6 +23,7 @@ from typing import Final
 import structlog
 import trio
 
+from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.cluster.hints import Hints
 from timer_trio.delivery.claimer import Claimer
@@ -37,7 +38,9 @@ from timer_trio.domain.shards import HANDOVER_S
 from timer_trio.intake.intake import Intake
 from timer_trio.lifecycle import Lifecycle, ended_by
 from timer_trio.maintenance.attempt_rotation import AttemptRotation
+from timer_trio.maintenance.audit_retention import AuditRetention
 from timer_trio.maintenance.deleted_projects import DeletedProjects
+from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
 from timer_trio.run.presence import Presence
 from timer_trio.scheduler.planner import Planner
@@ -69,6 +72,7 @@ class Parts:
     recorder: Recorder
     intake: Intake
     key_uses: KeyUses
+    audit_log: AuditLog
     hints: Hints
     presence: Presence
     loader: Loader
@@ -81,8 +85,10 @@ class Parts:
     flow_keeper: FlowKeeper
     rotation: AttemptRotation
     retention: Retention
+    audit_retention: AuditRetention
     deleted_projects: DeletedProjects
     destinations: DestinationReports
+    quota_marks: QuotaMarks
 
 
 async def deliver(claimer: Claimer, launcher: Launcher, firer: Firer, lifecycle: Lifecycle) -> None:
@@ -115,6 +121,7 @@ class Supervisor:
             writers.start_soon(parts.recorder.run)
             writers.start_soon(parts.intake.run)
             writers.start_soon(parts.key_uses.run)
+            writers.start_soon(parts.audit_log.run)
             writers.start_soon(parts.hints.tell_forever)
             writers.start_soon(self._lifecycle.close_after, self._grace_s)
             async with trio.open_nursery() as server:
@@ -125,6 +132,7 @@ class Supervisor:
                 self._lifecycle.drain()
             await self._tell_last_hints()
             await self._write_last_counts()
+            await self._write_last_audit()
             writers.cancel_scope.cancel()
 
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
@@ -142,8 +150,10 @@ class Supervisor:
                 self._lifecycle.running.set()
             task_status.started()
             stages.start_soon(parts.retention.run)
+            stages.start_soon(parts.audit_retention.run)
             stages.start_soon(parts.deleted_projects.run)
             stages.start_soon(parts.destinations.run)
+            stages.start_soon(parts.quota_marks.run)
             stages.start_soon(self._hand_over)
             await deliver(parts.claimer, parts.launcher, parts.firer, self._lifecycle)
             await self._write_last_outcomes()
@@ -189,6 +199,10 @@ class Supervisor:
         self._parts.recorder.flush()
         with trio.move_on_at(self._give_up_s):
             await self._parts.destinations.write_counts()
+
+    async def _write_last_audit(self) -> None:
+        with trio.move_on_at(self._give_up_s):
+            await self._parts.audit_log.write_last()
 
     async def _tell_last_hints(self) -> None:
         # Who has joined since the last heartbeat does not know of what was created since.

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.audit import AuditEntry, AuditPage, AuditQuery
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
@@ -39,7 +40,6 @@ from timer_trio.domain.rules import (
     FlowChange,
     FlowPage,
     FlowQuery,
-    FlowRules,
     FlowState,
     Pause,
     RuleChanges,
@@ -171,7 +171,9 @@ class HintsLostError(StorageUnavailableError):
 class TimerStorage(Protocol):
     """What consumers of the service create, read and change.
 
-    Here and below: what is not in the `project` that is named is not there.
+    Here and below: what is not in the `project` that is named is not there. Timers that are
+    counted (`max_live`) are written in calls of their own, a project at a time, which may raise
+    QuotaUsedUpError: its project has not room for all of them, and nothing was written.
     """
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
@@ -241,6 +243,8 @@ class RedriveStorage(Protocol):
         now: datetime,
         holder: TimerId | None = None,
         project: ProjectId = DEFAULT_PROJECT,
+        *,
+        max_live: int | None = None,
     ) -> TimerSummary | None:
         """Make an ended timer pending, due at `due_at`, with a fresh budget of attempts.
 
@@ -251,6 +255,7 @@ class RedriveStorage(Protocol):
         Raises:
             TimerNotFoundError: there is none.
             NotEndedError: its status forbids it.
+            QuotaUsedUpError: its project has `max_live` live timers; nothing was changed.
         """
 
 
@@ -265,6 +270,7 @@ class BulkStorage(Protocol):
 
         Raises:
             RowRefusedError: the database refuses a value to be looked for.
+            QuotaUsedUpError: the project has not room for all that is redriven; nothing was done.
         """
 
 
@@ -709,9 +715,6 @@ class RuleStorage(Protocol):
         After 0, the first: all that holds anything back or was resumed of late, but for flows.
         """
 
-    async def flow_rules(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
-        """Read what holds these flows back; one that is left out has no settings."""
-
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         """Write settings of a flow, whether it has any or not.
 
@@ -763,6 +766,31 @@ class RuleStorage(Protocol):
         """Pause every project, and answer how many were not."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """How many timers of a page count from now on, and where the next begins; None: no more."""
+
+    count: int
+    next: Position | None
+
+
+class QuotaStorage(Protocol):
+    """How many live timers there are of projects that limit them.
+
+    Whoever writes such timers counts them; here are those that were there before the limit.
+    """
+
+    async def unmarked_projects(self) -> Sequence[ProjectId]:
+        """Read which projects have a limit, and timers that may not count yet."""
+
+    async def mark_counted(self, project: ProjectId, after: Position | None, limit: int) -> Marked:
+        """Have those count that live, of the next `limit` timers in order of creation.
+
+        Looks behind `after`; results and occurrences of a rule never count. A row that somebody
+        holds is left out. Where no page follows, the project is noted as looked through.
+        """
+
+
 class ApiKeyStorage(Protocol):
     """Who may do what."""
 
@@ -791,6 +819,25 @@ class ApiKeyStorage(Protocol):
 
     async def note_key_uses(self, uses: Mapping[KeyId, datetime]) -> None:
         """Write when keys were last used, unless a later instant is known already."""
+
+
+class AuditStorage(Protocol):
+    """Who has done what."""
+
+    async def write_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Write entries; one that is there already is replaced if the new one counts more.
+
+        The same call again changes nothing.
+        """
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        """Read a page of the audit of a project, the newest first."""
+
+    async def prune_audit(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` entries of all projects that began before `cutoff`.
+
+        Answers how many; fewer than `limit`: no more are left, but those that somebody holds.
+        """
 
 
 class HintStorage(Protocol):
@@ -908,7 +955,9 @@ class Storage(
     ScheduleStorage,
     ProjectStorage,
     RuleStorage,
+    QuotaStorage,
     ApiKeyStorage,
+    AuditStorage,
     ReplicaStorage,
     HintStorage,
     RetentionStorage,

@@ -28,6 +28,7 @@ from timer_trio.domain.project import (
     Scope,
     is_project_name,
 )
+from timer_trio.domain.quota import MOST_LIVE
 from timer_trio.domain.rate_limit import MAX_BURST, MAX_PER_S, MIN_PER_S
 
 MAX_KEY_NAME: Final = 255
@@ -179,6 +180,18 @@ class ProjectChangeRequest(TypedDict, total=False):
             description="When the project's callbacks leave a destination alone that fails again "
             "and again. What is due there waits, and its grace goes on. null: never.",
             examples=[{"failures": 10, "open_seconds": 30}],
+        ),
+    ]
+    max_live_timers: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_LIVE)] | None,
+        Field(
+            description="How many timers of the project may be pending, executing or retrying, "
+            "over all replicas. What would create more is answered 403, code 6, as a whole. "
+            "Occurrences that a schedule plans and results of timers are neither refused nor "
+            "counted; an occurrence by trigger or backfill is. Once timers have ended there is "
+            "room again within a second, or within ten where the setting is a million. Timers "
+            "that were there before the setting are counted minutes later. null: no limit.",
+            examples=[100_000],
         ),
     ]
 

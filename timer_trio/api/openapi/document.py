@@ -54,6 +54,11 @@ A project may limit how many requests each of its keys sends (`rate_limit`). All
 key carry `{POLICY_FIELD}` and `{STATE_FIELD}`, of draft-ietf-httpapi-ratelimit-headers; what goes \
 beyond the limit is answered 429, and `Retry-After` says in how many seconds there is room again.
 
+A project may also limit how many of its timers are pending, executing or retrying \
+(`max_live_timers`). What would make more live, be it by a create, a batch, a line of an import, a \
+redrive, a trigger or a backfill, is answered 403 with code 6 once that is used up, and nothing of \
+it is done. Occurrences that a schedule plans and results are neither refused nor counted.
+
 All is in a project, and sees nothing of the others: a foreign id is a 404. A key of \
 `POST /keys` is of one project, and for the scopes that it was given; one that lacks what a route \
 needs is answered 403. The key of the whole service, `API_KEY`, is for all routes: it acts in the \

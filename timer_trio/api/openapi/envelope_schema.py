@@ -94,11 +94,13 @@ _LIMIT_FIELDS: Final[Json] = {
 }
 
 
-def envelope(code: Code, data: Json) -> Json:
+def envelope(code: Code, data: Json, *others: Code) -> Json:
+    """Describe an envelope with this code, or one of others."""
+    codes = sorted(map(int, (code, *others)))
     return {
         "type": "object",
         "properties": {
-            "code": {"type": "integer", "const": int(code)},
+            "code": {"type": "integer", **({"enum": codes} if others else {"const": int(code)})},
             "message": {"type": "string"},
             "data": data,
         },
@@ -143,8 +145,10 @@ def refusals() -> Json:
             "WWW-Authenticate",
         ),
         HTTPStatus.FORBIDDEN: answer(
-            "The API key is right, but not for this: it lacks the scope, or is of another project.",
-            envelope(Code.FORBIDDEN, _NULL),
+            "The API key is right, but not for this: it lacks the scope, or is of another project "
+            "(code 7). Or the project has not room for all that this would make live: its "
+            "`max_live_timers` is used up (code 6), and nothing was created.",
+            envelope(Code.FORBIDDEN, _NULL, Code.RATE_LIMITED),
         ),
         HTTPStatus.TOO_MANY_REQUESTS: _limited(),
         HTTPStatus.NOT_FOUND: answer(

@@ -12,6 +12,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.route import Route
 from timer_trio.api.routes import (
     attempts,
+    audit,
     batch,
     bulk,
     by_key,
@@ -37,7 +38,7 @@ from timer_trio.api.routes import (
 _RESOURCES: Final = (
     *(timers, attempts, redrive, by_key, batch, bulk, imports, replicas),
     *(schedules, schedules_by_name, schedule_actions),
-    *(projects, keys, signing_secrets),
+    *(projects, keys, signing_secrets, audit),
     *(flows, destinations, pauses),
     *(home, health, metrics),
 )

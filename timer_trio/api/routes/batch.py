@@ -18,7 +18,7 @@ from timer_trio.api.errors import MAX_ERRORS, FieldError, InvalidRequestError, I
 from timer_trio.api.fields.rules import Rules
 from timer_trio.api.fields.timer import OneOfManyCreateRequest
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.requests import read_one_of_many, reading_members
 from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
 from timer_trio.api.route import (
@@ -31,6 +31,7 @@ from timer_trio.api.route import (
     Route,
     Success,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import RowRefusedError
 from timer_trio.domain.keys import HeldName
 from timer_trio.domain.timer import NewTimer
@@ -88,7 +89,10 @@ class _Batch:
             raise InvalidRequestError(FieldError(MEMBER, words)) from None
         if taken:
             raise _taken_error(timers, taken)
-        return created(await self._data_of(timers))
+        data = await self._data_of(timers)
+        only = timers[0].id if len(timers) == 1 else None
+        self._context.audit.note(Action.TIMER_CREATED, only, count=len(timers))
+        return created(data)
 
     async def _create_keyed(self, key: str, raw: bytes, arrived_at: datetime) -> Response:
         fingerprint = Fingerprint("POST /timers/batch")
@@ -149,7 +153,7 @@ class _Items:
         self._now = now
         self._rules = rules
         self._with_key = with_key
-        self._project = own_project()
+        self._project, self._quota = own_project(), own_quota()
         self._places: dict[str, int] = {}
 
     def timer_of(self, members: Mapping[str, object], place: int) -> NewTimer:
@@ -161,7 +165,9 @@ class _Items:
         spec, flow_key, key, _ = read_one_of_many(members, self._now, self._rules)
         if key is not None:
             self._take_name(key, place)
-        return self._intake.new_timer(spec, self._now, self._project, key, flow_key=flow_key)
+        return self._intake.new_timer(
+            spec, self._now, self._project, key, flow_key=flow_key, max_live=self._quota
+        )
 
     def _take_name(self, key: str, place: int) -> None:
         if self._with_key:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 import trio
 from quart import Response
@@ -49,7 +49,8 @@ class _Bulks:
         if self._limiter.available_tokens < 1:
             raise BusyError(f"{MAX_BULKS} bulk actions are under way: try again when one has ended")
         await context.bulk_writer.require_allowed(bulk)
-        return streamed(RunBody(BulkRun(bulk, context), self._limiter), NDJSON)
+        run = BulkRun(bulk, cast("Mapping[str, object]", members["filter"]), context)
+        return streamed(RunBody(run, self._limiter), NDJSON)
 
 
 _BULK: Final = Operation(
@@ -68,7 +69,9 @@ matches and has a status that the action cannot be done to, or was locked by som
 
 It runs as long as its client listens; what is done stays. Who has lost the connection, or reads a \
 last line whose code is not 0, sends the same again with the `as_of` of the first line: it goes on \
-where the first one ended, and counts what was left. A rate and a limit begin anew then.""",
+where the first one ended, and counts what was left. A rate and a limit begin anew then. The \
+code is 6 where the project has not room, under `max_live_timers`, for the next page of up to 500 \
+timers that would be redriven; a `limit` makes a page smaller.""",
     success=Success(words="Progress, and at last the envelope.", media=NDJSON),
     refusals=(*ON_STORED, *ON_BODY),
 )

@@ -34,6 +34,7 @@ from timer_trio.api.route import (
     Route,
     Success,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.keys import OnConflict
 
 PATH: Final = "/timers/by-key/{key}"
@@ -77,11 +78,14 @@ class _ByKey:
         timer, is_new = await self._context.names.create(
             name, asked.spec, arrived_at, OnConflict.REPLACE, asked.flow_key
         )
+        action = Action.TIMER_CREATED if is_new else Action.TIMER_CHANGED
+        self._context.audit.note(action, timer.id)
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def cancel_by_key(self, key: str) -> Response:
         refuse_parameters(request.query_string)
         timer = await self._context.names.cancel(_name_of(key))
+        self._context.audit.note(Action.TIMER_CANCELED, timer.id)
         return success({"id": str(timer.id), "status": timer.status})
 
 

@@ -29,6 +29,7 @@ from timer_trio.api.rule_responses import (
     flow_page_data,
     flow_state_data,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.rules import MAX_FLOW_KEY_LENGTH
 
@@ -81,6 +82,7 @@ class _Flows:
         await self._context.releases.require_all_new()
         changed = await self._storage.put_flow(flow, change, now)
         self._context.rules_changed()
+        self._context.audit.note(Action.FLOW_CHANGED, flow.key, fields=sorted(members))
         return success(flow_data(changed))
 
     async def delete_flow(self, flow_key: str) -> Response:
@@ -88,6 +90,7 @@ class _Flows:
         flow = _flow_of(flow_key)
         await self._storage.delete_flow(flow, self._context.clock.now())
         self._context.rules_changed()
+        self._context.audit.note(Action.FLOW_DELETED, flow.key)
         return success({"flow_key": flow.key})
 
 

@@ -81,8 +81,9 @@ less than 1 KiB a second came while the service waited 30 s for it), the code of
 line is not 0. Then `data.through_line`, as in the progress, says up to \
 which line all are imported or refused: send those behind it again. `data.unknown` names lines \
 whose transaction was not answered, and the id of the first of their timers: if that one exists, \
-all of these lines but refused ones are imported, otherwise none. What is imported stays, also \
-when the client leaves in the middle.""",
+all of these lines but refused ones are imported, otherwise none. The code is 6 where the project \
+has not room for the next lines, some thousand together, under `max_live_timers`. What is imported \
+stays, also when the client leaves in the middle.""",
     success=Success(words="Progress, and at last the envelope.", media=NDJSON),
     refusals=(400, 401, 415, 503),
 )

@@ -35,6 +35,7 @@ from timer_trio.domain.api_key import (
     is_key_id,
     new_token,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import ApiKeyNotFoundError
 from timer_trio.domain.project import Scope
 
@@ -100,6 +101,7 @@ class _Keys:
             expires_at=wanted.expires_at,
         )
         await self._storage.create_api_key(key, digest(token.secret))
+        self._context.audit.note(Action.KEY_CREATED, key.id, scopes=sorted(key.scopes))
         return success(new_key_data(key, str(token)), HTTPStatus.CREATED)
 
     async def list_keys(self) -> Response:
@@ -114,6 +116,7 @@ class _Keys:
         known_id = KeyId(key_id)
         await self._storage.revoke_api_key(principal().project, known_id)
         self._context.key_ring.forget_key(known_id)
+        self._context.audit.note(Action.KEY_REVOKED, known_id)
         return success({"id": key_id})
 
 

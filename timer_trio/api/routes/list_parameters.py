@@ -1,4 +1,4 @@
-"""The parameters of GET /timers, /schedules, /flows and /destinations, as their consumers read."""
+"""The parameters of lists, as their consumers read of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from timer_trio.api.query import MAX_LIMIT, MAX_METADATA_FILTERS, MAX_OFFSET
 from timer_trio.api.route import Json
+from timer_trio.domain.audit import OF_SERVICE, Action, AuditQuery
 from timer_trio.domain.destination import DestinationQuery
 from timer_trio.domain.query import Order, Sort, TimerQuery
 from timer_trio.domain.rules import FlowQuery
@@ -171,6 +172,33 @@ FLOW_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter(
         "cursor",
         "`next_cursor` of the page before: it holds for the same filter.",
+        {"type": "string"},
+    ),
+)
+AUDIT_LIST_PARAMETERS: Final[Sequence[Json]] = (
+    _parameter("action", "Only what was done so.", _choice(Action)),
+    _parameter(
+        "key_id",
+        f"Only what was done with the key of this id; `{OF_SERVICE}`: with that of the whole "
+        "service.",
+        {"type": "string", "minLength": 1},
+    ),
+    _parameter(
+        "target",
+        "Only what was done to this alone: the id of a timer, schedule, key or secret, a "
+        "`flow_key`, a destination, or the name of a project, percent-encoded.",
+        {"type": "string", "minLength": 1},
+    ),
+    _parameter("after", "Only what was begun later than this, percent-encoded.", _INSTANT),
+    _parameter("before", "Only what was begun earlier than this, percent-encoded.", _INSTANT),
+    _parameter(
+        "limit",
+        "Entries on a page.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": AuditQuery().limit},
+    ),
+    _parameter(
+        "cursor",
+        "`next_cursor` of the page before: it holds for the same filters.",
         {"type": "string"},
     ),
 )

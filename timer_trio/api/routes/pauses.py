@@ -12,9 +12,9 @@ from timer_trio.api.body.media import json_body
 from timer_trio.api.body.nothing import refuse_fields
 from timer_trio.api.context import ApiContext
 from timer_trio.api.fields.flow import NAME_DESTINATION
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, principal
 from timer_trio.api.responses import success
-from timer_trio.api.route import ON_BODY, ON_STORED, Body, Json, Operation, Route, Success
+from timer_trio.api.route import ON_BODY, ON_STORED, Body, Operation, Route, Success
 from timer_trio.api.routes.flows import TAG
 from timer_trio.api.rule_requests import read_destination, reading_rule
 from timer_trio.api.rule_responses import (
@@ -23,6 +23,7 @@ from timer_trio.api.rule_responses import (
     destination_pause_data,
     pause_data,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.rules import MAX_PAUSED_DESTINATIONS, RESUMPTIONS_KEPT
 from timer_trio.domain.timer import Destination
 
@@ -65,32 +66,36 @@ class _Pauses:
         await self._context.releases.require_all_new()
         now = self._clock.now()
         paused = await self._storage.pause_destination(project, destination, now)
-        return self._changed(destination_pause_data(paused))
+        self._note(Action.DESTINATION_PAUSED, destination)
+        return success(destination_pause_data(paused))
 
     async def resume_destination(self) -> Response:
         project, destination = own_project(), await self._destination()
         now = self._clock.now()
         resumed = await self._storage.resume_destination(project, destination, now)
-        return self._changed(destination_pause_data(resumed))
+        self._note(Action.DESTINATION_RESUMED, destination)
+        return success(destination_pause_data(resumed))
 
     async def pause_project(self) -> Response:
         await refuse_fields(self._context.slices)
         await self._context.releases.require_all_new()
         paused = await self._storage.pause_project(own_project(), self._clock.now())
-        return self._changed(pause_data(paused))
+        self._note(Action.PROJECT_PAUSED, principal().project_name)
+        return success(pause_data(paused))
 
     async def resume_project(self) -> Response:
         await refuse_fields(self._context.slices)
         resumed = await self._storage.resume_project(own_project(), self._clock.now())
-        return self._changed(pause_data(resumed))
+        self._note(Action.PROJECT_RESUMED, principal().project_name)
+        return success(pause_data(resumed))
 
     async def _destination(self) -> Destination:
         members = await self._context.slices.finish(reading_rule(await json_body()))
         return read_destination(members, self._context.rules)
 
-    def _changed(self, data: Json) -> Response:
+    def _note(self, action: Action, target: str) -> None:
         self._context.rules_changed()
-        return success(data)
+        self._context.audit.note(action, target)
 
 
 _HOLDS: Final = "It holds on all replicas within 5 s of this answer. Again: the same answer."

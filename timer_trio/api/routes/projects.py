@@ -43,6 +43,7 @@ from timer_trio.api.route import (
     Route,
     Success,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import ProjectNotFoundError
 from timer_trio.domain.project import (
     DEFAULT_PROJECT,
@@ -81,6 +82,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
         "rate_limit": {"requests_per_second": 50, "burst": 100},
         "max_in_flight": 200,
         "breaker": {"failures": 10, "open_seconds": 30},
+        "max_live_timers": 100_000,
     }
     return (
         Route(
@@ -139,6 +141,7 @@ class _Projects:
         project = await self._storage.create_project(name, now)
         self._context.key_ring.forget_project(name)
         self._context.rules_changed()
+        self._context.audit.note(Action.PROJECT_CREATED, name)
         return success(project_data(project), HTTPStatus.CREATED)
 
     async def list_projects(self) -> Response:
@@ -160,6 +163,10 @@ class _Projects:
             self._context.key_ring.note_default_settings(changed.settings)
         self._context.key_ring.forget_project(name)
         self._context.rules_changed()
+        if "max_live_timers" in change:
+            self._context.on_quota_set()
+        told = sorted(change)
+        self._context.audit.note(Action.PROJECT_CHANGED, name, project=changed.id, settings=told)
         return success(project_data(changed))
 
     async def delete_project(self, name: str) -> Response:
@@ -170,6 +177,7 @@ class _Projects:
         end = self._context.project_end
         await (end.delete_with_all(project) if is_forced else end.delete_empty(project))
         self._context.rules_changed()
+        self._context.audit.note(Action.PROJECT_DELETED, name)
         return success({"name": name})
 
     async def _visible(self, name: str) -> Project:

@@ -12,11 +12,12 @@ from timer_trio.api.body.media import optional_json_body
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import StatusConflictError
 from timer_trio.api.fields.timer import REDRIVE
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.requests import read_redrive, reading_members
 from timer_trio.api.responses import SummaryData, success, summary_data
 from timer_trio.api.route import ON_BODY, ON_ONE, Body, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import NotEndedError
 
 
@@ -28,9 +29,10 @@ def routes(context: ApiContext) -> Sequence[Route]:
         members = await context.slices.finish(reading_members(raw or b"{}", context.rules))
         due_at = read_redrive(members, arrived_at, context.rules)
         try:
-            summary = await context.redriver.redrive(known_id, due_at, own_project())
+            summary = await context.redriver.redrive(known_id, due_at, own_project(), own_quota())
         except NotEndedError as error:
             raise StatusConflictError("redrive", error.status) from error
+        context.audit.note(Action.TIMER_REDRIVEN, summary.id)
         return success(summary_data(summary))
 
     body = Body(

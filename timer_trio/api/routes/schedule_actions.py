@@ -15,7 +15,7 @@ from timer_trio.api.body.media import json_body
 from timer_trio.api.body.nothing import refuse_fields
 from timer_trio.api.context import ApiContext
 from timer_trio.api.fields.schedule import BACKFILL, PREVIEW
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.responses import SummaryData, created, success, summary_json
 from timer_trio.api.route import ON_BODY, ON_KEY, ON_ONE, Body, Operation, Route, Success
 from timer_trio.api.routes.schedules import SCHEDULE_PARAMETER, TAG, schedule_id_of
@@ -33,6 +33,7 @@ from timer_trio.api.schedule_responses import (
     whole_schedule,
 )
 from timer_trio.calendar import check_rule
+from timer_trio.domain.audit import Action
 from timer_trio.domain.project import Scope
 from timer_trio.domain.rendering import instant_or_none
 from timer_trio.domain.schedule_rule import Bounds
@@ -91,18 +92,23 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         await self._schedules.pause(known_id, own_project())
-        return whole_schedule(await self._schedules.show(known_id, own_project()))
+        shown = await self._schedules.show(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_PAUSED, known_id)
+        return whole_schedule(shown)
 
     async def resume_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         await self._schedules.resume(known_id, own_project())
-        return whole_schedule(await self._schedules.show(known_id, own_project()))
+        shown = await self._schedules.show(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_RESUMED, known_id)
+        return whole_schedule(shown)
 
     async def trigger_schedule(self, schedule_id: str) -> Response:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
-        timer = await self._schedules.trigger(known_id, own_project())
+        timer = await self._schedules.trigger(known_id, own_project(), own_quota())
+        self._context.audit.note(Action.SCHEDULE_TRIGGERED, known_id, timer_id=str(timer.id))
         return created(summary_json(timer), timer.id)
 
     async def backfill_schedule(self, schedule_id: str) -> Response:
@@ -110,7 +116,9 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         members = await self._slices.finish(reading_backfill(await json_body()))
         wanted = read_backfill(members, arrived_at, self._context.rules)
-        done = await self._schedules.backfill(known_id, wanted, own_project())
+        done = await self._schedules.backfill(known_id, wanted, own_project(), own_quota())
+        if done.created:
+            self._context.audit.note(Action.SCHEDULE_BACKFILLED, known_id, count=done.created)
         data = {"created": done.created, "next": instant_or_none(done.next)}
         return success(data, HTTPStatus.CREATED)
 
@@ -118,6 +126,8 @@ class _Actions:
         known_id = schedule_id_of(schedule_id)
         await refuse_fields(self._slices)
         moved = await self._context.replanner.replan(known_id, own_project())
+        if moved:
+            self._context.audit.note(Action.SCHEDULE_REPLANNED, known_id, count=moved)
         return success({"moved": moved})
 
     async def preview_schedule(self) -> Response:
@@ -177,7 +187,8 @@ _BACKFILL: Final = Operation(
     description="Each instant of the rule from `from` to `to`, both included, becomes a timer that "
     "is due now, or one after the other at `rate_per_second`; the callback's `X-Schedule-Instant` "
     "says for which instant. The same ones again are not created anew, so the request can be "
-    "repeated after a 503.",
+    "repeated after a 503, or a 403 because `max_live_timers` is used up, which may come when some "
+    "are created.",
     success=Success(words="How many are new.", data=TypeAdapter(BackfilledData), status=201),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),

@@ -45,6 +45,7 @@ from timer_trio.api.schedule_responses import (
     whole_schedule,
     writing_schedules,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import ScheduleNotFoundError
 from timer_trio.domain.schedule import Plan, ScheduleId
 
@@ -108,7 +109,9 @@ class _Schedules:
             return await self._create_keyed(key, raw, members, arrived_at)
         new = self._new(members, arrived_at)
         await self._schedules.create(new)
-        return created_schedule(shown_json(self._schedules.show_new(new)), new.schedule.id)
+        data = shown_json(self._schedules.show_new(new))
+        self._context.audit.note(Action.SCHEDULE_CREATED, new.schedule.id)
+        return created_schedule(data, new.schedule.id)
 
     async def _create_keyed(
         self, key: str, raw: bytes, members: Mapping[str, object], arrived_at: datetime
@@ -142,11 +145,14 @@ class _Schedules:
         members = await self._members_of(await json_body())
         wanted = read_schedule_change(members, arrived_at, self._context.rules)
         await self._schedules.change(known_id, wanted.apply, own_project(), wanted.flow_key)
-        return whole_schedule(await self._schedules.show(known_id, own_project()))
+        shown = await self._schedules.show(known_id, own_project())
+        self._context.audit.note(Action.SCHEDULE_CHANGED, known_id, fields=sorted(members))
+        return whole_schedule(shown)
 
     async def end_schedule(self, schedule_id: str) -> Response:
         refuse_parameters(request.query_string)
         ended = await self._schedules.end(schedule_id_of(schedule_id), own_project())
+        self._context.audit.note(Action.SCHEDULE_DELETED, ended.id)
         return success({"id": str(ended.id), "status": ended.status})
 
     async def _members_of(self, raw: bytes) -> dict[str, object]:

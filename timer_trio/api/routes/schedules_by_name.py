@@ -27,6 +27,7 @@ from timer_trio.api.schedule_responses import (
     shown_json,
     whole_schedule,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.schedule import ScheduleId
 
 PATH: Final = "/schedules/by-name/{name}"
@@ -68,6 +69,8 @@ class _ByName:
             known_name, spec, arrived_at, own_project(), flow_key
         )
         shown = await self._schedules.show(written.schedule.id, own_project())
+        action = Action.SCHEDULE_CREATED if written.is_new else Action.SCHEDULE_CHANGED
+        self._context.audit.note(action, written.schedule.id)
         if written.is_new:
             return created_schedule(shown_json(shown), written.schedule.id)
         return whole_schedule(shown)
@@ -75,6 +78,7 @@ class _ByName:
     async def end_by_name(self, name: str) -> Response:
         refuse_parameters(request.query_string)
         ended = await self._schedules.end(await self._named(name), own_project())
+        self._context.audit.note(Action.SCHEDULE_DELETED, ended.id)
         return success({"id": str(ended.id), "status": ended.status})
 
     async def _named(self, name: str) -> ScheduleId:

@@ -31,6 +31,7 @@ from timer_trio.api.route import (
     Route,
     Success,
 )
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import SecretNotFoundError
 from timer_trio.domain.project import Scope
 from timer_trio.domain.rendering import instant_or_none
@@ -124,7 +125,9 @@ class _Secrets:
         )
         overlap_s = wanted.get("overlap_seconds", DEFAULT_OVERLAP.total_seconds())
         overlap = timedelta(seconds=overlap_s)
-        return success(_secret_data(await self._secrets.rotate(own_project(), overlap)))
+        rotated = await self._secrets.rotate(own_project(), overlap)
+        self._context.audit.note(Action.SECRET_ROTATED, rotated.id, overlap_seconds=overlap_s)
+        return success(_secret_data(rotated))
 
     async def delete_secret(self, secret_id: str) -> Response:
         refuse_parameters(request.query_string)
@@ -132,6 +135,7 @@ class _Secrets:
             raise SecretNotFoundError
         known_id = SecretId(UUID(secret_id))
         await self._secrets.delete(own_project(), known_id)
+        self._context.audit.note(Action.SECRET_DELETED, known_id)
         data: DeletedSecretData = {"id": str(known_id)}
         return success(data)
 

@@ -24,7 +24,7 @@ from timer_trio.api.fields.result import RESULT_MEMBERS
 from timer_trio.api.fields.timer import NAMED_CREATE, UPDATE
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.parameters import refuse_parameters
-from timer_trio.api.principal import own_project
+from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.query import is_id, parse_query
 from timer_trio.api.requests import read_change, read_new, read_one, reading_members
 from timer_trio.api.responses import (
@@ -52,7 +52,9 @@ from timer_trio.api.route import (
     Success,
 )
 from timer_trio.api.routes.list_parameters import LIST_PARAMETERS
+from timer_trio.domain.audit import Action
 from timer_trio.domain.errors import IsResultError, NotPendingError
+from timer_trio.domain.keys import OnConflict
 from timer_trio.domain.timer import TimerId
 from timer_trio.intake.intake import new_summary
 
@@ -115,11 +117,18 @@ class _Timers:
             return await self._create_keyed(key, raw, members, arrived_at)
         spec, flow_key, name, on_conflict = read_one(members, arrived_at, self._context.rules)
         if name is None:
-            summary = await self._intake.create(spec, arrived_at, own_project(), flow_key)
+            summary = await self._intake.create(
+                spec, arrived_at, own_project(), flow_key, max_live=own_quota()
+            )
+            self._context.audit.note(Action.TIMER_CREATED, summary.id)
             return created(summary_json(summary), summary.id)
         timer, is_new = await self._context.names.create(
             name, spec, arrived_at, on_conflict, flow_key
         )
+        if is_new:
+            self._context.audit.note(Action.TIMER_CREATED, timer.id)
+        elif on_conflict is OnConflict.REPLACE:
+            self._context.audit.note(Action.TIMER_CHANGED, timer.id)
         return created(summary_json(timer), timer.id) if is_new else success(summary_data(timer))
 
     async def _create_keyed(
@@ -128,7 +137,11 @@ class _Timers:
         async def read() -> New:
             asked = read_new(members, arrived_at, self._context.rules)
             timer = self._intake.new_timer(
-                asked.spec, arrived_at, own_project(), flow_key=asked.flow_key
+                asked.spec,
+                arrived_at,
+                own_project(),
+                flow_key=asked.flow_key,
+                max_live=own_quota(),
             )
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 
@@ -164,6 +177,7 @@ class _Timers:
             words = "cannot be set: this timer is a result itself, and has none of its own"
             names = [name for name in RESULT_MEMBERS if change.get(name)]
             raise InvalidRequestError(*(FieldError(name, words) for name in names)) from None
+        self._context.audit.note(Action.TIMER_CHANGED, summary.id, fields=sorted(members))
         return success(summary_data(summary))
 
     async def cancel(self, timer_id: str) -> Response:
@@ -172,6 +186,7 @@ class _Timers:
             summary = await self._intake.cancel(timer_id_of(timer_id), own_project())
         except NotPendingError as error:
             raise StatusForbidsError("cancel", error.status) from error
+        self._context.audit.note(Action.TIMER_CANCELED, summary.id)
         return success({"id": str(summary.id), "status": summary.status})
 
     async def _members(self) -> dict[str, object]:

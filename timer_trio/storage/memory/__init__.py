@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
+from timer_trio.storage.memory.audit import MemoryAudit
 from timer_trio.storage.memory.bulk import MemoryBulk
 from timer_trio.storage.memory.destinations import MemoryDestinations
 from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
 from timer_trio.storage.memory.flows import MemoryFlows
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
+from timer_trio.storage.memory.quotas import MemoryQuotas
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
 from timer_trio.storage.memory.rules import MemoryRules
@@ -30,6 +32,8 @@ class MemoryStorage(
     MemoryFlowTerms,
     MemoryRules,
     MemoryApiKeys,
+    MemoryAudit,
+    MemoryQuotas,
     MemoryReplicas,
     MemoryHints,
     MemoryRetention,

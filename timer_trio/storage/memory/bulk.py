@@ -12,7 +12,7 @@ from timer_trio.domain.query import Position
 from timer_trio.domain.timer import DueTimer
 from timer_trio.storage.memory.database import Row
 from timer_trio.storage.memory.matching import matches
-from timer_trio.storage.memory.redrive import MemoryRedrive
+from timer_trio.storage.memory.redrive import MemoryRedrive, counting
 from timer_trio.storage.memory.timers import canceled
 
 
@@ -27,6 +27,8 @@ class MemoryBulk(MemoryRedrive):
             allowed = [row for row in allowed if row.timer.id not in self.locked]
             if bulk.action is BulkAction.REDRIVE:
                 allowed = [row for row in allowed if self._has_its_name(row)]
+        if bulk.action is BulkAction.REDRIVE and not bulk.is_dry_run:
+            self._count_in(bulk.wanted.project, bulk.max_live, len(allowed), now)
         last = rows[-1].timer if len(rows) == page.size else None
         return BulkReply(
             matched=len(rows),
@@ -63,7 +65,7 @@ class MemoryBulk(MemoryRedrive):
                     self._put(canceled(row, at))
                 case BulkAction.REDRIVE:
                     due_at = page.due_at + place * page.bulk.spacing
-                    self._redrive(row, due_at, at)
+                    self._redrive(counting(row, page.bulk.max_live), due_at, at)
                     due.append(self._due_timer(row, due_at))
                 case BulkAction.DELETE:
                     if row.timer.key is not None and self._has_its_name(row):

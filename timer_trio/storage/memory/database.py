@@ -12,8 +12,14 @@ import trio
 
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.audit import AuditEntry, EntryId
 from timer_trio.domain.destination import Counted, DestinationNow
-from timer_trio.domain.errors import ContentionError, RowRefusedError, TimerNotFoundError
+from timer_trio.domain.errors import (
+    ContentionError,
+    QuotaUsedUpError,
+    RowRefusedError,
+    TimerNotFoundError,
+)
 from timer_trio.domain.flow import FlowId
 from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.membership import ReplicaRecord
@@ -24,10 +30,18 @@ from timer_trio.domain.project import (
     ProjectId,
     ProjectSettings,
 )
+from timer_trio.domain.quota import (
+    NEVER_COUNTED,
+    LiveCount,
+    Verdict,
+    admitted,
+    counted,
+)
 from timer_trio.domain.rules import NOT_PAUSED, Flow, Pause
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
+    ENDED,
     SHARDS,
     Destination,
     DueTimer,
@@ -69,6 +83,7 @@ class Row:
     claim: int | None = None
     claimed_by: ReplicaId | None = None
     occurrence: OccurrenceColumns | None = None
+    is_counted: bool = False
 
 
 ProjectKey = tuple[ProjectId, str]
@@ -137,6 +152,9 @@ class Database:
         self._flows: dict[FlowId, FlowRow] = {}
         self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
+        self._audit: dict[EntryId, AuditEntry] = {}
+        self._live: dict[ProjectId, LiveCount] = {}
+        self._marked: set[ProjectId] = set()
         self._signing: dict[ProjectId, list[SigningSecret]] = {}
         self._outcomes: dict[tuple[Lane, ReplicaId, datetime], Counted] = {}
         self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
@@ -184,6 +202,25 @@ class Database:
         lane = Lane(timer.spec.callback.url.destination, row.project)
         return DueTimer(due_at, timer.id, lane, timer.flow_key)
 
+    def _count_in(self, project: ProjectId, max_live: int | None, more: int, now: datetime) -> None:
+        """Count what is about to be live, or raise: then it must not be."""
+        if max_live is None or not more:
+            return
+        known = self._live.get(project, NEVER_COUNTED)
+        verdict = admitted(known, max_live, more, now)
+        if verdict is Verdict.COUNT:
+            known = counted(self._counted_in(project), max_live, now)
+            verdict = admitted(known, max_live, more, now)
+        self._live[project] = verdict if isinstance(verdict, LiveCount) else known
+        if isinstance(verdict, Verdict):
+            raise QuotaUsedUpError(project, known, max_live, more)
+
+    def _counted_in(self, project: ProjectId) -> int:
+        return sum(
+            row.is_counted and row.project == project and row.timer.status not in ENDED
+            for row in self._rows.values()
+        )
+
 
 def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) -> Row:
     return Row(
@@ -203,6 +240,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
         project=timer.project,
         requested_at=now,
         due_at=timer.spec.execute_at,
+        is_counted=timer.max_live is not None,
     )
 
 

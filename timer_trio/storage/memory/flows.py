@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import trio
@@ -15,7 +15,6 @@ from timer_trio.domain.rules import (
     FlowChange,
     FlowPage,
     FlowQuery,
-    FlowRules,
     FlowState,
 )
 from timer_trio.domain.timer import ENDED
@@ -24,10 +23,6 @@ from timer_trio.storage.memory.database import Database, FlowRow, Row
 
 class MemoryFlows(Database):
     """The verbs of RuleStorage that are of flows alone, in memory."""
-
-    async def flow_rules(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
-        await trio.lowlevel.checkpoint()
-        return {each: self._flows[each].flow.rules for each in flows if each in self._flows}
 
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         await trio.lowlevel.checkpoint()

@@ -16,9 +16,8 @@ from timer_trio.domain.keys import (
 )
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import NewTimer, TimerId
-from timer_trio.storage.memory.database import KeyRow, ProjectKey, refuse
+from timer_trio.storage.memory.database import KeyRow, ProjectKey
 from timer_trio.storage.memory.timers import CHANGE_LOCK_S, MemoryTimers
-from timer_trio.storage.refusal import timer_refusal
 
 
 class MemoryKeys(MemoryTimers):
@@ -29,12 +28,10 @@ class MemoryKeys(MemoryTimers):
     ) -> Sequence[FirstAnswer]:
         await trio.lowlevel.checkpoint()
         free = [each for each in creates if self._answer_of((each.project, each.key), now) is None]
-        for timer in (timer for each in free for timer in each.timers):
-            refuse(timer_refusal(timer))
+        self._create([timer for each in free for timer in each.timers], now)
         for each in free:
             row = KeyRow(each.answer, now + IDEMPOTENCY_PERIOD)
             self._keys[each.project, each.key] = row
-            self._create(each.timers, now)
         return [self._keys[each.project, each.key].answer for each in creates]
 
     async def first_answer(

@@ -50,6 +50,9 @@ class MemoryProjects(Database):
             raise ProjectNotFoundError
         settings = replace(row.settings, **change)
         self._change(project, replace(row, settings=settings))
+        if "max_live_timers" in change:
+            self._live.pop(project, None)
+            self._marked.discard(project)
         return self._project(project)
 
     async def close_project(self, project: ProjectId, now: datetime) -> None:
@@ -110,6 +113,7 @@ class MemoryProjects(Database):
         if row is not None and row.name is None:
             del self._projects[project]
             self._forget_rules_of(project)
+            self._live.pop(project, None)
 
     def _change(self, project: ProjectId, row: ProjectRow) -> None:
         self._projects[project] = replace(row, changed=self._raised_version())

@@ -25,6 +25,8 @@ class MemoryRedrive(Database):
         now: datetime,
         holder: TimerId | None = None,
         project: ProjectId = DEFAULT_PROJECT,
+        *,
+        max_live: int | None = None,
     ) -> TimerSummary | None:
         await trio.lowlevel.checkpoint()
         await self._wait_unlocked([timer_id], CHANGE_LOCK_S)
@@ -32,19 +34,25 @@ class MemoryRedrive(Database):
         if row.timer.status not in ENDED:
             raise NotEndedError(row.timer.status)
         if row.timer.key is not None:
-            name = (project, row.timer.key)
             before = None if holder is None else self._rows.get(holder)
             is_live = before is not None and before.timer.status not in ENDED
-            if is_live or self._names.get(name) != holder:
+            if is_live or self._names.get((project, row.timer.key)) != holder:
                 return None
-            self._names[name] = timer_id
-        self._redrive(row, due_at, now)
+        self._count_in(project, max_live, 1, now)
+        if row.timer.key is not None:
+            self._names[project, row.timer.key] = timer_id
+        self._redrive(counting(row, max_live), due_at, now)
         return self._row(timer_id, project).timer.summary
 
     def _redrive(self, row: Row, due_at: datetime, now: datetime) -> None:
         if record := told_by_row_alone(row.timer):
             self._attempts.setdefault(row.timer.id, []).append(record)
         self._put(_redriven(row, due_at, now))
+
+
+def counting(row: Row, max_live: int | None) -> Row:
+    """Return a row that counts from now on, if there is a limit."""
+    return row if max_live is None else replace(row, is_counted=True)
 
 
 def _redriven(row: Row, due_at: datetime, now: datetime) -> Row:

@@ -185,6 +185,9 @@ class MemorySchedules(MemoryKeys):
         await trio.lowlevel.checkpoint()
         if self._schedule(schedule_id, project).status is ScheduleStatus.ENDED:
             raise ScheduleEndedError
+        new = [each.timer for each in occurrences if each.timer.id not in self._rows]
+        if new:
+            self._count_in(project, new[0].max_live, len(new), now)
         return self._insert(occurrences, now)
 
     async def count_schedules(self) -> Mapping[str, int]:

@@ -103,9 +103,11 @@ class MemoryTimers(Database):
     def _create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         for timer in timers:
             refuse(timer_refusal(timer))
-        for timer in timers:
-            if timer.id not in self._rows:
-                self._put(new_row(timer, now))
+        new = [timer for timer in timers if timer.id not in self._rows]
+        if new:
+            self._count_in(new[0].project, new[0].max_live, len(new), now)
+        for timer in new:
+            self._put(new_row(timer, now))
 
 
 def canceled(row: Row, now: datetime) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
+from timer_trio.storage.postgres.audit import PostgresAudit
 from timer_trio.storage.postgres.bulk import PostgresBulk
 from timer_trio.storage.postgres.destinations import PostgresDestinations
 from timer_trio.storage.postgres.flow_terms import PostgresFlowTerms
@@ -12,6 +13,7 @@ from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
 from timer_trio.storage.postgres.projects import PostgresProjects
+from timer_trio.storage.postgres.quotas import PostgresQuotas
 from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
@@ -33,7 +35,9 @@ class PostgresStorage(
     PostgresFlows,
     PostgresFlowTerms,
     PostgresRules,
+    PostgresQuotas,
     PostgresApiKeys,
+    PostgresAudit,
     PostgresReplicas,
     PostgresHints,
     PostgresRetention,

@@ -9,14 +9,16 @@ from typing import Final
 from psycopg.rows import DictRow
 from psycopg.sql import Composable, Composed, Literal
 
-from timer_trio.domain.bulk import TAKES, BulkAction, BulkPage, BulkReply, changed_at
+from timer_trio.domain.bulk import TAKES, Bulk, BulkAction, BulkPage, BulkReply, changed_at
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.query import Position
 from timer_trio.domain.timer import TimerId
 from timer_trio.storage.pages import START
+from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.listing import conditions_of
 from timer_trio.storage.postgres.queries import template
+from timer_trio.storage.postgres.quotas import Counted, Quota, within_quota
 from timer_trio.storage.postgres.redrive import redriven
 from timer_trio.storage.postgres.rows import due_of
 
@@ -29,12 +31,30 @@ class PostgresBulk(Database):
 
     async def bulk(self, page: BulkPage, now: datetime) -> BulkReply:
         statement = _statement(page, now)
-        rows = await self._bulk.run(
-            lambda connection: connection.execute(statement, prepare=False, binary=True).fetchall(),
+
+        def run(connection: Connection) -> BulkReply:
+            rows = connection.execute(statement, prepare=False, binary=True).fetchall()
+            return _reply_of(rows, page.bulk.wanted.project)
+
+        def run_counted(connection: Connection) -> Counted[BulkReply]:
+            reply = run(connection)
+            return Counted(reply, reply.done)
+
+        quota = _quota_of(page.bulk)
+        return await self._bulk.run(
+            run
+            if quota is None
+            else lambda connection: within_quota(connection, quota, now, run_counted),
             verb="bulk",
             refuses=True,
         )
-        return _reply_of(rows, page.bulk.wanted.project)
+
+
+def _quota_of(bulk: Bulk) -> Quota | None:
+    """Return what those that it makes live count towards; None: nothing."""
+    if bulk.max_live is None or bulk.action is not BulkAction.REDRIVE or bulk.is_dry_run:
+        return None
+    return Quota(bulk.wanted.project, bulk.max_live)
 
 
 def _statement(page: BulkPage, now: datetime) -> Composed:
@@ -67,7 +87,7 @@ def _work(page: BulkPage, now: datetime) -> Composable:
                 project=Literal(bulk.wanted.project),
                 due_at=Literal(page.due_at),
                 spacing=Literal(bulk.spacing),
-                redriven=redriven(at),
+                redriven=redriven(at, is_counted=bulk.max_live is not None),
             )
         case BulkAction.DELETE:
             return template("bulk_delete").format(

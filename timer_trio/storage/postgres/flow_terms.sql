@@ -25,7 +25,7 @@ SELECT
     asked.project, asked.flow_key,
     f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at, f.resumed_at,
     held.ids AS executing, sent.ends, sent.last_end,
-    (SELECT version FROM rule_changes) AS version
+    coalesce((SELECT version FROM rule_changes), 0) AS version
 FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
 LEFT JOIN flows AS f ON f.project = asked.project AND f.flow_key = asked.flow_key
 LEFT JOIN LATERAL (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from timer_trio.domain.errors import FlowNotFoundError
@@ -12,24 +12,16 @@ from timer_trio.domain.rules import (
     FlowChange,
     FlowPage,
     FlowQuery,
-    FlowRules,
     FlowState,
 )
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
-from timer_trio.storage.postgres.flow_rows import flow_columns, flow_of, flows_of
+from timer_trio.storage.postgres.flow_rows import flow_columns, flow_of
 from timer_trio.storage.postgres.rules import changing
 
 
 class PostgresFlows(Database):
     """The verbs of RuleStorage that are of flows alone, in PostgreSQL."""
-
-    async def flow_rules(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowRules]:
-        parameters = {
-            "projects": [flow.project for flow in flows],
-            "keys": [flow.key for flow in flows],
-        }
-        return flows_of(await self._stages.fetch("flow_rules", parameters))
 
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         return await self._api.run(

@@ -7,12 +7,6 @@ SELECT
 FROM flows
 WHERE project = %(project)s AND flow_key = %(key)s;
 
--- name: flow_rules
-SELECT
-    f.project, f.flow_key, f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at, f.resumed_at
-FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
-JOIN flows AS f ON f.project = asked.project AND f.flow_key = asked.flow_key COLLATE "C";
-
 -- name: put_flow
 INSERT INTO flows (
     project, flow_key, max_in_flight, rate_count, rate_per_s, paused_at, resumed_at, deleted_at,

@@ -20,11 +20,13 @@ _NEEDED: Final = {
     "schedules": _ROWS,
     "replicas": _ROWS,
     "projects": _ROWS,
+    "project_quotas": _ROWS,
     "api_keys": _ROWS,
     "flows": _ROWS,
     "flow_terms": _ROWS,
     "paused_destinations": _ROWS,
     "rule_changes": ("SELECT", "UPDATE"),
+    "audit": _ROWS,
     "key_seal": ("SELECT",),
     "timer_trio_migrations": ("SELECT",),
 }

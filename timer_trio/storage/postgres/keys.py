@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import psycopg
@@ -21,6 +22,7 @@ from timer_trio.domain.timer import JsonText, NewTimer, Status, TimerId
 from timer_trio.storage.cipher import Cipher
 from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
+from timer_trio.storage.postgres.quotas import Counted, Quota, quota_of, within_quota
 from timer_trio.storage.postgres.rows import (
     json_of_keyed,
     json_of_named,
@@ -28,6 +30,8 @@ from timer_trio.storage.postgres.rows import (
     opened_timer_of,
 )
 from timer_trio.storage.sealing import opened_first
+
+ProjectKey = tuple[ProjectId, str]
 
 
 class PostgresKeys(Database):
@@ -46,6 +50,15 @@ class PostgresKeys(Database):
         }
         # Many timers of one request must keep no claim waiting.
         is_bulk = any(len(each.timers) > 1 for each in creates)
+        if quota := quota_of([timer for each in creates for timer in each.timers]):
+            connections = self._bulk if is_bulk else self._api
+            return await connections.run(
+                lambda connection: within_quota(
+                    connection, quota, now, lambda own: _create_counted(own, creates, parameters)
+                ),
+                verb="create_keyed",
+                refuses=True,
+            )
         connections = self._bulk if is_bulk else self._stages
         return await connections.run(
             lambda connection: _create(connection, creates, parameters),
@@ -83,6 +96,14 @@ class PostgresKeys(Database):
         }
         # Many timers of one request must keep nobody waiting.
         connections = self._bulk if len(timers) > 1 else self._api
+        if quota := quota_of(timers):
+            return await connections.run(
+                lambda connection: _create_named_counted(
+                    connection, quota, timers, parameters, now
+                ),
+                verb="create_named",
+                refuses=True,
+            )
         return await connections.run(
             lambda connection: _create_named(connection, parameters),
             verb="create_named",
@@ -94,9 +115,30 @@ def _create(
     connection: Connection, creates: Sequence[KeyedCreate], parameters: Mapping[str, object]
 ) -> Sequence[FirstAnswer]:
     rows = rows_of(connection, "create_keyed", parameters)
-    taken = {(row["project"], row["key"]) for row in rows}
+    return _answers(connection, creates, _taken(rows), parameters)
+
+
+def _create_counted(
+    connection: Connection, creates: Sequence[KeyedCreate], parameters: Mapping[str, object]
+) -> Counted[Sequence[FirstAnswer]]:
+    taken = _taken(rows_of(connection, "create_keyed_counted", parameters))
+    more = sum(len(each.timers) for each in creates if (each.project, each.key) in taken)
+    return Counted(_answers(connection, creates, taken, parameters), more)
+
+
+def _taken(rows: Sequence[DictRow]) -> AbstractSet[ProjectKey]:
+    return {(row["project"], row["key"]) for row in rows}
+
+
+def _answers(
+    connection: Connection,
+    creates: Sequence[KeyedCreate],
+    taken: AbstractSet[ProjectKey],
+    parameters: Mapping[str, object],
+) -> Sequence[FirstAnswer]:
+    """Return what each key stands for, once those that were free are taken."""
     lost = [key for each in creates if (key := (each.project, each.key)) not in taken]
-    earlier: Mapping[tuple[ProjectId, str], FirstAnswer] = {}
+    earlier: Mapping[ProjectKey, FirstAnswer] = {}
     if lost:
         rows = rows_of(connection, "first_answers", asked_for(lost, parameters["now"]))
         earlier = {(row["project"], row["key"]): answer_of(row) for row in rows}
@@ -121,6 +163,27 @@ def _create_named(connection: Connection, parameters: Mapping[str, object]) -> b
     except psycopg.errors.DivisionByZero:
         return False  # some names were free, and are so again
     return bool(row["is_there"])
+
+
+def _create_named_counted(
+    connection: Connection,
+    quota: Quota,
+    timers: Sequence[NewTimer],
+    parameters: Mapping[str, object],
+    now: datetime,
+) -> bool:
+    first = {"id": timers[0].id}
+
+    def write(own: Connection) -> Counted[bool]:
+        were_there = bool(rows_of(own, "is_there", first))
+        (row,) = rows_of(own, "create_named_counted", parameters)
+        is_there = bool(row["is_there"])
+        return Counted(is_there, 0 if were_there or not is_there else len(timers))
+
+    try:
+        return within_quota(connection, quota, now, write)
+    except psycopg.errors.DivisionByZero:
+        return False
 
 
 def _held_of(row: DictRow) -> HeldName:

@@ -28,12 +28,12 @@ taken AS (
 ),
 written AS (
     INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project,
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project{counted},
         flow_key, {spec}
     )
     SELECT
         get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
-        destination, project, flow_key, {spec}
+        destination, project{counted:value}, flow_key, {spec}
     FROM json_to_recordset(%(timers)s::json) AS new (
         id uuid, created_at timestamptz, destination text, project integer, flow_key text,
         {spec:type}
@@ -141,12 +141,12 @@ counted AS MATERIALIZED (
 ),
 written AS (
     INSERT INTO timers (
-        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, key,
+        shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, key{counted},
         flow_key, {spec}
     )
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
-        t.destination, %(project)s, t.key, t.flow_key, {t.spec}
+        t.destination, %(project)s, t.key{counted:value}, t.flow_key, {t.spec}
     FROM asked AS t, counted
     WHERE counted.taken = counted.names
     ON CONFLICT (shard, id) DO NOTHING

@@ -107,9 +107,16 @@ def settings_of(name: str, stored: Mapping[str, Any]) -> ProjectSettings:
             rate_limit=None if limit is None else RateLimit(**limit),
             max_in_flight=None if in_flight is None else _limit_of(in_flight),
             breaker=None if breaker is None else BreakerPolicy(**breaker),
+            max_live_timers=_most_live_of(stored.get("max_live_timers")),
         )
     except (TypeError, ValueError):
         raise StorageError(f"the settings of project {name} cannot be followed") from None
+
+
+def _most_live_of(stored: object) -> int | None:
+    if stored is not None and (type(stored) is not int or stored < 1):
+        raise ValueError
+    return stored
 
 
 def _policy_of(delays: Sequence[float] | None = None, **values: Any) -> RetryPolicy:

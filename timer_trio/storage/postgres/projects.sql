@@ -19,8 +19,13 @@ ORDER BY name COLLATE "C";
 SELECT id, name, created_at, settings, closed_at, paused_at FROM projects WHERE name = %(name)s;
 
 -- name: change_project
+-- Once it is set anew how many live timers there may be, all are to be counted.
 WITH raised AS (
     UPDATE rule_changes SET version = version + 1 RETURNING version
+),
+recounted AS (
+    UPDATE project_quotas SET counted_at = NULL, is_marked = false
+    WHERE project = %(project)s AND %(change)s::jsonb ? 'max_live_timers'
 )
 UPDATE projects SET settings = settings || %(change)s::jsonb, changed = raised.version
 FROM raised
@@ -107,5 +112,8 @@ WITH gone AS (
 ),
 unlimited AS (
     DELETE FROM flows AS f USING gone WHERE f.project = gone.id
+),
+uncounted AS (
+    DELETE FROM project_quotas AS q USING gone WHERE q.project = gone.id
 )
 DELETE FROM paused_destinations AS d USING gone WHERE d.project = gone.id;

@@ -30,6 +30,26 @@ def _writing_occurrences(written: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name: query.replace(b"{occurrences}", occurrences) for name, query in written.items()}
 
 
+_OF_COUNTED: Final = {
+    b"{counted}": b", is_counted",
+    b"{counted:value}": b", true",
+    b"{counted:set}": b", is_counted = true",
+}
+"""What statements say besides that write timers which are counted; the others say nothing of it."""
+
+
+def _uncounted(query: bytes) -> bytes:
+    for place in _OF_COUNTED:
+        query = query.replace(place, b"")
+    return query
+
+
+def _counted(query: bytes) -> bytes:
+    for place, words in _OF_COUNTED.items():
+        query = query.replace(place, words)
+    return query
+
+
 def _skipping(query: bytes) -> bytes:
     return re.sub(rb"FOR NO KEY UPDATE OF \w+", rb"\g<0> SKIP LOCKED", query)
 
@@ -69,7 +89,16 @@ def _written() -> Iterator[str]:
             yield file.read_text("utf-8")
 
 
-_WRITTEN: Final = _writing_occurrences(_parse(with_columns("".join(_written()))))
+_WHOLE: Final = _writing_occurrences(_parse(with_columns("".join(_written()))))
+_WRITTEN: Final = {name: _uncounted(query) for name, query in _WHOLE.items()}
+_WRITE_COUNTED: Final = (
+    "create",
+    "create_many",
+    "create_keyed",
+    "create_named",
+    "new_occurrences",
+    "redriven",
+)
 _SETTLE_WHOLE: Final = _settling_whole(_WRITTEN)
 _CLAIM_OCCURRENCES: Final = _claiming_occurrences(_WRITTEN)
 _CLAIMS: Final = {
@@ -86,12 +115,13 @@ QUERIES: Final = {
     **_WRITTEN,
     **_ALL_CLAIMS,
     **{f"{name}_unlocked": _skipping(claim) for name, claim in _ALL_CLAIMS.items()},
+    **{f"{name}_counted": _counted(_WHOLE[name]) for name in _WRITE_COUNTED},
     "settle_whole": _SETTLE_WHOLE,
     "settle_unlocked": _skipping(_WRITTEN["settle"]),
     "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
 }
-"""The text of each query by its name; of claims also the form for flows, and of claims and settles
-the form that waits for no row."""
+"""The text of each query by its name; of claims also the form for flows, of claims and settles the
+form that waits for no row, and of what writes timers that for those that are counted."""
 
 
 def template(name: str) -> SQL:

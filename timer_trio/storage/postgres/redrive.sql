@@ -58,7 +58,7 @@ redriven AS (
         first_due_at = NULL,
         settled_attempts = t.attempt,
         claim = -abs(t.claim),
-        may_be_skipped = NULL,
+        may_be_skipped = NULL{counted:set},
         -- Nobody holds it; but constraints are first checked on the row as it was before we had to wait.
         claimed_by = NULL
     FROM asked

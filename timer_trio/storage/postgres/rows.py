@@ -149,14 +149,15 @@ def array(objects: Sequence[str]) -> str:
 
 
 def copy_line_of_new(timer: NewTimer, now: str) -> str:
-    """Write a timer as COPY reads it, in the order of the query `create_many`."""
+    """Write a timer as COPY reads it, in the order of the query `create_many`, or `…_counted`."""
     spec = copy_of(timer.spec)
     due_at, _, _ = spec.partition("\t")  # as the first of its columns says
     flow_key = NULL if timer.flow_key is None else copied(timer.flow_key)
+    project = timer.project if timer.max_live is None else f"{timer.project}\tt"
     return (
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
-        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{timer.project}\t{flow_key}"
+        f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{project}\t{flow_key}"
         f"\t{spec}\n"
     )
 

@@ -9,7 +9,7 @@ UPDATE rule_changes SET version = version + 1 RETURNING version;
 -- out, and so are flows.
 SELECT
     'version' AS kind,
-    version,
+    coalesce((SELECT max(version) FROM rule_changes), 0) AS version,
     EXISTS (SELECT FROM projects WHERE id <> 0 AND closed_at IS NULL) AS others_exist,
     NULL::integer AS project,
     NULL AS name,
@@ -20,7 +20,6 @@ SELECT
     NULL::integer AS rate_per_s,
     NULL::timestamptz AS paused_at,
     NULL::timestamptz AS resumed_at
-FROM rule_changes
 UNION ALL
 SELECT
     'project', NULL, NULL, id, name, NULL, settings, NULL, NULL, NULL, paused_at, resumed_at

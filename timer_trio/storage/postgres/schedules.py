@@ -45,6 +45,7 @@ from timer_trio.storage.postgres.connections import Connection, rows_of
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.keys import answer_of, asked_for
 from timer_trio.storage.postgres.listing import all_of, has_one
+from timer_trio.storage.postgres.quotas import Counted, Quota, quota_of, within_quota
 from timer_trio.storage.postgres.rows import array, opened_timer_of
 from timer_trio.storage.postgres.schedule_rows import (
     change_of,
@@ -180,8 +181,9 @@ class PostgresSchedules(Database):
     ) -> Sequence[TimerId]:
         texts = await json_of_occurrences(occurrences, self._cipher)
         asked = {"id": schedule_id, "project": project}
+        quota = quota_of([each.timer for each in occurrences])
         return await self._api.run(
-            lambda connection: _add(connection, asked, texts, now),
+            lambda connection: _add(connection, asked, texts, quota, now),
             verb="add_occurrences",
             refuses=True,
         )
@@ -329,15 +331,32 @@ def _is_planned(row: DictRow) -> bool:
 
 
 def _add(
-    connection: Connection, asked: Mapping[str, object], texts: str, now: datetime
+    connection: Connection,
+    asked: Mapping[str, object],
+    texts: str,
+    quota: Quota | None,
+    now: datetime,
 ) -> Sequence[TimerId]:
-    with connection.transaction():
-        rows = rows_of(connection, "share_schedule", asked)
-        if not rows:
-            raise ScheduleNotFoundError
-        if rows[0]["status"] == ScheduleStatus.ENDED:
-            raise ScheduleEndedError
-        rows = rows_of(connection, "new_occurrences", {"occurrences": texts, "now": now})
+    if quota is None:
+        with connection.transaction():
+            return _write_beside(connection, asked, "new_occurrences", texts, now)
+
+    def write(own: Connection) -> Counted[Sequence[TimerId]]:
+        new = _write_beside(own, asked, "new_occurrences_counted", texts, now)
+        return Counted(new, len(new))
+
+    return within_quota(connection, quota, now, write)
+
+
+def _write_beside(
+    connection: Connection, asked: Mapping[str, object], query: str, texts: str, now: datetime
+) -> Sequence[TimerId]:
+    rows = rows_of(connection, "share_schedule", asked)
+    if not rows:
+        raise ScheduleNotFoundError
+    if rows[0]["status"] == ScheduleStatus.ENDED:
+        raise ScheduleEndedError
+    rows = rows_of(connection, query, {"occurrences": texts, "now": now})
     return [row["id"] for row in rows if row["is_new"]]
 
 

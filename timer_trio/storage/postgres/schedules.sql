@@ -49,14 +49,15 @@ WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s;
 -- Writes occurrences, sent as one JSON text: the beginning of what follows.
 INSERT INTO timers AS t (
     shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, last_error,
-    schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped, flow_key, {spec}
+    schedule_id, schedule_version, occurs_at, superseded_at, may_be_skipped{counted}, flow_key,
+    {spec}
 )
 SELECT
     get_byte(uuid_send(o.id), 15), o.id,
     CASE WHEN o.skipped IS NULL THEN 'pending' ELSE 'canceled' END,
     CASE WHEN o.skipped IS NULL THEN o.execute_at END,
     o.created_at, %(now)s, %(now)s, o.destination, o.project, o.skipped,
-    o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true, o.flow_key,
+    o.schedule_id, o.schedule_version, o.occurs_at, o.superseded_at, true{counted:value}, o.flow_key,
     {o.spec}
 FROM json_to_recordset(%(occurrences)s::json) AS o (
     id uuid, created_at timestamptz, destination text, project integer, skipped text, schedule_id uuid,

@@ -33,6 +33,7 @@ from timer_trio.storage.postgres.connections import Connection
 from timer_trio.storage.postgres.database import Database
 from timer_trio.storage.postgres.listing import page_statement
 from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.quotas import Counted, quota_of, within_quota
 from timer_trio.storage.postgres.rows import (
     copy_line_of_new,
     json_of_change,
@@ -52,17 +53,39 @@ class PostgresTimers(Database):
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
         parameters = {"timers": await json_of_new(timers, self._cipher), "now": now}
-        await self._stages.fetch("create", parameters, refuses=True)
+        if (quota := quota_of(timers)) is None:
+            await self._stages.fetch("create", parameters, refuses=True)
+            return
+        await self._api.run(
+            lambda connection: within_quota(
+                connection, quota, now, lambda own: _create_counted(own, parameters)
+            ),
+            verb="create",
+            refuses=True,
+        )
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
         lines = await _copy_lines(timers, now.isoformat(), self._cipher)
-        if timers:
-            first = {"id": timers[0].id}
+        if not timers:
+            return
+        first, quota = {"id": timers[0].id}, quota_of(timers)
+        if quota is None:
             await self._bulk.run(
                 lambda connection: _copy(connection, lines, first),
                 verb="create_many",
                 refuses=True,
             )
+            return
+
+        def write(connection: Connection) -> Counted[None]:
+            is_new = _copy_counted(connection, lines, first)
+            return Counted(None, len(timers) if is_new else 0)
+
+        await self._bulk.run(
+            lambda connection: within_quota(connection, quota, now, write),
+            verb="create_many",
+            refuses=True,
+        )
 
     async def get(self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT) -> Timer:
         rows = await self._api.fetch("get", {"id": timer_id, "project": project})
@@ -124,14 +147,39 @@ async def _copy_lines(timers: Sequence[NewTimer], now: str, cipher: Cipher) -> b
         raise RowRefusedError(UNSTORABLE_TEXT) from None
 
 
+def _create_counted(connection: Connection, parameters: Mapping[str, object]) -> Counted[None]:
+    cursor = connection.execute(QUERIES["create_counted"], parameters, binary=True)
+    return Counted(None, cursor.rowcount)
+
+
 def _copy(connection: Connection, lines: bytes, first: Mapping[str, object]) -> None:
     try:
-        with connection.cursor() as cursor, cursor.copy(QUERIES["create_many"]) as copy:
-            copy.write(lines)
+        _write(connection, "create_many", lines)
     except psycopg.errors.UniqueViolation:
-        # Ours, from an earlier call whose reply was lost: they came in one transaction.
-        if not connection.execute(QUERIES["is_there"], first).fetchone():
+        if not _is_there(connection, first):
             raise
+
+
+def _copy_counted(connection: Connection, lines: bytes, first: Mapping[str, object]) -> bool:
+    """Write new timers within a transaction, and answer whether they were not there."""
+    try:
+        with connection.transaction():  # which goes on after an error
+            _write(connection, "create_many_counted", lines)
+    except psycopg.errors.UniqueViolation:
+        if not _is_there(connection, first):
+            raise
+        return False
+    return True
+
+
+def _write(connection: Connection, query: str, lines: bytes) -> None:
+    with connection.cursor() as cursor, cursor.copy(QUERIES[query]) as copy:
+        copy.write(lines)
+
+
+def _is_there(connection: Connection, first: Mapping[str, object]) -> bool:
+    """Whether they are ours, from an earlier call: they came in one transaction."""
+    return connection.execute(QUERIES["is_there"], first).fetchone() is not None
 
 
 def _only(rows: Sequence[DictRow], timer_id: TimerId) -> DictRow:

@@ -1,0 +1,2 @@
+-- concurrently
+DROP INDEX CONCURRENTLY timers_counted;
