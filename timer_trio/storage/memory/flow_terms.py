@@ -55,9 +55,14 @@ class MemoryFlowTerms(Database):
                 yield row.timer.id
 
     def _ends(self, flow: FlowId) -> Iterator[datetime]:
-        """Yield when callbacks have ended, as their timers and attempts tell."""
+        """Yield when callbacks have ended, as their timers and attempts tell.
+
+        Of those that a sweep has freed nobody knows: they may have been sent until then.
+        """
         for row in self._rows_of(flow):
             timer = row.timer
+            if timer.status is Status.EXECUTING and row.due_at is not None:
+                yield row.due_at
             if timer.executed_at is not None:
                 yield timer.executed_at + timedelta(milliseconds=timer.duration_ms or 0)
             for attempt in self._attempts.get(timer.id, ()):
