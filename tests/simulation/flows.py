@@ -8,8 +8,10 @@ from typing import Final
 
 import trio
 
+from tests.simulation.changes import CHANGE_S, KNOWN_S, REPLICAS, Change, make_change
 from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Behaviour, url_of
+from tests.simulation.faults import Faults
 from tests.simulation.flow_world import PROJECTS, SECOND_PROJECT, FlowWorld
 from tests.simulation.history import History
 from tests.simulation.scenarios import FLEET_SPAN_S, SPAN_S, Scenario, faults_of, play
@@ -30,6 +32,9 @@ PLAIN_PLACE: Final = 9
 CHANGES: Final = 6
 """Of rules, in a history where there are any."""
 PAUSED_S: Final = (0.0, 0.5, 6.0, 9.0, 15.0)
+BUSY_FLOWS: Final = 6
+BUSY_TIMERS: Final = 30
+"""Of each busy flow: they go one after the other, for seconds around a change."""
 SLOW_RATE: Final = Rate(count=3, per_s=10)
 RULES: Final[tuple[FlowChange, ...]] = (
     {"max_in_flight": 1},
@@ -41,6 +46,13 @@ RULES: Final[tuple[FlowChange, ...]] = (
     {"max_in_flight": 1, "rate": Rate(count=4, per_s=6)},
     {"max_in_flight": 2, "rate": SLOW_RATE},
     {},
+)
+BUSY_RULES: Final[tuple[FlowChange, ...]] = (
+    {"max_in_flight": 1},
+    {"max_in_flight": 1},
+    {"max_in_flight": 2},
+    {"rate": Rate(count=6, per_s=1)},
+    {"max_in_flight": 1, "rate": Rate(count=8, per_s=2)},
 )
 RECEIVERS: Final = (
     *[Behaviour.FAST] * 4,
@@ -105,6 +117,50 @@ async def begin(world: FlowWorld, streams: list[Stream]) -> None:
     for stream in streams:
         if stream.rules:
             await world.database.put_flow(stream.flow, stream.rules, world.now())
+
+
+def history_of_busy_flows(seed: int, change: Change, build: Build | None = None) -> History:
+    """Run the history of a seed: one change of membership, as much of each flow waits or goes."""
+    random = Random(f"busy flows {change} {seed}")
+    change_s = CHANGE_S + random.uniform(-0.5, 0.5)
+    streams = [_busy_stream(random, number) for number in range(BUSY_FLOWS)]
+
+    async def script(world: FlowWorld) -> History:
+        await begin(world, streams)
+        for _ in range(REPLICAS):
+            await world.start_process(alone=False)
+        await trio.sleep_until(KNOWN_S)
+        async with trio.open_nursery() as nursery:
+            for stream in streams:
+                for _ in range(BUSY_TIMERS):
+                    nursery.start_soon(_wait_in_line, world, stream, change_s)
+            await trio.sleep_until(change_s)
+            nursery.start_soon(make_change, world, change, random.choice([3.5, 5.0, 7.0]))
+        await world.settled()
+        return world.history
+
+    return run_in(FlowWorld, seed, Faults(), script, build)
+
+
+def _busy_stream(random: Random, number: int) -> Stream:
+    return Stream(
+        flow=FlowId(random.choice(PROJECTS), FlowKey(f"busy {number} {random.getrandbits(16)}")),
+        receivers=((Behaviour.FAST, 0), (random.choice([Behaviour.FAST, Behaviour.ERROR]), 1)),
+        rules=random.choice(BUSY_RULES),
+    )
+
+
+async def _wait_in_line(world: FlowWorld, stream: Stream, change_s: float) -> None:
+    """Have a timer that is due at about the change, at its begin or in its middle."""
+    random = world.random
+    await trio.sleep(random.uniform(0.0, 2.0))
+    consumer = Consumer(world, stream.flow)
+    in_s = change_s + random.uniform(-2.0, 2.0) - trio.current_time()
+    behaviour, place = random.choice(stream.receivers)
+    await consumer.create(in_s=max(0.0, in_s), behaviour=behaviour, place=place)
+    if random.random() < 0.1 and consumer.timer_id is not None:
+        await trio.sleep(max(0.0, in_s + random.uniform(-0.5, 1.0)))
+        await consumer.cancel()
 
 
 def _stream(random: Random, number: int) -> Stream:

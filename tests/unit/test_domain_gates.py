@@ -168,6 +168,18 @@ def test_other_rules_of_a_flow_have_it_looked_at() -> None:
     assert opened(known) == [FLOW]
 
 
+def test_flow_that_is_lost_is_looked_at_and_read_again() -> None:
+    known = gates()
+    reading = FlowReading(rules=FlowRules(max_in_flight=1), executing=[due(1).id])
+    known.flows.know(FLOW, reading)
+    assert known.hold(FLOW, LANE, 0.0)
+    known.lose([flow_shard(*FLOW)])
+    assert opened(known) == [FLOW]
+    assert not known.flows.are_wanted
+    assert known.hold(FLOW, LANE, 0.0)
+    assert known.flows.are_wanted
+
+
 def test_flows_are_looked_at_when_shards_have_moved() -> None:
     known = gates()
     known.set_pause(LANE, PAUSED)

@@ -150,7 +150,7 @@ class Claims:
         lost = {
             shard_of(each) for each in reply.foreign if waiting[each].timer.flow_key is not None
         }
-        self._agenda.gates.flows.lose(lost)
+        self._agenda.gates.lose(lost)
         for timer_id in reply.locked:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 # Whether it is claimed is not known: it goes on counting in its flow.

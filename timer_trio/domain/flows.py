@@ -15,7 +15,7 @@ Times are Unix seconds.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import inf
@@ -225,15 +225,17 @@ class Flows:
         else:
             known.rules = rules
 
-    def lose(self, shards: Collection[int]) -> None:
-        """Forget the flows of shards whose terms are somebody else's now."""
+    def lose(self, shards: Collection[int]) -> Sequence[FlowId]:
+        """Forget the flows of shards whose terms are somebody else's now, and name them."""
         lost = self._terms.intersection(shards)
         if not lost:
-            return
+            return ()
         self._terms -= lost
-        for flow in [flow for flow, known in self._flows.items() if known.shard in lost]:
+        forgotten = [flow for flow, known in self._flows.items() if known.shard in lost]
+        for flow in forgotten:
             del self._flows[flow]
             self._with_elsewhere.discard(flow)
+        return forgotten
 
     def _forget_some(self) -> None:
         """Forget the oldest tenth of which nothing is in flight: it is read again when needed."""

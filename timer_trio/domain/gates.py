@@ -10,7 +10,7 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import Final
@@ -150,6 +150,14 @@ class Gates:
         """Have other rules hold for a flow."""
         self.flows.change(flow, rules)
         self.open(flow)
+
+    def lose(self, shards: Collection[int]) -> None:
+        """Forget the flows of shards whose terms are somebody else's now.
+
+        What waits for them is looked at again: nobody hears any more of what it waits for.
+        """
+        for flow in self.flows.lose(shards):
+            self.open(flow)
 
     def open(self, gate: Gate) -> None:
         """Have whatever waits behind a gate looked at again."""
