@@ -47,6 +47,7 @@ RULES: Final[tuple[FlowChange, ...]] = (
     {"max_in_flight": 2, "rate": SLOW_RATE},
     {},
 )
+BUSY_TIMEOUT_S: Final = 0.5
 BUSY_RULES: Final[tuple[FlowChange, ...]] = (
     {"max_in_flight": 1},
     {"max_in_flight": 1},
@@ -145,7 +146,7 @@ def history_of_busy_flows(seed: int, change: Change, build: Build | None = None)
 def _busy_stream(random: Random, number: int) -> Stream:
     return Stream(
         flow=FlowId(random.choice(PROJECTS), FlowKey(f"busy {number} {random.getrandbits(16)}")),
-        receivers=((Behaviour.FAST, 0), (random.choice([Behaviour.FAST, Behaviour.ERROR]), 1)),
+        receivers=((random.choice([Behaviour.FAST, Behaviour.SLOW]), 0), (Behaviour.ERROR, 1)),
         rules=random.choice(BUSY_RULES),
     )
 
@@ -157,7 +158,9 @@ async def _wait_in_line(world: FlowWorld, stream: Stream, change_s: float) -> No
     consumer = Consumer(world, stream.flow)
     in_s = change_s + random.uniform(-2.0, 2.0) - trio.current_time()
     behaviour, place = random.choice(stream.receivers)
-    await consumer.create(in_s=max(0.0, in_s), behaviour=behaviour, place=place)
+    await consumer.create(
+        in_s=max(0.0, in_s), behaviour=behaviour, place=place, timeout_s=BUSY_TIMEOUT_S
+    )
     if random.random() < 0.1 and consumer.timer_id is not None:
         await trio.sleep(max(0.0, in_s + random.uniform(-0.5, 1.0)))
         await consumer.cancel()

@@ -114,6 +114,21 @@ def test_what_is_our_own_is_not_counted_twice() -> None:
     assert flows.wait_s(FLOW, 1.0) is None
 
 
+def test_flow_is_read_again_where_what_was_taken_for_our_own_is_not() -> None:
+    flows = Flows()
+    flows.take_terms([SHARD])
+    flows.begin(FLOW, timer(1))
+    flows.begin(FLOW, timer(2))
+    flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1), timer(2), timer(3)]))
+    flows.end(FLOW, timer(1), 2.0)
+    flows.release(FLOW, timer(1))
+    assert not flows.are_wanted
+    flows.release(FLOW, timer(2))
+    assert flows.ending_elsewhere == []
+    assert flows.wait_s(FLOW, 3.0) == inf
+    assert flows.are_wanted
+
+
 def test_rate_counts_a_whole_window_from_the_end() -> None:
     flows = known(FlowReading(rules=RATE))
     for number, ends_s in ((1, 10.0), (2, 25.0)):

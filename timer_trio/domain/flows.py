@@ -57,6 +57,8 @@ class _Flow:
     rules: FlowRules
     elsewhere: AbstractSet[TimerId]
     """In flight by who had the term before, or ended and not yet written by us."""
+    ours: set[TimerId]
+    """In flight as it was read, and taken for ours: we had asked for them."""
     ends_s: deque[float]
     free_since_s: float
     """Since when whatever waits need not wait for the flow."""
@@ -153,7 +155,17 @@ class Flows:
         self._own.setdefault(flow, set()).add(timer_id)
 
     def release(self, flow: FlowId, timer_id: TimerId) -> None:
-        """Count a timer no more of which nothing was sent."""
+        """Count a timer no more of which nothing was sent.
+
+        Where a reading has found it in flight others had it: the flow is to be read again.
+        """
+        self._discard(flow, timer_id)
+        known = self._flows.get(flow)
+        if known is not None and timer_id in known.ours:
+            del self._flows[flow]
+            self._with_elsewhere.discard(flow)
+
+    def _discard(self, flow: FlowId, timer_id: TimerId) -> None:
         own = self._own.get(flow)
         if own is not None:
             own.discard(timer_id)
@@ -162,8 +174,9 @@ class Flows:
 
     def end(self, flow: FlowId, timer_id: TimerId, now_s: float) -> None:
         """Count a callback that has ended."""
-        self.release(flow, timer_id)
+        self._discard(flow, timer_id)
         if known := self._flows.get(flow):
+            known.ours.discard(timer_id)
             known.end(now_s)
 
     def take_wanted(self, own_shards: Collection[int], at_most: int) -> Wanted:
@@ -192,9 +205,15 @@ class Flows:
         shard = flow_shard(*flow)
         if shard not in self._terms:
             return
-        elsewhere = set(reading.executing) - self._own.get(flow, set())
+        executing, own = set(reading.executing), self._own.get(flow, set())
+        elsewhere = executing - own
         self._flows[flow] = _Flow(
-            shard, reading.rules, elsewhere, deque(reading.ends_s), reading.last_end_s
+            shard=shard,
+            rules=reading.rules,
+            elsewhere=elsewhere,
+            ours=executing & own,
+            ends_s=deque(reading.ends_s),
+            free_since_s=reading.last_end_s,
         )
         if elsewhere:
             self._with_elsewhere.add(flow)
