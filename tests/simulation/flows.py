@@ -120,11 +120,18 @@ async def begin(world: FlowWorld, streams: list[Stream]) -> None:
             await world.database.put_flow(stream.flow, stream.rules, world.now())
 
 
-def history_of_busy_flows(seed: int, change: Change, build: Build | None = None) -> History:
-    """Run the history of a seed: one change of membership, as much of each flow waits or goes."""
+def history_of_busy_flows(
+    seed: int, change: Change | None, build: Build | None = None
+) -> History:
+    """Run the history of a seed: one change of membership, as much of each flow waits or goes.
+
+    None: there is a pause instead.
+    """
     random = Random(f"busy flows {change} {seed}")
     change_s = CHANGE_S + random.uniform(-0.5, 0.5)
     streams = [_busy_stream(random, number) for number in range(BUSY_FLOWS)]
+    # Who dies makes others late; a pause makes nobody miss anything.
+    grace_s = 300.0 if change else 1.0
 
     async def script(world: FlowWorld) -> History:
         await begin(world, streams)
@@ -134,9 +141,12 @@ def history_of_busy_flows(seed: int, change: Change, build: Build | None = None)
         async with trio.open_nursery() as nursery:
             for stream in streams:
                 for _ in range(BUSY_TIMERS):
-                    nursery.start_soon(_wait_in_line, world, stream, change_s)
+                    nursery.start_soon(_wait_in_line, world, stream, change_s, grace_s)
             await trio.sleep_until(change_s)
-            nursery.start_soon(make_change, world, change, random.choice([3.5, 5.0, 7.0]))
+            if change is None:
+                await _pause_for_a_while(world, random.choice(streams))
+            else:
+                nursery.start_soon(make_change, world, change, random.choice([3.5, 5.0, 7.0]))
         await world.settled()
         return world.history
 
@@ -151,7 +161,16 @@ def _busy_stream(random: Random, number: int) -> Stream:
     )
 
 
-async def _wait_in_line(world: FlowWorld, stream: Stream, change_s: float) -> None:
+async def _pause_for_a_while(world: FlowWorld, stream: Stream) -> None:
+    gate = world.random.choice([SECOND_PROJECT, *stream.lanes])
+    await world.pause(gate)
+    await trio.sleep(world.random.uniform(2.0, 6.0))
+    await world.pause(gate, resume=True)
+
+
+async def _wait_in_line(
+    world: FlowWorld, stream: Stream, change_s: float, grace_s: float
+) -> None:
     """Have a timer that is due at about the change, at its begin or in its middle."""
     random = world.random
     await trio.sleep(random.uniform(0.0, 2.0))
@@ -159,11 +178,18 @@ async def _wait_in_line(world: FlowWorld, stream: Stream, change_s: float) -> No
     in_s = change_s + random.uniform(-2.0, 2.0) - trio.current_time()
     behaviour, place = random.choice(stream.receivers)
     await consumer.create(
-        in_s=max(0.0, in_s), behaviour=behaviour, place=place, timeout_s=BUSY_TIMEOUT_S
+        in_s=max(0.0, in_s),
+        behaviour=behaviour,
+        place=place,
+        timeout_s=BUSY_TIMEOUT_S,
+        grace_s=grace_s,
     )
-    if random.random() < 0.1 and consumer.timer_id is not None:
+    if random.random() < 0.2 and consumer.timer_id is not None:
         await trio.sleep(max(0.0, in_s + random.uniform(-0.5, 1.0)))
-        await consumer.cancel()
+        if random.random() < 0.5:
+            await consumer.cancel()
+        else:
+            await consumer.update(in_s=random.choice([0.0, 0.2, 1.0]))
 
 
 def _stream(random: Random, number: int) -> Stream:
@@ -171,7 +197,7 @@ def _stream(random: Random, number: int) -> Stream:
     key = FlowKey(f"flow {number} {random.getrandbits(16)}")
     return Stream(
         flow=FlowId(random.choice(PROJECTS), key),
-        receivers=tuple(receivers[: random.choice([1, 1, 2, 3])]),
+        receivers=tuple(receivers[: random.choice([1, 2, 3])]),
         rules=random.choice(RULES),
     )
 
@@ -192,7 +218,7 @@ async def _consume(world: FlowWorld, stream: Stream, climax_s: float, span_s: fl
         place=place,
         delivery=random.choice(list(Delivery)),
         timeout_s=random.choice([0.5, 3.0]),
-        grace_s=random.choice([1.0, 5.0, 300.0, None]),
+        grace_s=random.choice([1.0, 1.0, 5.0, None]),
         retry=_policy(random) if random.random() < 0.4 else None,
     )
     if random.random() < 0.3 and consumer.timer_id is not None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.simulation.changes import Change
 from tests.simulation.checkers import nothing_lost, outcome_is_true
 from tests.simulation.flow_checkers import (
     in_order_at_one,
@@ -17,7 +18,7 @@ from tests.simulation.flow_checkers import (
     pauses_hold,
     rates_hold,
 )
-from tests.simulation.flows import history_of_flows
+from tests.simulation.flows import history_of_busy_flows, history_of_flows
 from tests.simulation.history import History
 from tests.simulation.scenarios import Scenario
 from tests.simulation.world import Build
@@ -37,9 +38,17 @@ TRIES: Final = 100
 Checker = Callable[[History], Iterator[str]]
 
 
-def assert_found_out(checker: Checker, scenario: Scenario, build: Build | None = None) -> None:
+def assert_found_out(
+    checker: Checker, kind: Scenario | Change | None, build: Build | None = None
+) -> None:
     """Run histories until the checker finds fault."""
-    assert any(list(checker(history_of_flows(seed, scenario, build))) for seed in range(TRIES))
+    assert any(list(checker(_history(seed, kind, build))) for seed in range(TRIES))
+
+
+def _history(seed: int, kind: Scenario | Change | None, build: Build | None) -> History:
+    if isinstance(kind, Scenario):
+        return history_of_flows(seed, kind, build)
+    return history_of_busy_flows(seed, kind, build)
 
 
 class AnybodysTerm(MemoryStorage):
@@ -98,34 +107,33 @@ class LostRules(MemoryStorage):
 
 
 @pytest.mark.parametrize(
-    ("storage", "checker", "scenario"),
+    ("storage", "checker", "kind"),
     [
-        (AnybodysTerm, limits_hold, Scenario.FLEET),
-        (AnybodysTerm, rates_hold, Scenario.FLEET),
-        (PlainClaim, limits_hold, Scenario.CALM),
-        (SilentOnExecuting, limits_hold, Scenario.ROLLING),
-        (SilentOnEnds, rates_hold, Scenario.ROLLING),
+        (AnybodysTerm, limits_hold, Change.JOIN),
+        (AnybodysTerm, rates_hold, Change.JOIN),
+        (PlainClaim, limits_hold, Change.JOIN),
+        (SilentOnExecuting, limits_hold, Change.JOIN),
+        (SilentOnEnds, rates_hold, Change.STOP),
         (SilentOnSwept, rates_hold, Scenario.TWO_REPLICAS),
-        (EndlessExecution, nothing_stuck, Scenario.FLEET),
-        (LostRules, limits_hold, Scenario.CALM),
+        (EndlessExecution, nothing_stuck, Change.JOIN),
+        (EndlessExecution, nothing_lost, Change.JOIN),
         (LostRules, pauses_hold, Scenario.CALM),
     ],
 )
 def test_broken_storage_is_found_out(
-    storage: type[MemoryStorage], checker: Checker, scenario: Scenario
+    storage: type[MemoryStorage], checker: Checker, kind: Scenario | Change | None
 ) -> None:
-    assert_found_out(checker, scenario, Build(storage=storage))
+    assert_found_out(checker, kind, Build(storage=storage))
 
 
-@pytest.mark.parametrize("checker", [limits_hold, pauses_hold])
 def test_keeper_that_never_learns_of_a_change_is_found_out(
-    checker: Checker, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def take(keeper: RuleKeeper, changes: RuleChanges) -> None:
         keeper.version = changes.version
 
     monkeypatch.setattr(RuleKeeper, "_take", take)
-    assert_found_out(checker, Scenario.CALM)
+    assert_found_out(pauses_hold, Scenario.CALM)
 
 
 def test_callbacks_that_count_from_their_begin_are_found_out(
@@ -160,7 +168,7 @@ def test_gates_that_stay_closed_after_a_release_are_found_out(
             gates.flows.release(timer.flow, timer.id)
 
     monkeypatch.setattr(Gates, "release", release)
-    assert_found_out(checker, Scenario.CALM)
+    assert_found_out(checker, Change.JOIN)
 
 
 def test_looking_away_from_what_others_have_in_flight_is_found_out(
@@ -170,7 +178,7 @@ def test_looking_away_from_what_others_have_in_flight_is_found_out(
         pass
 
     monkeypatch.setattr(FlowKeeper, "_look_elsewhere", look)
-    assert_found_out(nothing_stuck, Scenario.FLEET)
+    assert_found_out(nothing_stuck, Change.JOIN)
 
 
 def test_flow_in_another_order_than_that_of_its_instants_is_found_out(
@@ -191,7 +199,7 @@ def test_waiting_that_counts_as_being_late_is_found_out(monkeypatch: pytest.Monk
         return timer
 
     monkeypatch.setattr(claims, "held_until", as_it_was)
-    assert_found_out(outcome_is_true, Scenario.CALM)
+    assert_found_out(outcome_is_true, None)
 
 
 def test_end_of_a_pause_that_is_heard_of_late_is_found_out(
@@ -204,4 +212,4 @@ def test_end_of_a_pause_that_is_heard_of_late_is_found_out(
         return take_opened(gates, now_s)
 
     monkeypatch.setattr(Gates, "take_opened", forget)
-    assert_found_out(outcome_is_true, Scenario.FREEZE)
+    assert_found_out(outcome_is_true, None)

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.simulation.changes import Change
 from tests.simulation.checkers import broken_promises
 from tests.simulation.flow_checkers import (
     broken_flow_promises,
@@ -17,7 +18,7 @@ from tests.simulation.flow_checkers import (
     flows_of,
     tries_of_flows,
 )
-from tests.simulation.flows import history_of_flows
+from tests.simulation.flows import history_of_busy_flows, history_of_flows
 from tests.simulation.history import History, Verdict
 from tests.simulation.scenarios import Scenario
 from tests.simulation.seeds import seeds
@@ -35,6 +36,16 @@ SEEDS: Final = [
 def test_promises_hold(seed: int, scenario: Scenario) -> None:
     history = history_of_flows(seed, scenario)
     again = f"make soak SEED={seed} HISTORIES=10 ARGS='-k {seed}-{scenario}'"
+    assert not [*broken_promises(history), *broken_flow_promises(history)], f"once more: {again}"
+
+
+@pytest.mark.parametrize("seed", seeds(0.2))
+@pytest.mark.parametrize("change", [*Change, None])
+def test_promises_hold_where_many_wait_as_replicas_come_and_go(
+    seed: int, change: Change | None
+) -> None:
+    history = history_of_busy_flows(seed, change)
+    again = f"make soak SEED={seed} HISTORIES=10 ARGS='-k {seed}-{change}'"
     assert not [*broken_promises(history), *broken_flow_promises(history)], f"once more: {again}"
 
 

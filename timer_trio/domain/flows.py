@@ -111,6 +111,8 @@ class Flows:
         self._terms: set[int] = set()
         self._own: dict[FlowId, set[TimerId]] = {}
         self._wanted: dict[FlowId, None] = {}
+        self._ended: dict[FlowId, dict[TimerId, float]] = {}
+        """What has ended of flows that are being read: the reading may not tell of it."""
         self._with_elsewhere: set[FlowId] = set()
 
     def __len__(self) -> int:
@@ -178,6 +180,8 @@ class Flows:
         if known := self._flows.get(flow):
             known.ours.discard(timer_id)
             known.end(now_s)
+        elif flow in self._ended:
+            self._ended[flow][timer_id] = now_s
 
     def take_wanted(self, own_shards: Collection[int], at_most: int) -> Wanted:
         """Take flows that are to be read, of this replica's shards; the others are forgotten."""
@@ -185,8 +189,10 @@ class Flows:
         while self._wanted and len(wanted.flows) < at_most:
             flow = next(iter(self._wanted))
             del self._wanted[flow]
+            self._ended.pop(flow, None)
             shard = flow_shard(*flow)
             if shard in own_shards:
+                self._ended[flow] = {}
                 wanted.flows.append(flow)
                 if shard not in self._terms:
                     wanted.shards.add(shard)
@@ -201,18 +207,23 @@ class Flows:
         self._terms.update(shards)
 
     def know(self, flow: FlowId, reading: FlowReading) -> None:
-        """Take over what was read of a flow, if the term of its shard is ours still."""
+        """Take over what was read of a flow, if the term of its shard is ours still.
+
+        What is known already is newer.
+        """
         shard = flow_shard(*flow)
-        if shard not in self._terms:
+        ended = self._ended.pop(flow, {})
+        if shard not in self._terms or flow in self._flows:
             return
         executing, own = set(reading.executing), self._own.get(flow, set())
+        ends_s = [*reading.ends_s, *(ended[each] for each in ended.keys() - executing)]
         elsewhere = executing - own
         self._flows[flow] = _Flow(
             shard=shard,
             rules=reading.rules,
             elsewhere=elsewhere,
             ours=executing & own,
-            ends_s=deque(reading.ends_s),
+            ends_s=deque(sorted(ends_s)),
             free_since_s=reading.last_end_s,
         )
         if elsewhere:
