@@ -18,10 +18,10 @@ from tests.simulation.scenarios import FLEET_SPAN_S, SPAN_S, Scenario, faults_of
 from tests.simulation.world import Build, run_in
 from timer_trio.callback_url import read_url
 from timer_trio.domain.flow import FlowId, FlowKey
-from timer_trio.domain.rules import FlowChange, Rate
-from timer_trio.domain.timer import Lane
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.retry import RetryPolicy
-from timer_trio.domain.timer import Delivery
+from timer_trio.domain.rules import FlowChange, Rate
+from timer_trio.domain.timer import Delivery, Lane
 
 FLOWS: Final = 6
 TIMERS: Final = 9
@@ -120,9 +120,7 @@ async def begin(world: FlowWorld, streams: list[Stream]) -> None:
             await world.database.put_flow(stream.flow, stream.rules, world.now())
 
 
-def history_of_busy_flows(
-    seed: int, change: Change | None, build: Build | None = None
-) -> History:
+def history_of_busy_flows(seed: int, change: Change | None, build: Build | None = None) -> History:
     """Run the history of a seed: one change of membership, as much of each flow waits or goes.
 
     None: there is a pause instead.
@@ -162,15 +160,14 @@ def _busy_stream(random: Random, number: int) -> Stream:
 
 
 async def _pause_for_a_while(world: FlowWorld, stream: Stream) -> None:
-    gate = world.random.choice([SECOND_PROJECT, *stream.lanes])
+    gates: list[ProjectId | Lane] = [SECOND_PROJECT, *stream.lanes]
+    gate = world.random.choice(gates)
     await world.pause(gate)
     await trio.sleep(world.random.uniform(2.0, 6.0))
     await world.pause(gate, resume=True)
 
 
-async def _wait_in_line(
-    world: FlowWorld, stream: Stream, change_s: float, grace_s: float
-) -> None:
+async def _wait_in_line(world: FlowWorld, stream: Stream, change_s: float, grace_s: float) -> None:
     """Have a timer that is due at about the change, at its begin or in its middle."""
     random = world.random
     await trio.sleep(random.uniform(0.0, 2.0))
@@ -257,7 +254,8 @@ async def _rule(world: FlowWorld, stream: Stream, climax_s: float, span_s: float
             await world.limit(stream.flow, random.choice(RULES[:-1]))
             await trio.sleep(back_s)
             none: FlowChange = {"max_in_flight": None, "rate": None}
-            await world.limit(stream.flow, random.choice([none, {**none, **stream.rules}]))
+            as_before: FlowChange = {**none, **stream.rules}
+            await world.limit(stream.flow, random.choice([none, as_before]))
         case "delete":
             await world.forget(stream.flow)
         case "flow":

@@ -114,7 +114,7 @@ class LostRules(MemoryStorage):
         (PlainClaim, limits_hold, Change.JOIN),
         (SilentOnExecuting, limits_hold, Change.JOIN),
         (SilentOnEnds, rates_hold, Change.STOP),
-        (SilentOnSwept, rates_hold, Scenario.TWO_REPLICAS),
+        (SilentOnSwept, rates_hold, Scenario.CRASH),
         (EndlessExecution, nothing_stuck, Change.JOIN),
         (EndlessExecution, nothing_lost, Change.JOIN),
         (LostRules, pauses_hold, Scenario.CALM),

@@ -6,20 +6,17 @@ A failure says how to run its history again; `make soak` looks for new ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
 import pytest
 
 from tests.simulation.changes import Change
 from tests.simulation.checkers import broken_promises
-from tests.simulation.flow_checkers import (
-    broken_flow_promises,
-    changes_of,
-    flows_of,
-    tries_of_flows,
-)
+from tests.simulation.flow_checkers import broken_flow_promises, tries_of_flows
+from tests.simulation.flow_turns import rules_between
 from tests.simulation.flows import history_of_busy_flows, history_of_flows
-from tests.simulation.history import History, Verdict
+from tests.simulation.history import History, TimerLog, Verdict
 from tests.simulation.scenarios import Scenario
 from tests.simulation.seeds import seeds
 from timer_trio.domain.flow import FlowId
@@ -57,7 +54,7 @@ def test_histories_meet_what_may_become_of_a_flow() -> None:
         "update",
         "cancel",
         "one after the other",
-        "full",
+        "at a rate",
         "sent by several",
         "sent again",
         "flow paused",
@@ -68,22 +65,32 @@ def test_histories_meet_what_may_become_of_a_flow() -> None:
 
 def _met(history: History) -> Iterator[str]:
     for timer_log in history.timer_logs:
-        for request in timer_log.requests[1:]:
-            if timer_log.flow and request.verdict is Verdict.ACKNOWLEDGED:
-                yield request.asked
-        if timer_log.flow and len(timer_log.sends) > 1:
-            yield "sent again"
+        if timer_log.flow is not None:
+            yield from _become(timer_log)
     for ruling in history.rulings:
         if ruling.rules.paused_at is not None:
-            gate = ruling.gate
             kinds = {FlowId: "flow", Lane: "destination"}
-            yield f"{kinds.get(type(gate), 'project')} paused"
+            yield f"{kinds.get(type(ruling.gate), 'project')} paused"
     for flow, tries in tries_of_flows(history).items():
         if len({one.process for one in tries}) > 1:
             yield "sent by several"
-        rules = [ruling.rules for ruling in history.rulings if ruling.gate == flow]
-        if len(changes_of(history, flow)) > 1 and any(each.max_in_flight == 1 for each in rules):
-            yield "one after the other"
-        if len(tries) > 1 and any(each.rate for each in rules):
-            yield "full"
-    assert flows_of(history)
+        if len(tries) > 1:
+            yield from _limits(history, flow)
+
+
+def _become(timer_log: TimerLog) -> Iterator[str]:
+    """Tell what has become of a timer that is more than one callback."""
+    for request in timer_log.requests[1:]:
+        if request.verdict is Verdict.ACKNOWLEDGED:
+            yield request.asked
+    if len(timer_log.sends) > 1:
+        yield "sent again"
+
+
+def _limits(history: History, flow: FlowId) -> Iterator[str]:
+    """Tell how what was sent of a flow was limited."""
+    rules = rules_between(history, flow, -inf, inf)
+    if any(each.max_in_flight == 1 for each in rules):
+        yield "one after the other"
+    if any(each.rate for each in rules):
+        yield "at a rate"
