@@ -55,7 +55,8 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
 		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/simulation/test_histories.py tests/simulation/test_verb_histories.py \
-		tests/simulation/test_changes.py tests/simulation/test_schedules.py $(ARGS)
+		tests/simulation/test_changes.py tests/simulation/test_schedules.py \
+		tests/simulation/test_flows.py $(ARGS)
 	@CALENDAR_WHOLE=1 $(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/unit/test_calendar_cron.py
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \

@@ -213,6 +213,17 @@ async def test_what_has_ended_within_the_window_is_told(storage: Storage) -> Non
     assert later.last_end_s == instants[-1].timestamp() + 0.25
 
 
+async def test_what_was_swept_may_have_been_sent_until_now(storage: Storage) -> None:
+    await limit(storage)
+    (timer,) = await created(storage)
+    await claimed_in_flow(storage, timer.id)
+    await storage.sweep(ALICE, None, SOON + seconds(5))
+    now = SOON + seconds(6)
+    reading = (await storage.flow_readings([FLOW], now)).flows[FLOW]
+    assert list(reading.ends_s) == [now.timestamp()]
+    assert reading.last_end_s == now.timestamp()
+
+
 async def test_each_attempt_of_a_timer_counts_once(storage: Storage) -> None:
     await limit(storage)
     timer = in_flow(retry=RetryPolicy(delays=(1.0,), jitter=0.0))

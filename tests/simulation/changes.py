@@ -71,7 +71,7 @@ def history_of_change(
             for _ in range(TIMERS):
                 nursery.start_soon(_consume, world, random.choice(moments_s))
             await trio.sleep_until(change_s)
-            nursery.start_soon(_play, world, change, frozen_s)
+            nursery.start_soon(make_change, world, change, frozen_s)
         await trio.sleep(QUIET_S)
         await world.settled()
 
@@ -79,7 +79,8 @@ def history_of_change(
     return run_world(seed, faults or Faults(), script, build)
 
 
-async def _play(world: World, change: Change, frozen_s: float) -> None:
+async def make_change(world: World, change: Change, frozen_s: float) -> None:
+    """Let one of the replicas go, or another one come."""
     victim: Process = world.random.choice(world.processes)
     match change:
         case Change.JOIN:

@@ -14,6 +14,7 @@ from typing import Final
 from tests import promises
 from tests.promises import Ending, Sent
 from tests.simulation.far_end import OK, Behaviour
+from tests.simulation.flow_checkers import may_be_missed
 from tests.simulation.history import Asked, History, Request, Send, TimerLog, Verdict
 from tests.simulation.lateness import behaviour_of, expected_s, is_brief, latest
 from tests.simulation.retry_checkers import (
@@ -41,10 +42,14 @@ def never_early(history: History) -> Iterator[str]:
 
 
 def hardly_late(history: History) -> Iterator[str]:
-    """Each timer of a healthy receiver is sent at its instant, or soon after the trouble ends."""
+    """Each timer of a healthy receiver is sent at its instant, or soon after the trouble ends.
+
+    Those in flows wait for their turn: flow_checkers.py has when that is.
+    """
     for timer_log in history.timer_logs:
         if (
             timer_log.row is None
+            or timer_log.flow is not None
             or timer_log.row.status is Status.CANCELED
             or not is_brief(timer_log)
         ):
@@ -278,6 +283,8 @@ def _fires_as_updated(timer_log: TimerLog, request: Request, later: list[Request
 def _is_missed_without_need(history: History, timer_log: TimerLog, row: Timer) -> bool:
     if row.spec.misfire_grace_s is None:
         return True
+    if timer_log.flow is not None:
+        return not may_be_missed(history, timer_log, row)
     request, tries = request_of(timer_log, row), fired(timer_log)
     due_s, latest_due_s = second(row.spec.execute_at), expected_s(history, row.id, request)
     if policy_of(timer_log) and tries and has_failed(timer_log, tries[-1]):

@@ -20,6 +20,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
     TimerNotFoundError,
 )
+from timer_trio.domain.flow import FlowId
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
@@ -76,9 +77,12 @@ def payload_of(number: int | None, version: int) -> JsonText:
 class Consumer:
     """A consumer of one timer; what it asks for, and what it is told, goes into its timer_log."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, flow: FlowId | None = None) -> None:
         self._world = world
-        self.timer_log = TimerLog(number=len(world.history.timer_logs))
+        self._flow = flow
+        self._project = DEFAULT_PROJECT if flow is None else flow.project
+        number = len(world.history.timer_logs)
+        self.timer_log = TimerLog(number=number, project=self._project, flow=flow)
         world.history.timer_logs.append(self.timer_log)
         self.timer_id: TimerId | None = None
 
@@ -109,21 +113,22 @@ class Consumer:
         )
 
         async def create(replica: Replica) -> None:
+            now, flow_key = replica._database.clock.now(), self._flow and self._flow.key
             if under_way_s is None:
                 self.timer_id = (
-                    await replica._intake.create(
-                        spec, replica._database.clock.now(), DEFAULT_PROJECT
-                    )
+                    await replica._intake.create(spec, now, self._project, flow_key)
                 ).id
                 return
-            timer = replica._intake.new_timer(spec, replica._database.clock.now(), DEFAULT_PROJECT)
+            timer = replica._intake.new_timer(spec, now, self._project, flow_key=flow_key)
             await trio.sleep(under_way_s)
             await replica._intake.create_all([timer])
             self.timer_id = timer.id
 
         await self._ask(Asked.CREATE, spec, create)
 
-    async def update(self, *, in_s: float | None, behaviour: Behaviour | None = None) -> None:
+    async def update(
+        self, *, in_s: float | None, behaviour: Behaviour | None = None, place: int = 0
+    ) -> None:
         """Ask for another payload, and it may be another time and another receiver.
 
         `in_s` None leaves the time: only for who `knows` what it is.
@@ -134,17 +139,17 @@ class Consumer:
         if in_s is not None:
             change["execute_at"] = self._world.now() + timedelta(seconds=in_s)
         if behaviour is not None:
-            change["callback_url"] = read_url(url_of(behaviour))
+            change["callback_url"] = read_url(url_of(behaviour, place))
 
         async def update(replica: Replica) -> None:
-            await replica._intake.update(self._id(), change, DEFAULT_PROJECT)
+            await replica._intake.update(self._id(), change, self._project)
 
         spec = changed(self._wanted(), change)
         await self._ask(Asked.UPDATE, spec, update, moves=in_s is not None)
 
     async def cancel(self) -> None:
         async def cancel(replica: Replica) -> None:
-            await replica._database.storage.cancel(self._id(), replica._database.clock.now())
+            await replica._intake.cancel(self._id(), self._project)
 
         await self._ask(Asked.CANCEL, self._wanted(), cancel)
 
@@ -152,7 +157,9 @@ class Consumer:
         process = await self._world.any_process()
         asked_s = trio.current_time()
         try:
-            timer = await process.request(lambda replica: replica._database.storage.get(self._id()))
+            timer = await process.request(
+                lambda replica: replica._database.storage.get(self._id(), self._project)
+            )
         except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
             return
         answered_s = trio.current_time()

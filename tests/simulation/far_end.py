@@ -10,12 +10,14 @@ from enum import StrEnum
 from functools import partial
 from random import Random
 from typing import Final
+from uuid import UUID
 
 import trio
 
 from tests.simulation.faults import POISON, Thread
 from tests.simulation.history import Ending, Send, Try
 from timer_trio.domain.signing import Signer, SigningSecret
+from timer_trio.domain.timer import TimerId
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import (
     Answer,
@@ -102,7 +104,7 @@ class FarEnd:
         random: Random,
         on_try: Callable[[int | None, Try], None],
         on_send: Callable[[int | None, Send], None],
-        secrets: Callable[[], Sequence[SigningSecret]],
+        secrets: Callable[[TimerId], Sequence[SigningSecret]],
     ) -> None:
         self._process = process
         self._thread = thread
@@ -169,6 +171,7 @@ class FarEnd:
                 raise WithheldError("this replica may not send any more")
             raise TransportError("connection refused by 192.0.2.3:80")
         send.status = one.status = status = await self._answer(behaviour)
+        one.answered_s = trio.current_time()
         await self._thread.pass_point("callback answered")
         self._kept.add(request.endpoint)
         return Answer(status, self._advice(behaviour, one), b"" if status == OK else BODY)
@@ -190,16 +193,17 @@ class FarEnd:
             version=one.version,
             webhook_id=headers["webhook-id"],
             sent_s=trio.current_time(),
-            is_genuine=self._is_genuine(headers, request.body),
+            is_genuine=self._is_genuine(one, headers, request.body),
         )
         one.sent_s = send.sent_s
         self._on_send(json.loads(request.body).get("number"), send)
         return send
 
-    def _is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
+    def _is_genuine(self, one: Try, headers: Mapping[str, str], body: bytes) -> bool:
         given = headers.get("webhook-signature", "").encode().split(b" ")
+        secrets = self._secrets(TimerId(UUID(one.timer_id)))
         head = f"{headers['webhook-id']}.{headers.get('webhook-timestamp')}.".encode()
-        return any(Signer(each.secret).sign(head, body) in given for each in self._secrets())
+        return any(Signer(each.secret).sign(head, body) in given for each in secrets)
 
     async def _answer(self, behaviour: Behaviour) -> int:
         if behaviour is Behaviour.SILENT:

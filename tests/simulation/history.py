@@ -11,6 +11,10 @@ from enum import StrEnum
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import Bulk
+from timer_trio.domain.flow import FlowId
+from timer_trio.domain.gates import Gate
+from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
+from timer_trio.domain.rules import FlowRules
 from timer_trio.domain.timer import Status, Timer, TimerId, TimerSpec
 from timer_trio.storage.memory.database import Row
 
@@ -78,8 +82,8 @@ class Try:
     """A callback that a process began; what went out of it is a Send, too.
 
     `is_held`: the process held the timer then; one that was swept while it froze does not.
-    `ended_s` is when it heard how it ended. `not_before_s` and `is_final` are what the answer said
-    of another try.
+    `answered_s` is when its receiver had answered, and `ended_s` when it heard how it ended.
+    `not_before_s` and `is_final` are what the answer said of another try.
     """
 
     process: str
@@ -89,6 +93,7 @@ class Try:
     began_s: float
     is_held: bool = True
     sent_s: float | None = None
+    answered_s: float | None = None
     ended_s: float = float("inf")
     ending: Ending | None = None
     status: int | None = None
@@ -118,6 +123,8 @@ class TimerLog:
     """
 
     number: int
+    project: ProjectId = DEFAULT_PROJECT
+    flow: FlowId | None = None
     requests: list[Request] = field(default_factory=list)
     tries: list[Try] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
@@ -217,6 +224,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """What holds for a flow, a destination or a project from an instant on, as it was written.
+
+    Of the last two it is a pause, or none.
+    """
+
+    at_s: float
+    gate: Gate
+    rules: FlowRules
+
+
+@dataclass(frozen=True, slots=True)
 class DonePage:
     """A page of a bulk action: what it was said to have done, and what it did.
 
@@ -244,6 +263,8 @@ class History:
     acts: list[Act] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     """Of all rows, in the order in which they were written."""
+    rulings: list[Ruling] = field(default_factory=list)
+    """In the order in which they were written."""
     pages: list[DonePage] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     """Of timers that have no log of their own."""

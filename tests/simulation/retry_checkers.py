@@ -54,7 +54,8 @@ def retried_in_time(history: History) -> Iterator[str]:
             if after.began_s < due.earliest_s and not is_lost(history, before, after):
                 yield f"{name} was {due.earliest_s - after.began_s:.3f}s early"
             latest_s = latest(history, timer_log, due.latest_s)
-            if is_brief(timer_log) and after.fired_s > latest_s:
+            waits_for_nobody = is_brief(timer_log) and timer_log.flow is None
+            if waits_for_nobody and after.fired_s > latest_s:
                 late_s = after.fired_s - due.latest_s
                 yield f"{name} was {late_s:.3f}s late; {latest_s - due.latest_s:.3f}s would do"
 

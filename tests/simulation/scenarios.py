@@ -62,15 +62,16 @@ def history_of(
 
     async def script(world: World) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_play, world, scenario, climax_s)
+            nursery.start_soon(play, world, scenario, climax_s)
             for consume in consumers:
                 nursery.start_soon(consume, world, climax_s, span_s)
         await world.settled()
 
-    return run_world(seed, _faults(random, scenario, climax_s), script, build)
+    return run_world(seed, faults_of(random, scenario, climax_s), script, build)
 
 
-def _faults(random: Random, scenario: Scenario, began_s: float) -> Faults:
+def faults_of(random: Random, scenario: Scenario, began_s: float) -> Faults:
+    """Choose what goes wrong on the way to the database."""
     rates: dict[Fault, float] = {}
     if random.random() < 0.5:
         rates = {fault: random.choice([0.0, 0.01, 0.05]) for fault in Fault}
@@ -89,7 +90,8 @@ def _faults(random: Random, scenario: Scenario, began_s: float) -> Faults:
     )
 
 
-async def _play(world: World, scenario: Scenario, climax_s: float) -> None:
+async def play(world: World, scenario: Scenario, climax_s: float) -> None:
+    """Let processes come, and go as the scenario has it."""
     if scenario is Scenario.FLEET:
         await _play_fleet(world)
         return

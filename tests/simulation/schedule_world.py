@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 import trio
 
 from tests.simulation.faults import Faults
 from tests.simulation.history import Send, Try
+from tests.simulation.noted import Noted
 from tests.simulation.schedule_history import (
     Claimed,
     Commit,
@@ -24,9 +24,6 @@ from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.schedule import Schedule, ScheduleId
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.storage.memory.database import Row
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 HEALED_S: Final = 15.0
 """From the last trouble until all that was overdue has been planned and sent."""
@@ -43,8 +40,8 @@ class ScheduleWorld(World):
         """What was sent that is no occurrence."""
         self.ended_s = 0.0
         self._versions = 0
-        self.database._schedules = _Noted(self._note_schedule)
-        self.database._rows = _Noted(self._note_row, self._note_deleted)
+        self.database._schedules = Noted(self._note_schedule)
+        self.database._rows = Noted(self._note_row, self._note_deleted)
 
     def next_version(self) -> int:
         """Return a number for a template, which its payload tells: all are different."""
@@ -105,22 +102,3 @@ class ScheduleWorld(World):
     def _note_deleted(self, timer_id: TimerId) -> None:
         if known := self.occurrence(timer_id):
             known.statuses.append(StatusSince(trio.current_time(), None))
-
-
-class _Noted(dict[K, V]):
-    """Tells of what is put into it, before it is there, and of what is taken out."""
-
-    def __init__(
-        self, on_put: Callable[[K, V], None], on_pop: Callable[[K], None] = lambda _: None
-    ) -> None:
-        super().__init__()
-        self._on_put = on_put
-        self._on_pop = on_pop
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self._on_put(key, value)
-        super().__setitem__(key, value)
-
-    def pop(self, key: K, *default: V) -> V:  # type: ignore[override]
-        self._on_pop(key)
-        return super().pop(key, *default)

@@ -57,8 +57,8 @@ from timer_trio.config import Settings
 from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.membership import Identity, LeaseTimes
-from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import owners
+from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
     ENDED,
     SHARDS,
@@ -132,7 +132,7 @@ class Process:
             random=world.random,
             on_try=world.tried,
             on_send=world.sent,
-            secrets=lambda: world.database._signing.get(DEFAULT_PROJECT, ()),
+            secrets=world.secrets_of,
         )
         self.replica = replica_on(
             self.storage,
@@ -320,6 +320,10 @@ class World:
             return
         self.history.timer_logs[number].sends.append(send)
 
+    def secrets_of(self, timer_id: TimerId) -> Sequence[SigningSecret]:
+        """List the secrets of a timer's project."""
+        return self.database._signing.get(self.database._rows[timer_id].project, ())
+
     def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
         self.history.losses.append(Loss(process, trio.current_time(), held))
 
@@ -411,7 +415,7 @@ class World:
             if timer_log is None:
                 continue
             timer_log.row = row.timer
-            records = await self.database.attempts(row.timer.id)
+            records = await self.database.attempts(row.timer.id, row.project)
             timer_log.attempts = all_attempts(row.timer, records)
 
     def _log_of(self, timer: Timer) -> TimerLog | None:

@@ -114,6 +114,45 @@ def test_what_is_our_own_is_not_counted_twice() -> None:
     assert flows.wait_s(FLOW, 1.0) is None
 
 
+def test_flow_is_read_again_where_what_was_taken_for_our_own_is_not() -> None:
+    flows = Flows()
+    flows.take_terms([SHARD])
+    flows.begin(FLOW, timer(1))
+    flows.begin(FLOW, timer(2))
+    flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1), timer(2), timer(3)]))
+    flows.end(FLOW, timer(1), 2.0)
+    flows.release(FLOW, timer(1))
+    assert not flows.are_wanted
+    flows.release(FLOW, timer(2))
+    assert flows.ending_elsewhere == []
+    assert flows.wait_s(FLOW, 3.0) == inf
+    assert flows.are_wanted
+
+
+def test_what_is_known_already_is_newer_than_a_reading() -> None:
+    flows = known(FlowReading(rules=RATE))
+    flows.begin(FLOW, timer(1))
+    flows.end(FLOW, timer(1), 5.0)
+    flows.know(FLOW, FlowReading())
+    flows.begin(FLOW, timer(2))
+    assert flows.wait_s(FLOW, 6.0) == 65.0
+
+
+def test_what_ends_while_a_flow_is_read_counts_once() -> None:
+    flows = Flows()
+    flows.take_terms([SHARD])
+    flows.begin(FLOW, timer(1))
+    flows.begin(FLOW, timer(2))
+    flows.want([FLOW])
+    flows.take_wanted(ALL, 10)
+    flows.end(FLOW, timer(1), 5.0)
+    flows.end(FLOW, timer(2), 6.0)
+    flows.know(FLOW, FlowReading(rules=RATE, executing=[timer(2)]))
+    assert flows.wait_s(FLOW, 7.0) == 65.0
+    flows.note_executing(FLOW, [], 8.0)
+    assert flows.wait_s(FLOW, 65.0) is None
+
+
 def test_rate_counts_a_whole_window_from_the_end() -> None:
     flows = known(FlowReading(rules=RATE))
     for number, ends_s in ((1, 10.0), (2, 25.0)):

@@ -12,7 +12,7 @@ from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
 from timer_trio.domain.flows import FlowReading, Flows
-from timer_trio.domain.gates import Gates
+from timer_trio.domain.gates import RESUMED_KEPT_S, Gates
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.rules import NOT_PAUSED, FlowRules, Pause, Rate
 from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
@@ -97,6 +97,37 @@ def test_flow_opens_as_one_ends() -> None:
     assert known.held_until_s(FLOW, LANE) == 6.0
 
 
+@pytest.mark.parametrize("gate", [LANE, SHOP])
+def test_grace_counts_from_when_the_end_of_a_pause_is_heard_of(gate: ProjectId | Lane) -> None:
+    known = gates()
+    known.set_pause(gate, PAUSED)
+    assert known.hold(LANE, LANE, 0.0)
+    known.set_pause(gate, RESUMED)
+    heard_s = NOW.timestamp() + 100.0
+    assert opened(known, heard_s) == [LANE]
+    assert known.held_until_s(LANE, LANE) == heard_s
+    assert opened(known, heard_s + 1.0) == []
+    assert known.held_until_s(LANE, LANE) == heard_s
+
+
+def test_grace_of_a_whole_flow_counts_from_the_end_of_the_pause_of_its_first_timer() -> None:
+    known = gates()
+    known.flows.know(FLOW, FlowReading())
+    known.set_pause(OTHER, PAUSED)
+    assert known.hold(FLOW, OTHER, 0.0)
+    known.set_pause(OTHER, RESUMED)
+    assert opened(known, 100.0) == [FLOW]
+    assert known.held_until_s(FLOW, LANE) == 100.0
+    known.set_pause(OTHER, PAUSED)
+    known.set_pause(OTHER, RESUMED)
+    assert opened(known, 200.0) == []
+    assert known.held_until_s(FLOW, LANE) == 100.0
+    known.set_pause(OTHER, PAUSED)
+    known.set_pause(OTHER, RESUMED)
+    assert opened(known, 100.0 + RESUMED_KEPT_S) == []
+    assert known.held_until_s(FLOW, LANE) == -inf
+
+
 def test_flow_opens_as_one_is_given_back() -> None:
     known = gates()
     known.flows.know(FLOW, FlowReading(rules=FlowRules(max_in_flight=1)))
@@ -135,6 +166,18 @@ def test_other_rules_of_a_flow_have_it_looked_at() -> None:
     assert known.hold(FLOW, LANE, 0.0)
     known.set_flow_rules(FLOW, FlowRules(resumed_at=NOW))
     assert opened(known) == [FLOW]
+
+
+def test_flow_that_is_lost_is_looked_at_and_read_again() -> None:
+    known = gates()
+    reading = FlowReading(rules=FlowRules(max_in_flight=1), executing=[due(1).id])
+    known.flows.know(FLOW, reading)
+    assert known.hold(FLOW, LANE, 0.0)
+    known.lose([flow_shard(*FLOW)])
+    assert opened(known) == [FLOW]
+    assert not known.flows.are_wanted
+    assert known.hold(FLOW, LANE, 0.0)
+    assert known.flows.are_wanted
 
 
 def test_flows_are_looked_at_when_shards_have_moved() -> None:

@@ -41,7 +41,7 @@ class Membership:
         before = shards.own
         if shards.divide(replica, members):
             log.info("shards", own=len(shards.own), replicas=len(members))
-            self._agenda.gates.flows.lose(before - shards.own)
+            self._agenda.gates.lose(before - shards.own)
             self._agenda.gates.open_flows()
             self._agenda.refill.ask_window()
             self._plan_anew()

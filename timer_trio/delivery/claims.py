@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
@@ -98,6 +99,12 @@ class Claims:
         await self._claim(self._asker.batch(armed))
 
     async def _claim(self, batch: Batch) -> None:
+        is_in_flow = bool(batch.armed) and batch.armed[0].timer.flow_key is not None
+        with self._agenda.flow_claim() if is_in_flow else nullcontext():
+            reply = await self._asked(batch)
+        await self._take_reply(batch, reply)
+
+    async def _asked(self, batch: Batch) -> ClaimReply:
         # Nothing is known of what was not asked for: it is due as it was.
         reply = ClaimReply(moved=[armed.timer for armed in batch.armed])
         try:
@@ -107,7 +114,7 @@ class Claims:
                     reply = await self._asker.ask(batch, self._waits)
         except ReplicaGoneError:
             self._heartbeat.lose(batch.replica)
-        await self._take_reply(batch, reply)
+        return reply
 
     def _waits(self) -> bool:
         """Whether a locked row is waited for: not as long as some are known to be locked."""
@@ -154,7 +161,7 @@ class Claims:
         lost = {
             shard_of(each) for each in reply.foreign if waiting[each].timer.flow_key is not None
         }
-        self._agenda.gates.flows.lose(lost)
+        self._agenda.gates.lose(lost)
         for timer_id in reply.locked:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 # Whether it is claimed is not known: it goes on counting in its flow.

@@ -87,8 +87,10 @@ class FlowKeeper:
                 raise
 
     async def _read(self, wanted: Wanted) -> None:
-        replica = self._heartbeat.replica
         if wanted.shards:
+            # What was asked for under an earlier term, by what was known then, would be taken.
+            await self._agenda.flow_claims_answered()
+            replica = self._heartbeat.replica
             try:
                 await self._storage.take_terms(replica, wanted.shards)
             except ReplicaGoneError:

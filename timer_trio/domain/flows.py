@@ -15,7 +15,7 @@ Times are Unix seconds.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import inf
@@ -61,6 +61,8 @@ class _Flow:
     rules: FlowRules
     elsewhere: AbstractSet[TimerId]
     """In flight by who had the term before, or ended and not yet written by us."""
+    ours: set[TimerId]
+    """In flight as it was read, and taken for ours: we had asked for them."""
     ends_s: deque[float]
     free_since_s: float
     """Since when whatever waits need not wait for the flow."""
@@ -114,6 +116,8 @@ class Flows:
         self._terms: set[int] = set()
         self._own: dict[FlowId, set[TimerId]] = {}
         self._wanted: dict[FlowId, None] = {}
+        self._ended: dict[FlowId, dict[TimerId, float]] = {}
+        """What has ended of flows that are being read: the reading may not tell of it."""
         self._with_elsewhere: set[FlowId] = set()
 
     def __len__(self) -> int:
@@ -158,7 +162,17 @@ class Flows:
         self._own.setdefault(flow, set()).add(timer_id)
 
     def release(self, flow: FlowId, timer_id: TimerId) -> None:
-        """Count a timer no more of which nothing was sent."""
+        """Count a timer no more of which nothing was sent.
+
+        Where a reading has found it in flight others had it: the flow is to be read again.
+        """
+        self._discard(flow, timer_id)
+        known = self._flows.get(flow)
+        if known is not None and timer_id in known.ours:
+            del self._flows[flow]
+            self._with_elsewhere.discard(flow)
+
+    def _discard(self, flow: FlowId, timer_id: TimerId) -> None:
         own = self._own.get(flow)
         if own is not None:
             own.discard(timer_id)
@@ -167,9 +181,12 @@ class Flows:
 
     def end(self, flow: FlowId, timer_id: TimerId, now_s: float) -> None:
         """Count a callback that has ended."""
-        self.release(flow, timer_id)
+        self._discard(flow, timer_id)
         if known := self._flows.get(flow):
+            known.ours.discard(timer_id)
             known.end(now_s)
+        elif flow in self._ended:
+            self._ended[flow][timer_id] = now_s
 
     def note_claim(self, flow: FlowId, gone: int, *, is_any_taken: bool) -> bool:
         """Count what a claim did not find due; returns whether the flow is to be read anew.
@@ -192,8 +209,10 @@ class Flows:
         while self._wanted and len(wanted.flows) < at_most:
             flow = next(iter(self._wanted))
             del self._wanted[flow]
+            self._ended.pop(flow, None)
             shard = flow_shard(*flow)
             if shard in own_shards:
+                self._ended[flow] = {}
                 wanted.flows.append(flow)
                 if shard not in self._terms:
                     wanted.shards.add(shard)
@@ -208,13 +227,24 @@ class Flows:
         self._terms.update(shards)
 
     def know(self, flow: FlowId, reading: FlowReading) -> None:
-        """Take over what was read of a flow, if the term of its shard is ours still."""
+        """Take over what was read of a flow, if the term of its shard is ours still.
+
+        What is known already is newer.
+        """
         shard = flow_shard(*flow)
-        if shard not in self._terms:
+        ended = self._ended.pop(flow, {})
+        if shard not in self._terms or flow in self._flows:
             return
-        elsewhere = set(reading.executing) - self._own.get(flow, set())
+        executing, own = set(reading.executing), self._own.get(flow, set())
+        ends_s = [*reading.ends_s, *(ended[each] for each in ended.keys() - executing)]
+        elsewhere = executing - own
         self._flows[flow] = _Flow(
-            shard, reading.rules, elsewhere, deque(reading.ends_s), reading.last_end_s
+            shard=shard,
+            rules=reading.rules,
+            elsewhere=elsewhere,
+            ours=executing & own,
+            ends_s=deque(sorted(ends_s)),
+            free_since_s=reading.last_end_s,
         )
         if elsewhere:
             self._with_elsewhere.add(flow)
@@ -245,15 +275,17 @@ class Flows:
         else:
             known.rules = rules
 
-    def lose(self, shards: Collection[int]) -> None:
-        """Forget the flows of shards whose terms are somebody else's now."""
+    def lose(self, shards: Collection[int]) -> Sequence[FlowId]:
+        """Forget the flows of shards whose terms are somebody else's now, and name them."""
         lost = self._terms.intersection(shards)
         if not lost:
-            return
+            return ()
         self._terms -= lost
-        for flow in [flow for flow, known in self._flows.items() if known.shard in lost]:
+        forgotten = [flow for flow, known in self._flows.items() if known.shard in lost]
+        for flow in forgotten:
             del self._flows[flow]
             self._with_elsewhere.discard(flow)
+        return forgotten
 
     def _forget_some(self) -> None:
         """Forget the oldest tenth of which nothing is in flight: it is read again when needed."""

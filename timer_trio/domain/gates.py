@@ -10,9 +10,10 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from heapq import heappop, heappush
 from math import inf
+from typing import Final
 
 from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.breaker_policy import BreakerPolicy
@@ -22,6 +23,9 @@ from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.rules import NOT_PAUSED, FlowRules, Pause
 from timer_trio.domain.timer import DueTimer, Lane, TimerId
+
+RESUMED_KEPT_S: Final = 600.0
+"""So long it is known of a flow that a pause has held it back: by then it goes, or is full."""
 
 Gate = ProjectId | Lane | FlowId
 """What is open or closed."""
@@ -34,6 +38,10 @@ class Gates:
         self.flows = flows
         self.breakers = breakers
         self._pauses: dict[ProjectId | Lane, Pause] = {}
+        self._resumed: list[Gate] = []
+        self._resumed_s: dict[Gate, float] = {}
+        """Since when what waited behind a pause may go here, which hears of its end later; and each
+        flow that did, whose first timer had the others wait."""
         self._policies: dict[ProjectId, BreakerPolicy] = {}
         self._probes: dict[Lane, TimerId] = {}
         self._behind: dict[Gate, dict[BacklogKey, None]] = {}
@@ -96,22 +104,30 @@ class Gates:
 
     def held_until_s(self, key: BacklogKey, lane: Lane) -> float:
         """Return until when pauses and limits have held back what may go now; else -infinity."""
-        until_s = self.flows.held_until_s(key) if isinstance(key, FlowId) else -inf
+        until_s = -inf
+        if isinstance(key, FlowId):
+            until_s = max(self.flows.held_until_s(key), self._resumed_s.get(key, -inf))
         if self._pauses:
             for gate in (lane.project, lane):
                 resumed_at = self._pauses.get(gate, NOT_PAUSED).resumed_at
                 if resumed_at is not None:
                     until_s = max(until_s, resumed_at.timestamp())
+                    until_s = max(until_s, self._resumed_s.get(gate, -inf))
         return until_s
 
     def set_pause(self, gate: ProjectId | Lane, pause: Pause) -> None:
         """Close or open the gate of a project, or of a destination of one."""
+        was_paused = self._is_paused(gate)
         if pause == NOT_PAUSED:
             self._pauses.pop(gate, None)
+            self._resumed_s.pop(gate, None)
         else:
             self._pauses[gate] = pause
         self._note_set()
         if pause.paused_at is None:
+            if was_paused:
+                behind = (key for key in self._behind.get(gate, ()) if isinstance(key, FlowId))
+                self._resumed += [gate, *behind]
             self.open(gate)
 
     def set_policy(self, project: ProjectId, policy: BreakerPolicy | None) -> None:
@@ -135,6 +151,14 @@ class Gates:
         self.flows.change(flow, rules)
         self.open(flow)
 
+    def lose(self, shards: Collection[int]) -> None:
+        """Forget the flows of shards whose terms are somebody else's now.
+
+        What waits for them is looked at again: nobody hears any more of what it waits for.
+        """
+        for flow in self.flows.lose(shards):
+            self.open(flow)
+
     def open(self, gate: Gate) -> None:
         """Have whatever waits behind a gate looked at again."""
         self._opened.update(self._behind.pop(gate, {}))
@@ -146,6 +170,8 @@ class Gates:
 
     def take_opened(self, now_s: float) -> Iterator[BacklogKey]:
         """Take what is to be looked at again, by `hold`."""
+        if self._resumed:
+            self._note_resumed(now_s)
         while self._openings and self._openings[0][0] <= now_s:
             until_s, _, gate = heappop(self._openings)
             if self._opens_s.get(gate) == until_s:
@@ -161,9 +187,22 @@ class Gates:
 
     def _waits_paused(self, key: BacklogKey, lane: Lane) -> bool:
         for gate in (lane.project, lane):
-            if self._pauses.get(gate, NOT_PAUSED).paused_at is not None:
+            if self._is_paused(gate):
                 return self._wait(key, gate, inf)
         return False
+
+    def _note_resumed(self, now_s: float) -> None:
+        old_s = now_s - RESUMED_KEPT_S
+        self._resumed_s = {
+            gate: at_s
+            for gate, at_s in self._resumed_s.items()
+            if at_s > old_s or not isinstance(gate, FlowId)
+        }
+        self._resumed_s.update(dict.fromkeys(self._resumed, now_s))
+        self._resumed.clear()
+
+    def _is_paused(self, gate: ProjectId | Lane) -> bool:
+        return self._pauses.get(gate, NOT_PAUSED).paused_at is not None
 
     def _wait(self, key: BacklogKey, gate: Gate, until_s: float) -> bool:
         self._behind.setdefault(gate, {})[key] = None

@@ -41,7 +41,7 @@ class MemoryFlowTerms(Database):
         rules = NO_FLOW_RULES if known is None else known.flow.rules
         if rules.max_in_flight is None and rules.rate is None:
             return FlowReading(rules=rules)
-        ends = sorted(self._ends(flow))
+        ends = sorted(self._ends(flow, now))
         return FlowReading(
             rules=rules,
             executing=frozenset(self._executing(flow)),
@@ -54,10 +54,15 @@ class MemoryFlowTerms(Database):
             if row.timer.status is Status.EXECUTING and row.claimed_by is not None:
                 yield row.timer.id
 
-    def _ends(self, flow: FlowId) -> Iterator[datetime]:
-        """Yield when callbacks have ended, as their timers and attempts tell."""
+    def _ends(self, flow: FlowId, now: datetime) -> Iterator[datetime]:
+        """Yield when callbacks have ended, as their timers and attempts tell.
+
+        Of those that a sweep has freed nobody knows: they may have been sent until `now`.
+        """
         for row in self._rows_of(flow):
             timer = row.timer
+            if timer.status is Status.EXECUTING and row.due_at is not None:
+                yield now
             if timer.executed_at is not None:
                 yield timer.executed_at + timedelta(milliseconds=timer.duration_ms or 0)
             for attempt in self._attempts.get(timer.id, ()):

@@ -20,7 +20,7 @@ SELECT count(taken.shard) FROM taker LEFT JOIN taken ON true GROUP BY taker.id;
 -- Only of flows that have a limit more is read than their rules. What ended within the window of a rate
 -- is told by the timers' own rows, and by those of attempts, which may tell of the same one; of these as
 -- many as the rate allows are enough. A callback takes 300 s at most, so who ended since then was sent
--- that long before.
+-- that long before. What a sweep has freed may have been sent until just now.
 SELECT
     asked.project, asked.flow_key,
     f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at, f.resumed_at,
@@ -63,6 +63,12 @@ LEFT JOIN LATERAL (
             AND n.executed_at > %(now)s - make_interval(secs => f.rate_per_s + 300)
             AND a.ended_at > %(now)s - make_interval(secs => f.rate_per_s)
             AND a.started_at IS DISTINCT FROM n.executed_at
+        UNION ALL
+        SELECT %(now)s
+        FROM timers AS n
+        WHERE
+            n.project = asked.project AND n.flow_key = asked.flow_key
+            AND n.status = 'executing' AND n.due_at IS NOT NULL
         ORDER BY ended_at DESC
         LIMIT greatest(1, f.rate_count)
     ) AS latest
