@@ -210,12 +210,14 @@ class Cache:
         due_s, _, key = heappop(self._fronts)
         backlog = self._backlogs[key]
         entry = backlog.heap[0]
-        lane = backlog.lane_of(entry)
+        due_at, timer_id = datetime.fromtimestamp(due_s, UTC), TimerId(UUID(int=entry[1]))
+        if isinstance(key, Lane):
+            timer = DueTimer(due_at, timer_id, key)
+        else:
+            timer = DueTimer(due_at, timer_id, backlog.lane_of(entry), key.key)
         self._taken[entry[1]] = None
         self._forget(entry)
-        due_at = datetime.fromtimestamp(due_s, UTC)
-        flow_key = key.key if isinstance(key, FlowId) else None
-        return DueTimer(due_at, TimerId(UUID(int=entry[1])), lane, flow_key)
+        return timer
 
     def set_aside(self, queue: Queue | None) -> None:
         """Hide the backlog that `peek` named until `recall` of this queue, or a nearer timer.

@@ -25,6 +25,11 @@ class ProjectShares:
         self.others_exist = False
         """Whether there is more than one project."""
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is anything to hold a project to."""
+        return self.others_exist or bool(self._limits)
+
     def set_limit(self, project: ProjectId, limit: int | None) -> None:
         """Have a project hold no more than its part of a limit; None: it has none."""
         if limit is None:

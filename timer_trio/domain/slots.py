@@ -84,14 +84,14 @@ class Slots:
         pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
         if not self.let_in(pace, now_s):
             return pace
-        project = lane.project
-        most = self._shares.most_of(project, self.free)
-        if most is not None:
-            room = most - self._of_project[project]
-            if not self._is_open(project, room, most, now_s):
-                return project
+        if self._shares.are_set and not self._lets_in_project(lane.project, now_s):
+            return lane.project
         limit = self._limit(pace)
         return None if self._is_open(lane, limit - held, limit, now_s) else lane
+
+    def _lets_in_project(self, project: ProjectId, now_s: float) -> bool:
+        most = self._shares.most_of(project, self.free)
+        return most is None or self._is_open(project, most - self._of_project[project], most, now_s)
 
     def let_in(self, pace: Pace, now_s: float) -> int:
         """Count the slots that a pace may take now, all together; none: it waits."""
