@@ -185,7 +185,9 @@ def _may_go(
     due = [each.row for each in known if each.row.due_at is not None and each.known_s <= at_s]
     rules = rules_between(history, flow, at_s, at_s)[0]
     in_flight = sum(_is_taken(each.row) for each in known)
-    lanes = {Lane(row.timer.spec.callback.url.destination, flow.project) for row in due}
+    # That the first one was canceled while its destination is paused is found out at its claim.
+    ahead = [each.row for each in known if each.row.timer.status is Status.CANCELED]
+    lanes = {Lane(row.timer.spec.callback.url.destination, flow.project) for row in [*due, *ahead]}
     gates: list[Gate] = [flow, flow.project, *lanes]
     if not due or any(rules_between(history, gate, at_s, at_s)[0].paused_at for gate in gates):
         return False

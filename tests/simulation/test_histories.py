@@ -38,7 +38,7 @@ def test_same_seed_gives_the_same_history() -> None:
 
 def test_histories_meet_what_may_become_of_a_retrying_timer() -> None:
     scenarios = (Scenario.CRASH, Scenario.OUTAGE)
-    histories = [random_history(seed, each) for each in scenarios for seed in range(1, 13)]
+    histories = [random_history(seed, each) for each in scenarios for seed in range(1, 14)]
     timer_logs = [timer_log for history in histories for timer_log in history.timer_logs]
     met = {what for timer_log in timer_logs for what in _met(timer_log)}
     assert met == {"update", "cancel", "unknown", "at most once", "put off", "final", "gave up"}
