@@ -274,3 +274,14 @@ async def test_claim_after_a_failure_tells_the_flow_again(storage: Storage) -> N
     again = await claimed_in_flow(storage, timer.id, claim=SECOND)
     assert again.earlier is not None
     assert again.earlier.flow_key == FLOW
+
+
+async def test_who_changes_a_timer_is_told_its_flow(storage: Storage) -> None:
+    ours, other = await created(storage), await created(storage, None)
+    for timer_id, flow_key in ((ours, FLOW), (other, None)):
+        moved = await storage.update(timer_id, {"execute_at": LATER}, NOW)
+        assert moved.flow_key == flow_key
+        assert (await storage.cancel(timer_id, NOW)).flow_key == flow_key
+        again = await storage.redrive(timer_id, LATER, NOW)
+        assert again is not None
+        assert again.flow_key == flow_key

@@ -117,7 +117,6 @@ class ListedTimer(TimerSummary):
     http_status: int | None
     key: str | None
     schedule_id: UUID | None
-    flow_key: FlowKey | None
     metadata: JsonText | None
     """None: it is longer than a list holds."""
 

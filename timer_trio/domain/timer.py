@@ -198,6 +198,8 @@ class TimerSummary:
     executed_at: datetime | None
     parent_id: TimerId | None = None
     """The timer whose result it is; None: it is no result."""
+    flow_key: FlowKey | None = None
+    """The flow that it is in; None: in none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +241,7 @@ class Timer:
             status=self.status,
             executed_at=self.executed_at,
             parent_id=self.parent_id,
+            flow_key=self.flow_key,
         )
 
 

@@ -254,8 +254,8 @@ class Intake:
         summary = await self._storage.update(timer_id, change, self._clock.now(), project)
         if summary.status is Status.PENDING or "execute_at" in change:
             destination = read_url(summary.callback_url).destination
-            # If it is in a flow its claim says so.
-            self._offer([DueTimer(summary.execute_at, summary.id, Lane(destination, project))])
+            lane = Lane(destination, project)
+            self._offer([DueTimer(summary.execute_at, summary.id, lane, summary.flow_key)])
         return summary
 
     async def cancel(self, timer_id: TimerId, project: ProjectId) -> TimerSummary:
@@ -363,4 +363,5 @@ def new_summary(timer: NewTimer) -> TimerSummary:
         callback_url=timer.spec.callback.url.text,
         status=Status.PENDING,
         executed_at=None,
+        flow_key=timer.flow_key,
     )

@@ -55,8 +55,8 @@ class Redriver:
                 timer_id, due_at, self._clock.now(), holder, project, max_live=max_live
             )
         destination = read_url(summary.callback_url).destination
-        # If it is in a flow its claim says so.
-        self._offer([DueTimer(summary.execute_at, summary.id, Lane(destination, project))])
+        lane = Lane(destination, project)
+        self._offer([DueTimer(summary.execute_at, summary.id, lane, summary.flow_key)])
         return summary
 
     async def _holder_of_its_name(self, timer_id: TimerId, project: ProjectId) -> TimerId | None:

@@ -125,13 +125,13 @@ def _listed(timer: Timer) -> ListedTimer:
         status=summary.status,
         executed_at=summary.executed_at,
         parent_id=summary.parent_id,
+        flow_key=summary.flow_key,
         destination=timer.spec.callback.url.destination,
         attempt=timer.attempt,
         last_error=timer.last_error,
         http_status=timer.http_status,
         key=timer.key,
         schedule_id=timer.schedule_id,
-        flow_key=timer.flow_key,
         metadata=_listed_metadata(timer.spec.metadata),
     )
 

@@ -377,7 +377,6 @@ def listed_of(row: Row) -> ListedTimer:
         http_status=row["http_status"],
         key=row["key"],
         schedule_id=row["schedule_id"],
-        flow_key=row["flow_key"],
         metadata=row["metadata"],
     )
 
@@ -391,6 +390,7 @@ def _summary(row: Row) -> dict[str, Any]:
         "status": Status(row["status"]),
         "executed_at": row["executed_at"],
         "parent_id": row["parent_id"],
+        "flow_key": row["flow_key"],
     }
 
 

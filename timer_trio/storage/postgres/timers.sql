@@ -84,7 +84,8 @@ changed AS (
         AND asked.status IN ('pending', 'retrying')
         AND NOT (asked.is_result AND %(asks_for_results)s)
     RETURNING
-        t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at, t.parent_id
+        t.id, t.status, t.created_at, t.execute_at, t.callback_url, t.executed_at, t.parent_id,
+        t.flow_key
 )
 SELECT asked.status AS status_before, changed.*
 FROM asked LEFT JOIN changed ON true;
@@ -93,7 +94,7 @@ FROM asked LEFT JOIN changed ON true;
 -- Cancels a timer that waits, and says what its status was when we had it locked. Nobody holds it then;
 -- that is said because constraints are first checked on the row as it was before we waited for the lock.
 WITH asked AS (
-    SELECT shard, id, status, created_at, execute_at, callback_url, executed_at, parent_id
+    SELECT shard, id, status, created_at, execute_at, callback_url, executed_at, parent_id, flow_key
     FROM timers
     WHERE shard = get_byte(uuid_send(%(id)s), 15) AND id = %(id)s AND project = %(project)s
     FOR NO KEY UPDATE
@@ -106,5 +107,5 @@ canceled AS (
 )
 SELECT
     status AS status_before, id, 'canceled' AS status,
-    created_at, execute_at, callback_url, executed_at, parent_id
+    created_at, execute_at, callback_url, executed_at, parent_id, flow_key
 FROM asked;
