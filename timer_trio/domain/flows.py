@@ -18,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -289,9 +290,13 @@ class Flows:
 
     def _forget_some(self) -> None:
         """Forget the oldest tenth of which nothing is in flight: it is read again when needed."""
-        for flow in [*self._flows][: self._most // 10]:
-            if flow not in self._own and flow not in self._with_elsewhere:
-                del self._flows[flow]
+        idle = [
+            flow
+            for flow in islice(self._flows, self._most // 10)
+            if flow not in self._own and flow not in self._with_elsewhere
+        ]
+        for flow in idle:
+            del self._flows[flow]
 
 
 def _is_limited(rules: FlowRules) -> bool:
