@@ -56,7 +56,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/simulation/test_histories.py tests/simulation/test_verb_histories.py \
 		tests/simulation/test_changes.py tests/simulation/test_schedules.py \
-		tests/simulation/test_flows.py $(ARGS)
+		tests/simulation/test_flows.py tests/simulation/test_every_call_of_verbs_fails.py $(ARGS)
 	@CALENDAR_WHOLE=1 $(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/unit/test_calendar_cron.py
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \

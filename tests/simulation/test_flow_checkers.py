@@ -59,7 +59,10 @@ class AnybodysTerm(MemoryStorage):
 
 
 class PlainClaim(MemoryStorage):
-    """Takes what is in a flow as if it were in none."""
+    """Tells of what is in a flow, and takes it, as if it were in none."""
+
+    def _due_timer(self, row: Row, due_at: datetime) -> DueTimer:
+        return super()._due_timer(row, due_at)._replace(flow_key=None)
 
     def _may_take(self, row: Row, replica: ReplicaId, *, in_flows: bool) -> bool:
         return not in_flows or super()._may_take(row, replica, in_flows=in_flows)
