@@ -252,6 +252,10 @@ class Cache:
             shown.append(self._recall_backlog(queue))
         return shown
 
+    def is_line_behind(self, queue: Queue) -> bool:
+        """Whether more than a destination's own backlog waits for a queue."""
+        return queue in self._behind
+
     def show(self, key: BacklogKey) -> bool:
         """Show a backlog again that waits for no queue; returns whether there is one."""
         is_hidden = key in self._aside and self._aside[key] is None
