@@ -14,7 +14,7 @@ from tests.contract.timers import NOW
 from timer_trio.config import Settings
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.project import DEFAULT_PROJECT
-from timer_trio.run import start_paused
+from timer_trio.run import database_wait, start_paused
 from timer_trio.run.main import _Database, _Service
 from timer_trio.run.process import Signals
 from timer_trio.run.start_paused import pause_all_on
@@ -50,7 +50,7 @@ async def test_parent_pauses_all_projects_once_the_database_is_there(
             raise error
 
     monkeypatch.setattr(start_paused, "migrate_database", migrate)
-    monkeypatch.setattr(start_paused, "RETRY_INTERVAL_S", 0.01)
+    monkeypatch.setattr(database_wait, "RETRY_INTERVAL_S", 0.01)
     with closing(PostgresStorage(clean_database_url, pool_size=1)) as storage:
         shop = (await storage.create_project("shop", NOW)).id
         with capture_logs() as logs:

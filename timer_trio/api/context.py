@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Protocol
 
 import trio
@@ -108,6 +109,11 @@ class ApiContext:
         if settings is NO_SETTINGS:
             return self._of_operator
         return replace(self._of_operator, settings=settings)
+
+    @property
+    def cursor_key(self) -> bytes:
+        """What cursors of lists are sealed with: the same on all replicas."""
+        return sha256(b"cursor" + self.api_key.encode()).digest()
 
     @property
     def audit(self) -> RequestAudit:

@@ -38,6 +38,11 @@ class Batch:
     armed: Sequence[Armed]
     until: datetime
 
+    @property
+    def in_flows(self) -> bool:
+        """Whether its timers are in flows: all of them are, or none."""
+        return bool(self.armed) and self.armed[0].timer.flow_key is not None
+
 
 class ClaimStorage(WorkStorage, OccurrenceStorage, Protocol):
     """What a claim asks of a storage."""

@@ -99,8 +99,7 @@ class Claims:
         await self._claim(self._asker.batch(armed))
 
     async def _claim(self, batch: Batch) -> None:
-        is_in_flow = bool(batch.armed) and batch.armed[0].timer.flow_key is not None
-        with self._agenda.flow_claim() if is_in_flow else nullcontext():
+        with self._agenda.flow_claim() if batch.in_flows else nullcontext():
             reply = await self._asked(batch)
         await self._take_reply(batch, reply)
 
@@ -148,7 +147,7 @@ class Claims:
         for armed in waiting.values():
             self._agenda.release(armed.timer, now.timestamp())
         self._put_back(waiting, reply.moved)
-        if waiting and batch.armed[0].timer.flow_key is not None:
+        if waiting and batch.in_flows:
             self._note_gone(batch, waiting.keys(), {timer.id for timer in reply.moved})
         if unready:
             async with trio.open_nursery() as nursery:
@@ -158,10 +157,8 @@ class Claims:
 
     def _put_by(self, batch: Batch, reply: ClaimReply, waiting: dict[TimerId, Armed]) -> None:
         """Take out of what waits what is locked, and note which flows are ours no more."""
-        lost = {
-            shard_of(each) for each in reply.foreign if waiting[each].timer.flow_key is not None
-        }
-        self._agenda.gates.lose(lost)
+        if batch.in_flows:
+            self._agenda.gates.lose({*map(shard_of, reply.foreign)})
         for timer_id in reply.locked:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 # Whether it is claimed is not known: it goes on counting in its flow.

@@ -80,7 +80,7 @@ def take_due(
         full = slots.wait_if_full(lane, now_s)
         if full is None:
             slots.hold(lane)
-            armed.append(_armed(cache.take(), gates, key in waited and due_s < now_s, key))
+            armed.append(_armed(cache.take(), key, gates, waited=key in waited and due_s < now_s))
         else:
             cache.set_aside(full)
     if not out_of_slots:  # then every destination with a timer due was looked at
@@ -124,7 +124,7 @@ def _parts(armed: Sequence[Armed], at_most: int) -> Iterator[Sequence[Armed]]:
         yield armed[start : start + at_most]
 
 
-def _armed(timer: DueTimer, gates: Gates, waited: bool, key: BacklogKey) -> Armed:  # noqa: FBT001
+def _armed(timer: DueTimer, key: BacklogKey, gates: Gates, *, waited: bool) -> Armed:
     if gates.are_set or timer.flow_key is not None:
         gates.begin(timer)
         return Armed(timer, waited, gates.held_until_s(key, timer.lane))

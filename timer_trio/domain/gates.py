@@ -73,24 +73,24 @@ class Gates:
 
     def begin(self, timer: DueTimer) -> None:
         """Count a timer that was let through, and is about to be claimed."""
-        if timer.flow is not None:
-            self.flows.begin(timer.flow, timer.id)
+        if flow := timer.flow:
+            self.flows.begin(flow, timer.id)
         lane = timer.lane
         if lane.project in self._policies and self.breakers.begin(lane):
             self._probes[lane] = timer.id
 
     def release(self, timer: DueTimer) -> None:
         """Count a timer no more that was let through, and was not sent."""
-        if timer.flow is not None:
-            self.flows.release(timer.flow, timer.id)
-            self.open(timer.flow)
+        if flow := timer.flow:
+            self.flows.release(flow, timer.id)
+            self.open(flow)
         self._end_probe(timer)
 
     def end(self, timer: DueTimer, now_s: float, *, has_failed: bool | None) -> None:
         """Count a callback that has ended; None: it tells nothing of its destination."""
-        if timer.flow is not None:
-            self.flows.end(timer.flow, timer.id, now_s)
-            self.open(timer.flow)
+        if flow := timer.flow:
+            self.flows.end(flow, timer.id, now_s)
+            self.open(flow)
         policy = self._policies.get(timer.lane.project) if self._policies else None
         if policy is None:
             return

@@ -5,6 +5,8 @@
 - ``replica``     one replica: its parts wired together
 - ``supervisor``  the root nursery of a replica: what runs, and in which order it ends
 - ``presence``    a replica's place among the others: taken, handed over, given up
+- ``database_wait`` what a start asks of a database that may be away
+- ``start_paused``  a start that holds back what is due
 - ``parent``      the process that starts workers and keeps them running
 - ``worker``      one of them
 - ``lifeline``    the messages between parent and worker

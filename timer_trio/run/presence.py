@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
-import structlog
 import trio
 
 from timer_trio.cluster.heartbeat import RETRY_INTERVAL_S, Heartbeat
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import Shards
+from timer_trio.run.database_wait import wait_for_database
 from timer_trio.storage.group_commit import repeat_until_answered
 
 LEAVE_POLL_S: Final = 0.05
-
-log = structlog.get_logger()
 
 
 class Presence:
@@ -43,22 +41,15 @@ class Presence:
 
     async def join(self) -> None:
         """Prepare the database and take a place, however long the database is away."""
-        reason = ""
-        while True:
-            try:
-                await self._prepare()
-                await self._heartbeat.join(alone=self._alone)
-                self.has_joined = True
-                # What excludes it may have been taken until its row was there to stop that.
-                await self._prepare()
-                await self._begin()
-            except (StorageUnavailableError, ContentionError) as error:
-                if str(error) != reason:
-                    reason = str(error)
-                    log.warning("waiting_for_database", reason=reason)
-                await trio.sleep(RETRY_INTERVAL_S)
-            else:
-                return
+        await wait_for_database(self._take_place)
+
+    async def _take_place(self) -> None:
+        await self._prepare()
+        await self._heartbeat.join(alone=self._alone)
+        self.has_joined = True
+        # What excludes it may have been taken until its row was there to stop that.
+        await self._prepare()
+        await self._begin()
 
     async def keep(self) -> NoReturn:
         """Beat for ever, so that the others see that it lives."""

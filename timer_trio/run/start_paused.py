@@ -6,11 +6,9 @@ from datetime import datetime
 from uuid import uuid4
 
 import structlog
-import trio
 
-from timer_trio.cluster.heartbeat import RETRY_INTERVAL_S
-from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.timer import ReplicaId
+from timer_trio.run.database_wait import wait_for_database
 from timer_trio.storage import RuleStorage
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -35,18 +33,11 @@ async def pause_all_on(url: str) -> None:
     Raises:
         MigrationError: it cannot be brought to the schema.
     """
-    reason = ""
     async with PostgresStorage(url, pool_size=1) as storage:
-        while True:
-            try:
-                await migrate_database(url)
-                # The clock is the database's; the one who asks has no row there.
-                now = (await storage.beat(ReplicaId(uuid4()))).now
-                await pause_all(storage, now)
-            except (StorageUnavailableError, ContentionError) as error:
-                if str(error) != reason:
-                    reason = str(error)
-                    log.warning("waiting_for_database", reason=reason)
-                await trio.sleep(RETRY_INTERVAL_S)
-            else:
-                return
+
+        async def pause() -> None:
+            await migrate_database(url)
+            # The clock is the database's; the one who asks has no row there.
+            await pause_all(storage, (await storage.beat(ReplicaId(uuid4()))).now)
+
+        await wait_for_database(pause)

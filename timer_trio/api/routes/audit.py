@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
@@ -69,7 +68,7 @@ class AuditData(TypedDict):
 
 
 def routes(context: ApiContext) -> Sequence[Route]:
-    cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
+    cursor_key = context.cursor_key
 
     async def list_audit() -> Response:
         asks = principal()

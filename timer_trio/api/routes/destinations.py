@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -31,7 +30,7 @@ class _Destinations:
     def __init__(self, context: ApiContext) -> None:
         self._storage = context.storage
         self._clock = context.clock
-        self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
+        self._cursor_key = context.cursor_key
 
     async def list_destinations(self) -> Response:
         now = self._clock.now()

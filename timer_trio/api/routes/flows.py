@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -63,7 +62,7 @@ class _Flows:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._storage = context.storage
-        self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
+        self._cursor_key = context.cursor_key
 
     async def list_flows(self) -> Response:
         query = parse_flow_query(request.query_string, self._cursor_key, own_project())

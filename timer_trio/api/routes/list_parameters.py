@@ -25,6 +25,16 @@ def _parameter(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+def _limit(what: str, default: int) -> Json:
+    schema: Json = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": default}
+    return _parameter("limit", f"{what} on a page.", schema)
+
+
+def _cursor(same: str) -> Json:
+    words = f"`next_cursor` of the page before: it holds for the same {same}."
+    return _parameter("cursor", words, {"type": "string"})
+
+
 _INSTANT: Final[Json] = {"type": "string", "format": "date-time"}
 _BOUND: Final = (
     "No index serves it: it needs `created_after`, `execute_after`, or `ended_after` with "
@@ -87,11 +97,7 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter(
         "created_before", "Only timers created earlier than this, percent-encoded.", _INSTANT
     ),
-    _parameter(
-        "limit",
-        "Timers on a page.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": TimerQuery().limit},
-    ),
+    _limit("Timers", TimerQuery().limit),
     _parameter(
         "offset",
         "Timers to skip; it cannot stand beside `cursor`, which costs the same for every page.",
@@ -109,11 +115,7 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         f"Only timers that ended earlier than this, percent-encoded. {_ENDS}",
         _INSTANT,
     ),
-    _parameter(
-        "cursor",
-        "`next_cursor` of the page before: it holds for the same filters, sort and order.",
-        {"type": "string"},
-    ),
+    _cursor("filters, sort and order"),
     _METADATA,
 )
 SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
@@ -128,16 +130,8 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
         "Only schedules whose occurrences are in this flow.",
         {"type": "string", "minLength": 1},
     ),
-    _parameter(
-        "limit",
-        "Schedules on a page.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": ScheduleQuery().limit},
-    ),
-    _parameter(
-        "cursor",
-        "`next_cursor` of the page before: it holds for the same filters.",
-        {"type": "string"},
-    ),
+    _limit("Schedules", ScheduleQuery().limit),
+    _cursor("filters"),
     _METADATA,
 )
 DESTINATION_LIST_PARAMETERS: Final[Sequence[Json]] = (
@@ -146,34 +140,13 @@ DESTINATION_LIST_PARAMETERS: Final[Sequence[Json]] = (
         "This one alone: scheme, host and port.",
         {"type": "string", "format": "uri", "examples": ["https://example.com"]},
     ),
-    _parameter(
-        "limit",
-        "Destinations on a page.",
-        {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MAX_LIMIT,
-            "default": DestinationQuery().limit,
-        },
-    ),
-    _parameter(
-        "cursor",
-        "`next_cursor` of the page before: it holds for the same filter.",
-        {"type": "string"},
-    ),
+    _limit("Destinations", DestinationQuery().limit),
+    _cursor("filter"),
 )
 FLOW_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("paused", "Only flows that are paused, or that are not.", {"type": "boolean"}),
-    _parameter(
-        "limit",
-        "Flows on a page.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": FlowQuery().limit},
-    ),
-    _parameter(
-        "cursor",
-        "`next_cursor` of the page before: it holds for the same filter.",
-        {"type": "string"},
-    ),
+    _limit("Flows", FlowQuery().limit),
+    _cursor("filter"),
 )
 AUDIT_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("action", "Only what was done so.", _choice(Action)),
@@ -191,14 +164,6 @@ AUDIT_LIST_PARAMETERS: Final[Sequence[Json]] = (
     ),
     _parameter("after", "Only what was begun later than this, percent-encoded.", _INSTANT),
     _parameter("before", "Only what was begun earlier than this, percent-encoded.", _INSTANT),
-    _parameter(
-        "limit",
-        "Entries on a page.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": AuditQuery().limit},
-    ),
-    _parameter(
-        "cursor",
-        "`next_cursor` of the page before: it holds for the same filters.",
-        {"type": "string"},
-    ),
+    _limit("Entries", AuditQuery().limit),
+    _cursor("filters"),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
@@ -106,7 +105,7 @@ class _Timers:
         self._keyed = KeyedRequests(
             context, lambda answer: created(answer.data, answer.timer_ids[0])
         )
-        self._cursor_key = sha256(b"cursor" + context.api_key.encode()).digest()
+        self._cursor_key = context.cursor_key
 
     async def create(self) -> Response:
         arrived_at = self._clock.now()
