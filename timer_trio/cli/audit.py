@@ -13,7 +13,7 @@ from timer_trio.cli.output import cell, print_json, short
 from timer_trio.cli.service import project_option, url_option
 from timer_trio.cli.table import aligned, in_columns, tab_separated
 from timer_trio.cli.terminal import shows_tables
-from timer_trio.cli.timers import json_option
+from timer_trio.cli.timers import json_option, limit_option
 from timer_trio.cli.values import instant
 from timer_trio.domain.audit import OF_SERVICE
 
@@ -37,9 +37,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 @click.option("--target", metavar="ID", help="Only what was done to this alone.")
 @click.option("--after", type=instant, metavar="WHEN", help="Begun later than WHEN.")
 @click.option("--before", type=instant, metavar="WHEN", help="Begun earlier than WHEN.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
-)
+@limit_option
 @json_option
 @version
 def audit_command(url: str | None, *, limit: int, as_json: bool, **asked: Any) -> None:

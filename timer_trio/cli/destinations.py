@@ -11,7 +11,7 @@ from timer_trio.cli.asking import Json, asking, listed
 from timer_trio.cli.group import version
 from timer_trio.cli.output import print_data, print_json, print_rows
 from timer_trio.cli.service import project_option, url_option
-from timer_trio.cli.timers import json_option
+from timer_trio.cli.timers import json_option, limit_option
 
 _COLUMNS: Final = (
     "destination",
@@ -39,9 +39,7 @@ def destinations_command(context: click.Context, url: str | None) -> None:
 
 @destinations_command.command("list")
 @click.option("--destination", metavar="URL", help="This one alone.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
-)
+@limit_option
 @json_option
 @version
 @click.pass_obj

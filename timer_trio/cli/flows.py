@@ -14,7 +14,7 @@ from timer_trio.cli.asking import asking, listed
 from timer_trio.cli.group import version
 from timer_trio.cli.output import print_data, print_json, print_rows
 from timer_trio.cli.service import project_option, url_option
-from timer_trio.cli.timers import json_option
+from timer_trio.cli.timers import json_option, limit_option
 from timer_trio.cli.values import span
 
 _COLUMNS: Final = ("flow_key", "max_in_flight", "rate", "paused_since", "updated_at")
@@ -40,9 +40,7 @@ def flows_command(context: click.Context, url: str | None) -> None:
 
 @flows_command.command("list")
 @click.option("--paused/--running", "is_paused", default=None, help="Only those that are.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
-)
+@limit_option
 @json_option
 @version
 @click.pass_obj

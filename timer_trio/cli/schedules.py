@@ -22,7 +22,7 @@ from timer_trio.cli.schedule_fields import (
 )
 from timer_trio.cli.schedule_output import print_schedules
 from timer_trio.cli.service import project_option, url_option
-from timer_trio.cli.timers import any_digits, json_option
+from timer_trio.cli.timers import any_digits, json_option, limit_option
 from timer_trio.cli.values import instant, pairs
 from timer_trio.domain.schedule import ScheduleStatus
 
@@ -63,9 +63,7 @@ def _of_one(command: _Command) -> _Command:
 @click.option("--name", help="The name that its consumer gave it.")
 @click.option("--flow-key", metavar="KEY", help="Only those whose occurrences are in this flow.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Once for each key.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
-)
+@limit_option
 @json_option
 @version
 @click.pass_obj

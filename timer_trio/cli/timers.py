@@ -22,6 +22,9 @@ from timer_trio.cli.values import span
 from timer_trio.domain.query import Order, Sort
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
+)
 
 
 @click.group("timers")
@@ -47,9 +50,7 @@ def timers_command(context: click.Context, url: str | None) -> None:
     "--sort", type=click.Choice([each.value for each in Sort]), help="By default created_at."
 )
 @click.option("--order", type=click.Choice([each.value for each in Order]), help="By default desc.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, at most."
-)
+@limit_option
 @json_option
 @version
 @click.pass_obj
