@@ -9,14 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import pytest
 import trio
 
 from tests.api_under_test import API_KEY, MAX_BODY_BYTES, ApiUnderTest, served_api
 from tests.hostile_shapes import HostileShape, hostile_shapes
+from timer_trio.api.fields.retry import MAX_ATTEMPTS
 from timer_trio.api.routes.batch import MAX_BATCH_BYTES
-from timer_trio.domain.timer import NewTimer
+from timer_trio.domain.answer import KEPT_BODY_BYTES, MAX_KEPT_HEADERS, KeptAnswer
+from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.timer import NewTimer, TimerId
 from timer_trio.run.process import GC_THRESHOLDS
 
 pytestmark = pytest.mark.timed
@@ -95,8 +99,16 @@ async def great_answers(api: ApiUnderTest) -> list[HostileShape]:
         await api.create(callback_url=url)
     payload = json.dumps("é\n" * 20_000)
     timer = await api.create(callback_payload=payload, metadata={"text": "é\n" * 10_000})
+    keep_attempts(api, TimerId(UUID(timer["id"])))
+    for number in range(_FULL_PAGE):
+        await api.client.put(f"/flows/{number}", json={"max_in_flight": 1})
+        await api.client.post("/schedules", json={"cron": "7 4 29 2 *", "callback_url": url})
     paths = (
         f"/timers/{timer['id']}",
+        f"/timers/{timer['id']}/attempts",
+        f"/schedules?limit={_FULL_PAGE}",
+        f"/flows?limit={_FULL_PAGE}",
+        f"/audit?limit={_FULL_PAGE}",
         f"/timers?limit={_FULL_PAGE}",
         f"/timers?limit={_FULL_PAGE}&metadata.text=" + "1" * 10_000,
         "/metrics",
@@ -106,6 +118,22 @@ async def great_answers(api: ApiUnderTest) -> list[HostileShape]:
         "/health",
     )
     return [HostileShape(f"GET {path[:40]}", method="GET", path=path) for path in paths]
+
+
+def keep_attempts(api: ApiUnderTest, timer_id: TimerId) -> None:
+    """As many as a timer may have, redriven a few times, half of their answers no text."""
+    headers = tuple((f"X-{number}", "é" * 100) for number in range(MAX_KEPT_HEADERS))
+    api.storage._attempts[timer_id] = [
+        AttemptRecord(
+            attempt=attempt,
+            started_at=api.clock.now(),
+            ended_at=api.clock.now(),
+            outcome="rejected",
+            http_status=500,
+            answer=KeptAnswer(headers, b"\xff\n"[attempt % 2 :] * KEPT_BODY_BYTES, True),
+        )
+        for attempt in range(1, 4 * MAX_ATTEMPTS)
+    ]
 
 
 @contextmanager

@@ -252,11 +252,13 @@ async def test_what_no_key_opens_fails_alone_and_in_words(
         for path in (
             f"/timers/{ids['far']}",
             "/timers/by-key/name",
-            f"/timers/{ids['due']}/attempts",
             f"/schedules/{ids['schedule']}",
         ):
             refused = await served.get(path, status=503)
             assert "add that key to ENCRYPTION_KEYS" in refused["message"]
+        (attempt,) = (await served.get(f"/timers/{ids['due']}/attempts"))["data"]["attempts"]
+        assert "add that key to ENCRYPTION_KEYS" in attempt["response"]["unreadable"]
+        assert (attempt["response"]["headers"], attempt["response"]["body"]) == ([], "")
         body = {**DAILY, **secrets}
         refused = await served.client.post(
             "/schedules", json=body, headers={"Idempotency-Key": "b"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import SealedError
 from timer_trio.domain.masking import NOTHING
-from timer_trio.domain.rendering import attempt_data
+from timer_trio.domain.rendering import attempt_json
 from timer_trio.domain.sealed import HEADERS, MARK, is_sealed_text
 
 ENDED_AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -20,7 +21,7 @@ def body_of(body: bytes, *, is_truncated: bool) -> tuple[str, str]:
     record = AttemptRecord(
         attempt=1, started_at=None, ended_at=ENDED_AT, outcome="rejected", answer=answer
     )
-    response: Any = attempt_data(record, NOTHING)["response"]
+    response: Any = json.loads(attempt_json(record, NOTHING))["response"]
     return response["body"], response["body_encoding"]
 
 
@@ -44,8 +45,14 @@ def test_answer_that_nobody_has_opened_is_not_shown() -> None:
     record = AttemptRecord(
         attempt=1, started_at=None, ended_at=ENDED_AT, outcome="rejected", answer=answer
     )
-    with pytest.raises(SealedError):
-        attempt_data(record, NOTHING)
+    response = json.loads(attempt_json(record, NOTHING))["response"]
+    assert response == {
+        "headers": [],
+        "body": "",
+        "body_encoding": "utf-8",
+        "truncated": True,
+        "unreadable": str(SealedError()),
+    }
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,13 @@ def summary_json(timer: TimerSummary) -> str:
 _shared: Final = lru_cache(maxsize=16)(rfc3339)
 
 
-def summaries_json(summaries: Sequence[str]) -> str:
-    """Put summaries, which are JSON already, together as the data of an answer."""
-    return f'{{"timers": [{", ".join(summaries)}]}}'
+def list_json(name: str, written: Sequence[str], beside: Mapping[str, object] | None = None) -> str:
+    """Put what is JSON already together as the list `name` of an answer's data.
+
+    A list is written in slices (see `Slices`): this does not take its turn from anybody.
+    """
+    members = f", {json.dumps(beside)[1:]}" if beside else "}"
+    return f'{{"{name}": [{", ".join(written)}]{members}'
 
 
 def whole_timer(timer: Timer) -> Response:
@@ -222,20 +226,22 @@ def summary_data(timer: TimerSummary) -> SummaryData:
     return data
 
 
-def page_of_timers(page: TimerPage, query: TimerQuery, cursor_key: bytes) -> Response:
-    """Return the answer of a page, the metadata of its timers as the text that was stored."""
+def page_of_timers(
+    written: Sequence[str], page: TimerPage, query: TimerQuery, cursor_key: bytes
+) -> Response:
+    """Return the answer of a page of which each timer is `written` by `listed_json`."""
     beside: dict[str, object] = {
         "limit": query.limit,
         "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
     }
     if page.total is not None:
         beside["total"], beside["offset"] = page.total, query.offset
-    timers = ", ".join(map(_listed, page.timers))
-    data = f'{{"timers": [{timers}], {json.dumps(beside)[1:]}'
+    data = list_json("timers", written, beside)
     return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
 
 
-def _listed(timer: ListedTimer) -> str:
+def listed_json(timer: ListedTimer) -> str:
+    """Write what a list shows of a timer, its metadata as the text that was stored."""
     data = {
         **summary_data(timer),
         "destination": timer.destination,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -17,7 +16,7 @@ from timer_trio.api.errors import Code
 from timer_trio.api.fields.result import ResultRequest
 from timer_trio.api.fields.retry import RetryRequest
 from timer_trio.api.masking import hidden_headers, masked_headers
-from timer_trio.api.responses import Attempt, Id, Instant, LastError, created, enveloped
+from timer_trio.api.responses import Attempt, Id, Instant, LastError, created, enveloped, list_json
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.planning import Calendar, next_instant
 from timer_trio.domain.query import MAX_LISTED_METADATA
@@ -195,5 +194,5 @@ def page_of_schedules(
         "limit": query.limit,
         "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
     }
-    data = f'{{"schedules": [{", ".join(written)}], {json.dumps(beside)[1:]}'
+    data = list_json("schedules", written, beside)
     return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)

@@ -74,10 +74,10 @@ def wanted_data(spec: TimerSpec, sensitive: Sensitive) -> Json:
     }
 
 
-def attempt_data(record: AttemptRecord, sensitive: Sensitive) -> Json:
-    """Return what is shown of an attempt; raises as `timer_json`."""
+def attempt_json(record: AttemptRecord, sensitive: Sensitive) -> str:
+    """Write an attempt down; of an answer that no key opens it says so."""
     answer = record.answer
-    return {
+    data = {
         "attempt": record.attempt,
         "started_at": instant_or_none(record.started_at),
         "duration_ms": record.duration_ms,
@@ -86,6 +86,7 @@ def attempt_data(record: AttemptRecord, sensitive: Sensitive) -> Json:
         "error": record.error,
         "response": None if answer is None else _answer_data(answer, sensitive),
     }
+    return json.dumps(data, ensure_ascii=False)
 
 
 def retry_data(policy: RetryPolicy | None) -> Json | None:
@@ -120,7 +121,9 @@ def id_or_none(timer_id: UUID | None) -> str | None:
 
 def _answer_data(answer: KeptAnswer, sensitive: Sensitive) -> Json:
     if is_sealed_answer(answer):
-        raise SealedError
+        # One old answer must not hide the others.
+        nothing = KeptAnswer(headers=(), body=b"", is_truncated=True)
+        return {**_answer_data(nothing, sensitive), "unreadable": str(SealedError())}
     body, encoding = _readable(answer.body, is_cut=answer.is_truncated)
     return {
         "headers": shown_pairs(answer.headers, sensitive),

@@ -7,7 +7,6 @@ next ending.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final
@@ -16,7 +15,7 @@ from uuid import UUID
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.masking import Sensitive
 from timer_trio.domain.occurrence import IS_OCCURRENCE
-from timer_trio.domain.rendering import attempt_data, timer_json
+from timer_trio.domain.rendering import attempt_json, timer_json
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import (
     CallbackSpec,
@@ -87,6 +86,6 @@ def result_of(
 def _payload(timer: Timer, last_attempt: AttemptRecord | None, sensitive: Sensitive) -> JsonText:
     attempt = "null"
     if last_attempt is not None:
-        attempt = json.dumps(attempt_data(last_attempt, sensitive), ensure_ascii=False)
+        attempt = attempt_json(last_attempt, sensitive)
     kind, known = f"timer.{timer.status}", timer_json(timer, sensitive)
     return JsonText(f'{{"type": "{kind}", "timer": {known}, "last_attempt": {attempt}}}')

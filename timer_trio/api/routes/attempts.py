@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from http import HTTPStatus
+from typing import Annotated, Final, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import Code
 from timer_trio.api.masking import masked_headers
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.principal import own_project
-from timer_trio.api.responses import Instant, success
+from timer_trio.api.responses import Instant, enveloped, list_json
 from timer_trio.api.route import ON_ONE, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
 from timer_trio.domain.attempt import all_attempts
-from timer_trio.domain.rendering import attempt_data
+from timer_trio.domain.rendering import attempt_json
 
 _EXACT: Final = ConfigDict(extra="forbid")
 
@@ -32,6 +34,7 @@ class AnswerData(TypedDict):
         Literal["utf-8", "base64"], Field(description="base64 where the body is no UTF-8.")
     ]
     truncated: Annotated[bool, Field(description="Whether something of the answer is left out.")]
+    unreadable: Annotated[NotRequired[str], Field(description="Why nothing of it is shown.")]
 
 
 @with_config(_EXACT)
@@ -63,8 +66,9 @@ def routes(context: ApiContext) -> Sequence[Route]:
         timer = await context.storage.get(known_id, own_project())
         records = await context.storage.attempts(known_id, own_project())
         masked = masked_headers()
-        shown = [attempt_data(each, masked) for each in all_attempts(timer, records)]
-        return success({"attempts": shown})
+        writing = (attempt_json(each, masked) for each in all_attempts(timer, records))
+        data = list_json("attempts", await context.slices.collect(writing))
+        return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
 
     path = "/timers/{timer_id}/attempts"
     return (Route(method="GET", path=path, handler=list_attempts, operation=_LIST),)

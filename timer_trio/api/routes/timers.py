@@ -32,6 +32,7 @@ from timer_trio.api.responses import (
     SummaryData,
     WholeTimerData,
     created,
+    listed_json,
     page_of_timers,
     success,
     summary_data,
@@ -157,7 +158,8 @@ class _Timers:
     async def list(self) -> Response:
         query = parse_query(request.query_string, self._cursor_key, own_project())
         page = await self._storage.list(query)
-        return page_of_timers(page, query, self._cursor_key)
+        written = await self._slices.collect(map(listed_json, page.timers))
+        return page_of_timers(written, page, query, self._cursor_key)
 
     async def get(self, timer_id: str) -> Response:
         refuse_parameters(request.query_string)
