@@ -213,7 +213,7 @@ async def test_what_is_missed_after_a_failure_shows_what_is_known_of_that(storag
 async def test_nobody_is_told_of_what_is_given_back_or_canceled(storage: Storage) -> None:
     timer_id = await told(storage)
     timer = await claimed(storage, timer_id)
-    await storage.settle([given_back(timer, SOON)], SOON)
+    await storage.settle([given_back(timer)], SOON)
     await storage.cancel(timer_id, THEN)
     assert not await results_of(storage, timer_id)
 

@@ -75,11 +75,11 @@ def in_order_at_one(history: History) -> Iterator[str]:
             due_at = before[taken.timer_id].first_due_at
             assert due_at is not None
             for timer_id, known in before.items():
-                if known.row.due_at is None or known.row.due_at >= due_at or known.is_moved:
+                if known.due_at is None or known.due_at >= due_at or known.is_moved:
                     continue
                 known_s = latest_turn_s(history, flow, known.known_s, KNOWN_S)
                 if known_s < taken.at_s:
-                    late_s = taken.at_s - second(known.row.due_at)
+                    late_s = taken.at_s - second(known.due_at)
                     yield f"{timer_id} of {flow} was overtaken, {late_s:.3f}s after its instant"
 
 

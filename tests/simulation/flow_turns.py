@@ -38,6 +38,16 @@ class Known:
     """Of all instants since it was last claimed: one that is put off is known as it was, too."""
     is_moved: bool
 
+    @property
+    def due_at(self) -> datetime | None:
+        """The instant of its next attempt, whatever a service says of what it gives back."""
+        return instant_of(self.row)
+
+
+def instant_of(row: Row) -> datetime | None:
+    """Return when the next attempt of a timer is due; None: there is none."""
+    return None if row.due_at is None else row.next_attempt_at or row.timer.spec.execute_at
+
 
 def flows_of(history: History) -> Sequence[FlowId]:
     flows = (timer_log.flow for timer_log in history.timer_logs)
@@ -212,10 +222,10 @@ def claims_of(history: History, flow: FlowId) -> Iterator[tuple[Change, Mapping[
 
 def _known(history: History, change: Change, was: Known | None) -> Known:
     assert change.row is not None
-    due_at = first_due_at = change.row.due_at
+    due_at = first_due_at = instant_of(change.row)
     if due_at is not None and was is not None and was.first_due_at is not None:
         first_due_at = min(due_at, was.first_due_at)
-    is_moved = was is not None and was.row.due_at not in {None, due_at}
+    is_moved = was is not None and was.due_at not in {None, due_at}
     is_moved = is_moved or (was is not None and was.is_moved and was.row.due_at is not None)
     return Known(change.row, known_s_of(history, change), first_due_at, is_moved)
 

@@ -211,9 +211,11 @@ def test_timer_that_was_not_sent_is_given_back_as_it_was(
 
 def test_timer_of_which_something_may_have_been_sent_is_not_pending_again() -> None:
     timer = claimed_timer(unknown_attempts=1)
-    assert given_back(timer, LATER) == Release(
-        timer_id=timer.id, claim=timer.claim, status=Status.EXECUTING, due_at=LATER
+    assert given_back(timer) == Release(
+        timer_id=timer.id, claim=timer.claim, status=Status.EXECUTING, due_at=NOW
     )
+    again = replace(timer, next_attempt_at=SOON)
+    assert given_back(again).due_at == SOON
 
 
 def test_interrupted_callback_keeps_its_claim_so_that_it_is_sent_again() -> None:
@@ -343,7 +345,7 @@ def test_an_end_stands_against_its_claim_and_what_a_redrive_leaves_of_it(
 
 
 def test_a_release_stands_against_its_claim_and_what_it_has_left_of_it() -> None:
-    assert accepted(given_back(claimed_timer(), SOON)) == {FIRST, -FIRST}
+    assert accepted(given_back(claimed_timer())) == {FIRST, -FIRST}
 
 
 @ENDS
@@ -365,7 +367,7 @@ def test_what_is_refused_is_written_without_its_answers_first() -> None:
     assert bare is not None
     assert [record.answer for record in bare.attempts] == [None, None]
     assert plainer(bare) is None
-    assert plainer(given_back(claimed_timer(), SOON)) is None
+    assert plainer(given_back(claimed_timer())) is None
 
 
 # What follows a failure.
@@ -473,7 +475,7 @@ def test_attempts_of_which_nobody_knows_cost_nothing_of_the_budget() -> None:
 
 def test_a_retry_that_was_not_sent_waits_as_it_did() -> None:
     timer = claimed_timer(retry=POLICY, failures=1, next_attempt_at=SOON)
-    assert given_back(timer, LATER) == Release(
+    assert given_back(timer) == Release(
         timer_id=timer.id, claim=timer.claim, status=Status.RETRYING, due_at=SOON
     )
 

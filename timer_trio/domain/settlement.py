@@ -221,7 +221,7 @@ def _decided(
         case Interrupted():
             return _interrupted(timer, outcome, sent_at, now)
         case Withheld() | Short():
-            return given_back(timer, now)
+            return given_back(timer)
         case _:
             assert_never(outcome)
 
@@ -418,15 +418,16 @@ def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
     return replace(refused, attempts=_unknown_ones(timer, now))
 
 
-def given_back(timer: ClaimedTimer, now: datetime) -> Release:
+def given_back(timer: ClaimedTimer) -> Release:
     """Decide what a claimed timer goes back to that has not been sent.
 
-    Where an attempt may have been sent of which nobody knows it stays executing, so that nobody
-    changes it, and is due at once.
+    It is due as it was, so that in a flow it goes before what came behind it. Where an attempt may
+    have been sent of which nobody knows it stays executing, so that nobody changes it.
     """
     if timer.unknown_attempts > 0:
-        return Release(timer_id=timer.id, claim=timer.claim, status=Status.EXECUTING, due_at=now)
-    status = Status.RETRYING if timer.next_attempt_at else Status.PENDING
+        status = Status.EXECUTING
+    else:
+        status = Status.RETRYING if timer.next_attempt_at else Status.PENDING
     return Release(timer_id=timer.id, claim=timer.claim, status=status, due_at=timer.due_at)
 
 
