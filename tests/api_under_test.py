@@ -227,14 +227,15 @@ class ApiUnderTest:
         far = START + timedelta(days=9_999)
         await self.storage.join(_REPLICA, self.clock.now(), Identity(version=OLDEST))
         known_id = TimerId(UUID(timer_id))
-        await self.storage.take_terms(_REPLICA, [shard_of(known_id)])
+        terms = await self.storage.take_terms(_REPLICA, [shard_of(known_id)])
+        is_in_flow = self.storage._rows[known_id].timer.flow_key is not None
         reply = await self.storage.claim(
             _REPLICA,
             Claim(claim),
             [known_id],
             far,
             self.clock.now(),
-            in_flows=self.storage._rows[known_id].timer.flow_key is not None,
+            terms=terms if is_in_flow else None,
         )
         assert len(reply.claimed) == 1
 

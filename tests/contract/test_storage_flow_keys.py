@@ -186,10 +186,10 @@ async def test_claim_tells_the_flow_where_results_are_wanted_alone(storage: Stor
 async def test_claim_of_occurrences_tells_the_flow(storage: Storage, overlap: Overlap) -> None:
     first, *_ = (await planned(storage, overlap=overlap)).occurrences
     await storage.join(ALICE, NOW)
-    await storage.take_terms(ALICE, [shard_of(first.timer.id)])
+    terms = await storage.take_terms(ALICE, [shard_of(first.timer.id)])
     claim = storage.claim_exclusive if overlap is Overlap.SKIP else storage.claim_occurrences
     (timer,) = (
-        await claim(ALICE, FIRST, [first.timer.id], LATER, NOW + MINUTE, in_flows=True)
+        await claim(ALICE, FIRST, [first.timer.id], LATER, NOW + MINUTE, terms=terms)
     ).claimed
     assert timer.earlier is not None
     assert (timer.earlier.flow_key, timer.project) == (FLOW, 0)

@@ -24,7 +24,7 @@ from tests.contract.timers import (
     seconds,
 )
 from timer_trio.domain.errors import ReplicaGoneError
-from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
+from timer_trio.domain.flow import NO_TERM, FlowId, FlowKey, Terms, flow_shard
 from timer_trio.domain.outcome import Delivered, Rejected
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
@@ -53,9 +53,9 @@ async def created(storage: Storage, count: int = 1) -> list[NewTimer]:
 async def ask(
     storage: Storage,
     timers: Sequence[NewTimer],
+    terms: Terms | None,
     replica: ReplicaId = ALICE,
     *,
-    in_flows: bool = True,
     skip_locked: bool = False,
 ) -> ClaimReply:
     return await storage.claim(
@@ -64,7 +64,7 @@ async def ask(
         [timer.id for timer in timers],
         SOON,
         SOON,
-        in_flows=in_flows,
+        terms=terms,
         skip_locked=skip_locked,
     )
 
@@ -80,21 +80,38 @@ async def test_who_has_the_term_claims_and_nobody_else(
     timers = await created(storage, 2)
     for replica in (ALICE, BOB):
         await storage.join(replica, NOW)
-    await storage.take_terms(ALICE, [SHARD])
-    refused = await ask(storage, timers, BOB, skip_locked=skip_locked)
+    terms = await storage.take_terms(ALICE, [SHARD])
+    refused = await ask(storage, timers, terms, BOB, skip_locked=skip_locked)
     assert not refused.claimed
     assert set(refused.moved) == {due_timer(timer) for timer in timers}
     assert set(refused.foreign) == {timer.id for timer in timers}
-    await storage.take_terms(BOB, [SHARD])
-    reply = await ask(storage, timers, BOB, skip_locked=skip_locked)
+    terms = await storage.take_terms(BOB, [SHARD])
+    reply = await ask(storage, timers, terms, BOB, skip_locked=skip_locked)
     assert len(reply.claimed) == 2
     assert (reply.moved, reply.foreign) == ([], [])
 
 
-async def test_flow_of_which_nobody_has_the_term_is_not_claimed(storage: Storage) -> None:
+@pytest.mark.parametrize("skip_locked", [False, True])
+async def test_claim_that_was_asked_for_in_an_earlier_term_takes_nothing(
+    storage: Storage, *, skip_locked: bool
+) -> None:
     timers = await created(storage)
     await storage.join(ALICE, NOW)
-    reply = await ask(storage, timers)
+    earlier = await storage.take_terms(ALICE, [SHARD])
+    later = await storage.take_terms(ALICE, [SHARD])
+    assert later[SHARD] > earlier[SHARD] > NO_TERM
+    late = await ask(storage, timers, earlier, skip_locked=skip_locked)
+    assert (len(late.claimed), len(late.foreign)) == (0, 1)
+    assert len((await ask(storage, timers, later)).claimed) == 1
+
+
+@pytest.mark.parametrize("terms", [{SHARD: NO_TERM}, {SHARD: 1}])
+async def test_flow_of_which_nobody_has_the_term_is_not_claimed(
+    storage: Storage, terms: Terms
+) -> None:
+    timers = await created(storage)
+    await storage.join(ALICE, NOW)
+    reply = await ask(storage, timers, terms)
     assert (len(reply.claimed), len(reply.foreign)) == (0, 1)
 
 
@@ -102,7 +119,7 @@ async def test_timer_in_a_flow_is_not_claimed_as_if_it_were_in_none(storage: Sto
     (timer,) = await created(storage)
     await storage.join(ALICE, NOW)
     await storage.take_terms(ALICE, [SHARD])
-    reply = await ask(storage, [timer], in_flows=False)
+    reply = await ask(storage, [timer], terms=None)
     assert not reply.claimed
     assert reply.moved == [due_timer(timer)]
     assert (await storage.get(timer.id)).status is Status.PENDING
@@ -113,21 +130,21 @@ async def test_claim_asked_again_has_the_same_answer_though_the_term_has_gone(
 ) -> None:
     timers = await created(storage)
     await storage.join(ALICE, NOW)
-    await storage.take_terms(ALICE, [SHARD])
-    first = await ask(storage, timers)
+    terms = await storage.take_terms(ALICE, [SHARD])
+    first = await ask(storage, timers, terms)
     await storage.join(BOB, NOW)
     await storage.take_terms(BOB, [SHARD])
-    again = await ask(storage, timers)
+    again = await ask(storage, timers, terms)
     assert [timer.id for timer in again.claimed] == [timer.id for timer in first.claimed]
 
 
 async def test_who_is_gone_takes_no_term(storage: Storage) -> None:
     timers = await created(storage)
     await storage.join(ALICE, NOW)
-    await storage.take_terms(ALICE, [SHARD])
+    terms = await storage.take_terms(ALICE, [SHARD])
     with pytest.raises(ReplicaGoneError):
         await storage.take_terms(BOB, [SHARD])
-    assert len((await ask(storage, timers)).claimed) == 1
+    assert len((await ask(storage, timers, terms)).claimed) == 1
 
 
 async def test_load_names_flow_and_project(storage: Storage) -> None:
@@ -135,7 +152,7 @@ async def test_load_names_flow_and_project(storage: Storage) -> None:
     timer = in_flow(flow)
     await storage.create([timer], NOW)
     await storage.join(ALICE, NOW)
-    moved = (await ask(storage, [timer])).moved
+    moved = (await ask(storage, [timer], {})).moved
     lane = Lane(timer.spec.callback.url.destination, ProjectId(7))
     assert moved == [DueTimer(timer.spec.execute_at, timer.id, lane, KEY)]
 
@@ -188,7 +205,8 @@ async def test_what_is_swept_of_a_flow_keeps_its_place_in_it(storage: Storage) -
     assert failed is not None
     await storage.settle([failed], SOON)
     again_at = SOON + seconds(1)
-    await storage.claim(ALICE, SECOND, [retried.id], again_at, again_at, in_flows=True)
+    terms = await storage.take_terms(ALICE, [SHARD])
+    await storage.claim(ALICE, SECOND, [retried.id], again_at, again_at, terms=terms)
     await storage.sweep(ALICE, None, LATER)
     assert await due(storage, timer.spec.execute_at, SHARD) == [timer.id]
     assert await due(storage, again_at, SHARD) == [timer.id, retried.id]
@@ -233,8 +251,8 @@ async def test_each_attempt_of_a_timer_counts_once(storage: Storage) -> None:
     assert failed is not None
     await storage.settle([failed], SOON + seconds(1))
     begun, end = SOON + seconds(3), SOON + seconds(4)
-    await storage.take_terms(ALICE, [SHARD])
-    (again,) = (await storage.claim(ALICE, SECOND, [timer.id], begun, begun, in_flows=True)).claimed
+    terms = await storage.take_terms(ALICE, [SHARD])
+    (again,) = (await storage.claim(ALICE, SECOND, [timer.id], begun, begun, terms=terms)).claimed
     done = settlement_of(again, Delivered(200), begun, end)
     assert done is not None
     await storage.settle([done], end)

@@ -113,8 +113,8 @@ async def test_flow_tells_of_its_timers(storage: Storage) -> None:
     state = await storage.get_flow(SMS, NOW)
     assert state == FlowState(flow=nothing_set, in_flight=0, waiting=3)
     await storage.join(ALICE, NOW)
-    await storage.take_terms(ALICE, [shard_of(due[0].id)])
-    await storage.claim(ALICE, FIRST, [due[0].id], NOW, NOW, in_flows=True)
+    terms = await storage.take_terms(ALICE, [shard_of(due[0].id)])
+    await storage.claim(ALICE, FIRST, [due[0].id], NOW, NOW, terms=terms)
     state = await storage.get_flow(SMS, NOW)
     assert state == FlowState(flow=nothing_set, in_flight=1, waiting=2)
     await storage.sweep(ALICE, None, NOW)
@@ -142,8 +142,8 @@ async def test_flow_whose_only_timer_executes_is_there(storage: Storage) -> None
     timer = in_flow(SMS)
     await storage.create([timer], NOW)
     await storage.join(ALICE, NOW)
-    await storage.take_terms(ALICE, [shard_of(timer.id)])
-    await storage.claim(ALICE, FIRST, [timer.id], NOW, NOW, in_flows=True)
+    terms = await storage.take_terms(ALICE, [shard_of(timer.id)])
+    await storage.claim(ALICE, FIRST, [timer.id], NOW, NOW, terms=terms)
     assert (await storage.get_flow(SMS, NOW)).in_flight == 1
 
 

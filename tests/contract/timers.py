@@ -140,8 +140,8 @@ async def claimed_in_flow(
 ) -> ClaimedTimer:
     """Claim one timer that is due and in a flow, by who has the term of its shard."""
     await storage.join(replica, NOW)
-    await storage.take_terms(replica, [shard_of(timer_id)])
-    reply = await storage.claim(replica, claim, [timer_id], SOON, SOON, in_flows=True)
+    terms = await storage.take_terms(replica, [shard_of(timer_id)])
+    reply = await storage.claim(replica, claim, [timer_id], SOON, SOON, terms=terms)
     (timer,) = reply.claimed
     return timer
 

@@ -26,7 +26,7 @@ from timer_trio.delivery import claims
 from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flow import FlowId, Terms
 from timer_trio.domain.flows import FlowReadings, Flows
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.rules import RuleChanges
@@ -54,8 +54,8 @@ def _history(seed: int, kind: Scenario | Change | None, build: Build | None) -> 
 class AnybodysTerm(MemoryStorage):
     """Lets anybody claim of flows."""
 
-    def _may_take(self, row: Row, replica: ReplicaId, *, in_flows: bool) -> bool:
-        return in_flows or super()._may_take(row, replica, in_flows=in_flows)
+    def _may_take(self, row: Row, replica: ReplicaId, terms: Terms | None) -> bool:
+        return terms is not None or super()._may_take(row, replica, terms)
 
 
 class PlainClaim(MemoryStorage):
@@ -64,8 +64,8 @@ class PlainClaim(MemoryStorage):
     def _due_timer(self, row: Row, due_at: datetime) -> DueTimer:
         return super()._due_timer(row, due_at)._replace(flow_key=None)
 
-    def _may_take(self, row: Row, replica: ReplicaId, *, in_flows: bool) -> bool:
-        return not in_flows or super()._may_take(row, replica, in_flows=in_flows)
+    def _may_take(self, row: Row, replica: ReplicaId, terms: Terms | None) -> bool:
+        return terms is None or super()._may_take(row, replica, terms)
 
 
 class SilentOnExecuting(MemoryStorage):

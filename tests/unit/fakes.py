@@ -14,6 +14,7 @@ import trio
 
 from tests.contract.timers import NOW
 from timer_trio.domain.errors import RowsFailedError, StorageUnavailableError
+from timer_trio.domain.flow import Terms
 from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Settlement
@@ -99,7 +100,7 @@ class Database(MemoryStorage):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         self.asked.append(Asked(trio.current_time(), claim, timer_ids, skip_locked))
@@ -107,7 +108,7 @@ class Database(MemoryStorage):
             if self.failing.intersection(timer_ids):
                 raise RowsFailedError("a trigger objects")
             reply = await super().claim(
-                replica, claim, timer_ids, until, now, in_flows=in_flows, skip_locked=skip_locked
+                replica, claim, timer_ids, until, now, terms=terms, skip_locked=skip_locked
             )
         return ClaimReply(
             claimed=[timer for timer in reply.claimed if timer.id not in self.unreadable],

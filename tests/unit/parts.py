@@ -163,6 +163,7 @@ class Parts:
                 clock=clock,
                 heartbeat=self.heartbeat,
                 metrics=metrics,
+                flows=agenda.gates.flows,
                 reach_s=REACH_S,
                 random_bits=self._random_bits,
             ),

@@ -74,7 +74,7 @@ async def test_ended_timer_frees_its_slot_and_is_forgotten(parts: Parts) -> None
 
 async def test_flow_of_which_many_have_ended_is_read_anew(parts: Parts) -> None:
     flow = FlowId(DEFAULT_PROJECT, FlowKey("a"))
-    parts.agenda.gates.flows.take_terms({flow_shard(*flow)})
+    parts.agenda.gates.flows.take_terms({flow_shard(*flow): 1})
     parts.agenda.gates.flows.know(flow, FlowReading())
     ended = [parts.due(1)._replace(flow_key=flow.key) for _ in range(MANY_GONE)]
     await claim(parts, *ended)

@@ -451,7 +451,7 @@ FLOW: Final = FlowId(DEFAULT_PROJECT, FlowKey("a"))
 
 def gates_of(rules: FlowRules) -> Gates:
     flows = Flows()
-    flows.take_terms([flow_shard(*FLOW)])
+    flows.take_terms({flow_shard(*FLOW): 1})
     flows.know(FLOW, FlowReading(rules=rules, last_end_s=NOW_S - 5.0))
     return Gates(flows, Breakers())
 

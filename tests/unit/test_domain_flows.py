@@ -28,7 +28,7 @@ def timer(number: int) -> TimerId:
 def known(reading: FlowReading, *, most: int = 20_000) -> Flows:
     flows = Flows(most=most)
     flows.wait_s(FLOW, 0.0)
-    flows.take_terms(flows.take_wanted(ALL, 10).shards)
+    flows.take_terms(dict.fromkeys(flows.take_wanted(ALL, 10).shards, 1))
     flows.know(FLOW, reading)
     return flows
 
@@ -109,14 +109,14 @@ def test_what_others_have_in_flight_counts_until_it_has_ended() -> None:
 def test_what_is_our_own_is_not_counted_twice() -> None:
     flows = Flows()
     flows.begin(FLOW, timer(1))
-    flows.take_terms({SHARD})
+    flows.take_terms({SHARD: 1})
     flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1)]))
     assert flows.wait_s(FLOW, 1.0) is None
 
 
 def test_flow_is_read_again_where_what_was_taken_for_our_own_is_not() -> None:
     flows = Flows()
-    flows.take_terms([SHARD])
+    flows.take_terms({SHARD: 1})
     flows.begin(FLOW, timer(1))
     flows.begin(FLOW, timer(2))
     flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1), timer(2), timer(3)]))
@@ -140,7 +140,7 @@ def test_what_is_known_already_is_newer_than_a_reading() -> None:
 
 def test_what_ends_while_a_flow_is_read_counts_once() -> None:
     flows = Flows()
-    flows.take_terms([SHARD])
+    flows.take_terms({SHARD: 1})
     flows.begin(FLOW, timer(1))
     flows.begin(FLOW, timer(2))
     flows.want([FLOW])
@@ -236,7 +236,7 @@ def test_end_of_a_flow_that_is_not_known_any_more_counts_nowhere() -> None:
 
 def test_of_many_flows_those_with_nothing_in_flight_are_forgotten() -> None:
     flows = Flows(most=10)
-    flows.take_terms(ALL)
+    flows.take_terms(dict.fromkeys(ALL, 1))
     named = [FlowId(DEFAULT_PROJECT, FlowKey(str(number))) for number in range(12)]
     flows.begin(named[0], timer(1))
     for flow in named[:11]:

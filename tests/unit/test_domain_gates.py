@@ -29,7 +29,7 @@ POLICY: Final = BreakerPolicy(failures=2, open_s=30)
 
 def gates() -> Gates:
     flows = Flows()
-    flows.take_terms([flow_shard(*FLOW)])
+    flows.take_terms({flow_shard(*FLOW): 1})
     return Gates(flows, Breakers())
 
 

@@ -263,7 +263,7 @@ async def test_what_is_withheld_of_a_flow_is_due_again_before_the_next_may_go(
     due = firing.due._replace(flow_key=FlowKey("a"))
     flow = FlowId(DEFAULT_PROJECT, FlowKey("a"))
     flows = parts.agenda.gates.flows
-    flows.take_terms({flow_shard(*flow)})
+    flows.take_terms({flow_shard(*flow): 1})
     flows.know(flow, FlowReading(rules=FlowRules(max_in_flight=1)))
     flows.begin(flow, due.id)
     parts.receivers.connect_s = connect_s

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -9,7 +10,8 @@ from tests.unit.parts import PROMPT, Parts, open_cache
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
 from timer_trio.domain.project import DEFAULT_PROJECT
-from timer_trio.domain.timer import DueTimer
+from timer_trio.domain.timer import Status, due_timer
+from timer_trio.storage.memory import MemoryStorage
 
 FLOW: Final = FlowId(DEFAULT_PROJECT, FlowKey("a"))
 SHARD: Final = flow_shard(*FLOW)
@@ -23,21 +25,23 @@ def want(parts: Parts) -> None:
 async def test_wanted_flow_is_read_under_its_term(parts: Parts) -> None:
     want(parts)
     await trio.sleep(1)
-    assert parts.database._terms == {SHARD: parts.heartbeat.replica}
+    assert parts.database._terms == {SHARD: (parts.heartbeat.replica, 1)}
     assert len(parts.agenda.gates.flows) == 1
 
 
-async def test_no_term_is_taken_before_claims_of_flows_are_answered(parts: Parts) -> None:
-    due = DueTimer(parts.clock.now(), new_timer(shard=SHARD).id, PROMPT, FLOW.key)
+async def test_claim_that_comes_late_takes_nothing_and_costs_no_later_term(parts: Parts) -> None:
+    timer = replace(new_timer(shard=SHARD), flow_key=FLOW.key)
+    await parts.database.create([timer], timer.created_at)
     open_cache(parts.agenda)
-    parts.agenda.add([due])
+    parts.agenda.add([due_timer(timer)])
     parts.agenda.slots.hold(PROMPT)
     parts.database.is_away = True
-    parts.nursery.start_soon(parts.claims.claim, [Armed(parts.agenda.cache.take(), waited=False)])
+    armed = Armed(parts.agenda.cache.take(), waited=False)
+    parts.nursery.start_soon(parts.claims.claim, [armed])
     await trio.sleep(1)
-    want(parts)
-    await trio.sleep(1)
-    assert not parts.database._terms
+    terms = await MemoryStorage.take_terms(parts.database, parts.heartbeat.replica, [SHARD])
+    parts.agenda.gates.flows.take_terms(terms)
     parts.database.is_away = False
     await trio.sleep(1)
-    assert parts.database._terms == {SHARD: parts.heartbeat.replica}
+    assert (await parts.database.get(timer.id)).status is Status.PENDING
+    assert parts.agenda.gates.flows.terms_of([SHARD]) == terms

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import trio
@@ -36,7 +35,6 @@ class Agenda:
         self.shards = shards
         self.refill = Refill()
         self._in_hand: set[TimerId] = set()
-        self._flow_claims: dict[trio.Event, None] = {}
         self._changed = trio.Event()
         self._look_by = trio.CancelScope()
         self._wants_any_slot = False
@@ -71,22 +69,6 @@ class Agenda:
     def let_go(self, timer_id: TimerId) -> None:
         """Count a timer as out of hand: its outcome is written, or will never be known."""
         self._in_hand.discard(timer_id)
-
-    @contextmanager
-    def flow_claim(self) -> Iterator[None]:
-        """Count a claim of flows as under way."""
-        answered = trio.Event()
-        self._flow_claims[answered] = None
-        try:
-            yield
-        finally:
-            del self._flow_claims[answered]
-            answered.set()
-
-    async def flow_claims_answered(self) -> None:
-        """Return once each claim of flows that is under way now has been answered."""
-        for answered in [*self._flow_claims]:
-            await answered.wait()
 
     def release(self, timer: DueTimer, now_s: float) -> None:
         """Count a timer no more that was to be claimed, and was not sent."""

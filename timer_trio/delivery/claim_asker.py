@@ -15,7 +15,9 @@ from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.domain.arming import PLAIN, Armed, Kind, kind_of
 from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
-from timer_trio.domain.timer import Claim, DueTimer, ReplicaId
+from timer_trio.domain.flow import Terms
+from timer_trio.domain.flows import Flows
+from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, shard_of
 from timer_trio.storage import ClaimReply, OccurrenceClaimReply, OccurrenceStorage, WorkStorage
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.halving import by_halves
@@ -37,11 +39,8 @@ class Batch:
     claim: Claim
     armed: Sequence[Armed]
     until: datetime
-
-    @property
-    def in_flows(self) -> bool:
-        """Whether its timers are in flows: all of them are, or none."""
-        return bool(self.armed) and self.armed[0].timer.flow_key is not None
+    terms: Terms | None
+    """In which its timers are claimed, if they are in flows: all of them are, or none."""
 
 
 class ClaimStorage(WorkStorage, OccurrenceStorage, Protocol):
@@ -58,6 +57,7 @@ class ClaimAsker:
         clock: Clock,
         heartbeat: Heartbeat,
         metrics: Metrics,
+        flows: Flows,
         reach_s: float,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
@@ -65,6 +65,7 @@ class ClaimAsker:
         self._clock = clock
         self._heartbeat = heartbeat
         self._metrics = metrics
+        self._flows = flows
         self._reach = timedelta(seconds=reach_s)
         self._random_bits = random_bits
 
@@ -75,6 +76,7 @@ class ClaimAsker:
             claim=Claim(self._random_bits(63)),
             armed=armed,
             until=self._clock.now() + self._reach,
+            terms=self._terms_of(armed),
         )
 
     async def ask(self, batch: Batch, waits: Callable[[], bool]) -> ClaimReply:
@@ -125,7 +127,7 @@ class ClaimAsker:
             ids,
             batch.until,
             self._clock.now(),
-            in_flows=kind.in_flow,
+            terms=batch.terms,
             skip_locked=skip_locked,
         )
         if isinstance(reply, OccurrenceClaimReply) and reply.skipped:
@@ -133,6 +135,11 @@ class ClaimAsker:
             log.info("occurrences_skipped", timer_ids=[*map(str, reply.skipped)])
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
         return reply
+
+    def _terms_of(self, armed: Sequence[Armed]) -> Terms | None:
+        if not armed or armed[0].timer.flow_key is None:
+            return None
+        return self._flows.terms_of(shard_of(each.timer.id) for each in armed)
 
     def _verb_for(self, kind: Kind) -> Callable[..., Awaitable[ClaimReply]]:
         """Return what claims timers of this kind."""

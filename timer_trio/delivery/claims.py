@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
@@ -99,9 +98,7 @@ class Claims:
         await self._claim(self._asker.batch(armed))
 
     async def _claim(self, batch: Batch) -> None:
-        with self._agenda.flow_claim() if batch.in_flows else nullcontext():
-            reply = await self._asked(batch)
-        await self._take_reply(batch, reply)
+        await self._take_reply(batch, await self._asked(batch))
 
     async def _asked(self, batch: Batch) -> ClaimReply:
         # Nothing is known of what was not asked for: it is due as it was.
@@ -147,7 +144,7 @@ class Claims:
         for armed in waiting.values():
             self._agenda.release(armed.timer, now.timestamp())
         self._put_back(waiting, reply.moved)
-        if waiting and batch.in_flows:
+        if waiting and batch.terms is not None:
             self._note_gone(batch, waiting.keys(), {timer.id for timer in reply.moved})
         if unready:
             async with trio.open_nursery() as nursery:
@@ -157,8 +154,9 @@ class Claims:
 
     def _put_by(self, batch: Batch, reply: ClaimReply, waiting: dict[TimerId, Armed]) -> None:
         """Take out of what waits what is locked, and note which flows are ours no more."""
-        if batch.in_flows:
-            self._agenda.gates.lose({*map(shard_of, reply.foreign)})
+        if batch.terms is not None:
+            refused = {*map(shard_of, reply.foreign)}
+            self._agenda.gates.lose_terms({shard: batch.terms[shard] for shard in refused})
         for timer_id in reply.locked:
             if self._locked.add_nowait(LockedTimer(waiting[timer_id], batch.claim)):
                 # Whether it is claimed is not known: it goes on counting in its flow.

@@ -88,17 +88,16 @@ class FlowKeeper:
 
     async def _read(self, wanted: Wanted) -> None:
         if wanted.shards:
-            # What was asked for under an earlier term, by what was known then, would be taken.
-            await self._agenda.flow_claims_answered()
             replica = self._heartbeat.replica
             try:
-                await self._storage.take_terms(replica, wanted.shards)
+                terms = await self._storage.take_terms(replica, wanted.shards)
             except ReplicaGoneError:
                 self._heartbeat.lose(replica)
                 self._flows.want(wanted.flows)
                 await trio.sleep(RETRY_PAUSE_S)
                 return
-            self._flows.take_terms(wanted.shards & self._agenda.shards.own)
+            own = self._agenda.shards.own
+            self._flows.take_terms({shard: terms[shard] for shard in wanted.shards & own})
         if not wanted.flows:
             return
         readings = await self._storage.flow_readings(wanted.flows, self._clock.now())

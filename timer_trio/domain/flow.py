@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 from timer_trio.domain.errors import FlowFixedError
 from timer_trio.domain.project import ProjectId
 
 FlowKey = NewType("FlowKey", str)
 """What a consumer calls a flow of his project: 1 to 255 characters."""
+
+
+Terms = Mapping[int, int]
+"""Of shards, the numbers of terms in which one replica claims of flows there."""
+NO_TERM: Final = 0
+"""The number that no term has."""
 
 
 class FlowId(NamedTuple):

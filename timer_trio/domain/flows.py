@@ -22,7 +22,7 @@ from itertools import islice
 from math import inf
 from typing import Final
 
-from timer_trio.domain.flow import FlowId, flow_shard
+from timer_trio.domain.flow import NO_TERM, FlowId, Terms, flow_shard
 from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
 from timer_trio.domain.timer import TimerId
 
@@ -114,7 +114,7 @@ class Flows:
     def __init__(self, *, most: int = MAX_KNOWN) -> None:
         self._most = most
         self._flows: OrderedDict[FlowId, _Flow] = OrderedDict()
-        self._terms: set[int] = set()
+        self._terms: dict[int, int] = {}
         self._own: dict[FlowId, set[TimerId]] = {}
         self._wanted: dict[FlowId, None] = {}
         self._ended: dict[FlowId, dict[TimerId, float]] = {}
@@ -223,9 +223,13 @@ class Flows:
         """Have flows read, again if need be."""
         self._wanted.update(dict.fromkeys(flows))
 
-    def take_terms(self, shards: Collection[int]) -> None:
-        """Note that the terms of these shards are ours."""
-        self._terms.update(shards)
+    def take_terms(self, terms: Terms) -> None:
+        """Note that these terms are ours."""
+        self._terms.update(terms)
+
+    def terms_of(self, shards: Iterable[int]) -> Terms:
+        """Return the terms in which flows of these shards are claimed here."""
+        return {shard: self._terms.get(shard, NO_TERM) for shard in shards}
 
     def know(self, flow: FlowId, reading: FlowReading) -> None:
         """Take over what was read of a flow, if the term of its shard is ours still.
@@ -278,10 +282,11 @@ class Flows:
 
     def lose(self, shards: Collection[int]) -> Sequence[FlowId]:
         """Forget the flows of shards whose terms are somebody else's now, and name them."""
-        lost = self._terms.intersection(shards)
+        lost = self._terms.keys() & shards
         if not lost:
             return ()
-        self._terms -= lost
+        for shard in lost:
+            del self._terms[shard]
         forgotten = [flow for flow, known in self._flows.items() if known.shard in lost]
         for flow in forgotten:
             del self._flows[flow]

@@ -17,7 +17,7 @@ from typing import Final
 
 from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.breaker_policy import BreakerPolicy
-from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flow import FlowId, Terms
 from timer_trio.domain.flows import Flows
 from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import ProjectId
@@ -158,6 +158,11 @@ class Gates:
         """
         for flow in self.flows.lose(shards):
             self.open(flow)
+
+    def lose_terms(self, terms: Terms) -> None:
+        """Forget the flows of these terms, in which a claim was refused; not of later ones."""
+        current = self.flows.terms_of(terms)
+        self.lose([shard for shard, number in terms.items() if current[shard] == number])
 
     def open(self, gate: Gate) -> None:
         """Have whatever waits behind a gate looked at again."""

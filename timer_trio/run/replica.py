@@ -215,6 +215,7 @@ class Replica:
                 clock=clock,
                 heartbeat=self._heartbeat,
                 metrics=metrics,
+                flows=agenda.gates.flows,
                 reach_s=settings.claim_reach_s,
                 random_bits=chance.bits,
             ),

@@ -19,7 +19,7 @@ from timer_trio.domain.audit import AuditEntry, AuditPage, AuditQuery
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
-from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flow import FlowId, Terms
 from timer_trio.domain.flows import FlowReadings
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
@@ -376,14 +376,14 @@ class WorkStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         """Claim what is due up to `until` and nobody holds, or what this very claim holds already.
 
-        `in_flows`: all of them are in flows, and are claimed where the term of their shard is the
-        replica's; otherwise none of them is, and what is in one all the same is not claimed. The
-        same call again has the same answer. A locked row is waited for a moment, and then
+        With `terms` all of them are in flows, and are claimed where that term of their shard is the
+        replica's still; otherwise none of them is, and what is in one all the same is not claimed.
+        The same call again has the same answer. A locked row is waited for a moment, and then
         nothing is claimed; with `skip_locked` what is free is claimed at once, and the rest named.
 
         Raises:
@@ -417,10 +417,11 @@ class WorkStorage(Protocol):
 class FlowStorage(Protocol):
     """What a replica asks for before it claims timers that are in flows."""
 
-    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
-        """Have nobody but `replica` claim of flows in these shards, until somebody else takes them.
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> Terms:
+        """Have nobody but `replica` claim of flows in these shards, until they are taken again.
 
-        Returns once what was being claimed by others has been, or will not be.
+        Returns the numbers of the terms, once what was being claimed in earlier ones has been, or
+        will not be.
 
         Raises:
             ReplicaGoneError: the replica's row is gone; it has taken nothing.
@@ -459,7 +460,7 @@ class OccurrenceStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         """Claim occurrences as `claim` does; each claimed one tells what it is an occurrence of.
@@ -476,7 +477,7 @@ class OccurrenceStorage(Protocol):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         """Claim occurrences that are skipped while an earlier one is executing or retrying.

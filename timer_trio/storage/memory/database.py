@@ -160,7 +160,7 @@ class Database:
         self._in_hand: dict[tuple[Lane, ReplicaId], DestinationNow] = {}
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
-        self._terms: dict[int, ReplicaId] = {}
+        self._terms: dict[int, tuple[ReplicaId, int]] = {}
         self._listening: list[Callable[[Hint], None]] = []
 
     def _raised_version(self) -> int:

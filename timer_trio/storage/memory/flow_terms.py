@@ -9,7 +9,7 @@ from math import inf
 import trio
 
 from timer_trio.domain.errors import ReplicaGoneError
-from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flow import NO_TERM, FlowId, Terms
 from timer_trio.domain.flows import FlowReading, FlowReadings
 from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
 from timer_trio.domain.timer import ReplicaId, Status, TimerId
@@ -19,11 +19,14 @@ from timer_trio.storage.memory.database import Database, Row
 class MemoryFlowTerms(Database):
     """FlowStorage in memory."""
 
-    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> Terms:
         await trio.lowlevel.checkpoint()
         if replica not in self._counters:
             raise ReplicaGoneError
-        self._terms.update(dict.fromkeys(shards, replica))
+        for shard in shards:
+            _, number = self._terms.get(shard, (replica, NO_TERM))
+            self._terms[shard] = (replica, number + 1)
+        return {shard: self._terms[shard][1] for shard in shards}
 
     async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
         await trio.lowlevel.checkpoint()

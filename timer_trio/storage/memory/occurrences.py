@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from timer_trio.domain.flow import Terms
 from timer_trio.domain.settlement import OVERLAPPED, SUPERSEDED
 from timer_trio.domain.timer import (
     WAITING,
@@ -35,11 +36,11 @@ class MemoryOccurrences(MemoryWork):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
-        reply = self._claim(replica, claim, timer_ids, until, now, in_flows=in_flows)
+        reply = self._claim(replica, claim, timer_ids, until, now, terms=terms)
         return replace(reply, claimed=[self._as_occurrence(timer, now) for timer in reply.claimed])
 
     async def claim_exclusive(
@@ -50,7 +51,7 @@ class MemoryOccurrences(MemoryWork):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
@@ -62,13 +63,13 @@ class MemoryOccurrences(MemoryWork):
             and row.due_at <= until
             and row.claim != -claim
             and row.timer.id not in self.locked
-            and self._may_take(row, replica, in_flows=in_flows)
+            and self._may_take(row, replica, terms)
         ]
         skipped = [row.timer.id for row in due if self._skip(row, SUPERSEDED, now)]
         skipped += [row.timer.id for row in due if self._skip(row, OVERLAPPED, now)]
         later = [*self._not_first(row for row in due if row.timer.id not in skipped)]
         rest = set(timer_ids) - {each.id for each in later}
-        reply = self._claim(replica, claim, rest, until, now, in_flows=in_flows)
+        reply = self._claim(replica, claim, rest, until, now, terms=terms)
         return OccurrenceClaimReply(
             claimed=[self._as_occurrence(timer, now) for timer in reply.claimed],
             moved=[*reply.moved, *later],

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from timer_trio.domain.errors import ReplicaGoneError
+from timer_trio.domain.flow import NO_TERM, Terms
 from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.settlement import Settlement, stands
 from timer_trio.domain.timer import (
@@ -58,11 +59,11 @@ class MemoryWork(Database):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         await self._begin_claim(replica, timer_ids, waits=not skip_locked)
-        return self._claim(replica, claim, timer_ids, until, now, in_flows=in_flows)
+        return self._claim(replica, claim, timer_ids, until, now, terms=terms)
 
     async def _begin_claim(
         self, replica: ReplicaId, timer_ids: Collection[TimerId], *, waits: bool
@@ -81,7 +82,7 @@ class MemoryWork(Database):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool,
+        terms: Terms | None,
     ) -> ClaimReply:
         claimed: list[ClaimedTimer] = []
         moved: list[DueTimer] = []
@@ -96,7 +97,7 @@ class MemoryWork(Database):
                 claimed.append(_claimed(row, claim))
             elif row.due_at is not None and row.due_at > until:
                 moved.append(self._due_timer(row, row.due_at))
-            elif row.due_at is not None and not self._may_take(row, replica, in_flows=in_flows):
+            elif row.due_at is not None and not self._may_take(row, replica, terms):
                 moved.append(self._due_timer(row, row.due_at))
                 foreign.append(timer_id)
             elif row.due_at is not None and row.claim != -claim:
@@ -105,11 +106,12 @@ class MemoryWork(Database):
                 claimed.append(_claimed(taken, claim))
         return ClaimReply(claimed=claimed, moved=moved, locked=locked, foreign=foreign)
 
-    def _may_take(self, row: Row, replica: ReplicaId, *, in_flows: bool) -> bool:
-        """Whether a claim of this kind takes a timer: of flows, by who has the term."""
-        if not in_flows:
+    def _may_take(self, row: Row, replica: ReplicaId, terms: Terms | None) -> bool:
+        """Whether a claim of this kind takes a timer: of flows, in the term it was asked in."""
+        if terms is None:
             return row.timer.flow_key is None
-        return self._terms.get(shard_of(row.timer.id)) == replica
+        shard = shard_of(row.timer.id)
+        return self._terms.get(shard) == (replica, terms.get(shard, NO_TERM))
 
     async def look_again(self, replica: ReplicaId, claims: Mapping[TimerId, Claim]) -> Looked:
         await trio.lowlevel.checkpoint()

@@ -9,7 +9,7 @@ from math import inf
 from psycopg.rows import DictRow
 
 from timer_trio.domain.errors import ReplicaGoneError
-from timer_trio.domain.flow import FlowId, FlowKey
+from timer_trio.domain.flow import FlowId, FlowKey, Terms
 from timer_trio.domain.flows import FlowReading, FlowReadings
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import ReplicaId, TimerId
@@ -20,10 +20,12 @@ from timer_trio.storage.postgres.flow_rows import rules_of
 class PostgresFlowTerms(Database):
     """FlowStorage in PostgreSQL."""
 
-    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> None:
+    async def take_terms(self, replica: ReplicaId, shards: Collection[int]) -> Terms:
         parameters = {"replica": replica, "shards": [*shards]}
-        if not await self._stages.fetch("take_terms", parameters):
+        rows = await self._stages.fetch("take_terms", parameters)
+        if not rows:
             raise ReplicaGoneError
+        return {row["shard"]: row["term"] for row in rows if row["shard"] is not None}
 
     async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
         rows = await self._stages.fetch("flow_readings", {**_names(flows), "now": now})

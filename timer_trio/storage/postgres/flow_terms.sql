@@ -12,9 +12,9 @@ taken AS (
     CROSS JOIN unnest(%(shards)s::smallint[]) AS s (shard)
     ORDER BY s.shard
     ON CONFLICT (shard) DO UPDATE SET replica = excluded.replica, term = flow_terms.term + 1
-    RETURNING shard
+    RETURNING shard, term
 )
-SELECT count(taken.shard) FROM taker LEFT JOIN taken ON true GROUP BY taker.id;
+SELECT taken.shard, taken.term FROM taker LEFT JOIN taken ON true;
 
 -- name: flow_readings
 -- Only of flows that have a limit more is read than their rules. What ended within the window of a rate

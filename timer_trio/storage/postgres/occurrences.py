@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
+from timer_trio.domain.flow import Terms
 from timer_trio.domain.settlement import OVERLAPPED, SUPERSEDED
 from timer_trio.domain.timer import Claim, ReplicaId, TimerId
 from timer_trio.storage.postgres.connections import Connection
@@ -28,12 +29,12 @@ class PostgresOccurrences(PostgresWork):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
         rows, locked = await self._claim(
-            "claim_occurrences", parameters, in_flows=in_flows, skip_locked=skip_locked
+            "claim_occurrences", parameters, terms=terms, skip_locked=skip_locked
         )
         return await self._opened(claim_reply(rows, claim, locked))
 
@@ -45,7 +46,7 @@ class PostgresOccurrences(PostgresWork):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> OccurrenceClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
@@ -53,7 +54,7 @@ class PostgresOccurrences(PostgresWork):
         rows, locked = await self._claim(
             "claim_exclusive",
             parameters,
-            in_flows=in_flows,
+            terms=terms,
             skip_locked=skip_locked,
             ask=_ask_in_one_message,
         )

@@ -11,7 +11,7 @@ import trio
 from psycopg.rows import TupleRow, args_row
 
 from timer_trio.domain.errors import ReplicaGoneError, SealedError
-from timer_trio.domain.flow import FlowId
+from timer_trio.domain.flow import FlowId, Terms
 from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.sealed import is_sealed
@@ -23,7 +23,6 @@ from timer_trio.domain.timer import (
     ReplicaId,
     Status,
     TimerId,
-    shard_of,
 )
 from timer_trio.storage.postgres.connections import Connection, rows_of, tuples_of
 from timer_trio.storage.postgres.database import Database
@@ -74,13 +73,11 @@ class PostgresWork(Database):
         until: datetime,
         now: datetime,
         *,
-        in_flows: bool = False,
+        terms: Terms | None = None,
         skip_locked: bool = False,
     ) -> ClaimReply:
         parameters = claim_parameters(replica, claim, timer_ids, until, now)
-        rows, locked = await self._claim(
-            "claim", parameters, in_flows=in_flows, skip_locked=skip_locked
-        )
+        rows, locked = await self._claim("claim", parameters, terms=terms, skip_locked=skip_locked)
         return await self._opened(claim_reply(rows, claim, locked))
 
     async def _opened(self, reply: ClaimReply) -> ClaimReply:
@@ -109,14 +106,14 @@ class PostgresWork(Database):
         query: str,
         parameters: Mapping[str, Any],
         *,
-        in_flows: bool,
+        terms: Terms | None,
         skip_locked: bool,
         ask: Ask = tuples_of,
     ) -> tuple[list[TupleRow], Collection[TimerId]]:
         """Run one of the claims; answers what it says of timers, and which of them are locked."""
-        if in_flows:
+        if terms is not None:
             query = f"{query}_in_flows"
-            parameters = {**parameters, "shards": [*{*map(shard_of, parameters["ids"])}]}
+            parameters = {**parameters, "shards": [*terms], "terms": [*terms.values()]}
         locked: Collection[TimerId] = ()
         if skip_locked:
             rows, locked = await self._stages.run(

@@ -110,14 +110,14 @@ FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
 
 -- name: held_terms
--- The shards of what is asked for in which nobody else claims of flows: whoever takes one waits for this
--- statement, and this one for him.
+-- The shards of what is asked for whose terms are those that were asked in: whoever takes one waits for
+-- this statement, and this one for him. A statement that comes late finds another number.
 terms AS (
     SELECT f.shard
     FROM me
-    CROSS JOIN flow_terms AS f
-    WHERE
-        f.replica = %(replica)s AND f.shard = ANY (%(shards)s::smallint[])
+    CROSS JOIN unnest(%(shards)s::smallint[], %(terms)s::bigint[]) AS own (shard, term)
+    JOIN flow_terms AS f ON f.shard = own.shard AND f.term = own.term
+    WHERE f.replica = me.id
     ORDER BY f.shard
     FOR SHARE OF f
 )
