@@ -25,11 +25,12 @@ from tests.contract.timers import (
 )
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.flow import NO_TERM, FlowId, FlowKey, Terms, flow_shard
+from timer_trio.domain.flows import FlowNow
 from timer_trio.domain.outcome import Delivered, Rejected
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules, Rate
-from timer_trio.domain.settlement import settlement_of
+from timer_trio.domain.settlement import given_back, settlement_of
 from timer_trio.domain.timer import DueTimer, Lane, NewTimer, ReplicaId, Status, due_timer
 from timer_trio.storage import ClaimReply, Storage
 
@@ -162,7 +163,7 @@ async def test_flow_without_limits_is_told_by_its_rules_alone(storage: Storage) 
     await claimed_in_flow(storage, timer.id)
     readings = await storage.flow_readings([FLOW, FlowId(ProjectId(3), KEY)], SOON)
     for reading in readings.flows.values():
-        assert (reading.rules, set(reading.executing)) == (NO_FLOW_RULES, set())
+        assert (reading.rules, set(reading.now.executing)) == (NO_FLOW_RULES, set())
         assert (reading.ends_s, reading.last_end_s) == ((), -inf)
     assert readings.flows.keys() == {FLOW, FlowId(ProjectId(3), KEY)}
 
@@ -185,13 +186,33 @@ async def test_what_is_executing_is_told_until_it_is_settled_or_swept(storage: S
     taken = await claimed_in_flow(storage, first.id)
     await claimed_in_flow(storage, second.id, BOB, SECOND)
     reading = (await storage.flow_readings([FLOW], SOON)).flows[FLOW]
-    assert set(reading.executing) == {first.id, second.id}
+    assert set(reading.now.executing) == {first.id, second.id}
     settlement = settlement_of(taken, Delivered(200), SOON, SOON)
     assert settlement is not None
     await storage.settle([settlement], SOON)
-    assert set((await storage.executing([FLOW]))[FLOW]) == {second.id}
+    assert set((await storage.flows_now([FLOW]))[FLOW].executing) == {second.id}
     await storage.sweep(BOB, None, SOON)
-    assert not (await storage.executing([FLOW])).get(FLOW)
+    assert not (await storage.flows_now([FLOW]))[FLOW].executing
+
+
+@pytest.mark.parametrize("is_swept", [True, False])
+async def test_what_others_have_given_back_is_told_if_it_is_due_first(
+    storage: Storage, *, is_swept: bool
+) -> None:
+    await limit(storage)
+    assert (await storage.flows_now([FLOW]))[FLOW] == FlowNow(frozenset(), None)
+    first, second = in_flow(), in_flow(execute_at=NOW + seconds(1))
+    await storage.create([first, second], NOW)
+    taken = await claimed_in_flow(storage, first.id)
+    now = (await storage.flows_now([FLOW]))[FLOW]
+    assert now == FlowNow(frozenset({first.id}), due_timer(second))
+    if is_swept:
+        await storage.sweep(ALICE, None, LATER)
+    else:
+        await storage.settle([given_back(taken)], SOON)
+    now = (await storage.flows_now([FLOW]))[FLOW]
+    assert now == FlowNow(frozenset(), due_timer(first))
+    assert (await storage.flow_readings([FLOW], SOON)).flows[FLOW].now == now
 
 
 async def test_what_is_swept_of_a_flow_keeps_its_place_in_it(storage: Storage) -> None:
@@ -267,5 +288,5 @@ async def test_flow_of_the_same_name_in_another_project_is_another(storage: Stor
     timer = in_flow(other)
     await storage.create([timer], NOW)
     await claimed_in_flow(storage, timer.id)
-    assert not (await storage.executing([FLOW])).get(FLOW)
-    assert set((await storage.executing([other]))[other]) == {timer.id}
+    assert not (await storage.flows_now([FLOW]))[FLOW].executing
+    assert set((await storage.flows_now([other]))[other].executing) == {timer.id}

@@ -13,6 +13,7 @@ from tests.simulation.flow_turns import (
     KNOWN_S,
     claims_of,
     flows_of,
+    has_locks,
     idle_spells,
     known_s_of,
     latest_turn_s,
@@ -77,7 +78,9 @@ def in_order_at_one(history: History) -> Iterator[str]:
             for timer_id, known in before.items():
                 if known.due_at is None or known.due_at >= due_at or known.is_moved:
                     continue
-                known_s = latest_turn_s(history, flow, known.known_s, KNOWN_S)
+                known_s = known.known_s
+                if not known.is_freed or has_locks(history, flow):
+                    known_s = latest_turn_s(history, flow, known_s, KNOWN_S)
                 if known_s < taken.at_s:
                     late_s = taken.at_s - second(known.due_at)
                     yield f"{timer_id} of {flow} was overtaken, {late_s:.3f}s after its instant"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf
 from typing import Final, NamedTuple
@@ -42,6 +42,14 @@ class Known:
     def due_at(self) -> datetime | None:
         """The instant of its next attempt, whatever a service says of what it gives back."""
         return instant_of(self.row)
+
+    @property
+    def is_freed(self) -> bool:
+        """Whether it was begun, and nobody holds it.
+
+        Who claims of its flow has read so before, unless a stranger locks its row.
+        """
+        return self.row.timer.status is Status.EXECUTING and self.row.due_at is not None
 
 
 def instant_of(row: Row) -> datetime | None:
@@ -83,6 +91,10 @@ def latest_turn_s(history: History, flow: FlowId, turn_s: float, patience_s: flo
         if is_met and (delay.is_its_own or latest_s > in_time_s):
             latest_s = max(latest_s, delay.over_s + patience_s)
     return latest_s
+
+
+def has_locks(history: History, flow: FlowId) -> bool:
+    return any(timer_log.locks for timer_log in history.timer_logs if timer_log.flow == flow)
 
 
 class _Delay(NamedTuple):
@@ -227,7 +239,8 @@ def _known(history: History, change: Change, was: Known | None) -> Known:
         first_due_at = min(due_at, was.first_due_at)
     is_moved = was is not None and was.due_at not in {None, due_at}
     is_moved = is_moved or (was is not None and was.is_moved and was.row.due_at is not None)
-    return Known(change.row, known_s_of(history, change), first_due_at, is_moved)
+    known = Known(change.row, known_s_of(history, change), first_due_at, is_moved)
+    return replace(known, known_s=change.at_s) if known.is_freed else known
 
 
 def _is_taken(row: Row) -> bool:

@@ -56,7 +56,7 @@ class ForwardingStorage(ABC):
     claim_exclusive = _forwarded(Storage.claim_exclusive)
     take_terms = _forwarded(Storage.take_terms)
     flow_readings = _forwarded(Storage.flow_readings)
-    executing = _forwarded(Storage.executing)
+    flows_now = _forwarded(Storage.flows_now)
     create_schedule = _forwarded(Storage.create_schedule)
     schedule = _forwarded(Storage.schedule)
     schedule_facts = _forwarded(Storage.schedule_facts)

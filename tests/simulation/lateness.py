@@ -17,6 +17,9 @@ SETTLING_S: Final = 0.3
 LOCK_MET_S: Final = 0.15
 """Who is in one statement with a locked row waits for it once, and for the statement after that."""
 
+PUT_OFF_S: Final = 1.0
+"""How long a hint may be tried again before it is lost."""
+
 
 def latest(history: History, timer_log: TimerLog, due_s: float) -> float:
     """Say when a timer due at `due_s` must have been sent, after the troubles it ran into.
@@ -106,7 +109,7 @@ def heard_s(history: History, timer_id: TimerId, due_s: float, known_s: float) -
     """Say when a timer is to fire: what a lost reply or hint has hidden a loader finds later."""
     for unheard in history.unheard:
         is_meant = timer_id in unheard.timers or shard_of(timer_id) in unheard.shards
-        if is_meant and unheard.at_s <= due_s:
+        if is_meant and unheard.at_s <= due_s + PUT_OFF_S:
             known_s = max(known_s, unheard.at_s + history.interval_s)
     return max(due_s, known_s)
 

@@ -28,7 +28,7 @@ FAILING: Final = (Behaviour.FAILING, 1)
 VERBS: Final = {
     "take_terms",
     "flow_readings",
-    "executing",
+    "flows_now",
     "rules_since",
     "put_flow",
     "delete_flow",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,7 +27,7 @@ from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.flow import FlowId, Terms
-from timer_trio.domain.flows import FlowReadings, Flows
+from timer_trio.domain.flows import NOTHING_NOW, FlowReadings, Flows
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.rules import RuleChanges
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, TimerId
@@ -73,7 +73,7 @@ class SilentOnExecuting(MemoryStorage):
 
     async def flow_readings(self, flows: Collection[FlowId], now: datetime) -> FlowReadings:
         readings = await super().flow_readings(flows, now)
-        told = {flow: replace(each, executing=()) for flow, each in readings.flows.items()}
+        told = {flow: replace(each, now=NOTHING_NOW) for flow, each in readings.flows.items()}
         return replace(readings, flows=told)
 
 
@@ -96,9 +96,8 @@ class SilentOnSwept(MemoryStorage):
 class EndlessExecution(MemoryStorage):
     """Says of all that was ever executing that it is."""
 
-    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
-        await super().executing(flows)
-        return {flow: [row.timer.id for row in self._rows_of(flow)] for flow in flows}
+    def _executing(self, flow: FlowId) -> Iterator[TimerId]:
+        return (row.timer.id for row in self._rows_of(flow))
 
 
 class LostRules(MemoryStorage):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.timers import NOW
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
-from timer_trio.domain.flows import MANY_GONE, FlowReading, Flows
+from timer_trio.domain.flows import MANY_GONE, FlowNow, FlowReading, Flows
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.rules import FlowRules, Rate
 from timer_trio.domain.timer import TimerId
@@ -96,7 +96,7 @@ def test_what_was_not_sent_counts_no_more(*, is_sent: bool) -> None:
 
 
 def test_what_others_have_in_flight_counts_until_it_has_ended() -> None:
-    flows = known(FlowReading(rules=TWO, executing=[timer(1), timer(2)]))
+    flows = known(FlowReading(rules=TWO, now=FlowNow([timer(1), timer(2)])))
     assert flows.ending_elsewhere == [FLOW]
     assert flows.wait_s(FLOW, 1.0) == inf
     assert not flows.note_executing(FLOW, [timer(1), timer(2), timer(3)], 2.0)
@@ -110,7 +110,7 @@ def test_what_is_our_own_is_not_counted_twice() -> None:
     flows = Flows()
     flows.begin(FLOW, timer(1))
     flows.take_terms({SHARD: 1})
-    flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1)]))
+    flows.know(FLOW, FlowReading(rules=TWO, now=FlowNow([timer(1)])))
     assert flows.wait_s(FLOW, 1.0) is None
 
 
@@ -119,7 +119,7 @@ def test_flow_is_read_again_where_what_was_taken_for_our_own_is_not() -> None:
     flows.take_terms({SHARD: 1})
     flows.begin(FLOW, timer(1))
     flows.begin(FLOW, timer(2))
-    flows.know(FLOW, FlowReading(rules=TWO, executing=[timer(1), timer(2), timer(3)]))
+    flows.know(FLOW, FlowReading(rules=TWO, now=FlowNow([timer(1), timer(2), timer(3)])))
     flows.end(FLOW, timer(1), 2.0)
     flows.release(FLOW, timer(1))
     assert not flows.are_wanted
@@ -147,7 +147,7 @@ def test_what_ends_while_a_flow_is_read_counts_once() -> None:
     flows.take_wanted(ALL, 10)
     flows.end(FLOW, timer(1), 5.0)
     flows.end(FLOW, timer(2), 6.0)
-    flows.know(FLOW, FlowReading(rules=RATE, executing=[timer(2)]))
+    flows.know(FLOW, FlowReading(rules=RATE, now=FlowNow([timer(2)])))
     assert flows.wait_s(FLOW, 7.0) == 65.0
     flows.note_executing(FLOW, [], 8.0)
     assert flows.wait_s(FLOW, 65.0) is None
@@ -179,7 +179,7 @@ def test_rate_goes_on_where_the_one_before_was() -> None:
 
 
 def test_what_ended_elsewhere_counts_against_the_rate() -> None:
-    flows = known(FlowReading(rules=RATE, executing=[timer(1), timer(2)]))
+    flows = known(FlowReading(rules=RATE, now=FlowNow([timer(1), timer(2)])))
     flows.note_executing(FLOW, [], 30.0)
     assert flows.wait_s(FLOW, 31.0) == 90.0
 
@@ -216,7 +216,7 @@ def test_change_of_what_is_not_known_is_none() -> None:
 
 
 def test_lost_shard_is_forgotten() -> None:
-    flows = known(FlowReading(rules=TWO, executing=[timer(1)]))
+    flows = known(FlowReading(rules=TWO, now=FlowNow([timer(1)])))
     flows.lose({SHARD ^ 1})
     assert len(flows) == 1
     flows.lose({SHARD})

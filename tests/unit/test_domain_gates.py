@@ -11,7 +11,7 @@ from tests.contract.timers import NOW
 from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
-from timer_trio.domain.flows import FlowReading, Flows
+from timer_trio.domain.flows import FlowNow, FlowReading, Flows
 from timer_trio.domain.gates import RESUMED_KEPT_S, Gates
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.rules import NOT_PAUSED, FlowRules, Pause, Rate
@@ -170,7 +170,7 @@ def test_other_rules_of_a_flow_have_it_looked_at() -> None:
 
 def test_flow_that_is_lost_is_looked_at_and_read_again() -> None:
     known = gates()
-    reading = FlowReading(rules=FlowRules(max_in_flight=1), executing=[due(1).id])
+    reading = FlowReading(rules=FlowRules(max_in_flight=1), now=FlowNow([due(1).id]))
     known.flows.know(FLOW, reading)
     assert known.hold(FLOW, LANE, 0.0)
     known.lose([flow_shard(*FLOW)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
 from math import inf
 from typing import Final, NoReturn
 
@@ -13,7 +15,7 @@ from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.domain.errors import ContentionError, ReplicaGoneError, StorageUnavailableError
-from timer_trio.domain.flows import Wanted
+from timer_trio.domain.flows import FlowNow, Wanted
 from timer_trio.storage import FlowStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
@@ -21,6 +23,8 @@ MAX_FLOWS: Final = 500
 """In one reading: some milliseconds of the database's time."""
 LOOK_ELSEWHERE_S: Final = 0.25
 """Between looks at what others had in flight when a flow became ours: each costs one query."""
+NEAR: Final = timedelta(seconds=1)
+"""What others have held was due, or claimed a little ahead."""
 
 log = structlog.get_logger()
 
@@ -66,14 +70,15 @@ class FlowKeeper:
                 await trio.sleep(RETRY_PAUSE_S)
 
     async def _look_elsewhere(self) -> None:
-        """Ask what of others' callbacks has ended."""
+        """Ask what of others' callbacks has ended, or is due again."""
         flows = self._flows.ending_elsewhere[:MAX_FLOWS]
         if not flows:
             return
-        executing = await self._storage.executing(flows)
+        read = await self._storage.flows_now(flows)
+        self._add_first(read.values())
         now_s = self._clock.now().timestamp()
         for flow in flows:
-            if self._flows.note_executing(flow, executing.get(flow, ()), now_s):
+            if self._flows.note_executing(flow, read[flow].executing, now_s):
                 self._gates.open(flow)
         self._agenda.wake()
 
@@ -104,7 +109,17 @@ class FlowKeeper:
         if readings.version < self._rules.version:
             self._flows.want(wanted.flows)  # a change was told meanwhile, of what nobody knew here
             return
+        self._add_first(reading.now for reading in readings.flows.values())
         for flow in wanted.flows:
             self._flows.know(flow, readings.flows[flow])
             self._gates.open(flow)
         self._agenda.wake()
+
+    def _add_first(self, read: Iterable[FlowNow]) -> None:
+        """Learn of what others have given back, before its flow opens since they hold it no more.
+
+        It goes before what waits there: a hint, or the loader's next look, may tell of it later.
+        """
+        by = self._clock.now() + NEAR
+        firsts = (each.first for each in read if each.first is not None)
+        self._agenda.add_readings(first for first in firsts if first.due_at <= by)

@@ -20,11 +20,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from timer_trio.domain.flow import NO_TERM, FlowId, Terms, flow_shard
 from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
-from timer_trio.domain.timer import TimerId
+from timer_trio.domain.timer import DueTimer, TimerId
 
 MAX_KNOWN: Final = 20_000
 """Flows that are remembered without anything in flight: 10 MB; more are read again when needed."""
@@ -32,6 +32,16 @@ MAX_KNOWN: Final = 20_000
 
 MANY_GONE: Final = 8
 """Timers in a row that were due, as far as was known, and were not when they were claimed."""
+
+
+class FlowNow(NamedTuple):
+    """Of one instant: what replicas hold of a flow, and who is due first of what nobody holds."""
+
+    executing: Collection[TimerId] = ()
+    first: DueTimer | None = None
+
+
+NOTHING_NOW: Final = FlowNow()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +53,7 @@ class FlowReading:
     """
 
     rules: FlowRules = NO_FLOW_RULES
-    executing: Collection[TimerId] = ()
+    now: FlowNow = NOTHING_NOW
     ends_s: Collection[float] = ()
     last_end_s: float = -inf
 
@@ -240,7 +250,7 @@ class Flows:
         ended = self._ended.pop(flow, {})
         if shard not in self._terms or flow in self._flows:
             return
-        executing, own = set(reading.executing), self._own.get(flow, set())
+        executing, own = set(reading.now.executing), self._own.get(flow, set())
         ends_s = [*reading.ends_s, *(ended[each] for each in ended.keys() - executing)]
         elsewhere = executing - own
         self._flows[flow] = _Flow(

@@ -20,7 +20,7 @@ from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.flow import FlowId, Terms
-from timer_trio.domain.flows import FlowReadings
+from timer_trio.domain.flows import FlowNow, FlowReadings
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.pace import BacklogKey
@@ -434,8 +434,8 @@ class FlowStorage(Protocol):
         `now` is the end of the window of a rate.
         """
 
-    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
-        """Read which timers of flows replicas hold now; a flow with none may be left out."""
+    async def flows_now(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowNow]:
+        """Read what replicas hold of each of these flows, and what is due first of the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import trio
 
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.flow import NO_TERM, FlowId, Terms
-from timer_trio.domain.flows import FlowReading, FlowReadings
+from timer_trio.domain.flows import FlowNow, FlowReading, FlowReadings
 from timer_trio.domain.rules import NO_FLOW_RULES, FlowRules
 from timer_trio.domain.timer import ReplicaId, Status, TimerId
 from timer_trio.storage.memory.database import Database, Row
@@ -35,9 +35,9 @@ class MemoryFlowTerms(Database):
             flows={flow: self._reading(flow, now) for flow in flows},
         )
 
-    async def executing(self, flows: Collection[FlowId]) -> Mapping[FlowId, Collection[TimerId]]:
+    async def flows_now(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowNow]:
         await trio.lowlevel.checkpoint()
-        return {flow: [*self._executing(flow)] for flow in flows}
+        return {flow: self._flow_now(flow) for flow in flows}
 
     def _reading(self, flow: FlowId, now: datetime) -> FlowReading:
         known = self._flows.get(flow)
@@ -47,10 +47,18 @@ class MemoryFlowTerms(Database):
         ends = sorted(self._ends(flow, now))
         return FlowReading(
             rules=rules,
-            executing=frozenset(self._executing(flow)),
+            now=self._flow_now(flow),
             ends_s=_within(ends, rules, now),
             last_end_s=ends[-1].timestamp() if ends else -inf,
         )
+
+    def _flow_now(self, flow: FlowId) -> FlowNow:
+        due = [
+            self._due_timer(row, row.due_at)
+            for row in self._rows_of(flow)
+            if row.due_at is not None
+        ]
+        return FlowNow(frozenset(self._executing(flow)), min(due, default=None))
 
     def _executing(self, flow: FlowId) -> Iterator[TimerId]:
         for row in self._rows_of(flow):

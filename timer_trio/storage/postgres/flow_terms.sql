@@ -17,14 +17,15 @@ taken AS (
 SELECT taken.shard, taken.term FROM taker LEFT JOIN taken ON true;
 
 -- name: flow_readings
--- Only of flows that have a limit more is read than their rules. What ended within the window of a rate
+-- Only of flows that have a limit more is read than their rules. Who is due first is read along with what
+-- others hold: where one goes at a time, what they give back goes next. What ended within the window of a rate
 -- is told by the timers' own rows, and by those of attempts, which may tell of the same one; of these as
 -- many as the rate allows are enough. A callback takes 300 s at most, so who ended since then was sent
 -- that long before. What a sweep has freed may have been sent until just now.
 SELECT
     asked.project, asked.flow_key,
     f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at, f.resumed_at,
-    held.ids AS executing, sent.ends, sent.last_end,
+    held.ids AS executing, first.due_at, first.id, first.destination, sent.ends, sent.last_end,
     coalesce((SELECT version FROM rule_changes), 0) AS version
 FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
 LEFT JOIN flows AS f ON f.project = asked.project AND f.flow_key = asked.flow_key
@@ -35,6 +36,13 @@ LEFT JOIN LATERAL (
         t.project = asked.project AND t.flow_key = asked.flow_key
         AND t.status = 'executing' AND t.claimed_by IS NOT NULL
 ) AS held ON num_nonnulls(f.max_in_flight, f.rate_count) > 0
+LEFT JOIN LATERAL (
+    SELECT t.due_at, t.id, t.destination
+    FROM timers AS t
+    WHERE t.project = asked.project AND t.flow_key = asked.flow_key AND t.due_at IS NOT NULL
+    ORDER BY t.due_at, t.id
+    LIMIT 1
+) AS first ON num_nonnulls(f.max_in_flight, f.rate_count) > 0
 LEFT JOIN LATERAL (
     SELECT
         array_agg(latest.ended_at ORDER BY latest.ended_at)
@@ -74,11 +82,20 @@ LEFT JOIN LATERAL (
     ) AS latest
 ) AS sent ON num_nonnulls(f.max_in_flight, f.rate_count) > 0;
 
--- name: executing_of_flows
-SELECT asked.project, asked.flow_key, array_agg(t.id) AS ids
+-- name: flows_now
+SELECT asked.project, asked.flow_key, held.ids AS executing, first.due_at, first.id, first.destination
 FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
-JOIN timers AS t
-    ON
+LEFT JOIN LATERAL (
+    SELECT array_agg(t.id) AS ids
+    FROM timers AS t
+    WHERE
         t.project = asked.project AND t.flow_key = asked.flow_key
         AND t.status = 'executing' AND t.claimed_by IS NOT NULL
-GROUP BY asked.project, asked.flow_key;
+) AS held ON true
+LEFT JOIN LATERAL (
+    SELECT t.due_at, t.id, t.destination
+    FROM timers AS t
+    WHERE t.project = asked.project AND t.flow_key = asked.flow_key AND t.due_at IS NOT NULL
+    ORDER BY t.due_at, t.id
+    LIMIT 1
+) AS first ON true;
