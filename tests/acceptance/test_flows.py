@@ -70,10 +70,10 @@ async def put_flow(consumer: Consumer, key: str, **fields: Any) -> None:
 async def create_flows(consumer: Consumer, receiver: ReceiverProcess, each: int) -> set[str]:
     """Limit so many flows of each kind, and create their timers."""
     timer_ids: set[str] = set()
-    due_at = trio.current_time() + LEAD_S
     for kind, rules in RULES.items():
         for key in (f"{kind}-{place}" for place in range(each)):
             await put_flow(consumer, key, **rules)
+            due_at = trio.current_time() + LEAD_S
             instants = [due_at + number / 30 for number in range(TIMERS[kind])]
             url = receiver.url(f"/tell/{ANSWER_S[kind]}/{key}")
             timer_ids |= await consumer.create_batch(instants, callback_url=url, flow_key=key)
