@@ -52,6 +52,7 @@ def clean_database_url(shared_database: str) -> str:
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(
             "DELETE FROM destination_outcomes; DELETE FROM destination_now; DELETE FROM flow_terms;"
+            "DELETE FROM breaker_probes;"
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
             "DELETE FROM schedules; DELETE FROM replicas; DELETE FROM api_keys;"
             "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}',"

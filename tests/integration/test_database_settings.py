@@ -203,6 +203,7 @@ async def test_each_documented_grant_is_missed(database_url: str) -> None:
                 "signing_secrets",
                 "destination_outcomes",
                 "destination_now",
+                "breaker_probes",
                 "flows",
                 "flow_terms",
                 "paused_destinations",

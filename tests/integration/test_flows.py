@@ -10,6 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from timer_trio.domain.probes import KEPT
+from timer_trio.maintenance.retention import INTERVAL_S
+from timer_trio.storage.memory import MemoryStorage
 from timer_trio.testing import START, Callback, TimerService, start_timer_service
 
 URL: Final = "https://example.com/hook"
@@ -280,6 +283,22 @@ async def test_breaker_opens_probes_and_closes(
     await trio.sleep(70)
     assert len(service.callbacks) == 10
     assert await status(service, timers[-1]) == "completed"
+
+
+async def test_what_is_known_of_probes_is_forgotten(
+    service: TimerService, far: Far, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
+    far.duration_s, far.status = 0.1, 503
+    await put(service, "/projects/default", {"breaker": {"failures": 1, "open_seconds": 60}})
+    for delay in (10, 12):
+        await create(service, None, delay=delay, misfire_grace_seconds=600)
+    await service.wait_callbacks(2)
+    storage = service._replica._database.storage
+    assert isinstance(storage, MemoryStorage)
+    assert len(storage._probes) == 1
+    await trio.sleep(KEPT.total_seconds() + 2 * INTERVAL_S)
+    assert not storage._probes
 
 
 async def test_open_breaker_counts_towards_the_grace(

@@ -272,7 +272,8 @@ def test_database_of_others_is_refused_until_somebody_says_that_it_shall_be(
     connection.execute(
         "DROP TABLE timer_trio_migrations, timers, attempts, timer_keys, schedules,"
         " projects, project_quotas, api_keys, key_seal, signing_secrets, rule_changes, flows,"
-        " paused_destinations, flow_terms, destination_outcomes, destination_now, audit CASCADE;"
+        " paused_destinations, flow_terms, destination_outcomes, destination_now,"
+        " breaker_probes, audit CASCADE;"
         "CREATE TABLE a ()"
     )
     with pytest.raises(MigrationError, match=r"\(`a`, `customers`, `orders` and 2 more\)"):

@@ -17,12 +17,14 @@ from tests.contract.timers import NOW, seconds
 from tests.schedules import FIRST_ID
 from timer_trio.domain.arming import Armed, Plan, batches, take_due
 from timer_trio.domain.breaker import Breakers
+from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
 from timer_trio.domain.flows import FlowReading, Flows
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.occurrence import occurrence_id
 from timer_trio.domain.pace import PROMPT_S
+from timer_trio.domain.probes import Granted, ProbeEnd
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.rules import FlowRules, Pause, Rate
 from timer_trio.domain.schedule import Overlap
@@ -504,6 +506,26 @@ def test_who_waited_for_a_flow_or_a_pause_is_told_until_when() -> None:
     plan = take_due(cache, slots, gates, NOW, budget=9, ahead_s=AHEAD_S, reach_s=REACH_S)
     held = {armed.timer.id.int: armed.held_until_s for armed in plan.armed}
     assert held == {1: NOW_S - 2.0, 2: -inf, 11: NOW_S - 5.0}
+
+
+def test_right_to_probe_is_given_back_if_a_look_makes_nothing_of_it() -> None:
+    gates = gates_of(FlowRules())
+    gates.set_policy(DEFAULT_PROJECT, BreakerPolicy(failures=1, open_s=5))
+    gates.end(DueTimer(NOW, TimerId(UUID(int=9)), A), NOW_S, has_failed=True)
+    cache, slots = cache_of([(-1.0, A)]), proven_slots(100, 1)
+    slots.hold(A)
+    assert take_of_flow(cache, slots, gates) == []
+    assert take_of_flow(cache, slots, gates, 5.0) == []
+    gates.breakers.take(A, Granted(NOW), NOW_S + 5.0)
+    gates.open(A)
+    assert take_of_flow(cache, slots, gates, 5.0) == []  # there is no slot
+    assert gates.breakers.ends(9) == [ProbeEnd(A, NOW)]
+    slots.release(A, NOW_S + 6.0)
+    assert take_of_flow(cache, slots, gates, 7.0) == []
+    gates.breakers.take(A, Granted(NOW), NOW_S + 7.0)
+    gates.open(A)
+    assert take_of_flow(cache, slots, gates, 7.0) == [1]
+    assert gates.breakers.ends(9) == [ProbeEnd(A, NOW)]
 
 
 def test_wakes_when_the_rate_lets_the_next_one_go() -> None:

@@ -13,6 +13,7 @@ from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.flow import FlowId, FlowKey, flow_shard
 from timer_trio.domain.flows import FlowNow, FlowReading, Flows
 from timer_trio.domain.gates import RESUMED_KEPT_S, Gates
+from timer_trio.domain.probes import Granted
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.rules import NOT_PAUSED, FlowRules, Pause, Rate
 from timer_trio.domain.timer import Destination, DueTimer, Lane, TimerId
@@ -45,6 +46,12 @@ def fail(known: Gates, number: int, now_s: float = 0.0) -> None:
     assert not known.hold(LANE, LANE, now_s)
     known.begin(due(number))
     known.end(due(number), now_s, has_failed=True)
+
+
+def grant(known: Gates) -> None:
+    """Let it probe; whatever waits is looked at again, as the stage that asked for it does."""
+    known.breakers.take(LANE, Granted(NOW), 30.0)
+    known.open(LANE)
 
 
 def test_without_rules_nothing_is_set() -> None:
@@ -199,6 +206,9 @@ def test_breaker_holds_and_lets_one_probe_go() -> None:
     assert not known.hold(OTHER, OTHER, 1.0)
     assert known.opens_s == 30.0
     assert opened(known, 30.0) == [LANE]
+    assert known.hold(LANE, LANE, 30.0)
+    grant(known)
+    assert opened(known, 30.0) == [LANE]
     assert not known.hold(LANE, LANE, 30.0)
     known.begin(due(3))
     assert known.hold(LANE, LANE, 30.0)
@@ -213,6 +223,9 @@ def test_probe_that_tells_nothing_makes_room_for_another(*, is_sent: bool) -> No
     known.set_policy(SHOP, POLICY)
     fail(known, 1)
     fail(known, 2)
+    assert known.hold(LANE, LANE, 30.0)
+    grant(known)
+    assert opened(known, 30.0) == [LANE]
     assert not known.hold(LANE, LANE, 30.0)
     known.begin(due(3))
     assert known.hold(LANE, LANE, 30.0)
@@ -224,6 +237,10 @@ def test_probe_that_tells_nothing_makes_room_for_another(*, is_sent: bool) -> No
         known.release(due(3))
     assert opened(known, 31.0) == [LANE]
     assert not known.hold(LANE, LANE, 31.0)
+    assert not known.breakers.have_news
+    known.begin(due(5))
+    known.release(due(5))  # behind which nobody waits
+    assert known.breakers.have_news
 
 
 def test_other_policy_begins_anew_and_none_ends_it() -> None:
@@ -232,6 +249,9 @@ def test_other_policy_begins_anew_and_none_ends_it() -> None:
     known.set_policy(SHOP, POLICY)
     fail(known, 1)
     fail(known, 2)
+    assert known.hold(LANE, LANE, 30.0)
+    grant(known)
+    assert opened(known, 30.0) == [LANE]
     assert not known.hold(LANE, LANE, 30.0)
     known.begin(due(3))
     assert known.hold(LANE, LANE, 30.0)

@@ -8,6 +8,9 @@
 - ``claim_asker``  asks for timers until the database answers
 - ``locked``       looks again at what somebody's transaction keeps locked
 - ``launcher``     starts each claimed timer at its instant
+- ``rule_keeper``  reads what people have changed of what holds callbacks back
+- ``flow_keeper``  learns of flows before anything of them is claimed
+- ``probe_keeper`` asks for the right to probe where breakers are half open
 - ``firing``       a claimed timer on its way to its callback
 - ``lines``        those whose instant has come, in line for the next connection
 - ``firer``        one task a timer, from its instant to its outcome

@@ -36,6 +36,7 @@ class Agenda:
         self.refill = Refill()
         self._in_hand: set[TimerId] = set()
         self._changed = trio.Event()
+        self._probe_news = trio.Event()
         self._look_by = trio.CancelScope()
         self._wants_any_slot = False
 
@@ -79,6 +80,7 @@ class Agenda:
         """Have who waits behind the gates of a timer looked at, as it was not sent."""
         if self.gates.are_set or timer.flow_key is not None:
             self.gates.release(timer)
+            self.note_probes()
         self.note_slot_freed(timer.lane)
 
     def end(
@@ -96,6 +98,18 @@ class Agenda:
             self.gates.release(timer)
         elif not isinstance(outcome, Withheld):
             self.gates.end(timer, now_s, has_failed=harms(outcome))
+        self.note_probes()
+
+    def note_probes(self) -> None:
+        """Have it be asked for and told what breakers have to ask for and to tell."""
+        if self.gates.breakers.have_news:
+            self._probe_news.set()
+
+    async def wait_probe_news(self) -> None:
+        """Return when breakers have something to ask for or to tell."""
+        while not self.gates.breakers.have_news:
+            self._probe_news = trio.Event()
+            await self._probe_news.wait()
 
     def note_slot_freed(self, lane: Lane) -> None:
         """Have the claimer look soon if somebody may have waited for this slot."""

@@ -65,6 +65,8 @@ class Claimer:
             claims.start_soon(self._claims.watch_locked)
             async with ended_by(self._lifecycle.draining):
                 await self._claim_due(claims)
+            self._agenda.gates.breakers.stop()
+            self._agenda.note_probes()
             claims.cancel_scope.deadline = trio.current_time() + LAST_CLAIMS_S
 
     async def _claim_due(self, claims: trio.Nursery) -> None:
@@ -75,6 +77,7 @@ class Claimer:
                 claims.start_soon(self._claims.claim, batch)
             if self._agenda.gates.flows.are_wanted:
                 self._flow_keeper.look()
+            self._agenda.note_probes()
             if self._agenda.cache.holds_back:
                 self._on_held_back()
             if self._agenda.cache.wants_refill:

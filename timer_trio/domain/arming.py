@@ -83,6 +83,8 @@ def take_due(
             armed.append(_armed(cache.take(), key, gates, waited=key in waited and due_s < now_s))
         else:
             cache.set_aside(full)
+    if gates.are_set:
+        gates.breakers.give_back_unused(now_s)
     if not out_of_slots:  # then every destination with a timer due was looked at
         slots.keep_waiting(cache.queues)
     waits_s = [gates.opens_s, *(slots.opens_s(queue, now_s) for queue in cache.queues)]

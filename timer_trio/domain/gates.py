@@ -22,7 +22,7 @@ from timer_trio.domain.flows import Flows
 from timer_trio.domain.pace import BacklogKey
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.rules import NOT_PAUSED, FlowRules, Pause
-from timer_trio.domain.timer import DueTimer, Lane, TimerId
+from timer_trio.domain.timer import DueTimer, Lane
 
 RESUMED_KEPT_S: Final = 600.0
 """So long it is known of a flow that a pause has held it back: by then it goes, or is full."""
@@ -43,7 +43,6 @@ class Gates:
         """Since when what waited behind a pause may go here, which hears of its end later; and each
         flow that did, whose first timer had the others wait."""
         self._policies: dict[ProjectId, BreakerPolicy] = {}
-        self._probes: dict[Lane, TimerId] = {}
         self._behind: dict[Gate, dict[BacklogKey, None]] = {}
         self._opens_s: dict[Gate, float] = {}
         self._openings: list[tuple[float, int, Gate]] = []
@@ -75,16 +74,15 @@ class Gates:
         """Count a timer that was let through, and is about to be claimed."""
         if flow := timer.flow:
             self.flows.begin(flow, timer.id)
-        lane = timer.lane
-        if lane.project in self._policies and self.breakers.begin(lane):
-            self._probes[lane] = timer.id
+        if timer.lane.project in self._policies:
+            self.breakers.begin(timer.lane, timer.id)
 
     def release(self, timer: DueTimer) -> None:
         """Count a timer no more that was let through, and was not sent."""
         if flow := timer.flow:
             self.flows.release(flow, timer.id)
             self.open(flow)
-        self._end_probe(timer)
+        self._give_up_probe(timer)
 
     def end(self, timer: DueTimer, now_s: float, *, has_failed: bool | None) -> None:
         """Count a callback that has ended; None: it tells nothing of its destination."""
@@ -95,11 +93,9 @@ class Gates:
         if policy is None:
             return
         if has_failed is None:
-            self._end_probe(timer)
+            self._give_up_probe(timer)
             return
-        if self._probes.get(timer.lane) == timer.id:
-            del self._probes[timer.lane]
-        self.breakers.note(timer.lane, policy, has_failed, now_s)
+        self.breakers.note(timer.lane, timer.id, policy, has_failed, now_s)
         self.open(timer.lane)
 
     def held_until_s(self, key: BacklogKey, lane: Lane) -> float:
@@ -140,8 +136,6 @@ class Gates:
             self._policies[project] = policy
         self._note_set()
         self.breakers.forget(project)
-        for lane in [lane for lane in self._probes if lane.project == project]:
-            del self._probes[lane]
         for gate in [gate for gate in self._behind if isinstance(gate, Lane)]:
             if gate.project == project:
                 self.open(gate)
@@ -220,8 +214,7 @@ class Gates:
     def _note_set(self) -> None:
         self.are_set = bool(self._pauses or self._policies)
 
-    def _end_probe(self, timer: DueTimer) -> None:
-        if self._probes.get(timer.lane) == timer.id:
-            del self._probes[timer.lane]
-            self.breakers.give_up(timer.lane)
-            self.open(timer.lane)
+    def _give_up_probe(self, timer: DueTimer) -> None:
+        lane = timer.lane
+        if self.breakers.give_up(lane, timer.id, others_wait=lane in self._behind):
+            self.open(lane)

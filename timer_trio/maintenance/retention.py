@@ -12,6 +12,7 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.domain.destination import KEPT
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
+from timer_trio.domain.probes import KEPT as PROBES_KEPT
 from timer_trio.maintenance.pages import delete_in_pages
 from timer_trio.storage import RetentionStorage
 from timer_trio.storage.postgres.retention import PAGE_ROWS, pause_s
@@ -60,6 +61,7 @@ class Retention:
             await delete_in_pages(self._prune_keys)
             await delete_in_pages(self._prune_rules)
             await delete_in_pages(self._prune_destinations)
+            await delete_in_pages(self._prune_probes)
             if self._keep is not None:
                 cutoff = self._clock.now() - self._keep
                 await delete_in_pages(partial(self._prune_schedules, cutoff))
@@ -87,6 +89,9 @@ class Retention:
 
     async def _prune_destinations(self, limit: int) -> int:
         return await self._storage.prune_destinations(self._clock.now() - KEPT, limit)
+
+    async def _prune_probes(self, limit: int) -> int:
+        return await self._storage.prune_probes(self._clock.now() - PROBES_KEPT, limit)
 
     async def _prune_schedules(self, cutoff: datetime, limit: int) -> int:
         count = await self._storage.prune_schedules(cutoff, limit)

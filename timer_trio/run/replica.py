@@ -36,6 +36,7 @@ from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.probe_keeper import ProbeKeeper
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
@@ -163,6 +164,9 @@ class Replica:
         )
         self._flow_keeper = flow_keeper = FlowKeeper(
             storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat, rules=rules
+        )
+        self._probe_keeper = ProbeKeeper(
+            storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat
         )
         self._destinations = DestinationReports(
             storage=storage,
@@ -403,6 +407,7 @@ class Replica:
             keys=self._keys,
             rules=self._rules,
             flow_keeper=self._flow_keeper,
+            probe_keeper=self._probe_keeper,
             rotation=self._rotation,
             retention=self._retention,
             audit_retention=self._audit_retention,

@@ -31,6 +31,7 @@ from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
 from timer_trio.delivery.loader import Loader
+from timer_trio.delivery.probe_keeper import ProbeKeeper
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
@@ -83,6 +84,7 @@ class Parts:
     keys: SigningKeys
     rules: RuleKeeper
     flow_keeper: FlowKeeper
+    probe_keeper: ProbeKeeper
     rotation: AttemptRotation
     retention: Retention
     audit_retention: AuditRetention
@@ -143,6 +145,7 @@ class Supervisor:
             stages.start_soon(parts.keys.run)
             stages.start_soon(parts.rules.run)
             stages.start_soon(parts.flow_keeper.run)
+            stages.start_soon(parts.probe_keeper.run)
             stages.start_soon(parts.rotation.run)
             stages.start_soon(parts.planner.run)
             async with ended_by(self._lifecycle.handing_over):

@@ -24,6 +24,7 @@ from timer_trio.domain.flows import FlowNow, FlowReadings
 from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.pace import BacklogKey
+from timer_trio.domain.probes import ProbeEnd, ProbeVerdict, ProbeWish
 from timer_trio.domain.project import (
     DEFAULT_PROJECT,
     NO_SETTINGS,
@@ -64,6 +65,7 @@ from timer_trio.domain.timer import (
     ClaimedTimer,
     Destination,
     DueTimer,
+    Lane,
     NewTimer,
     ReplicaId,
     SpecChange,
@@ -436,6 +438,31 @@ class FlowStorage(Protocol):
 
     async def flows_now(self, flows: Collection[FlowId]) -> Mapping[FlowId, FlowNow]:
         """Read what replicas hold of each of these flows, and what is due first of the rest."""
+
+
+class ProbeStorage(Protocol):
+    """Who probes a destination whose breaker is half open: one replica at a time."""
+
+    async def ask_probes(
+        self, replica: ReplicaId, wishes: Sequence[ProbeWish], now: datetime
+    ) -> Mapping[Lane, ProbeVerdict]:
+        """Grant the right to probe each of these lanes, or tell why not.
+
+        It is granted where nobody has it whose row is there. Asked again, by the same replica, it
+        is granted anew. A replica without a row is granted none.
+
+        Raises:
+            ContentionError: somebody locks one of the rows; nothing was granted.
+        """
+
+    async def end_probes(self, replica: ReplicaId, ends: Sequence[ProbeEnd], now: datetime) -> None:
+        """Tell how probes have ended; of a right that is another one's by now, nothing.
+
+        The same call again changes nothing.
+
+        Raises:
+            ContentionError: somebody locks one of the rows; nothing was written.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -897,6 +924,12 @@ class RetentionStorage(Protocol):
         what somebody holds.
         """
 
+    async def prune_probes(self, cutoff: datetime, limit: int) -> int:
+        """Delete up to `limit` rows of probes that were over before `cutoff`, and answer how many.
+
+        Fewer than `limit`: no more are left, but those that somebody holds.
+        """
+
 
 class DestinationStorage(Protocol):
     """What is known of destinations."""
@@ -952,6 +985,7 @@ class Storage(
     KeyStorage,
     WorkStorage,
     FlowStorage,
+    ProbeStorage,
     OccurrenceStorage,
     ScheduleStorage,
     ProjectStorage,

@@ -52,7 +52,7 @@ _LIST: Final = Operation(
     "held back, and what is paused. Each replica tells the others every five seconds what it "
     "knows, so numbers are up to some six seconds old; a pause is shown at once. A timer that is "
     "not due yet makes no destination. A breaker counts what each replica has sent by itself: it "
-    "is open here if it is on any of them.",
+    "is open here if it is on any of them; where it is half open one of them tries it at a time.",
     success=Success(words="A page of destinations.", data=TypeAdapter(DestinationPageData)),
     refusals=ON_STORED,
     parameters=DESTINATION_LIST_PARAMETERS,

@@ -15,6 +15,7 @@ from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
 from timer_trio.storage.memory.flows import MemoryFlows
 from timer_trio.storage.memory.hints import MemoryHints
 from timer_trio.storage.memory.occurrences import MemoryOccurrences
+from timer_trio.storage.memory.probes import MemoryProbes
 from timer_trio.storage.memory.quotas import MemoryQuotas
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
@@ -30,6 +31,7 @@ class MemoryStorage(
     MemoryOccurrences,
     MemoryFlows,
     MemoryFlowTerms,
+    MemoryProbes,
     MemoryRules,
     MemoryApiKeys,
     MemoryAudit,

@@ -123,6 +123,14 @@ class DestinationRow(NamedTuple):
     changed: int
 
 
+class ProbeRow(NamedTuple):
+    """A row of the table `breaker_probes`."""
+
+    replica: ReplicaId | None
+    until: datetime
+    is_answered: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
     """A row of the table `api_keys`."""
@@ -161,6 +169,7 @@ class Database:
         self._counters: dict[ReplicaId, int] = {}
         self._replicas: dict[ReplicaId, ReplicaRecord] = {}
         self._terms: dict[int, tuple[ReplicaId, int]] = {}
+        self._probes: dict[Lane, ProbeRow] = {}
         self._listening: list[Callable[[Hint], None]] = []
 
     def _raised_version(self) -> int:

@@ -12,6 +12,7 @@ from timer_trio.storage.postgres.flows import PostgresFlows
 from timer_trio.storage.postgres.hints import PostgresHints
 from timer_trio.storage.postgres.keys import PostgresKeys
 from timer_trio.storage.postgres.occurrences import PostgresOccurrences
+from timer_trio.storage.postgres.probes import PostgresProbes
 from timer_trio.storage.postgres.projects import PostgresProjects
 from timer_trio.storage.postgres.quotas import PostgresQuotas
 from timer_trio.storage.postgres.redrive import PostgresRedrive
@@ -34,6 +35,7 @@ class PostgresStorage(
     PostgresProjects,
     PostgresFlows,
     PostgresFlowTerms,
+    PostgresProbes,
     PostgresRules,
     PostgresQuotas,
     PostgresApiKeys,

@@ -15,6 +15,7 @@ _NEEDED: Final = {
     "attempts": _ROWS,
     "destination_outcomes": _ROWS,
     "destination_now": _ROWS,
+    "breaker_probes": _ROWS,
     "signing_secrets": _ROWS,
     "timer_keys": _ROWS,
     "schedules": _ROWS,
