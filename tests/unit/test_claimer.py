@@ -6,10 +6,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.unit.parts import AHEAD_S, REACH_S, SOON_S, Parts, Sizes, open_cache
+from tests.unit.parts import AHEAD_S, PROMPT, REACH_S, SOON_S, Parts, Sizes, open_cache
 from timer_trio.callback_url import read_url
 from timer_trio.delivery import claimer
 from timer_trio.delivery.claimer import LAST_CLAIMS_S
+from timer_trio.domain.breaker_policy import BreakerPolicy
+from timer_trio.domain.probes import Granted, ProbeEnd
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 from timer_trio.run.supervisor import deliver
 
@@ -167,6 +169,18 @@ async def test_nothing_is_claimed_after_a_stop(parts: Parts) -> None:
     await trio.sleep(60)
     assert (ended.is_set(), asked(parts)) == (True, [])
     assert await parts.status(timer.id) is Status.PENDING
+
+
+async def test_right_to_probe_is_kept_from_nobody_after_a_stop(parts: Parts) -> None:
+    gates, now_s = parts.agenda.gates, parts.clock.now().timestamp()
+    gates.set_policy(PROMPT.project, BreakerPolicy(failures=1, open_s=1))
+    failed = parts.due()
+    gates.end(failed, now_s, has_failed=True)
+    assert gates.hold(PROMPT, PROMPT, now_s + 1)
+    gates.breakers.take(PROMPT, Granted(failed.due_at), now_s + 1)
+    parts.lifecycle.drain()
+    await parts.claimer.run()
+    assert gates.breakers.ends(9) == [ProbeEnd(PROMPT, failed.due_at)]
 
 
 async def test_stop_waits_for_the_answer_to_a_claim_and_gives_its_timers_back(

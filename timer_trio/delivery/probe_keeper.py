@@ -14,7 +14,7 @@ from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.storage import ProbeStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
-MAX_PROBES: Final = 500
+MAX_PROBES: Final = 100
 """In one statement: some milliseconds of the database's time."""
 PAUSE_S: Final = 0.1
 """Between statements: what comes meanwhile goes together."""
