@@ -71,7 +71,7 @@ chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 m
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/embedded.txt
-	$(LOCK) -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --extra server -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 
 # Hashes are checked for every package, so that nothing but what was locked gets in.

@@ -17,6 +17,7 @@ The rooms of the house, in the order of the flow:
 - ``telemetry``    log and metrics
 - ``domain``       pure rules: what a timer is, what falls due, what becomes of it
 - ``testing``      a service on a virtual clock for anybody's tests
+- ``client``       a client for consumers' code, which is there without what the others need
 
 ``config`` and ``env_file`` are the settings, ``clock`` knows what time it is, ``threads`` is the
 one door to worker threads, ``backoff`` says how long to wait before something is tried again,

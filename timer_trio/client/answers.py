@@ -140,7 +140,7 @@ class UnknownLines:
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """How far an import is: up to `through_line` all lines are imported or refused."""
+    """How far an import is: up to `through_line`, None: the last, lines are imported or refused."""
 
     lines: int = 0
     imported: int = 0

@@ -92,6 +92,8 @@ class Run(Generic[T]):
     content: bytes | Iterable[bytes] = field(repr=False)
     read: Reader[T]
     on_progress: Callable[[T], None] | None = None
+    lasting: frozenset[str] = frozenset()
+    """Members of progress that hold at the end as well, which does not name them again."""
 
 
 @dataclass(frozen=True, kw_only=True)

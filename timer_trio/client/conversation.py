@@ -185,7 +185,9 @@ class RunReader(Generic[T]):
 
     def _take(self, data: object) -> None:
         if isinstance(data, dict):
-            self._known |= data
+            lasting = self._run.lasting
+            kept = {name: value for name, value in self._known.items() if name in lasting}
+            self._known = kept | data
 
     def _progress(self) -> T:
         return self._run.read(self._known)

@@ -179,4 +179,5 @@ class Timers(Resource[D]):
             content=encoded(given),
             read=record(Bulk),
             on_progress=on_progress,
+            lasting=frozenset({"as_of"}),
         )
