@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from typing import Any, Final, assert_type
 
 import httpx
@@ -287,6 +288,19 @@ async def test_what_is_wrong_is_told_field_by_field(served: tuple[ApiUnderTest, 
     }
 
 
+async def test_typo_is_found_by_whoever_checks_types_and_by_the_service(
+    served: tuple[ApiUnderTest, str],
+) -> None:
+    async with AsyncClient(served[1], API_KEY) as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.timers.create(URL, dealy=60)  # type: ignore[call-arg]
+        assert "dealy" in {each.field for each in caught.value.fields}
+        with pytest.raises(InvalidRequestError):
+            await client.timers.page(status="done")  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError):
+            await client.timers.create(URL, delay={})  # type: ignore[arg-type]
+
+
 async def test_refusals_are_told_apart(served: tuple[ApiUnderTest, str]) -> None:
     api, url = served
     reader = await api.create_key("read")
@@ -378,10 +392,28 @@ async def test_client_of_ones_own_is_asked_and_left_open(served: tuple[ApiUnderT
     await in_thread(script)
 
 
-@pytest.mark.parametrize("url", ["", "timers.example.com", "ftp://x", "http://", "http://x?a=1"])
+@pytest.mark.parametrize(
+    "url", ["", "timers.example.com", "ftp://x", "http://", "http://x?a=1", "http://x#a"]
+)
 def test_what_is_no_url_of_a_service_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="is no URL of a service"):
         Client(url, API_KEY)
+
+
+@pytest.mark.parametrize("key", ["grüß" * 9, "a\nb", "\0"])
+def test_what_is_no_key_is_refused_at_once_and_not_told(key: str) -> None:
+    with pytest.raises(ValueError, match="what is sent as X-API-Key must be") as caught:
+        Client("http://127.0.0.1:1", key)
+    assert key not in str(caught.value)
+    words = "what is sent as Idempotency-Key"
+    with Client("http://127.0.0.1:1") as client, pytest.raises(ValueError, match=words):
+        client.timers.create(URL, delay=1, idempotency_key=key)
+
+
+def test_method_tells_what_it_takes() -> None:
+    with Client("http://127.0.0.1:1") as client:
+        assert [*signature(client.timers.get).parameters] == ["timer_id"]
+        assert client.timers.cancel.__doc__ == "Cancel a timer: once this returns it never fires."
 
 
 def test_no_key_is_shown() -> None:

@@ -79,7 +79,7 @@ class Client(_Operations[SyncDriver]):
         own, with proxies or certificates, has a timeout of its own and is yours to close.
 
         Raises:
-            ValueError: no service can be at `url`.
+            ValueError: no service can be at `url`, or have such a key or project.
         """
         service = _service(url, key, project, retries, max_wait_s)
         self._is_own = http is None
@@ -145,11 +145,14 @@ def _service(
 ) -> Service:
     try:
         read = httpx.URL(url)
-        is_one = read.scheme in {"http", "https"} and bool(read.host) and not read.query
+        is_one = read.scheme in {"http", "https"} and bool(read.host)
+        is_one = is_one and not read.query and not read.fragment
     except (httpx.InvalidURL, UnicodeError):
         is_one = False
     if not is_one:
         raise ValueError(f"{url!r} is no URL of a service, such as https://timers.example.com")
-    return Service(
+    service = Service(
         url=url.rstrip("/"), key=key, project=project, retries=retries, max_wait_s=max_wait_s
     )
+    service.headers()
+    return service

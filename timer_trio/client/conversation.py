@@ -78,7 +78,14 @@ class Service:
     retries: int
     max_wait_s: float
 
-    def headers(self, media: str | None, idempotency_key: str | None = None) -> dict[str, str]:
+    def headers(
+        self, media: str | None = None, idempotency_key: str | None = None
+    ) -> dict[str, str]:
+        """Return the headers of a request.
+
+        Raises:
+            ValueError: what was given for one of them cannot be one, in words that do not tell it.
+        """
         given = {
             "User-Agent": f"timer-trio-client/{__version__}",
             "X-API-Key": self.key,
@@ -86,7 +93,11 @@ class Service:
             "Content-Type": media,
             "Idempotency-Key": idempotency_key,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        headers = {name: value for name, value in given.items() if value is not None}
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"what is sent as {name} must be visible ASCII characters")
+        return headers
 
     def at(self, path: str) -> str:
         return f"{self.url}{path}"

@@ -26,9 +26,15 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-_NOT_SENT: Final = (httpx.UnsupportedProtocol, httpx.ConnectError, httpx.ConnectTimeout)
-_POOL: Final = (httpx.PoolTimeout,)
+_NOT_SENT: Final = (
+    httpx.UnsupportedProtocol,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+)
+"""After these the service knows nothing of the request."""
 _MAX_SHOWN: Final = 200
+"""Characters of a stranger's answer in an error."""
 
 
 class TimerTrioError(Exception):
@@ -45,7 +51,7 @@ class NoAnswerError(TimerTrioError):
 
     def __init__(self, url: str, error: Exception) -> None:
         super().__init__(f"no answer from the service at {url}: {words_of(error)}")
-        self.may_have_happened = not isinstance(error, (*_NOT_SENT, *_POOL))
+        self.may_have_happened = not isinstance(error, _NOT_SENT)
 
 
 class UnexpectedAnswerError(TimerTrioError):

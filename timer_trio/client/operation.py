@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
+from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from timer_trio.client.answers import Page
@@ -68,8 +69,10 @@ class listing(Generic[P, T]):  # noqa: N801 - a decorator
 def _bound(
     build: Callable[Concatenate[Any, P], T], resource: Resource[Any], do: Callable[[T], R]
 ) -> Callable[P, R]:
-    @wraps(build)
+    asked: Callable[P, T] = MethodType(build, resource)
+
+    @wraps(asked)
     def method(*args: P.args, **kwargs: P.kwargs) -> R:
-        return do(build(resource, *args, **kwargs))
+        return do(asked(*args, **kwargs))
 
     return method
