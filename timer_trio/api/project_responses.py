@@ -18,22 +18,37 @@ from timer_trio.domain.timer import rfc3339
 
 _EXACT: Final = ConfigDict(extra="forbid")
 
+_Name = Annotated[str, Field(examples=["shop"])]
+_KeyId = Annotated[
+    str,
+    Field(description="Names the key where it is revoked.", examples=["5f2c9a0e81d34b6f7a901c2d"]),
+]
+
 
 @with_config(_EXACT)
 class RateLimitData(TypedDict):
-    requests_per_second: float
-    burst: int
+    requests_per_second: Annotated[
+        float, Field(description="How many there may be in the long run.", examples=[50])
+    ]
+    burst: Annotated[int, Field(description="How many there may be at once.", examples=[100])]
 
 
 @with_config(_EXACT)
 class BreakerData(TypedDict):
-    failures: int
-    open_seconds: float
+    failures: Annotated[
+        int, Field(description="After how many failures in a row it opens.", examples=[10])
+    ]
+    open_seconds: Annotated[
+        float,
+        Field(
+            description="How long nothing is sent then, before one callback tries.", examples=[30]
+        ),
+    ]
 
 
 @with_config(_EXACT)
 class ProjectData(TypedDict):
-    name: str
+    name: _Name
     created_at: Instant
     closed_at: Annotated[
         Instant | None,
@@ -46,12 +61,25 @@ class ProjectData(TypedDict):
         Instant | None,
         Field(description="Since when all its callbacks are held back. null: it is not paused."),
     ]
-    allowed_hosts: list[str] | None
-    default_retry: RetryRequest | None
-    rate_limit: RateLimitData | None
-    max_in_flight: int | None
-    breaker: BreakerData | None
-    max_live_timers: int | None
+    allowed_hosts: Annotated[
+        list[str] | None, Field(description="Where its callbacks may go. null: anywhere allowed.")
+    ]
+    default_retry: Annotated[
+        RetryRequest | None,
+        Field(description="The `retry` of what does not name it. null: one attempt."),
+    ]
+    rate_limit: Annotated[
+        RateLimitData | None, Field(description="Of the requests of each key. null: no limit.")
+    ]
+    max_in_flight: Annotated[int | None, Field(description="Callbacks at once. null: no limit.")]
+    breaker: Annotated[
+        BreakerData | None,
+        Field(description="When a failing destination is left alone. null: never."),
+    ]
+    max_live_timers: Annotated[
+        int | None,
+        Field(description="Timers that are pending, executing or retrying. null: no limit."),
+    ]
 
 
 @with_config(_EXACT)
@@ -61,21 +89,27 @@ class ProjectsData(TypedDict):
 
 @with_config(_EXACT)
 class DeletedData(TypedDict):
-    name: str
+    name: _Name
 
 
 class _CommonKeyData(TypedDict):
-    id: str
-    name: str
-    scopes: list[Scope]
+    id: _KeyId
+    name: Annotated[str, Field(examples=["checkout"])]
+    scopes: Annotated[list[Scope], Field(examples=[["write"]])]
     created_at: Instant
-    expires_at: Instant | None
+    expires_at: Annotated[
+        Instant | None, Field(description="When it stops being good. null: never.")
+    ]
 
 
 @with_config(_EXACT)
 class NewKeyData(_CommonKeyData):
     key: Annotated[
-        str, Field(description="What is sent as X-API-Key. It is shown now and never again.")
+        str,
+        Field(
+            description="What is sent as X-API-Key. It is shown now and never again.",
+            examples=["tt_5f2c9a0e81d34b6f7a901c2d_…"],
+        ),
     ]
 
 
@@ -94,7 +128,7 @@ class KeysData(TypedDict):
 
 @with_config(_EXACT)
 class RevokedData(TypedDict):
-    id: str
+    id: _KeyId
 
 
 def project_data(project: Project) -> Json:

@@ -30,6 +30,56 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"})]
+ShownUrl = Annotated[str, Field(examples=["https://example.com/hooks/reminder"])]
+ShownDestination = Annotated[
+    str, Field(description="Scheme, host and port.", examples=["https://example.com:443"])
+]
+ShownHeaders = Annotated[
+    Mapping[str, str],
+    Field(
+        description="Values that may be secrets are shown to administrators alone.",
+        examples=[{"Content-Language": "de"}],
+    ),
+]
+ShownMetadata = Annotated[
+    Mapping[str, object] | None,
+    Field(description="The client's own reference. null: none.", examples=[{"customer": "c-17"}]),
+]
+ShownMethod = Annotated[Method, Field(description="The callback's method.")]
+Guarantee = Annotated[
+    Delivery,
+    Field(
+        description="What becomes of a callback whose outcome a crash left unknown: sent again, or "
+        "failed."
+    ),
+]
+TimeoutSeconds = Annotated[
+    float, Field(description="How long the receiver may take to answer.", examples=[30])
+]
+MisfireGraceSeconds = Annotated[
+    float | None,
+    Field(description="How late it may still be sent. null: however late.", examples=[300]),
+]
+ShownRetry = Annotated[
+    RetryRequest | None, Field(description="How a failed callback is tried again. null: it is not.")
+]
+ToldOnCompleted = Annotated[
+    ResultRequest | None, Field(description="Who is told that it has completed. null: nobody.")
+]
+ToldOnFailed = Annotated[
+    ResultRequest | None, Field(description="Who is told that it has failed. null: nobody.")
+]
+Payload = Annotated[
+    Any,
+    Field(
+        description="An equal value to what was sent; null also where there is none.",
+        examples=[{"order": 4711}],
+    ),
+]
+Limit = Annotated[int, Field(description="How many a page has at most.", examples=[50])]
+NextCursor = Annotated[
+    str | None, Field(description="Leads to the next page, as `cursor`. null on the last page.")
+]
 
 
 _EXACT: Final = ConfigDict(extra="forbid")
@@ -38,8 +88,10 @@ _EXACT: Final = ConfigDict(extra="forbid")
 class _CommonData(TypedDict):
     id: Id
     created_at: Instant
-    execute_at: Instant
-    callback_url: str
+    execute_at: Annotated[
+        Instant, Field(description="When it is due.", examples=["2030-01-31T09:30:00Z"])
+    ]
+    callback_url: ShownUrl
     status: Annotated[
         Status,
         Field(
@@ -50,7 +102,7 @@ class _CommonData(TypedDict):
     executed_at: Annotated[Instant | None, Field(description="When its callback was last sent.")]
 
 
-Attempt = Annotated[int, Field(description="How many callbacks were begun.", ge=0)]
+Attempt = Annotated[int, Field(description="How many callbacks were begun.", ge=0, examples=[0])]
 HttpStatus = Annotated[
     int | None, Field(description="Of the answer to the last attempt whose outcome is known.")
 ]
@@ -71,13 +123,13 @@ class SummaryData(_CommonData):
 
 @with_config(_EXACT)
 class WholeTimerData(_CommonData):
-    updated_at: Instant
-    callback_method: Method
-    callback_headers: Mapping[str, str]
-    metadata: Mapping[str, object] | None
-    timeout_seconds: float
-    delivery: Delivery
-    misfire_grace_seconds: float | None
+    updated_at: Annotated[Instant, Field(description="When anything of it last changed.")]
+    callback_method: ShownMethod
+    callback_headers: ShownHeaders
+    metadata: ShownMetadata
+    timeout_seconds: TimeoutSeconds
+    delivery: Guarantee
+    misfire_grace_seconds: MisfireGraceSeconds
     attempt: Attempt
     last_error: LastError
     http_status: HttpStatus
@@ -85,20 +137,18 @@ class WholeTimerData(_CommonData):
     next_attempt_at: Annotated[
         Instant | None, Field(description="When it is tried again; null unless it is retrying.")
     ]
-    retry: RetryRequest | None
+    retry: ShownRetry
     store_response: StoreResponse
     key: Key
-    on_completed: ResultRequest | None
-    on_failed: ResultRequest | None
+    on_completed: ToldOnCompleted
+    on_failed: ToldOnFailed
     signing: Signing
     parent_id: Annotated[
         Id | None, Field(description="The timer whose result it is; null where it is none.")
     ]
     schedule_id: ScheduleIdOrNone
     flow_key: FlowKeyOrNone
-    callback_payload: Annotated[
-        Any, Field(description="An equal value to what was sent; null also where there is none.")
-    ]
+    callback_payload: Payload
 
 
 @with_config(_EXACT)
@@ -114,9 +164,7 @@ class SummariesData(TypedDict):
 
 @with_config(_EXACT)
 class ListedData(SummaryData):
-    destination: Annotated[
-        str, Field(description="Scheme, host and port.", examples=["https://example.com:443"])
-    ]
+    destination: ShownDestination
     attempt: Attempt
     last_error: LastError
     http_status: HttpStatus
@@ -127,7 +175,8 @@ class ListedData(SummaryData):
         NotRequired[Mapping[str, object] | None],
         Field(
             description=f"Left out if it is longer than {MAX_LISTED_METADATA:,} bytes: "
-            "GET /timers/{timer_id} has it."
+            "GET /timers/{timer_id} has it.",
+            examples=[{"customer": "c-17"}],
         ),
     ]
 
@@ -135,10 +184,16 @@ class ListedData(SummaryData):
 @with_config(_EXACT)
 class PageData(TypedDict):
     timers: list[ListedData]
-    limit: int
-    offset: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
-    total: Annotated[NotRequired[int], Field(description="Absent with a cursor.")]
-    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+    limit: Limit
+    offset: Annotated[
+        NotRequired[int],
+        Field(description="How many were skipped. Absent with a cursor.", examples=[0]),
+    ]
+    total: Annotated[
+        NotRequired[int],
+        Field(description="How many match in all. Absent with a cursor.", examples=[1]),
+    ]
+    next_cursor: NextCursor
 
 
 def success(data: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:

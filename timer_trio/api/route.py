@@ -65,15 +65,18 @@ class Body:
 class Success:
     """What is answered if all goes well: an envelope around `data`, or something of another type.
 
+    `example`: what it looks like; of `data`, of which the example is made of those of its fields,
+    the fields that look otherwise here.
     `has_page`: a browser is answered with a page instead.
     `makes_a_timer`, `makes_a_schedule`: `Location` names it.
     `also`: another status with which the same may be answered.
     `may_be_replayed`: an earlier answer may come again, and a header says so.
-    `down_with_data`: the 503 carries the same data.
+    `down`: the 503 carries data as well, and this is what looks otherwise there.
     """
 
     words: str
     data: TypeAdapter[Any] | None = None
+    example: Any = None
     media: str = JSON
     status: int = 200
     has_page: bool = False
@@ -81,7 +84,7 @@ class Success:
     makes_a_schedule: bool = False
     also: int | None = None
     may_be_replayed: bool = False
-    down_with_data: bool = False
+    down: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

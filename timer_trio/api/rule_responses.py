@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from timer_trio.api.cursor import name_cursor_of
-from timer_trio.api.responses import Instant
+from timer_trio.api.responses import Instant, Limit, NextCursor, ShownDestination
 from timer_trio.domain.rendering import Json, instant_or_none
 from timer_trio.domain.rules import DestinationPause, Flow, FlowPage, FlowQuery, FlowState, Pause
 
@@ -16,16 +16,17 @@ _EXACT: Final = ConfigDict(extra="forbid")
 
 Paused = Annotated[bool, Field(description="Whether its callbacks are held back.")]
 PausedSince = Annotated[Instant | None, Field(description="null: it is not paused.")]
+_FlowKey = Annotated[str, Field(examples=["customer-c-17"])]
 
 
 @with_config(_EXACT)
 class RateData(TypedDict):
-    count: int
-    per_seconds: int
+    count: Annotated[int, Field(description="How many callbacks.", examples=[5])]
+    per_seconds: Annotated[int, Field(description="Within so many seconds.", examples=[1])]
 
 
 class _CommonFlowData(TypedDict):
-    flow_key: str
+    flow_key: _FlowKey
     max_in_flight: Annotated[int | None, Field(description="Callbacks at once. null: no limit.")]
     rate: Annotated[RateData | None, Field(description="Callbacks within a time. null: no limit.")]
     paused: Paused
@@ -34,7 +35,7 @@ class _CommonFlowData(TypedDict):
         Instant | None,
         Field(description="Of the settings. null: it has none, and timers that have not ended."),
     ]
-    updated_at: Instant | None
+    updated_at: Annotated[Instant | None, Field(description="Of the settings, likewise.")]
 
 
 @with_config(_EXACT)
@@ -50,21 +51,24 @@ class FlowStateData(_CommonFlowData):
             description="Its timers that are executing; those whose callback has ended a moment "
             "ago, and whose outcome is about to be written, among them.",
             ge=0,
+            examples=[1],
         ),
     ]
-    waiting: Annotated[int, Field(description="Its timers that are due and not executing.", ge=0)]
+    waiting: Annotated[
+        int, Field(description="Its timers that are due and not executing.", ge=0, examples=[3])
+    ]
 
 
 @with_config(_EXACT)
 class FlowPageData(TypedDict):
     flows: Annotated[list[FlowData], Field(description="In the order of their keys.")]
-    limit: int
-    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+    limit: Limit
+    next_cursor: NextCursor
 
 
 @with_config(_EXACT)
 class DeletedFlowData(TypedDict):
-    flow_key: str
+    flow_key: _FlowKey
 
 
 @with_config(_EXACT)
@@ -75,7 +79,7 @@ class PauseData(TypedDict):
 
 @with_config(_EXACT)
 class DestinationPauseData(TypedDict):
-    destination: Annotated[str, Field(description="As lists of timers show it.")]
+    destination: ShownDestination
     paused: Paused
     paused_since: PausedSince
 

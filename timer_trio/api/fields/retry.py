@@ -36,6 +36,12 @@ def _number(least: float, most: float, default: float | None, description: str) 
     )
 
 
+def _growing(least: float, most: float, default: float, description: str) -> Any:
+    # Its default in words: generated clients would send it beside `delays`.
+    words = f"{description} Left out: {default:g}, unless there are `delays`."
+    return Field(ge=least, le=most, allow_inf_nan=False, description=words)
+
+
 MaxAttempts = Annotated[
     int, _number(1, MAX_ATTEMPTS, _DEFAULT.max_attempts, "The first one counted.")
 ]
@@ -51,7 +57,7 @@ Delays = Annotated[
 ]
 InitialDelaySeconds = Annotated[
     float,
-    _number(
+    _growing(
         MIN_DELAY_S,
         MAX_INITIAL_DELAY_S,
         _DEFAULT.initial_delay_s,
@@ -59,11 +65,12 @@ InitialDelaySeconds = Annotated[
     ),
 ]
 Factor = Annotated[
-    float, _number(1, MAX_FACTOR, _DEFAULT.factor, "By what each delay is multiplied for the next.")
+    float,
+    _growing(1, MAX_FACTOR, _DEFAULT.factor, "By what each delay is multiplied for the next."),
 ]
 MaxDelaySeconds = Annotated[
     float,
-    _number(
+    _growing(
         MIN_DELAY_S,
         MAX_DELAY_S,
         _DEFAULT.max_delay_s,

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from timer_trio.api.fields.bulk import MAX_RATE, MIN_RATE
 from timer_trio.api.fields.callback import CallbackHeaders, CallbackUrl
+from timer_trio.api.fields.exactly_one import exactly_one
 from timer_trio.api.fields.instants import DURATION_PATTERN, parse_delay, parse_instant
 from timer_trio.api.fields.result import OnCompletedField, OnFailedField
 from timer_trio.api.fields.retry import RetryField, StoreResponseField
@@ -89,9 +90,9 @@ RecurrenceText = Annotated[
 Timezone = Annotated[
     str,
     Field(
-        description="IANA name of the zone whose clock `cron` and `rrule` go by.",
+        # Its default in words: generated clients would send it beside `every`.
+        description="IANA name of the zone whose clock `cron` and `rrule` go by. Left out: UTC.",
         examples=["Europe/Berlin"],
-        json_schema_extra={"default": "UTC"},
     ),
 ]
 StartAt = Annotated[
@@ -154,7 +155,7 @@ ScheduleName = Annotated[
 ]
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid")
-_ONE_RULE: Final[JsonDict] = {"oneOf": [{"required": [name]} for name in RULES]}
+_ONE_RULE: Final[JsonDict] = exactly_one(RULES)
 _AT_MOST_ONE_RULE: Final[JsonDict] = {
     "minProperties": 1,
     "not": {

@@ -156,9 +156,10 @@ ConflictRule = Annotated[
     OnConflict,
     Field(
         strict=False,
+        # Its default in words: generated clients would send it where there is no `key`.
         description="If a live timer has the `key`: reject (409, with its id), keep it (200 with "
-        "that one), or replace it (200: that one becomes what this says; 409 if it is executing).",
-        json_schema_extra={"default": OnConflict.REJECT.value},
+        "that one), or replace it (200: that one becomes what this says; 409 if it is executing). "
+        "Left out: reject.",
     ),
 ]
 
@@ -178,7 +179,6 @@ OnlyReject = Annotated[
     WithJsonSchema(
         {
             "const": OnConflict.REJECT.value,
-            "default": OnConflict.REJECT.value,
             "description": "If a live timer has the `key`, the new one is refused. To keep or to "
             "replace that one, send POST /timers.",
         }

@@ -14,8 +14,18 @@ from timer_trio.api.body.json_text import MAX_DEPTH, MAX_DIGITS
 from timer_trio.api.body.media import JSON
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import MAX_ERRORS, Code
+from timer_trio.api.fields.exactly_one import exactly_one
 from timer_trio.api.key_limits import POLICY_FIELD, STATE_FIELD
-from timer_trio.api.openapi.envelope_schema import answer, envelope, refusals, with_limit_fields
+from timer_trio.api.openapi.envelope_schema import (
+    answer,
+    envelope,
+    enveloped,
+    refusal_schemas,
+    refusals,
+    schema_named,
+    with_limit_fields,
+)
+from timer_trio.api.openapi.examples import example_of
 from timer_trio.api.page import MEDIA as PAGE
 from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
@@ -65,6 +75,19 @@ needs is answered 403. The key of the whole service, `API_KEY`, is for all route
 project `default`, or in the one that `{PROJECT_HEADER}` names. With any other key that header \
 must name the key's own project, or is left out."""
 
+_TAGS: Final = {
+    "timers": "Callbacks to be made, each at its instant.",
+    "schedules": "Rules whose occurrences are timers, written ahead of their instants.",
+    "flows and pauses": "What holds callbacks back: limits of a flow, and pauses of flows, "
+    "destinations and the project.",
+    "projects": "Spaces of their own, each with its settings; for `API_KEY`.",
+    "keys": "Who may use a project, and for what.",
+    "signing secrets": "What signs the project's callbacks.",
+    "audit": "Who changed what, and when.",
+    "operation": "For whoever runs the service.",
+}
+"""In the order in which they are told of."""
+
 _FROM_THE_GUARD: Final = (401, 403, 429)
 """Refusals of any route that asks for a key."""
 
@@ -75,7 +98,9 @@ def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
     schemas, shared = TypeAdapter.json_schemas(
         list(_models(described)), ref_template="#/components/schemas/{model}"
     )
-    _add_rules(shared["$defs"], context)
+    definitions = shared["$defs"]
+    _add_rules(definitions, context)
+    paths = _paths(described, schemas, definitions)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -86,9 +111,10 @@ def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
         },
         "servers": [{"url": "/"}],
         "security": [{"ApiKey": []}, {"Bearer": []}],
-        "paths": _paths(described, schemas),
+        "tags": [{"name": name, "description": words} for name, words in _TAGS.items()],
+        "paths": paths,
         "components": {
-            "schemas": shared["$defs"],
+            "schemas": {**definitions, **refusal_schemas()},
             "responses": refusals(),
             "securitySchemes": {
                 "ApiKey": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER},
@@ -116,12 +142,14 @@ def _add_rules(definitions: Json, context: ApiContext) -> None:
     for request in (*creates, update):
         _tell_most_metadata(request["properties"]["metadata"], context.max_metadata_keys)
     for create in creates:
-        create["oneOf"] = [{"required": ["execute_at"]}, {"required": ["delay"]}]
+        create.update(exactly_one(["execute_at", "delay"]))
         _add_defaults(create, context)
     for kind in ("Create", "Update"):
         schedule = definitions[f"Schedule{kind}Request"]["properties"]["metadata"]
         _tell_most_metadata(schedule, context.max_metadata_keys)
     _add_defaults(definitions["ScheduleCreateRequest"], context)
+    for field in definitions["ScheduleUpdateRequest"]["properties"].values():
+        field.pop("default", None)  # what is left out of an update stays as it is
 
 
 def _add_defaults(create: Json, context: ApiContext) -> None:
@@ -143,11 +171,12 @@ def _tell_most_metadata(schema: Json, most: int) -> None:
     next(kind for kind in schema["anyOf"] if kind["type"] == "object")["maxProperties"] = most
 
 
-def _paths(described: Sequence[_Described], schemas: _Schemas) -> Json:
+def _paths(described: Sequence[_Described], schemas: _Schemas, definitions: Json) -> Json:
+    """Describe the routes, and add the envelopes of what they answer to the definitions."""
     paths: Json = {}
     to_timer, to_schedule = (_links(described, name) for name in ("timer_id", "schedule_id"))
     for route, operation in described:
-        written, success = _operation(route, operation, schemas), operation.success
+        written, success = _operation(route, operation, schemas, definitions), operation.success
         if success.makes_a_timer or success.makes_a_schedule:
             links = to_timer if success.makes_a_timer else to_schedule
             written["responses"][str(success.status)]["links"] = links
@@ -155,13 +184,14 @@ def _paths(described: Sequence[_Described], schemas: _Schemas) -> Json:
     return paths
 
 
-def _operation(route: Route, operation: Operation, schemas: _Schemas) -> Json:
+def _operation(route: Route, operation: Operation, schemas: _Schemas, definitions: Json) -> Json:
+    data = schemas.get((operation.name, _WRITTEN))
     written: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
-        "responses": _responses(route, operation, schemas.get((operation.name, _WRITTEN))),
+        "responses": _responses(route, operation, data, definitions),
     }
     if operation.parameters:
         written["parameters"] = list(operation.parameters)
@@ -193,29 +223,35 @@ def _request_body(body: Body, schema: Json) -> Json:
     }
 
 
-def _responses(route: Route, operation: Operation, data: Json | None) -> Json:
+def _responses(route: Route, operation: Operation, data: Json | None, definitions: Json) -> Json:
     success = operation.success
     of_guard = () if route.is_open else _FROM_THE_GUARD
     responses: Json = {
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in (*operation.refusals, *of_guard, 405)
     }
-    written = _success(success, data)
+    written = _success(success, data, definitions)
     responses[str(success.status)] = written if route.is_open else with_limit_fields(written)
     if success.also is not None:
         also = replace(success, makes_a_timer=False, makes_a_schedule=False, may_be_replayed=False)
-        responses[str(success.also)] = _success(also, data)
-    if success.down_with_data and data is not None:
-        responses["503"] = answer("It is not.", envelope(Code.INTERNAL, data), "Retry-After")
+        responses[str(success.also)] = _success(also, data, definitions)
+    if success.down is not None and data is not None:
+        told = {**example_of(data, definitions), **success.down}
+        schema = _schema_of_envelope(Code.INTERNAL, data, definitions)
+        example = enveloped(Code.INTERNAL, str(success.down["status"]), told)
+        responses["503"] = answer("It is not.", schema, "Retry-After", example=example)
     return dict(sorted(responses.items()))
 
 
-def _success(success: Success, data: Json | None) -> Json:
+def _success(success: Success, data: Json | None, definitions: Json) -> Json:
     if data is None:
         kind = "object" if success.media == JSON else "string"
-        return answer(success.words, {"type": kind}, media=success.media)
+        return answer(success.words, {"type": kind}, example=success.example, media=success.media)
     headers = ("Location",) if success.makes_a_timer or success.makes_a_schedule else ()
-    written = answer(success.words, envelope(Code.SUCCESS, data), *headers)
+    schema = _schema_of_envelope(Code.SUCCESS, data, definitions)
+    told = {**example_of(data, definitions), **(success.example or {})}
+    example = enveloped(Code.SUCCESS, "success", told)
+    written = answer(success.words, schema, *headers, example=example)
     if success.may_be_replayed:
         words = "The answer is that of an earlier request with this key."
         written.setdefault("headers", {})[REPLAYED] = {
@@ -224,8 +260,16 @@ def _success(success: Success, data: Json | None) -> Json:
             "schema": {"const": "true"},
         }
     if success.has_page:
-        written["content"][PAGE] = {"schema": {"type": "string"}}
+        written["content"][PAGE] = {"schema": {"type": "string"}, "example": "<!doctype html>…"}
     return written
+
+
+def _schema_of_envelope(code: Code, data: Json, definitions: Json) -> Json:
+    """Name the envelope around data among the definitions."""
+    told = data["$ref"].rpartition("/")[2].removesuffix("Data")
+    name = f"{told}Answer" if code is Code.SUCCESS else f"{told}FailedAnswer"
+    definitions[name] = envelope(code, data)
+    return schema_named(name)
 
 
 def _links(described: Iterable[_Described], name: str) -> Json:

@@ -1,81 +1,78 @@
-"""The envelope as JSON Schema, and the refusals that many routes share."""
+"""The envelope as JSON Schema, and the refusals that many routes share.
+
+Each envelope is a schema with a name of its own, so that a generated client has one type for it
+and not one a route.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from timer_trio.api.errors import MAX_ERRORS, Code
 from timer_trio.api.key_limits import POLICY_FIELD, STATE_FIELD
+from timer_trio.api.openapi.examples import ID
 
 Json = dict[str, Any]
 
-_ERRORS: Final[Json] = {
-    "anyOf": [
-        {
-            "type": "object",
-            "properties": {
-                "errors": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": MAX_ERRORS,
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "field": {
-                                "type": "string",
-                                "description": "Empty: the request as a whole.",
-                            },
-                            "message": {"type": "string"},
-                        },
-                        "required": ["field", "message"],
-                        "additionalProperties": False,
-                    },
-                }
-            },
-            "required": ["errors"],
-            "additionalProperties": False,
-        },
-        {"type": "null"},
-    ]
-}
-_TIMER_ID: Final[Json] = {
-    "anyOf": [
-        {
-            "type": "object",
-            "properties": {"id": {"type": "string", "format": "uuid"}},
-            "required": ["id"],
-            "additionalProperties": False,
-            "description": "Of a create whose outcome is not known: get it before posting again.",
-        },
-        {
-            "type": "object",
-            "properties": {"ids": {"type": "array", "items": {"type": "string", "format": "uuid"}}},
-            "required": ["ids"],
-            "additionalProperties": False,
-            "description": "Of a batch whose outcome is not known: all exist if the first does.",
-        },
-        {"type": "null"},
-    ]
-}
 _NULL: Final[Json] = {"type": "null"}
-_HOLDER: Final[Json] = {
-    "anyOf": [
+
+
+def _object(properties: Json, description: str | None = None) -> Json:
+    told = {} if description is None else {"description": description}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+        **told,
+    }
+
+
+def schema_named(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _one_of(*names: str) -> Json:
+    return {"anyOf": [*map(schema_named, names), _NULL]}
+
+
+_ID: Final[Json] = {"type": "string", "format": "uuid"}
+_DATA: Final[Mapping[str, Json]] = {
+    "FieldError": _object(
         {
-            "type": "object",
-            "properties": {"id": {"type": "string", "format": "uuid"}},
-            "required": ["id"],
-            "additionalProperties": False,
-        },
+            "field": {"type": "string", "description": "Empty: the request as a whole."},
+            "message": {"type": "string", "description": "What is wrong, in words."},
+        }
+    ),
+    "ErrorsData": _object(
         {
-            "type": "object",
-            "properties": {"timers": {"type": "integer"}, "schedules": {"type": "integer"}},
-            "required": ["timers", "schedules"],
-            "additionalProperties": False,
-            "description": "Of a project: how many live in it.",
+            "errors": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_ERRORS,
+                "items": schema_named("FieldError"),
+                "description": "What is wrong, the first of it in `message` as well.",
+            }
+        }
+    ),
+    "HolderData": _object({"id": _ID}, "Which timer or schedule has the name."),
+    "LivingData": _object(
+        {
+            "timers": {"type": "integer", "description": "Timers that have not ended."},
+            "schedules": {"type": "integer", "description": "Schedules that have not ended."},
         },
-        _NULL,
-    ]
+        "Of a project: how many live in it.",
+    ),
+    "UnknownData": _object(
+        {"id": _ID}, "Of a create whose outcome is not known: get it before posting again."
+    ),
+    "UnknownBatchData": _object(
+        {"ids": {"type": "array", "items": _ID}},
+        "Of a batch whose outcome is not known: all exist if the first does.",
+    ),
 }
 
 _LIMIT_FIELDS: Final[Json] = {
@@ -97,33 +94,24 @@ _LIMIT_FIELDS: Final[Json] = {
 def envelope(code: Code, data: Json, *others: Code) -> Json:
     """Describe an envelope with this code, or one of others."""
     codes = sorted(map(int, (code, *others)))
-    return {
-        "type": "object",
-        "properties": {
-            "code": {"type": "integer", **({"enum": codes} if others else {"const": int(code)})},
-            "message": {"type": "string"},
-            "data": data,
-        },
-        "required": ["code", "message", "data"],
-        "additionalProperties": False,
-    }
+    numbers = {"enum": codes} if others else {"const": int(code)}
+    words = {"type": "string", "description": "How it went, in words."}
+    return _object({"code": {"type": "integer", **numbers}, "message": words, "data": data})
 
 
-def answer(words: str, schema: Json, *headers: str, media: str = "application/json") -> Json:
-    written: Json = {"description": words, "content": {media: {"schema": schema}}}
+def answer(
+    words: str, schema: Json, *headers: str, example: Any, media: str = "application/json"
+) -> Json:
+    content = {media: {"schema": schema, "example": example}}
+    written: Json = {"description": words, "content": content}
     if headers:
         written["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
     return written
 
 
-def _limited() -> Json:
-    written = answer(
-        "More requests have come with this API key than its project allows, or too many without a "
-        "right one from this address.",
-        envelope(Code.RATE_LIMITED, _NULL),
-        "Retry-After",
-    )
-    return with_limit_fields(written)
+def enveloped(code: Code, message: str, data: Any = None) -> Json:
+    """Return an envelope as it is sent."""
+    return {"code": int(code), "message": message, "data": data}
 
 
 def with_limit_fields(written: Json) -> Json:
@@ -131,55 +119,125 @@ def with_limit_fields(written: Json) -> Json:
     return {**written, "headers": {**written.get("headers", {}), **_LIMIT_FIELDS}}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """An answer of this status, whose schema has this name; `told` is an example of its message."""
+
+    name: str
+    words: str
+    code: Code
+    told: str
+    others: Sequence[Code] = ()
+    data: Json | None = None
+    example: Any = None
+    headers: Sequence[str] = ()
+
+    def schema(self) -> Json:
+        return envelope(self.code, self.data or _NULL, *self.others)
+
+    def answer(self) -> Json:
+        example = enveloped(self.code, self.told, self.example)
+        return answer(self.words, schema_named(self.name), *self.headers, example=example)
+
+
+def _refused(words: str, told: str, *headers: str) -> _Refusal:
+    return _Refusal(
+        name="RefusedAnswer", words=words, code=Code.INVALID, told=told, headers=headers
+    )
+
+
+_URL_ERROR: Final = "must begin with http:// or https://"
+_REFUSALS: Final[Mapping[HTTPStatus, _Refusal]] = {
+    HTTPStatus.BAD_REQUEST: _Refusal(
+        name="InvalidAnswer",
+        words="The request is invalid, or the timer's status forbids it.",
+        code=Code.INVALID,
+        data=_one_of("ErrorsData"),
+        told=f"callback_url: {_URL_ERROR}",
+        example={"errors": [{"field": "callback_url", "message": _URL_ERROR}]},
+    ),
+    HTTPStatus.UNAUTHORIZED: _Refusal(
+        name="UnauthorizedAnswer",
+        words="No API key, a wrong one, or one that is revoked or has expired.",
+        code=Code.UNAUTHORIZED,
+        told="the API key is wrong",
+        headers=("WWW-Authenticate",),
+    ),
+    HTTPStatus.FORBIDDEN: _Refusal(
+        name="ForbiddenAnswer",
+        words="The API key is right, but not for this: it lacks the scope, or is of another "
+        "project (code 7). Or the project has not room for all that this would make live: its "
+        "`max_live_timers` is used up (code 6), and nothing was created.",
+        code=Code.FORBIDDEN,
+        others=(Code.RATE_LIMITED,),
+        told="the API key lacks the scope write",
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: _Refusal(
+        name="RateLimitedAnswer",
+        words="More requests have come with this API key than its project allows, or too many "
+        "without a right one from this address.",
+        code=Code.RATE_LIMITED,
+        told="too many requests with this API key: over all replicas its project allows 50 a "
+        "second and 100 at once; try again in 1s",
+        headers=("Retry-After",),
+    ),
+    HTTPStatus.NOT_FOUND: _Refusal(
+        name="NotFoundAnswer",
+        words="No timer has this id or this key, no schedule has this id or this name, no project "
+        "has this name, no API key this id, or no valid signing secret.",
+        code=Code.NOT_FOUND,
+        told="no timer has this id",
+    ),
+    HTTPStatus.METHOD_NOT_ALLOWED: _refused(
+        "The route does not have this method.", "this route does not have that method", "Allow"
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: _refused(
+        "The body did not arrive in time.", "the body did not arrive in time"
+    ),
+    HTTPStatus.CONFLICT: _Refusal(
+        name="ConflictAnswer",
+        words="The timer's status does not allow it; the Idempotency-Key stands for another "
+        "request; a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; "
+        "the schedule has ended; timers live in the project; or the signing secret is the last "
+        "one, or one too many.",
+        code=Code.CONFLICT,
+        data=_one_of("HolderData", "LivingData"),
+        told="a timer with this key is there already, and pending",
+        example={"id": ID},
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _refused(
+        "The body is too large.", "the body is too large (at most 262,144 bytes)"
+    ),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: _refused(
+        "The body is not sent as what the route takes, plain and in UTF-8.",
+        "send the body with Content-Type: application/json",
+    ),
+    HTTPStatus.INTERNAL_SERVER_ERROR: _Refusal(
+        name="FaultAnswer",
+        words="A fault of the service.",
+        code=Code.INTERNAL,
+        told="internal error",
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: _Refusal(
+        name="UnavailableAnswer",
+        words="The database cannot be reached, the timer is being changed by somebody else, too "
+        "many imports or bulk actions are under way, replicas of older releases live, or the "
+        "operator lacks the key of what is encrypted.",
+        code=Code.INTERNAL,
+        data=_one_of("UnknownData", "UnknownBatchData"),
+        told="the database cannot be reached; try again",
+        headers=("Retry-After",),
+    ),
+}
+
+
 def refusals() -> Json:
     """Describe the refusals by status, for `components.responses`."""
-    invalid = envelope(Code.INVALID, _NULL)
-    described: dict[HTTPStatus, Json] = {
-        HTTPStatus.BAD_REQUEST: answer(
-            "The request is invalid, or the timer's status forbids it.",
-            envelope(Code.INVALID, _ERRORS),
-        ),
-        HTTPStatus.UNAUTHORIZED: answer(
-            "No API key, a wrong one, or one that is revoked or has expired.",
-            envelope(Code.UNAUTHORIZED, _NULL),
-            "WWW-Authenticate",
-        ),
-        HTTPStatus.FORBIDDEN: answer(
-            "The API key is right, but not for this: it lacks the scope, or is of another project "
-            "(code 7). Or the project has not room for all that this would make live: its "
-            "`max_live_timers` is used up (code 6), and nothing was created.",
-            envelope(Code.FORBIDDEN, _NULL, Code.RATE_LIMITED),
-        ),
-        HTTPStatus.TOO_MANY_REQUESTS: _limited(),
-        HTTPStatus.NOT_FOUND: answer(
-            "No timer has this id or this key, no schedule has this id or this name, no project "
-            "has this name, no API key this id, or no valid signing secret.",
-            envelope(Code.NOT_FOUND, _NULL),
-        ),
-        HTTPStatus.METHOD_NOT_ALLOWED: answer(
-            "The route does not have this method.", invalid, "Allow"
-        ),
-        HTTPStatus.REQUEST_TIMEOUT: answer("The body did not arrive in time.", invalid),
-        HTTPStatus.CONFLICT: answer(
-            "The timer's status does not allow it; the Idempotency-Key stands for another request; "
-            "a live timer has the `key`, or a schedule the `name`, and `data.id` is its own; "
-            "the schedule has ended; timers live in the project; or the signing secret is the last "
-            "one, or one too many.",
-            envelope(Code.CONFLICT, _HOLDER),
-        ),
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: answer("The body is too large.", invalid),
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: answer(
-            "The body is not sent as what the route takes, plain and in UTF-8.", invalid
-        ),
-        HTTPStatus.INTERNAL_SERVER_ERROR: answer(
-            "A fault of the service.", envelope(Code.INTERNAL, _NULL)
-        ),
-        HTTPStatus.SERVICE_UNAVAILABLE: answer(
-            "The database cannot be reached, the timer is being changed by somebody else, too "
-            "many imports or bulk actions are under way, replicas of older releases live, or the "
-            "operator lacks the key of what is encrypted.",
-            envelope(Code.INTERNAL, _TIMER_ID),
-            "Retry-After",
-        ),
-    }
-    return {str(int(status)): written for status, written in described.items()}
+    described = {str(int(status)): refusal.answer() for status, refusal in _REFUSALS.items()}
+    limited = str(int(HTTPStatus.TOO_MANY_REQUESTS))
+    return {**described, limited: with_limit_fields(described[limited])}
+
+
+def refusal_schemas() -> Json:
+    """Return the schemas that `refusals` name, for `components.schemas`."""
+    return {**_DATA, **{refusal.name: refusal.schema() for refusal in _REFUSALS.values()}}

@@ -27,9 +27,13 @@ _EXACT: Final = ConfigDict(extra="forbid")
 @with_config(_EXACT)
 class AnswerData(TypedDict):
     headers: Annotated[
-        list[tuple[str, str]], Field(description="Pairs of name and value, as they came.")
+        list[tuple[str, str]],
+        Field(
+            description="Pairs of name and value, as they came.",
+            examples=[[["Content-Type", "text/plain"]]],
+        ),
     ]
-    body: Annotated[str, Field(description="The beginning of the body.")]
+    body: Annotated[str, Field(description="The beginning of the body.", examples=["try later"])]
     body_encoding: Annotated[
         Literal["utf-8", "base64"], Field(description="base64 where the body is no UTF-8.")
     ]
@@ -39,19 +43,36 @@ class AnswerData(TypedDict):
 
 @with_config(_EXACT)
 class AttemptData(TypedDict):
-    attempt: Annotated[int, Field(ge=1)]
-    started_at: Annotated[Instant | None, Field(description="null if nobody knows.")]
-    duration_ms: Annotated[int | None, Field(ge=0)]
+    attempt: Annotated[int, Field(description="Which one it was.", ge=1, examples=[1])]
+    started_at: Annotated[
+        Instant | None,
+        Field(description="null if nobody knows.", examples=["2030-01-31T09:30:00.001Z"]),
+    ]
+    duration_ms: Annotated[
+        int | None,
+        Field(description="How long it took. null if nobody knows.", ge=0, examples=[35]),
+    ]
     outcome: Annotated[
         str,
         Field(
             description="delivered, rejected, unreachable, timed_out, interrupted, broken; unknown "
-            "if the service died before it could tell."
+            "if the service died before it could tell.",
+            examples=["rejected"],
         ),
     ]
-    http_status: int | None
-    error: Annotated[str | None, Field(description="Why it failed, in words.")]
-    response: Annotated[AnswerData | None, Field(description="What is kept of the answer.")]
+    http_status: Annotated[
+        int | None, Field(description="Of the answer. null: there was none.", examples=[503])
+    ]
+    error: Annotated[
+        str | None,
+        Field(
+            description="Why it failed, in words.",
+            examples=["HTTP 503 from https://example.com:443"],
+        ),
+    ]
+    response: Annotated[
+        AnswerData | None, Field(description="What is kept of the answer. null: nothing.")
+    ]
 
 
 @with_config(_EXACT)

@@ -14,7 +14,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.cursor import cursor_of
 from timer_trio.api.principal import principal
 from timer_trio.api.query import parse_audit_query
-from timer_trio.api.responses import Instant, success
+from timer_trio.api.responses import Instant, Limit, NextCursor, success
 from timer_trio.api.route import ON_STORED, Operation, Route, Success
 from timer_trio.api.routes.list_parameters import AUDIT_LIST_PARAMETERS
 from timer_trio.domain.audit import OF_SERVICE, AuditEntry
@@ -40,16 +40,24 @@ class EntryData(TypedDict):
         str | None,
         Field(
             description="To what: the id of a timer, schedule, key or secret, a `flow_key`, a "
-            "destination, or the name of a project. null: to several."
+            "destination, or the name of a project. null: to several.",
+            examples=["01b8dac5-b40b-7cfb-a8f9-4098702bd73e"],
         ),
     ]
-    count: Annotated[int, Field(description="How many times, or to how many.", ge=1)]
+    count: Annotated[int, Field(description="How many times, or to how many.", ge=1, examples=[1])]
     key_id: Annotated[
         str,
-        Field(description=f"By whom: the id of a key, or {OF_SERVICE}: that of the whole service."),
+        Field(
+            description=f"By whom: the id of a key, or {OF_SERVICE}: that of the whole service.",
+            examples=[OF_SERVICE],
+        ),
     ]
     address: Annotated[
-        str | None, Field(description="From where, as the connection had it; null: none is known.")
+        str | None,
+        Field(
+            description="From where, as the connection had it; null: none is known.",
+            examples=["203.0.113.7"],
+        ),
     ]
     details: Annotated[
         Mapping[str, Any] | None,
@@ -63,8 +71,8 @@ class EntryData(TypedDict):
 @with_config(_EXACT)
 class AuditData(TypedDict):
     audit: Annotated[list[EntryData], Field(description="The newest first.")]
-    limit: int
-    next_cursor: Annotated[str | None, Field(description="null on the last page.")]
+    limit: Limit
+    next_cursor: NextCursor
 
 
 def routes(context: ApiContext) -> Sequence[Route]:

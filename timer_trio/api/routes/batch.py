@@ -49,7 +49,10 @@ _AROUND_ONE: Final = 1_024
 
 @with_config(ConfigDict(extra="forbid"))
 class BatchRequest(TypedDict):
-    timers: Annotated[list[OneOfManyCreateRequest], Field(min_length=1, max_length=MAX_TIMERS)]
+    timers: Annotated[
+        list[OneOfManyCreateRequest],
+        Field(min_length=1, max_length=MAX_TIMERS, description="All are created, or none."),
+    ]
 
 
 def routes(context: ApiContext) -> Sequence[Route]:

@@ -72,6 +72,12 @@ last line whose code is not 0, sends the same again with the `as_of` of the firs
 where the first one ended, and counts what was left. A rate and a limit begin anew then. The \
 code is 6 where the project has not room, under `max_live_timers`, for the next page of up to 500 \
 timers that would be redriven; a `limit` makes a page smaller.""",
-    success=Success(words="Progress, and at last the envelope.", media=NDJSON),
+    success=Success(
+        words="Progress, and at last the envelope.",
+        media=NDJSON,
+        example='{"as_of": "2030-01-31T09:25:00Z"}\n'
+        '{"as_of": "2030-01-31T09:25:00Z", "matched": 500, "done": 498, "skipped": 2}\n'
+        '{"code": 0, "message": "success", "data": {"matched": 720, "done": 718, "skipped": 2}}\n',
+    ),
     refusals=(*ON_STORED, *ON_BODY),
 )

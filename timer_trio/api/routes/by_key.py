@@ -104,7 +104,9 @@ _GET: Final = Operation(
     tag="timers",
     summary="Get a timer by its key",
     description="The live one of this `key`, or else the last one that ended.",
-    success=Success(words="The timer.", data=TypeAdapter(WholeTimerData)),
+    success=Success(
+        words="The timer.", data=TypeAdapter(WholeTimerData), example={"key": "cart-4711-idle"}
+    ),
     refusals=ON_ONE,
     parameters=(_KEY,),
 )

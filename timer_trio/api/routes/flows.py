@@ -131,7 +131,9 @@ _PUT: Final = Operation(
     "limit where the flow had no settings. They hold on all replicas within 5 s of this answer. "
     "What they hold back stays `pending` and can be changed and canceled; its misfire grace begins "
     "when it need not wait any more.",
-    success=Success(words="The settings as they are now.", data=TypeAdapter(FlowData)),
+    success=Success(
+        words="The settings as they are now.", data=TypeAdapter(FlowData), example=_EXAMPLE
+    ),
     refusals=(*ON_STORED, *ON_BODY),
     parameters=(_KEY,),
 )

@@ -21,9 +21,14 @@ _EXACT: Final = ConfigDict(extra="forbid")
 
 @with_config(_EXACT)
 class HealthData(TypedDict):
-    status: Literal["up", "degraded"]
-    database: Literal["connected", "disconnected"]
-    timestamp: Instant
+    status: Annotated[
+        Literal["up", "degraded"],
+        Field(description="degraded: the database cannot be reached, or refuses."),
+    ]
+    database: Annotated[
+        Literal["connected", "disconnected"], Field(description="As of the last heartbeat.")
+    ]
+    timestamp: Annotated[Instant, Field(description="As of when.")]
     zone_data: Annotated[
         str,
         Field(
@@ -46,7 +51,10 @@ class LiveData(TypedDict):
 
 @with_config(_EXACT)
 class ReadyData(TypedDict):
-    status: Literal["ready", "not ready"]
+    status: Annotated[
+        Literal["ready", "not ready"],
+        Field(description="not ready: send no more requests here; it starts or stops."),
+    ]
 
 
 def routes(context: ApiContext) -> Sequence[Route]:
@@ -104,7 +112,9 @@ _HEALTH: Final = Operation(
     summary="Is the database there?",
     description="From the last heartbeat, so it never waits for the database.",
     success=Success(
-        words="The database is connected.", data=TypeAdapter(HealthData), down_with_data=True
+        words="The database is connected.",
+        data=TypeAdapter(HealthData),
+        down={"status": "degraded", "database": "disconnected"},
     ),
 )
 _LIVE: Final = Operation(
@@ -120,5 +130,5 @@ _READY: Final = Operation(
     summary="May traffic be sent here?",
     description="503 until the first load is done, while the database is away, and as soon as "
     "a stop begins.",
-    success=Success(words="It may.", data=TypeAdapter(ReadyData), down_with_data=True),
+    success=Success(words="It may.", data=TypeAdapter(ReadyData), down={"status": "not ready"}),
 )

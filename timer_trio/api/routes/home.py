@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -28,10 +28,12 @@ _WORDS: Final = """\
 @with_config(ConfigDict(extra="forbid"))
 class HomeData(TypedDict):
     name: Literal["timer-trio"]
-    version: str
-    docs: str
-    openapi: str
-    health: str
+    version: Annotated[str, Field(examples=[__version__])]
+    docs: Annotated[str, Field(description="The API for people.", examples=[_LINKS["docs"]])]
+    openapi: Annotated[
+        str, Field(description="The API for programs.", examples=[_LINKS["openapi"]])
+    ]
+    health: Annotated[str, Field(description="Whether all is well.", examples=[_LINKS["health"]])]
 
 
 def routes(_context: ApiContext) -> Sequence[Route]:

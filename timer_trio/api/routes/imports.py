@@ -84,6 +84,13 @@ whose transaction was not answered, and the id of the first of their timers: if 
 all of these lines but refused ones are imported, otherwise none. The code is 6 where the project \
 has not room for the next lines, some thousand together, under `max_live_timers`. What is imported \
 stays, also when the client leaves in the middle.""",
-    success=Success(words="Progress, and at last the envelope.", media=NDJSON),
+    success=Success(
+        words="Progress, and at last the envelope.",
+        media=NDJSON,
+        example='{"lines": 2000, "imported": 1999, "refused": 1, "through_line": 2000}\n'
+        '{"code": 0, "message": "success", "data": {"lines": 3000, "imported": 2999, "refused": 1, '
+        '"errors": [{"line": 17, "field": "callback_url", "message": "must begin with http:// or '
+        'https://"}]}}\n',
+    ),
     refusals=(400, 401, 415, 503),
 )

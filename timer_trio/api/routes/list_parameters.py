@@ -51,8 +51,8 @@ _METADATA: Final[Json] = {
         "metadata: the string itself, or the number, true, false or null that it spells.",
         {
             "type": "object",
-            "patternProperties": {r"^metadata\..": {"type": "string"}},
-            "additionalProperties": False,
+            "propertyNames": {"pattern": r"^metadata\.."},
+            "additionalProperties": {"type": "string"},
             "maxProperties": MAX_METADATA_FILTERS,
         },
     ),
@@ -100,8 +100,10 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
     _limit("Timers", TimerQuery().limit),
     _parameter(
         "offset",
-        "Timers to skip; it cannot stand beside `cursor`, which costs the same for every page.",
-        {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
+        "Timers to skip, none if it is left out; it cannot stand beside `cursor`, which costs the "
+        "same for every page.",
+        # Without a default: generated clients would send it beside `cursor`.
+        {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
     ),
     _parameter("sort", "Ties are broken by id.", _choice(Sort, TimerQuery().sort)),
     _parameter("order", "", _choice(Order, TimerQuery().order)),

@@ -34,6 +34,12 @@ _METRICS: Final = Operation(
     tag="operation",
     summary="Metrics for Prometheus",
     description="Lateness, callbacks by outcome, what is in flight, and more, of all projects.",
-    success=Success(words="The metrics.", media=CONTENT_TYPE_LATEST),
+    success=Success(
+        words="The metrics.",
+        media=CONTENT_TYPE_LATEST,
+        example="# HELP timer_trio_oldest_overdue_seconds …\n"
+        "# TYPE timer_trio_oldest_overdue_seconds gauge\n"
+        "timer_trio_oldest_overdue_seconds 0.0\n",
+    ),
     refusals=(400, 401, 503),
 )

@@ -103,6 +103,7 @@ _WAITS: Final = (
     "What is due meanwhile stays `pending` or `retrying` and can be changed and canceled; its "
     "misfire grace begins with the resumption."
 )
+_PAUSED: Final = {"paused": True, "paused_since": "2030-01-31T09:25:00Z"}
 _PAUSE_DESTINATION: Final = Operation(
     name="pauseDestination",
     tag=TAG,
@@ -110,7 +111,7 @@ _PAUSE_DESTINATION: Final = Operation(
     description=f"Holds back all callbacks of the project that go there. {_WAITS} {_HOLDS} More "
     f"than {MAX_PAUSED_DESTINATIONS:,} destinations, those resumed within the last "
     f"{RESUMPTIONS_KEPT.days} days among them, are a 409.",
-    success=Success(words="It is paused.", data=TypeAdapter(DestinationPauseData)),
+    success=Success(words="It is paused.", data=TypeAdapter(DestinationPauseData), example=_PAUSED),
     refusals=(*ON_STORED, *ON_BODY, 409),
 )
 _RESUME_DESTINATION: Final = Operation(
@@ -126,7 +127,7 @@ _PAUSE: Final = Operation(
     tag=TAG,
     summary="Pause the project",
     description=f"Holds back all of its callbacks. {_WAITS} {_HOLDS}",
-    success=Success(words="It is paused.", data=TypeAdapter(PauseData)),
+    success=Success(words="It is paused.", data=TypeAdapter(PauseData), example=_PAUSED),
     refusals=(*ON_STORED, *ON_BODY),
 )
 _RESUME: Final = Operation(

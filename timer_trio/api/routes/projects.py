@@ -71,19 +71,19 @@ _FORCE_PARAMETER: Final[Json] = {
     "description": "Cancel what waits in it, and end its schedules.",
     "schema": {"type": "boolean", "default": False},
 }
+_SETTINGS: Final = {
+    "allowed_hosts": ["example.com", "*.example.com"],
+    "default_retry": {"max_attempts": 5},
+    "rate_limit": {"requests_per_second": 50, "burst": 100},
+    "max_in_flight": 200,
+    "breaker": {"failures": 10, "open_seconds": 30},
+    "max_live_timers": 100_000,
+}
 
 
 def routes(context: ApiContext) -> Sequence[Route]:
     projects = _Projects(context)
     limits = f"At most {context.max_body_bytes:,} bytes."
-    settings = {
-        "allowed_hosts": ["example.com", "*.example.com"],
-        "default_retry": {},
-        "rate_limit": {"requests_per_second": 50, "burst": 100},
-        "max_in_flight": 200,
-        "breaker": {"failures": 10, "open_seconds": 30},
-        "max_live_timers": 100_000,
-    }
     return (
         Route(
             method="POST",
@@ -113,7 +113,7 @@ def routes(context: ApiContext) -> Sequence[Route]:
             method="PUT",
             path=_ONE,
             handler=projects.change_project,
-            body=Body(model=CHANGE_PROJECT, example=settings, limits=limits),
+            body=Body(model=CHANGE_PROJECT, example=_SETTINGS, limits=limits),
             operation=_CHANGE,
             scope=Scope.ADMIN,
         ),
@@ -234,7 +234,9 @@ _CHANGE: Final = Operation(
     summary="Change the settings of a project",
     description="Any of them, at least one; what is left out stays as it is. They hold on all "
     "replicas within 5 s of this answer, for what is created or changed from then on.",
-    success=Success(words="The project as it is now.", data=TypeAdapter(ProjectData)),
+    success=Success(
+        words="The project as it is now.", data=TypeAdapter(ProjectData), example=_SETTINGS
+    ),
     refusals=(*ON_ONE, *ON_BODY),
     parameters=(_NAME,),
 )

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
+from timer_trio import __version__
 from timer_trio.api.context import ApiContext
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.responses import Id, Instant, success
@@ -24,9 +25,15 @@ _OFFSET_DIGITS: Final = 3
 @with_config(_EXACT)
 class ReplicaData(TypedDict):
     id: Annotated[Id, Field(description="A new one whenever it joins.")]
-    host: Annotated[str, Field(description="Empty if it did not tell.")]
-    pid: Annotated[int, Field(description="Its process on that host; 0 if it did not tell.", ge=0)]
-    version: Annotated[str, Field(description="Of the service; empty if it did not tell.")]
+    host: Annotated[str, Field(description="Empty if it did not tell.", examples=["timers-1"])]
+    pid: Annotated[
+        int,
+        Field(description="Its process on that host; 0 if it did not tell.", ge=0, examples=[4711]),
+    ]
+    version: Annotated[
+        str,
+        Field(description="Of the service; empty if it did not tell.", examples=[__version__]),
+    ]
     started_at: Annotated[Instant, Field(description="When it joined under this id.")]
     status: Annotated[
         ReplicaStatus,
@@ -42,18 +49,27 @@ class ReplicaData(TypedDict):
             "keeps its own until the others take over.",
             ge=0,
             le=SHARDS,
+            examples=[SHARDS],
         ),
     ]
     in_flight: Annotated[
         int,
-        Field(description="Timers claimed and not yet answered, as of its last heartbeat.", ge=0),
+        Field(
+            description="Timers claimed and not yet answered, as of its last heartbeat.",
+            ge=0,
+            examples=[2],
+        ),
     ]
     cached: Annotated[
-        int, Field(description="Timers in its memory, as of its last heartbeat.", ge=0)
+        int,
+        Field(description="Timers in its memory, as of its last heartbeat.", ge=0, examples=[130]),
     ]
     heartbeat_at: Annotated[
         Instant | None,
-        Field(description="When the database took its last heartbeat; null: none yet."),
+        Field(
+            description="When the database took its last heartbeat; null: none yet.",
+            examples=["2030-01-31T09:29:59.5Z"],
+        ),
     ]
     clock_offset_seconds: Annotated[
         float | None,
@@ -62,7 +78,9 @@ class ReplicaData(TypedDict):
             "null: not known. Timers do not depend on it."
         ),
     ]
-    is_this_one: Annotated[bool, Field(description="Whether it is the one that answers.")]
+    is_this_one: Annotated[
+        bool, Field(description="Whether it is the one that answers.", examples=[True])
+    ]
 
 
 @with_config(_EXACT)

@@ -151,7 +151,11 @@ _PAUSE: Final = Operation(
     summary="Pause a schedule",
     description="Once this answers 200, no occurrence begins until it is resumed; one that is "
     "executing or retrying goes on. Again on a paused one: the same answer.",
-    success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData)),
+    success=Success(
+        words="The schedule as it is now.",
+        data=TypeAdapter(ScheduleData),
+        example={"status": "paused", "next": []},
+    ),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),
 )

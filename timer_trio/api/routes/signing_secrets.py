@@ -57,7 +57,8 @@ class SecretData(TypedDict):
         str,
         Field(
             description="As libraries for Standard Webhooks take it. To a key without the scope "
-            f"admin: {MASKED}."
+            f"admin: {MASKED}.",
+            examples=[MASKED],
         ),
     ]
     created_at: Instant
