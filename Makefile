@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-strip-extras --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak chaos lock
+.PHONY: help setup run test check bench soak chaos lock renderer
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/embedded.txt
 	$(LOCK) --extra server -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+
+renderer: $(VENV)/.dev ## Take what draws /docs from npm anew, in VERSION=1.76.0
+	@$(BIN)/python -m tests.renderer $(VERSION)
 
 # Hashes are checked for every package, so that nothing but what was locked gets in.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -147,6 +147,21 @@ async def test_a_body_with_the_defaults_of_what_it_leaves_out_is_accepted(
         assert not any("default" in field for field in schemas[name]["properties"].values())
 
 
+async def test_a_list_can_be_tried_with_what_its_parameters_offer(api: ApiUnderTest) -> None:
+    """The page for people sends each parameter that has an example or a default."""
+    document = await document_of(api)
+    for method, path, operation in operations(document):
+        offered = {
+            parameter["name"]: parameter["schema"]["default"]
+            for parameter in operation.get("parameters", ())
+            if parameter["in"] == "query" and "default" in parameter["schema"]
+        }
+        if method == "GET" and "{" not in path:
+            assert (await api.client.get(path, params=offered)).is_success
+        for parameter in operation.get("parameters", ()):
+            assert not {"example", "examples"} & {*parameter, *parameter["schema"]}
+
+
 def with_defaults(schema: Any, body: dict[str, Any], document: Any) -> dict[str, Any]:
     """Fill in what an object leaves out, and what the objects in it do."""
     properties = schema["properties"]

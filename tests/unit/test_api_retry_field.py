@@ -330,7 +330,12 @@ def test_schema_describes_every_member_and_takes_its_own_examples_and_defaults()
     assert set(members) == set(RETRY_FIELDS)
     assert all(member["description"] for member in members.values())
     defaults = {n: member["default"] for n, member in members.items() if "default" in member}
-    assert defaults == retry_data(RetryPolicy())
+    usual = retry_data(RetryPolicy())
+    assert usual is not None
+    for name in ("initial_delay_seconds", "factor", "max_delay_seconds"):
+        # Not as defaults, which generated clients send: these cannot stand beside `delays`.
+        assert f"Left out: {usual.pop(name):g}" in members[name]["description"]
+    assert defaults == usual
     for example in (None, {}, {"delays": None, "factor": 2}, defaults, *SCHEMA["examples"]):
         CHECKER.validate(example)
         policy(example)

@@ -22,6 +22,7 @@ def _choice(choices: type[StrEnum], default: StrEnum | None = None) -> Json:
 
 
 def _parameter(name: str, description: str, schema: Json) -> Json:
+    # Its example stands in words: what has one is sent where a request is tried on the page.
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
@@ -47,8 +48,9 @@ _ENDS: Final = (
 _METADATA: Final[Json] = {
     **_parameter(
         "metadata",
-        "`metadata.<key>=<value>`: only those with this value under a top-level key of their "
-        "metadata: the string itself, or the number, true, false or null that it spells.",
+        "`metadata.<key>=<value>`, such as `metadata.customer=c-17`: only those with this value "
+        "under a top-level key of their metadata: the string itself, or the number, true, false or "
+        "null that it spells.",
         {
             "type": "object",
             "propertyNames": {"pattern": r"^metadata\.."},
@@ -58,19 +60,19 @@ _METADATA: Final[Json] = {
     ),
     "style": "form",
     "explode": True,
-    "example": {"metadata.customer": "c-17"},
 }
 LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter("status", "Only timers of this status.", _choice(Status)),
     _parameter(
         "destination",
-        f"Only timers that go there: scheme, host and port, as lists show it. {_BOUND}",
-        {"type": "string", "format": "uri", "examples": ["https://example.com"]},
+        "Only timers that go there: scheme, host and port, such as `https://example.com`, as lists "
+        f"show it. {_BOUND}",
+        {"type": "string", "format": "uri"},
     ),
     _parameter(
         "last_error",
         f"Only timers whose `last_error` holds this text, upper and lower case as it is. {_BOUND}",
-        {"type": "string", "minLength": 1, "examples": ["timed out"]},
+        {"type": "string", "minLength": 1},
     ),
     _parameter(
         "http_status",
@@ -106,7 +108,7 @@ LIST_PARAMETERS: Final[Sequence[Json]] = (
         {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
     ),
     _parameter("sort", "Ties are broken by id.", _choice(Sort, TimerQuery().sort)),
-    _parameter("order", "", _choice(Order, TimerQuery().order)),
+    _parameter("order", "Which way.", _choice(Order, TimerQuery().order)),
     _parameter("execute_after", "Only timers due later than this, percent-encoded.", _INSTANT),
     _parameter("execute_before", "Only timers due earlier than this, percent-encoded.", _INSTANT),
     _parameter(
@@ -139,8 +141,8 @@ SCHEDULE_LIST_PARAMETERS: Final[Sequence[Json]] = (
 DESTINATION_LIST_PARAMETERS: Final[Sequence[Json]] = (
     _parameter(
         "destination",
-        "This one alone: scheme, host and port.",
-        {"type": "string", "format": "uri", "examples": ["https://example.com"]},
+        "This one alone: scheme, host and port, such as `https://example.com`.",
+        {"type": "string", "format": "uri"},
     ),
     _limit("Destinations", DestinationQuery().limit),
     _cursor("filter"),
