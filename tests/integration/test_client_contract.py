@@ -29,7 +29,7 @@ ANSWERS: Final = {
     "DestinationData": told.Destination,
     "LastHourData": told.LastHour,
     "DurationData": told.Durations,
-    "timer_trio__api__destination_responses__BreakerData": told.Breaker,
+    "BreakerStateData": told.Breaker,
     "DestinationPauseData": told.DestinationPause,
     "PauseData": told.Pause,
     "SecretData": told.SigningSecret,
