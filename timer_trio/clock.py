@@ -88,9 +88,13 @@ class Clock:
             return datetime.now(UTC)  # noqa: TID251 - nothing is decided by it
         return self.now()
 
+    def seconds_until(self, instant: datetime) -> float:
+        """Return how long it takes at least until the clock shows `instant`; 0 or less: it has."""
+        return (instant - self.now()).total_seconds()
+
     async def sleep_until(self, instant: datetime) -> None:
         """Sleep until the database's clock shows `instant`; never wakes before it."""
-        while (wait_s := (instant - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - corrected
+        while (wait_s := self.seconds_until(instant)) > 0:  # noqa: ASYNC110 - corrected
             await trio.sleep(wait_s)
 
 

@@ -20,7 +20,7 @@ async def test_timers_are_on_time_once_a_step_was_noticed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, step_s: float
 ) -> None:
     assert autojump_clock.autojump_threshold == 0
-    monkeypatch.setattr("timer_trio.testing.service._LEASE", LeaseTimes())
+    monkeypatch.setattr("timer_trio.testing.service.LEASE", LeaseTimes())
     async with trio.open_nursery() as nursery:
         service = await start_timer_service(nursery, settings=Settings(callback_allow=()))
         await trio.sleep(10.5)

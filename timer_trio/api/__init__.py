@@ -27,6 +27,6 @@
 """
 
 from timer_trio.api.app import create_app
-from timer_trio.api.context import ApiContext, Health
+from timer_trio.api.context import ApiContext, ClockControl, Health
 
-__all__ = ["ApiContext", "Health", "create_app"]
+__all__ = ["ApiContext", "ClockControl", "Health", "create_app"]

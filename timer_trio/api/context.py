@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.project import NO_SETTINGS
 from timer_trio.domain.timer import ReplicaId
+from timer_trio.domain.virtual_time import Advanced
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
 from timer_trio.intake.names import Names
@@ -54,6 +56,30 @@ class Health(Protocol):
     @property
     def replica_id(self) -> ReplicaId:
         """Which replica this is; another one once it has joined anew."""
+
+
+class ClockControl(Protocol):
+    """What moves the clock of a service for tests."""
+
+    async def advance_by(self, time: timedelta) -> Advanced:
+        """Let so much time pass; returns once all that fell due is answered and settled.
+
+        One after the other, if several ask.
+
+        Raises:
+            ClockTooFarError, AdvanceEndlessError, ClockResetError: and where it stands now.
+        """
+
+    async def advance_to(self, instant: datetime) -> Advanced:
+        """Let time pass until the clock shows `instant`, as `advance_by`.
+
+        Raises:
+            ClockNotBackError: it has shown it already.
+            ClockTooFarError, AdvanceEndlessError, ClockResetError: and where it stands now.
+        """
+
+    async def reset(self) -> datetime:
+        """Forget everything, and set the clock to its start; answers what it shows then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +115,8 @@ class ApiContext:
     """Called once a project has another limit of live timers."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
+    clock_control: ClockControl | None = None
+    """None: nobody moves the clock, as in any real service."""
     slices: Slices = field(default_factory=Slices)
     """Which all great bodies share."""
     _of_operator: Rules = field(init=False, repr=False)

@@ -43,6 +43,7 @@ from timer_trio.domain.errors import (
 )
 from timer_trio.domain.rate_limit import RateLimit
 from timer_trio.domain.timer import Status
+from timer_trio.domain.virtual_time import AdvanceEndlessError, ClockResetError
 
 MAX_ERRORS: Final = 100
 """Field errors in one answer: a body of nothing but mistakes must not cost more than it did."""
@@ -206,7 +207,12 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
         case (
-            StatusConflictError() | LastSecretError() | TooManySecretsError() | TooManyPausesError()
+            StatusConflictError()
+            | LastSecretError()
+            | TooManySecretsError()
+            | TooManyPausesError()
+            | AdvanceEndlessError()
+            | ClockResetError()
         ):
             return Refusal(HTTPStatus.CONFLICT, Code.CONFLICT, str(error))
         case ScheduleNameTakenError() | ScheduleEndedError():

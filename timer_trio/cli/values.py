@@ -49,6 +49,21 @@ def instant(text: str) -> str:
         raise click.BadParameter(f"{text!r} is longer ago than the calendar goes back") from None
 
 
+def exact_instant(text: str) -> datetime:
+    """Read an instant with its offset, in UTC.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+        if read.tzinfo is not None and 1970 <= read.year < 9000:
+            return read.astimezone(UTC)
+    except ValueError:
+        pass
+    raise click.BadParameter(f"{text!r} is no instant with an offset such as 2030-01-31T09:30:00Z")
+
+
 def pairs(texts: Sequence[str], mark: str, option: str) -> Mapping[str, str]:
     """Split texts such as `name=value`; spaces around a header's parts are nobody's.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from math import inf
 
 import trio
 
@@ -125,6 +126,15 @@ class Agenda:
     def wake(self) -> None:
         """Have the claimer look again at what is to be claimed."""
         self._changed.set()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is in hand, or claimed before the clock is set or something changes.
+
+        It holds where all tasks are blocked, on a clock that stands.
+        """
+        is_looked_at = not self._changed.is_set() and self._look_by.deadline == inf
+        return is_looked_at and not (self.slots.in_use or self._in_hand)
 
     def begin_look(self) -> None:
         """Begin a look: what changes from now on is for the next one."""

@@ -100,5 +100,4 @@ class Claimer:
     def _wakes_s(self, plan: Plan) -> float:
         if plan.wake_at is None:
             return inf
-        wait_s = (plan.wake_at - self._clock.now()).total_seconds()
-        return trio.current_time() + max(0.0, wait_s)
+        return trio.current_time() + max(0.0, self._clock.seconds_until(plan.wake_at))

@@ -111,5 +111,5 @@ class Launcher:
         if self._lines:
             self._alarm.set(self._look_s)
         if self._waiting:
-            wait_s = (self._waiting[0][0] - self._clock.now()).total_seconds()
+            wait_s = self._clock.seconds_until(self._waiting[0][0])
             self._alarm.set(trio.current_time() + wait_s + self._together_s)

@@ -62,6 +62,10 @@ class Settler:
         """Return when every outcome is written."""
         await self._group.wait_empty()
 
+    def hurry(self) -> None:
+        """Write what is queued without waiting for more."""
+        self._group.hurry()
+
     def settle_nowait(self, settlement: Settlement, on_settled: Callable[[], None]) -> None:
         """Queue a settlement; `on_settled` is called once it is written, or superseded."""
 

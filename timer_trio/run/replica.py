@@ -18,7 +18,7 @@ from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
 from timer_trio.alarm import Alarm, TrioAlarm
-from timer_trio.api import ApiContext, create_app
+from timer_trio.api import ApiContext, ClockControl, create_app
 from timer_trio.calendar import instants, zone_data_version
 from timer_trio.clock import Clock
 from timer_trio.cluster.heartbeat import Heartbeat
@@ -148,12 +148,13 @@ class Replica:
         )
         self._rules = rules = RuleKeeper(storage=storage, agenda=agenda, shares=shares)
         self._key_ring = KeyRing(storage)
+        self._membership = Membership(agenda, self._hints, self._planner.look)
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
             metrics=metrics,
             times=lease,
-            membership=Membership(agenda, self._hints, self._planner.look),
+            membership=self._membership,
             stats=lambda: ReplicaStats(
                 in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
             ),
@@ -343,8 +344,24 @@ class Replica:
         """Return when the first load is done."""
         await self._lifecycle.running.wait()
 
-    def create_app(self, api_key: str) -> QuartTrio:
-        """Make the API of this replica."""
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way, and nothing will be until its clock is set or it is asked.
+
+        It holds where all tasks are blocked, on a clock that stands.
+        """
+        return self._agenda.is_at_rest and not len(self._settler)
+
+    def look_anew(self) -> None:
+        """Look at all anew: its clock was set."""
+        self._membership.resume()
+
+    def hurry(self) -> None:
+        """Write outcomes now, without waiting for others that could be written with them."""
+        self._settler.hurry()
+
+    def create_app(self, api_key: str, clock_control: ClockControl | None = None) -> QuartTrio:
+        """Make the API of this replica; `clock_control`: that can be asked for as well."""
         return create_app(
             ApiContext(
                 storage=self._database.storage,
@@ -373,6 +390,7 @@ class Replica:
                 rules_changed=self._rules.look,
                 on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
+                clock_control=clock_control,
             )
         )
 

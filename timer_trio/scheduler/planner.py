@@ -126,8 +126,7 @@ class Planner:
         """Return how long to pause if a schedule must be planned then; None: none is known."""
         if plan_at is None:
             return self._interval_s
-        wait_s = (plan_at - self._clock.now()).total_seconds()
-        return min(self._interval_s, max(LEAST_PAUSE_S, wait_s))
+        return min(self._interval_s, max(LEAST_PAUSE_S, self._clock.seconds_until(plan_at)))
 
     async def _plan_due(self) -> bool:
         """Plan all that must be planned; answers whether nothing was left."""

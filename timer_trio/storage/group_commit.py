@@ -164,6 +164,11 @@ class GroupCommit(Generic[Row, Reply]):
                 await self._write_some()
         raise AssertionError("the loop above never ends")
 
+    def hurry(self) -> None:
+        """Write what is queued without waiting for more."""
+        if self._queue:
+            self._full.set()
+
     async def wait_empty(self) -> None:
         """Return when every row has been answered."""
         await self._emptied.wait()

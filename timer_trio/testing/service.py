@@ -22,10 +22,11 @@ from timer_trio.testing.receiver import Answer, Callback, Receiver
 API_KEY: Final = "a-key-for-tests-of-32-characters"
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 
-# Nothing can die in one process's memory: an hourly look is enough, and makes a year cheap.
-_LEASE: Final = LeaseTimes(beat_interval_s=3600, fence_s=float("inf"), dead_after_s=float("inf"))
-_ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-_SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400, callback_allow=_ANYWHERE)
+LEASE: Final = LeaseTimes(beat_interval_s=3600, fence_s=float("inf"), dead_after_s=float("inf"))
+"""Nothing can die in one process's memory: an hourly look is enough, and makes a year cheap."""
+ANYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+"""Where callbacks may go that nobody else sends."""
+_SETTINGS: Final = Settings(loader_interval_s=3600, cache_window_s=86_400, callback_allow=ANYWHERE)
 
 
 class TimerService:
@@ -50,7 +51,7 @@ class TimerService:
                 storage=MemoryStorage(self.now), clock=Clock(elapsed=trio.current_time), alone=True
             ),
             transport=Receiver(self.now, self._note, answer),
-            lease=_LEASE,
+            lease=LEASE,
         )
         # Quart's types of the ASGI messages are narrower than httpx's.
         app: Any = self._replica.create_app(API_KEY)

@@ -16,6 +16,7 @@ from timer_trio.api.routes import (
     batch,
     bulk,
     by_key,
+    clock,
     destinations,
     docs,
     flows,
@@ -40,7 +41,7 @@ _RESOURCES: Final = (
     *(schedules, schedules_by_name, schedule_actions),
     *(projects, keys, signing_secrets, audit),
     *(flows, destinations, pauses),
-    *(home, health, metrics),
+    *(home, health, metrics, clock),
 )
 
 

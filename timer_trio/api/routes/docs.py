@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from quart import Response, request
 
+from timer_trio import __version__
 from timer_trio.api import page
 from timer_trio.api.context import ApiContext
 from timer_trio.api.openapi import docs_page
@@ -31,10 +32,10 @@ _PACKED: Final = {**_SCRIPT, "Content-Encoding": "gzip"}
 
 def routes(context: ApiContext, others: Sequence[Route]) -> Sequence[Route]:
     """Return the routes that describe all `others` and themselves."""
-    docs = _Docs()
+    docs = _Docs(lambda: openapi_document([*others, *own], context))
     places = (
         ("/openapi.json", docs.openapi, _OPENAPI),
-        ("/docs", docs.page, _DOCS),
+        ("/docs", _page, _DOCS),
         (docs_page.SCRIPT_PATH, _script, None),
         (page.STYLE_PATH, _style, None),
     )
@@ -42,7 +43,8 @@ def routes(context: ApiContext, others: Sequence[Route]) -> Sequence[Route]:
         Route(method="GET", path=path, handler=handler, operation=operation, is_open=True)
         for path, handler, operation in places
     ]
-    docs.describe(openapi_document([*others, *own], context))
+    if context.clock_control is None:
+        docs.describe()  # it takes longer than a callback may be late
     return own
 
 
@@ -56,26 +58,31 @@ def _kept(text: str) -> _Kept:
     return _Kept(body, hashlib.sha256(body).hexdigest())
 
 
+_PAGE: Final = _kept(docs_page.page_of(f"timer-trio {__version__}"))
+
+
 class _Docs:
-    """Answers with what `describe` has been given."""
+    """Answers with the document that `write` returns, from when it is asked for it."""
 
-    def __init__(self) -> None:
-        self._document = self._page = _kept("")
+    def __init__(self, write: Callable[[], Mapping[str, Any]]) -> None:
+        self._write = write
+        self._document: _Kept | None = None
 
-    def describe(self, document: Mapping[str, Any]) -> None:
-        info = document["info"]
-        self._document = _kept(json.dumps(document, ensure_ascii=False))
-        self._page = _kept(docs_page.page_of(f"{info['title']} {info['version']}"))
+    def describe(self) -> _Kept:
+        if self._document is None:
+            self._document = _kept(json.dumps(self._write(), ensure_ascii=False))
+        return self._document
 
     async def openapi(self) -> Response:
-        body, tag = self._document
+        body, tag = self.describe()
         answer = Response(body, headers=_ASK_AGAIN, content_type="application/json")
         return await _unless_known(answer, tag)
 
-    async def page(self) -> Response:
-        body, tag = self._page
-        headers = {**docs_page.HEADERS, **_ASK_AGAIN}
-        return await _unless_known(Response(body, headers=headers, content_type=page.MEDIA), tag)
+
+async def _page() -> Response:
+    headers = {**docs_page.HEADERS, **_ASK_AGAIN}
+    answer = Response(_PAGE.body, headers=headers, content_type=page.MEDIA)
+    return await _unless_known(answer, _PAGE.tag)
 
 
 async def _script() -> Response:

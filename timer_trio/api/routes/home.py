@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
@@ -16,6 +16,7 @@ from timer_trio.api.context import ApiContext
 from timer_trio.api.page import HEADERS, MEDIA, page
 from timer_trio.api.responses import success
 from timer_trio.api.route import Operation, Route, Success
+from timer_trio.domain.virtual_time import NO_REAL_SERVICE
 
 _LINKS: Final = {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
 _WORDS: Final = """\
@@ -34,24 +35,34 @@ class HomeData(TypedDict):
         str, Field(description="The API for programs.", examples=[_LINKS["openapi"]])
     ]
     health: Annotated[str, Field(description="Whether all is well.", examples=[_LINKS["health"]])]
+    warning: Annotated[
+        NotRequired[str], Field(description="That this is no real service but one for tests.")
+    ]
 
 
-def routes(_context: ApiContext) -> Sequence[Route]:
-    return (Route(method="GET", path="/", handler=home, operation=_HOME, is_open=True),)
+def routes(context: ApiContext) -> Sequence[Route]:
+    warning = None if context.clock_control is None else NO_REAL_SERVICE
+    handler = _Home(warning).home
+    return (Route(method="GET", path="/", handler=handler, operation=_HOME, is_open=True),)
 
 
-async def home() -> Response:
-    """Answer a browser with a page, and a program, which asks for none, with JSON."""
-    if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
-        answer = Response(_PAGE, headers=HEADERS, content_type=MEDIA)
-    else:
-        answer = success(_DATA)
-    answer.headers["Vary"] = "Accept"
-    return answer
+class _Home:
+    def __init__(self, warning: str | None) -> None:
+        told = "" if warning is None else f"<p><strong>Take care: {escape(warning)}.</strong></p>"
+        self._page = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{told}{_WORDS}").encode()
+        self._data = _DATA if warning is None else {**_DATA, "warning": warning}
+
+    async def home(self) -> Response:
+        """Answer a browser with a page, and a program, which asks for none, with JSON."""
+        if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
+            answer = Response(self._page, headers=HEADERS, content_type=MEDIA)
+        else:
+            answer = success(self._data)
+        answer.headers["Vary"] = "Accept"
+        return answer
 
 
 _TITLE: Final = f"timer-trio {__version__}"
-_PAGE: Final = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{_WORDS}").encode()
 _DATA: Final[dict[str, Any]] = {"name": "timer-trio", "version": __version__, **_LINKS}
 _HOME: Final = Operation(
     name="getHome",
