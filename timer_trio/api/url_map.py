@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from quart.routing import QuartMap
@@ -18,21 +19,39 @@ _REST: Final = re.compile(r"\{(key|name|flow_key)\}")
 """Parameters that hold what a consumer chose."""
 
 
+class Place(NamedTuple):
+    """Where a route is."""
+
+    method: str
+    path: str
+    endpoint: str
+
+
 def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
-    app.url_map.merge_slashes = False  # a redirect would be an answer outside the contract
-    app.url_map.converters["default"] = _parameter_converter(routes)
-    app.url_map.converters["rest"] = _RestConverter
-    for route in routes:
-        rule = _REST.sub(r"<rest:\1>", route.path).replace("{", "<").replace("}", ">")
-        app.add_url_rule(rule, route.endpoint, route.handler, methods=[route.method])
+    places = tuple(Place(route.method, route.path, route.endpoint) for route in routes)
+    app.url_map = _url_map(places)
+    app.view_functions.update({route.endpoint: route.handler for route in routes})
 
 
-def _parameter_converter(routes: Iterable[Route]) -> type[BaseConverter]:
+@lru_cache(maxsize=2)  # it takes longer than all else of an app, of which tests make many
+def _url_map(places: Sequence[Place]) -> RouteMap:
+    app = QuartTrio("places", static_folder=None)
+    app.url_map = found = RouteMap()
+    found.merge_slashes = False  # a redirect would be an answer outside the contract
+    found.converters["default"] = _parameter_converter(place.path for place in places)
+    found.converters["rest"] = _RestConverter
+    for place in places:
+        rule = _REST.sub(r"<rest:\1>", place.path).replace("{", "<").replace("}", ">")
+        app.add_url_rule(rule, place.endpoint, methods=[place.method])
+    return found
+
+
+def _parameter_converter(paths: Iterable[str]) -> type[BaseConverter]:
     """Return what matches a parameter: a part of a path, but no name of a route beside one.
 
     Otherwise a wrong method there would be told that no timer has this id.
     """
-    names = "|".join(sorted(map(re.escape, _names_beside_parameters(routes))))
+    names = "|".join(sorted(map(re.escape, _names_beside_parameters(paths))))
 
     class Converter(BaseConverter):
         regex = rf"(?!(?:{names})\Z)[^/]+" if names else "[^/]+"
@@ -48,8 +67,8 @@ class _RestConverter(BaseConverter):
     part_isolating = False
 
 
-def _names_beside_parameters(routes: Iterable[Route]) -> Iterator[str]:
-    places = {tuple(route.path.rpartition("/")[::2]) for route in routes}
+def _names_beside_parameters(paths: Iterable[str]) -> Iterator[str]:
+    places = {tuple(path.rpartition("/")[::2]) for path in paths}
     folders = {folder for folder, last in places if last.startswith("{")}
     return (last for folder, last in places if folder in folders and not last.startswith("{"))
 

@@ -55,10 +55,13 @@ class BatchRequest(TypedDict):
     ]
 
 
+_MODEL: Final = TypeAdapter(BatchRequest)
+
+
 def routes(context: ApiContext) -> Sequence[Route]:
     one = context.max_body_bytes
     body = Body(
-        model=TypeAdapter(BatchRequest),
+        model=_MODEL,
         example={MEMBER: [{"delay": 60, "callback_url": "https://example.com/hooks/reminder"}]},
         limits=f"At most {MAX_BATCH_BYTES:,} bytes, and {one:,} for each timer.",
         most_bytes=max(MAX_BATCH_BYTES, one + _AROUND_ONE),
