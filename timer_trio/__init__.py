@@ -16,12 +16,13 @@ The rooms of the house, in the order of the flow:
 - ``embedded``     a PostgreSQL of its own
 - ``telemetry``    log and metrics
 - ``domain``       pure rules: what a timer is, what falls due, what becomes of it
-- ``testing``      a service on a virtual clock for anybody's tests
+- ``testing``      services on virtual clocks for anybody's tests
 - ``client``       a client for consumers' code, which is there without what the others need
 
 ``config`` and ``env_file`` are the settings, ``clock`` knows what time it is, ``threads`` is the
 one door to worker threads, ``backoff`` says how long to wait before something is tried again,
-``lifecycle`` tells all parts how far their process is between its start and its end.
+``lifecycle`` tells all parts how far their process is between its start and its end,
+``pytest_plugin`` is the fixture that runs a service for tests.
 """
 
 __version__ = "0.2.0.dev0"

@@ -272,6 +272,21 @@ async def test_breaker_lets_its_probe_go_in_virtual_time(virtual: Virtual) -> No
     assert sent[2] == pytest.approx(181, abs=0.001)
 
 
+async def test_what_is_missed_is_written_before_the_answer(virtual: Virtual) -> None:
+    async def fail(_: Arrived) -> int:
+        return 500
+
+    virtual.play = fail
+    breaker = {"failures": 1, "open_seconds": 600}
+    await virtual.data("PUT", "/projects/default", json={"breaker": breaker})
+    await virtual.create(delay=60)
+    missed = await virtual.create(delay=61, misfire_grace_seconds=1)
+    assert len(await virtual.advance(660.000001)) == 1
+    timer = await virtual.timer(missed)
+    assert timer["status"] == "failed"
+    assert timer["last_error"].startswith("missed: ")
+
+
 async def test_concurrent_advances_are_made_one_after_the_other(virtual: Virtual) -> None:
     async def slow(_: Arrived) -> int:
         await trio.sleep(0.05)
@@ -346,6 +361,7 @@ async def test_concurrent_resets_are_made_one_after_the_other(virtual: Virtual) 
     async with trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(reset)
+    assert len(virtual.service._worlds.child_tasks) == 1
     timer_id = await virtual.create(delay=60)
     assert [each["id"] for each in await virtual.advance(60)] == [timer_id]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from datetime import datetime, timedelta
@@ -56,7 +57,9 @@ async def serve_test_clock(
         StartRefusedError: the settings are those of a real service, or the address is in use.
     """
     _refuse_real_service(settings)
+    thresholds = gc.get_threshold()
     shares = use_system(settings)
+    gc.set_threshold(*thresholds)  # each reset leaves a world behind, full of cycles
     if "callback_allow" not in settings.model_fields_set:
         settings = settings.model_copy(update={"callback_allow": ANYWHERE})
     server = Server(settings, hypercorn_config, most_connections=shares.clients)
@@ -126,11 +129,12 @@ class VirtualService:
         return await self._world.advance_to(instant)
 
     async def reset(self) -> datetime:
-        async with self._resetting:
-            await self._world.end()
-            world = self._new_world()
-            await self._worlds.start(world.run)
-            self._world = world
+        # Whoever asks may leave, and there must be a world all the same.
+        with trio.CancelScope(shield=True):
+            async with self._resetting:
+                await self._world.end()
+                self._world = world = self._new_world()
+                await self._worlds.start(world.run)
         return self.now
 
     def _new_world(self) -> World:
