@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +16,11 @@ import trio
 
 from tests.acceptance.client import Consumer
 from tests.acceptance.processes import PROJECT, Program, running
+from tests.command import run_command
 from timer_trio.pytest_plugin import API_KEY, TimerService, TimerServiceError, running_service
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
-SERVE: Final = ("-m", "timer_trio", "serve")
-TEST_CLOCK: Final = (*SERVE, "--test-clock")
+TEST_CLOCK: Final = ("-m", "timer_trio", "serve", "--test-clock")
 ENVIRON: Final = {"PORT": "0", "API_KEY": API_KEY, "LOG_FORMAT": "json"}
 
 
@@ -232,14 +229,6 @@ def _port_in(program: Program) -> int | None:
 def test_it_refuses_what_a_real_service_needs(
     tmp_path: Path, options: tuple[str, ...], environ: dict[str, str], words: str
 ) -> None:
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, *SERVE, *options],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert words in done.stderr
+    code, _, said = run_command(tmp_path, "serve", *options, **environ)
+    assert code == 2
+    assert words in said

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from timer_trio.clock import DRIFT, READINGS, Clock, ClockUnsetError
+from timer_trio.testing.standing_clock import StandingClock
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -185,3 +187,27 @@ async def test_slow_reply_is_no_step_back(autojump_clock: MockClock) -> None:
         assert await read(clock, took_s) == 0.0
     assert 0.0 <= lag_s(clock) <= DRIFT * trio.current_time()
     assert autojump_clock.autojump_threshold == 0
+
+
+async def test_it_takes_as_long_until_an_instant_as_the_clock_lacks(
+    autojump_clock: MockClock,
+) -> None:
+    clock = Clock()
+    await read(clock, 0.0)
+    assert clock.seconds_until(clock.now() + timedelta(seconds=5)) == pytest.approx(5)
+    autojump_clock.jump(6)
+    assert clock.seconds_until(START + timedelta(seconds=5)) < 0
+
+
+def test_clock_that_stands_never_comes_to_an_instant_and_remembers_it() -> None:
+    clock = StandingClock(START)
+    assert clock.first_awaited() is None
+    soon, later = START + timedelta(microseconds=1), START + timedelta(days=1)
+    assert clock.seconds_until(later) == clock.seconds_until(soon) == inf
+    assert clock.seconds_until(START) == 0
+    assert clock.first_awaited() == soon
+    assert clock.take_reading(later, 0.0) == 0.0
+    assert clock.now() == clock.timestamp() == START
+    clock.set(later)
+    assert clock.now() == later
+    assert clock.first_awaited() is None

@@ -98,6 +98,18 @@ async def test_rows_of_one_moment_share_a_statement(autojump_clock: MockClock) -
     assert database.statements == [[0, 1, 2, 3, 4]]
 
 
+async def test_who_is_in_a_hurry_waits_for_no_others(autojump_clock: MockClock) -> None:
+    database = Database()
+    async with group_over(database, linger_s=0.1) as (group, _):
+        group.hurry()
+        group.submit_nowait(0, lambda _: None)
+        began = autojump_clock.current_time()
+        group.hurry()
+        await group.wait_empty()
+        assert autojump_clock.current_time() == began
+    assert database.statements == [[0]]
+
+
 async def test_what_comes_during_a_statement_shares_the_next() -> None:
     database = Database()
     database.may_answer = trio.Event()

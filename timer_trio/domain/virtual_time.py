@@ -50,9 +50,6 @@ class Advanced:
 class ClockNotBackError(TimerTrioError):
     """The clock is to be set back."""
 
-    def __init__(self, now: str) -> None:
-        super().__init__(f"lies before the time that the clock shows, {now}")
-
 
 class ClockTooFarError(TimerTrioError):
     """The clock is to go further than it can."""
@@ -64,6 +61,3 @@ class AdvanceEndlessError(TimerTrioError):
 
 class ClockResetError(TimerTrioError):
     """An advance was broken off, because everything was reset."""
-
-    def __init__(self) -> None:
-        super().__init__("the clock was reset meanwhile, and everything with it")

@@ -108,7 +108,8 @@ class World:
         with self._advance():
             async with self._turn:
                 if instant < self.now:
-                    raise ClockNotBackError(rfc3339(self.now))
+                    now = rfc3339(self.now)
+                    raise ClockNotBackError(f"lies before the time that the clock shows, {now}")
                 return await self._go_to(instant)
 
     @contextmanager
@@ -121,7 +122,7 @@ class World:
             finally:
                 self._advances.remove(scope)
         if scope.cancelled_caught:
-            raise ClockResetError
+            raise ClockResetError("the clock was reset meanwhile, and everything with it")
 
     async def _go_to(self, end: datetime) -> Advanced:
         if end > self.now + FURTHEST:
