@@ -85,6 +85,7 @@ _TAGS: Final = {
     "signing secrets": "What signs the project's callbacks.",
     "audit": "Who changed what, and when.",
     "operation": "For whoever runs the service.",
+    "clock": "Time, on a service for tests.",
 }
 """In the order in which they are told of."""
 
@@ -111,7 +112,11 @@ def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
         },
         "servers": [{"url": "/"}],
         "security": [{"ApiKey": []}, {"Bearer": []}],
-        "tags": [{"name": name, "description": words} for name, words in _TAGS.items()],
+        "tags": [
+            {"name": name, "description": words}
+            for name, words in _TAGS.items()
+            if any(operation.tag == name for _, operation in described)
+        ],
         "paths": paths,
         "components": {
             "schemas": {**definitions, **refusal_schemas()},

@@ -17,7 +17,7 @@ from timer_trio.api.context import ApiContext, ClockControl
 from timer_trio.api.errors import FieldError, InvalidRequestError
 from timer_trio.api.fields.clock import ADVANCE, ADVANCE_FIELDS, AdvanceRequest
 from timer_trio.api.requests import checked
-from timer_trio.api.responses import Attempt, HttpStatus, Id, Instant, LastError, success
+from timer_trio.api.responses import Attempt, HttpStatus, Id, Instant, LastError, ShownUrl, success
 from timer_trio.api.route import ON_BODY, Body, Operation, Route, Success
 from timer_trio.domain.rendering import instant_or_none
 from timer_trio.domain.timer import Status, rfc3339
@@ -45,7 +45,7 @@ class FiredData(TypedDict):
     status: Annotated[Status, Field(description="What the timer is after this attempt.")]
     http_status: HttpStatus
     last_error: LastError
-    callback_url: str
+    callback_url: ShownUrl
     due_at: Annotated[Instant, Field(description="The instant of this attempt.")]
     sent_at: Annotated[Instant | None, Field(description="When it was sent.")]
     next_attempt_at: Annotated[
