@@ -37,6 +37,7 @@ class ForwardingStorage(ABC):
     create = _forwarded(Storage.create)
     create_many = _forwarded(Storage.create_many)
     create_keyed = _forwarded(Storage.create_keyed)
+    samples = _forwarded(Storage.samples)
     first_answer = _forwarded(Storage.first_answer)
     name_holder = _forwarded(Storage.name_holder)
     held_names = _forwarded(Storage.held_names)

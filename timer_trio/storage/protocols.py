@@ -45,6 +45,7 @@ from timer_trio.domain.rules import (
     Pause,
     RuleChanges,
 )
+from timer_trio.domain.sample import Sample, Span
 from timer_trio.domain.schedule import (
     Changed,
     NewOccurrence,
@@ -233,6 +234,15 @@ class TimerStorage(Protocol):
             TimerNotFoundError: there is none.
             NotPendingError: its status forbids it.
         """
+
+
+class SampleStorage(Protocol):
+    """What people are told of many timers."""
+
+    async def samples(
+        self, spans: Sequence[Span], project: ProjectId = DEFAULT_PROJECT
+    ) -> Sequence[Sample]:
+        """Look at the latest timers of each span: no more rows are read than the spans allow."""
 
 
 class RedriveStorage(Protocol):
@@ -979,6 +989,7 @@ class SigningStorage(Protocol):
 
 class Storage(
     TimerStorage,
+    SampleStorage,
     RedriveStorage,
     BulkStorage,
     AttemptStorage,

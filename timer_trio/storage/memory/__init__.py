@@ -20,12 +20,14 @@ from timer_trio.storage.memory.quotas import MemoryQuotas
 from timer_trio.storage.memory.replicas import MemoryReplicas
 from timer_trio.storage.memory.retention import MemoryRetention
 from timer_trio.storage.memory.rules import MemoryRules
+from timer_trio.storage.memory.samples import MemorySamples
 from timer_trio.storage.memory.schedules import MemorySchedules
 from timer_trio.storage.memory.signing import MemorySigning
 
 
 class MemoryStorage(
     MemorySchedules,
+    MemorySamples,
     MemoryBulk,
     MemoryAttempts,
     MemoryOccurrences,

@@ -19,6 +19,7 @@ from timer_trio.storage.postgres.redrive import PostgresRedrive
 from timer_trio.storage.postgres.replicas import PostgresReplicas
 from timer_trio.storage.postgres.retention import PostgresRetention
 from timer_trio.storage.postgres.rules import PostgresRules
+from timer_trio.storage.postgres.samples import PostgresSamples
 from timer_trio.storage.postgres.schedules import PostgresSchedules
 from timer_trio.storage.postgres.signing import PostgresSigning
 from timer_trio.storage.postgres.timers import PostgresTimers
@@ -26,6 +27,7 @@ from timer_trio.storage.postgres.timers import PostgresTimers
 
 class PostgresStorage(
     PostgresTimers,
+    PostgresSamples,
     PostgresKeys,
     PostgresRedrive,
     PostgresBulk,
