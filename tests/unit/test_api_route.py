@@ -38,7 +38,9 @@ async def is_open(path: str, *routes: Route) -> bool:
     app = QuartTrio(__name__)
     async with app.test_request_context(path):
         try:
-            await KeyGuard("k", routes, KEYS, KeyLimits(lambda: 1)).check()
+            guard = KeyGuard("k", KEYS, KeyLimits(lambda: 1))
+            guard.watch(routes)
+            await guard.check()
         except UnauthorizedError:
             return False
         return True

@@ -34,10 +34,19 @@ class KeyRing:
         Raises:
             StorageUnavailableError: it is not known, and cannot be read.
         """
-        known = self._keys.peek(token.id)
-        if known is None and bears_seal(token.id, await self.seal()):
-            known = await self._keys.get(token.id)
+        known = await self.named(token.id)
         return known if known is not None and known.has(token.secret) else None
+
+    async def named(self, key_id: KeyId) -> KnownKey | None:
+        """Return the key that has an id, as whoever has proved to know it; None: no more.
+
+        Raises:
+            StorageUnavailableError: it is not known, and cannot be read.
+        """
+        known = self._keys.peek(key_id)
+        if known is None and bears_seal(key_id, await self.seal()):
+            known = await self._keys.get(key_id)
+        return known
 
     async def project(self, name: str) -> Project | None:
         """Return the project of this name; None: there is none, or it is being deleted.

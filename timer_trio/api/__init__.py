@@ -3,6 +3,7 @@
 - ``app``            all routes, and what stands around them
 - ``routes``         what is answered, one module a resource
 - ``route``          what a route is
+- ``inside``         the API asked from within the process, for pages beside it
 - ``asgi``           one exchange, whose answer reaches its client
 - ``url_map``        from a target to its route
 - ``auth``           the API keys, and what each is for

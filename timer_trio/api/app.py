@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,9 +18,11 @@ from timer_trio.api.asgi import ACCESS_LOG, UNUSUAL_BODIES, ApiRequest, QuartExc
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
+from timer_trio.api.inside import Inside
 from timer_trio.api.key_limits import KeyLimits
 from timer_trio.api.masking import SENSITIVE_HEADERS
 from timer_trio.api.responses import refused
+from timer_trio.api.route import Route
 from timer_trio.api.routes import all_routes
 from timer_trio.api.url_map import RouteMap, add_routes, origin_path
 
@@ -62,20 +65,30 @@ class TimerApp(QuartTrio):
         return response
 
 
-def create_app(context: ApiContext) -> QuartTrio:
-    """Assemble the API; it needs no lifespan, so it can be called in-process as well."""
-    routes = all_routes(context)
+MorePages = Callable[[ApiContext, Inside], Sequence[Route]]
+"""What is served beside the API, and asks it."""
+
+
+def create_app(context: ApiContext, pages: MorePages | None = None) -> QuartTrio:
+    """Assemble the API; it needs no lifespan, so it can be called in-process as well.
+
+    `pages` makes routes beside its own, which its document does not list.
+    """
     app = TimerApp("timer_trio", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = context.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    keys = KnownKeys(context.key_ring, context.key_uses, context.clock)
+    guard = KeyGuard(context.api_key, keys, KeyLimits(context.living))
+    routes = [*all_routes(context)]
+    if pages is not None:
+        routes += pages(context, Inside(app, guard, keys))
+    guard.watch(routes)
     app.config[UNUSUAL_BODIES] = {
         route.path: route.body for route in routes if route.body and not route.body.is_usual
     }
     app.config[ACCESS_LOG] = AccessLog()
     app.config[SENSITIVE_HEADERS] = context.sensitive
-    keys = KnownKeys(context.key_ring, context.key_uses, context.clock)
-    limits = KeyLimits(context.living)
-    app.before_request(KeyGuard(context.api_key, routes, keys, limits).check)
+    app.before_request(guard.check)
     app.register_error_handler(Exception, _answer)
     app.after_request(partial(_close_connection, context.stopping))
     add_routes(app, routes)

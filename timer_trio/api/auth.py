@@ -11,7 +11,7 @@ its own, where its project limits how many requests each key may send.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, cast
@@ -32,7 +32,7 @@ from timer_trio.api.errors import (
     shown,
 )
 from timer_trio.api.key_limits import KeyLimits
-from timer_trio.api.principal import SERVICE, Principal, address_of, set_principal
+from timer_trio.api.principal import ON_BEHALF, SERVICE, Principal, address_of, set_principal
 from timer_trio.api.route import Route
 from timer_trio.clock import Clock
 from timer_trio.domain.api_key import KeyId, KnownKey, read_token
@@ -80,7 +80,13 @@ class KnownKeys:
         token = read_token(given)
         if token is None:
             raise UnauthorizedError(_WRONG)
-        known = await self._key_ring.find(token)
+        return self._admitted(await self._key_ring.find(token))
+
+    async def principal_named(self, key_id: KeyId) -> Principal:
+        """Return whose key it is that has an id, as `principal_of`."""
+        return self._admitted(await self._key_ring.named(key_id))
+
+    def _admitted(self, known: KnownKey | None) -> Principal:
         if known is None:
             raise UnauthorizedError(f"{_WRONG}, or has been revoked")
         now = self._clock.now()
@@ -138,18 +144,23 @@ def _principal_of(known: KnownKey) -> Principal:
 class KeyGuard:
     """Checks the key before any route, unknown ones included: nobody learns of them without it."""
 
-    def __init__(
-        self, api_key: str, routes: Sequence[Route], keys: KnownKeys, limits: KeyLimits
-    ) -> None:
+    _routes: Mapping[str, Route]
+    _open_paths: frozenset[str]
+    _open_folders: tuple[str, ...]
+
+    def __init__(self, api_key: str, keys: KnownKeys, limits: KeyLimits) -> None:
         self._key = api_key.encode()
         self._keys = keys
         self._limits = limits
-        self._routes = {route.endpoint: route for route in routes}
-        self._open_paths = frozenset(route.path for route in routes if route.is_open)
-        self._open_folders = tuple(_open_folders(routes))
         self._wrong_keys = TokenBuckets(
             per_s=WRONG_KEYS_PER_S, burst=WRONG_KEYS, most=MAX_ADDRESSES
         )
+
+    def watch(self, routes: Sequence[Route]) -> None:
+        """Take up all routes that there are, before the first request."""
+        self._routes = {route.endpoint: route for route in routes}
+        self._open_paths = frozenset(route.path for route in routes if route.is_open)
+        self._open_folders = tuple(_open_folders(routes))
 
     async def check(self) -> None:
         """Let a request pass that may be served, or needs no key; its body is not read yet.
@@ -162,6 +173,8 @@ class KeyGuard:
             InvalidRequestError: the key of the whole service is to act in a project that there
                 is not.
             StorageUnavailableError: nobody knows.
+
+        One that the service makes itself names whom it is made for, and needs no key.
         """
         # Each use of Quart's own name looks for the request again.
         asked: Request = cast("Any", request)._get_current_object()  # noqa: SLF001 - werkzeug's API
@@ -175,15 +188,33 @@ class KeyGuard:
                 asked, self._keys.service if named is None else await self._keys.service_in(named)
             )
             return
-        try:
-            found = await self._keys.principal_of(_only(keys))
-        except UnauthorizedError:
-            self._count_wrong_key(asked)
-            raise
+        found: Principal | None = cast("Any", asked.scope).get(ON_BEHALF)
+        if found is None:
+            found = await self._other_key(asked, lambda: _only(keys))
         self._admit(asked, found)
         if projects:
             _check_project(found, projects)
-        self._check_scope(found, asked)
+        if not found.is_of_service:
+            self._check_scope(found, asked)
+
+    async def sign_in(self, asked: Request, given: str) -> Principal:
+        """Return whose key it is that came in the body of a request; a wrong one is counted.
+
+        Raises:
+            UnauthorizedError: it is nobody's.
+            TooManyWrongKeysError: likewise, and too many came from the same address.
+            StorageUnavailableError: nobody knows.
+        """
+        if hmac.compare_digest(given.encode(errors="replace"), self._key):
+            return self._keys.service
+        return await self._other_key(asked, lambda: given)
+
+    async def _other_key(self, asked: Request, given: Callable[[], str]) -> Principal:
+        try:
+            return await self._keys.principal_of(given())
+        except UnauthorizedError:
+            self._count_wrong_key(asked)
+            raise
 
     def _admit(self, asked: Request, found: Principal) -> None:
         """Say on whose behalf a request is served, if not too many came for him."""

@@ -39,6 +39,8 @@ class Principal:
         return self.key_id is None
 
 
+ON_BEHALF: Final = "timer_trio.on_behalf"
+"""In the scope of a request that the service makes itself: the Principal that it is made for."""
 SERVICE: Final = Principal(project=DEFAULT_PROJECT, scopes=frozenset(Scope))
 """Whoever has the key of the whole service."""
 
