@@ -16,6 +16,7 @@ import structlog
 import trio
 import trustme
 
+from timer_trio import console
 from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
@@ -175,7 +176,7 @@ class ApiUnderTest:
             sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
         )
-        self.app = create_app(self.context)
+        self.app = create_app(self.context, console.routes)
         # Quart's types of the ASGI messages are narrower than httpx's.
         asgi: Any = self.app
         self.client = httpx.AsyncClient(

@@ -177,6 +177,7 @@ WRONG = [
     ("CACHE_MAX_TIMERS", "1"),
     ("CLAIM_AHEAD", "-1"),
     ("CLAIM_REACH", "1e9"),
+    ("CONSOLE", "maybe"),
     ("START_PAUSED", "paused"),
     ("MISFIRE_GRACE", "inf"),
     ("CALLBACK_TIMEOUT", "5 minutes"),

@@ -111,6 +111,8 @@ class ApiContext:
     """How many replicas there are, this one included, of which each has its part of a limit."""
     sensitive: Sensitive = USUAL
     """Headers whose values are shown to administrators alone."""
+    front_page: str | None = None
+    """Where a browser is led that asks for `/`; None: it is told what this is."""
     on_quota_set: Callable[[], None] = lambda: None
     """Called once a project has another limit of live timers."""
     stopping: trio.Event = field(default_factory=trio.Event)

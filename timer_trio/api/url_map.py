@@ -33,7 +33,7 @@ def add_routes(app: QuartTrio, routes: Sequence[Route]) -> None:
     app.view_functions.update({route.endpoint: route.handler for route in routes})
 
 
-@lru_cache(maxsize=2)  # it takes longer than all else of an app, of which tests make many
+@lru_cache(maxsize=4)  # it takes longer than all else of an app, of which tests make many
 def _url_map(places: Sequence[Place]) -> RouteMap:
     app = QuartTrio("places", static_folder=None)
     app.url_map = found = RouteMap()

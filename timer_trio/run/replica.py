@@ -12,7 +12,7 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from timer_trio import __version__
+from timer_trio import __version__, console
 from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
@@ -391,7 +391,9 @@ class Replica:
                 on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
                 clock_control=clock_control,
-            )
+                front_page=console.ROOT if self._settings.console else None,
+            ),
+            console.routes if self._settings.console else None,
         )
 
     def stop(self) -> None:

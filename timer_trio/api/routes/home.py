@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
@@ -42,12 +43,13 @@ class HomeData(TypedDict):
 
 def routes(context: ApiContext) -> Sequence[Route]:
     warning = None if context.clock_control is None else NO_REAL_SERVICE
-    handler = _Home(warning).home
+    handler = _Home(warning, context.front_page).home
     return (Route(method="GET", path="/", handler=handler, operation=_HOME, is_open=True),)
 
 
 class _Home:
-    def __init__(self, warning: str | None) -> None:
+    def __init__(self, warning: str | None, front_page: str | None) -> None:
+        self._front_page = front_page
         told = "" if warning is None else f"<p><strong>Take care: {escape(warning)}.</strong></p>"
         self._page = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{told}{_WORDS}").encode()
         self._data = _DATA if warning is None else {**_DATA, "warning": warning}
@@ -55,10 +57,17 @@ class _Home:
     async def home(self) -> Response:
         """Answer a browser with a page, and a program, which asks for none, with JSON."""
         if request.accept_mimetypes.best_match((JSON, "text/html")) == "text/html":
-            answer = Response(self._page, headers=HEADERS, content_type=MEDIA)
+            answer = self._for_browser()
         else:
             answer = success(self._data)
         answer.headers["Vary"] = "Accept"
+        return answer
+
+    def _for_browser(self) -> Response:
+        answer = Response(self._page, headers=HEADERS, content_type=MEDIA)
+        if self._front_page is not None:
+            answer.status_code = HTTPStatus.SEE_OTHER
+            answer.headers["Location"] = self._front_page
         return answer
 
 
@@ -69,6 +78,6 @@ _HOME: Final = Operation(
     tag="operation",
     summary="What is this?",
     description="Name, version, and where to read on. A browser, which asks for `text/html`, "
-    "gets a page.",
+    "gets a page, or is led to the console.",
     success=Success(words="This service.", data=TypeAdapter(HomeData), has_page=True),
 )
