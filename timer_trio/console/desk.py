@@ -75,6 +75,8 @@ class Desk:
             async def look() -> str:
                 await self._check_again(visit)
                 values = await load(visit, **path_values)
+                if (status := values.get("status", 200)) != 200:
+                    raise RefusedError(status, "there is nothing to show instead")
                 return render_part(template, LIVE_PART, visit.shown(values))
 
             return self._live.answer(look, visit.by)

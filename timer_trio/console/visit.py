@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from quart import Response
 
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import FieldError, InvalidRequestError, refusal_of
+from timer_trio.api.errors import FieldError, ForbiddenError, InvalidRequestError, refusal_of
 from timer_trio.api.inside import Asker, Inside, Question
 from timer_trio.api.principal import Principal
 from timer_trio.console.forms import Form
@@ -57,6 +57,15 @@ class Visit:
 
     def may(self, scope: Scope) -> bool:
         return scope in self.by.scopes
+
+    def require(self, scope: Scope) -> None:
+        """Show a form to those alone who may send it.
+
+        Raises:
+            ForbiddenError: the key is not for it.
+        """
+        if not self.may(scope):
+            raise ForbiddenError(f"the API key lacks the scope {scope.value}")
 
     async def ask(self, method: str, path: str, query: Pairs = (), body: bytes = b"") -> Response:
         """Return what the API answers, be it a refusal."""

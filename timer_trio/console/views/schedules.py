@@ -17,6 +17,7 @@ from timer_trio.console.forms import Form, body_of, checked_json, instant, numbe
 from timer_trio.console.rendering import ROOT, see_other
 from timer_trio.console.views.timers import list_uncounted
 from timer_trio.console.visit import Data, Problems, RefusedError, Visit, problems_of
+from timer_trio.domain.project import Scope
 from timer_trio.domain.schedule import ScheduleStatus
 from timer_trio.domain.timer import rfc3339
 
@@ -111,6 +112,7 @@ async def end(visit: Visit, schedule_id: str) -> Response:
 
 
 async def show_new(visit: Visit) -> Response:
+    visit.require(Scope.WRITE)
     fields = dict.fromkeys((*_TIMING, *_MORE), "")
     return _form_page(visit, None, {**fields, "kind": "cron", "timezone": "UTC"})
 
@@ -130,6 +132,7 @@ async def create(visit: Visit) -> Response:
 
 
 async def show_change(visit: Visit, schedule_id: str) -> Response:
+    visit.require(Scope.WRITE)
     schedule = await visit.get(f"/schedules/{schedule_id}")
     return _form_page(visit, schedule, _fields_of(schedule))
 

@@ -14,6 +14,7 @@ from timer_trio.console.desk import Desk
 from timer_trio.console.forms import Form, body_of, checked_json, instant, number, written
 from timer_trio.console.rendering import ROOT, see_other
 from timer_trio.console.visit import Data, Problems, RefusedError, Visit, problems_of
+from timer_trio.domain.project import Scope
 from timer_trio.domain.timer import ENDED, WAITING, Method, Status
 
 _ONE: Final = f"{ROOT}/timers/{{timer_id}}"
@@ -63,6 +64,7 @@ async def redrive(visit: Visit, timer_id: str) -> Response:
 
 
 async def show_change(visit: Visit, timer_id: str) -> Response:
+    visit.require(Scope.WRITE)
     timer = await visit.get(f"/timers/{timer_id}")
     return _change_page(visit, timer, _fields_of(timer))
 

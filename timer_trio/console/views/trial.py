@@ -24,6 +24,7 @@ from timer_trio.console.receiver import (
 from timer_trio.console.rendering import ROOT, see_other
 from timer_trio.console.session import Sealer
 from timer_trio.console.visit import Problems, RefusedError, Visit, problems_of
+from timer_trio.domain.project import Scope
 from timer_trio.domain.timer import ENDED
 
 PATH: Final = f"{ROOT}/try"
@@ -59,6 +60,7 @@ class _Trial:
         self._sealer: Sealer = desk.sealer
 
     async def show(self, visit: Visit) -> Response:
+        visit.require(Scope.WRITE)
         return _form_page(visit, _DEFAULTS)
 
     async def create(self, visit: Visit) -> Response:
