@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-strip-extras --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak chaos lock renderer
+.PHONY: help setup run test check bench soak chaos pictures lock renderer
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 
 chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew; needs Chromium, or root to install it
+	@$(BIN)/python -m tests.pictures
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt

@@ -378,7 +378,7 @@ async def test_overview_tells_what_is_wrong_first(api: ApiUnderTest) -> None:
     page = await (await operator(api)).page("")
     wrong = page.text[: page.text.index("In flight")]
     for words in ("read-only", "Fsync is off", "default is paused", "https://failing.example:443",
-                  "The flow text is paused", "1 timers of the last hour have failed"):  # fmt: skip
+                  "The flow text is paused", "1 timer of the last hour has failed"):  # fmt: skip
         assert words in wrong, words
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 _WORDS: Final = """
 timer-trio listens on {url}   docs: {url}/docs
-its database and key are in {data_dir}
+{console}its database and key are in {data_dir}
 API key: {told_key}
 """
 
@@ -29,7 +29,13 @@ Callbacks may not reach this machine. To try one here start with `{command} serv
 
 
 def welcome(
-    *, url: str, data_dir: Path, api_key: str | None, called_as: str, may_call_here: bool
+    *,
+    url: str,
+    data_dir: Path,
+    api_key: str | None,
+    called_as: str,
+    may_call_here: bool,
+    has_console: bool = True,
 ) -> str:
     """Write where the service listens and how to see a first callback.
 
@@ -42,6 +48,7 @@ def welcome(
     key_file = data_dir / "api_key"
     return words.format(
         url=url,
+        console=f"console: {url}/console\n" if has_console else "",
         data_dir=data_dir,
         told_key=api_key or f"see {key_file}",
         api_key=api_key or f"$(cat {quote(str(key_file))})",

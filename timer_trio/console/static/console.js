@@ -88,7 +88,8 @@ async function run(form) {
   box.hidden = false;
   words.textContent = "It begins …";
   try {
-    const answer = await fetch(form.action, {
+    // Not form.action, which is its field of that name.
+    const answer = await fetch(form.getAttribute("action"), {
       method: "POST",
       headers: { Accept: "application/x-ndjson" },
       body: new URLSearchParams(new FormData(form)),

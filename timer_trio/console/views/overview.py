@@ -209,6 +209,7 @@ def _of_rules(held: Sequence[Data], schedules: Sequence[Data]) -> Iterator[Data]
 
 def _of_past(hour: Past) -> Iterator[Data]:
     if failed := hour.counts.get(Status.FAILED, 0):
-        more = "" if hour.is_whole else " of the latest that were looked at"
+        more = "" if hour.is_whole else ", of the latest that were looked at"
+        what = "timer of the last hour has" if failed == 1 else "timers of the last hour have"
         link = f"{ROOT}/timers?status=failed&execute_after={rfc3339(hour.since)}"
-        yield _trouble("bad", f"{failed:,} timers of the last hour have failed{more}", link)
+        yield _trouble("bad", f"{failed:,} {what} failed{more}", link)
