@@ -16,12 +16,11 @@ import structlog
 import trio
 import trustme
 
-from timer_trio import console
 from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
-from timer_trio.api import ApiContext, create_app
+from timer_trio.api import ApiContext, MorePages, create_app
 from timer_trio.api.access_log import AccessLog
 from timer_trio.api.asgi import ACCESS_LOG
 from timer_trio.calendar import instants, zone_data_version
@@ -89,7 +88,10 @@ class HandClock(Clock):
 
 
 class ApiUnderTest:
-    """An API, its parts, and a client that has the key; callbacks may reach what is `allowed`."""
+    """An API, its parts, and a client that has the key; callbacks may reach what is `allowed`.
+
+    `pages` are served beside it: those of the console, which most tests need not wait for.
+    """
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class ApiUnderTest:
         max_body_bytes: int = MAX_BODY_BYTES,
         storage: MemoryStorage | None = None,
         sensitive: Iterable[str] = (),
+        pages: MorePages | None = None,
     ) -> None:
         self.living = 1
         """How many replicas it takes to be there."""
@@ -176,7 +179,7 @@ class ApiUnderTest:
             sensitive=sensitive_headers(sensitive),
             stopping=self.stopping,
         )
-        self.app = create_app(self.context, console.routes)
+        self.app = create_app(self.context, pages)
         # Quart's types of the ASGI messages are narrower than httpx's.
         asgi: Any = self.app
         self.client = httpx.AsyncClient(
@@ -268,10 +271,11 @@ async def running_api(
     allowed: Iterable[AllowedDestination] = LOOPBACK,
     max_body_bytes: int = MAX_BODY_BYTES,
     sensitive: Iterable[str] = (),
+    pages: MorePages | None = None,
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest(allowed, max_body_bytes, sensitive=sensitive)
+        api = ApiUnderTest(allowed, max_body_bytes, sensitive=sensitive, pages=pages)
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()
@@ -286,12 +290,16 @@ def _written_nowhere() -> AccessLog:
 
 @asynccontextmanager
 async def served_api(
-    hypercorn_config: Path | None = None, max_body_bytes: int = MAX_BODY_BYTES, **limits: Any
+    hypercorn_config: Path | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    pages: MorePages | None = None,
+    **limits: Any,
 ) -> AsyncIterator[tuple[ApiUnderTest, str]]:
     """Run an API behind its own server, under these limits; yields its base URL as well."""
     server = Server(Settings(port=0), hypercorn_config)
     server.limits = replace(server.limits, **limits)
-    async with running_api(max_body_bytes=max_body_bytes) as api, trio.open_nursery() as nursery:
+    running = running_api(max_body_bytes=max_body_bytes, pages=pages)
+    async with running as api, trio.open_nursery() as nursery:
         api.app.config[ACCESS_LOG] = _written_nowhere()
         await nursery.start(server.run, api.app, api.metrics, api.closing)
         yield api, server.urls[0]

@@ -11,12 +11,13 @@ import pytest
 
 from tests.api_under_test import START, ApiUnderTest, running_api
 from tests.console import ROOT, Operator, Page, operator
+from timer_trio import console
 from timer_trio.domain.timer import Status, rfc3339
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiUnderTest]:
-    async with running_api() as running:
+    async with running_api(pages=console.routes) as running:
         yield running
 
 

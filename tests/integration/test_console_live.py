@@ -13,6 +13,7 @@ import trio
 
 from tests.api_under_test import API_KEY, ApiUnderTest, running_api, served_api
 from tests.console import ROOT, Operator, Page, operator
+from timer_trio import console
 from timer_trio.console import live
 from timer_trio.console.receiver import (
     KEPT,
@@ -37,7 +38,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[ApiUnderTest, Operator]]:
     """Serve an API on a socket, and sign in there: what goes on must be read as it comes."""
-    async with served_api() as (api, url):
+    async with served_api(pages=console.routes) as (api, url):
         someone = Operator(api)
         someone.client = httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"})
         assert (await someone.sign_in()).status_code == 303
@@ -175,7 +176,7 @@ async def test_what_was_shown_stays_while_the_database_is_away(
 
 
 async def test_receiver_shows_what_arrived() -> None:
-    async with running_api() as api:
+    async with running_api(pages=console.routes) as api:
         someone = await operator(api)
         form = {"delay": "5", "callback_payload": '{"n": [1, "ü"]}', "callback_url": ""}
         path = await someone.done("/try", **form, answers="twice")
@@ -196,7 +197,7 @@ async def test_receiver_shows_what_arrived() -> None:
 
 
 async def test_address_that_the_service_has_not_given_out_is_nobodys() -> None:
-    async with running_api() as api:
+    async with running_api(pages=console.routes) as api:
         stranger, sealer, now = Operator(api), Sealer(API_KEY), api.clock.now()
         good = address_of(Answers.OK, now, sealer)
         assert (await stranger.post(f"/receiver/{good}", {})).status_code == 200
@@ -248,7 +249,7 @@ def test_answer_of_another_receiver_is_no_arrival(body: str) -> None:
 
 
 async def test_trial_that_is_refused_says_why() -> None:
-    async with running_api() as api:
+    async with running_api(pages=console.routes) as api:
         someone = await operator(api)
         for form, words in (
             ({"delay": "soon", "callback_payload": "1"}, "must be a number"),

@@ -75,7 +75,7 @@ _IDS: Final = {
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiUnderTest]:
-    async with running_api(sensitive=("X-Token",)) as running:
+    async with running_api(pages=console.routes, sensitive=("X-Token",)) as running:
         yield running
 
 

@@ -29,7 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiUnderTest]:
-    async with running_api() as running:
+    async with running_api(pages=console.routes) as running:
         yield running
 
 
@@ -172,7 +172,7 @@ async def test_session_holds_on_each_replica_and_under_no_other_key(
     del autojump_clock
     key = await api.create_key("write")
     someone = await operator(api, key)
-    other = ApiUnderTest(storage=api.storage)
+    other = ApiUnderTest(storage=api.storage, pages=console.routes)
     there = Operator(other)
     there.client.cookies = someone.client.cookies
     assert await is_in(there)

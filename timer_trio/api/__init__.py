@@ -27,7 +27,7 @@
 - ``errors``         from what went wrong to what the consumer is told
 """
 
-from timer_trio.api.app import create_app
+from timer_trio.api.app import MorePages, create_app
 from timer_trio.api.context import ApiContext, ClockControl, Health
 
-__all__ = ["ApiContext", "ClockControl", "Health", "create_app"]
+__all__ = ["ApiContext", "ClockControl", "Health", "MorePages", "create_app"]
