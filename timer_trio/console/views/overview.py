@@ -23,7 +23,7 @@ MOST_DUE: Final = 1_000
 MOST_LOOKED_AT: Final = 1_000
 """Of the last hour and the last day."""
 MOST_OF_BAR: Final = 200
-"""Of each bar of a chart: with what is due, 12,200 rows in all, some 50 ms of the database's time."""
+"""Of each bar of a chart: 12,200 rows in all, some 50 ms of the database's time."""
 _AHEAD: Final = (
     ("minute", timedelta(minutes=1)),
     ("hour", timedelta(hours=1)),
