@@ -10,10 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Final
 
-import axe_playwright_python
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -21,7 +20,7 @@ API_KEY: Final = "an-api-key-of-the-tests-of-the-console"
 PATIENCE_S: Final = 60
 _APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends", "chromium")
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-_AXE: Final = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+_AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 _RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 

@@ -202,7 +202,7 @@ async def test_cookie_that_somebody_edited_is_none(api: ApiUnderTest) -> None:
     ):
         there = Operator(api)
         answer = await there.client.get(
-            f"{ROOT}/timers", headers={"Cookie": f"timer_trio_console={wrong}".encode()}
+            f"{ROOT}/timers", headers={b"Cookie": f"timer_trio_console={wrong}".encode()}
         )
         assert answer.status_code == 303, wrong
 
