@@ -21,6 +21,7 @@ run: $(VENV)/.run ## Start the service for development; the settings are in .env
 # Nothing may run beside what is held against a clock. Watched for coverage is the domain alone, and
 # by its unit tests: a simulation would take twice as long.
 test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/python -m tests.debian
 	@$(BIN)/python -m pytest -m timed tests/acceptance tests/chaos
 	@$(BIN)/python -m pytest --numprocesses=auto tests/unit \
 		--cov=timer_trio.domain --cov-branch --cov-fail-under=100
@@ -68,7 +69,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew; needs Chromium, or root to install it
+pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew
 	@$(BIN)/python -m tests.pictures
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,48 +15,21 @@ from typing import Any, Final
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.debian import path_of
+
 API_KEY: Final = "an-api-key-of-the-tests-of-the-console"
 PATIENCE_S: Final = 60
-_APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends", "chromium")
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM: Final = "chromium"
 _AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 _RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-class NoBrowserError(Exception):
-    """There is no Chromium, and it cannot be installed here."""
-
-
-def chromium() -> str:
-    """Return the path of Chromium, which Debian installs where there is none.
-
-    Raises:
-        NoBrowserError: it cannot.
-    """
-    if found := _found():
-        return found
-    reason = "apt-get is not there, or not for this user"
-    if shutil.which(_APT[0]) and os.geteuid() == 0:
-        for command in ((_APT[0], "update"), _APT):
-            done = subprocess.run(  # noqa: S603 - of words of our own
-                command, check=False, capture_output=True, text=True, timeout=600
-            )
-            reason = done.stderr[-2000:]
-    if found := _found():
-        return found
-    raise NoBrowserError(f"these tests need Chromium: install it ({' '.join(_APT)}). {reason}")
-
-
-def _found() -> str | None:
-    return next(filter(None, map(shutil.which, _NAMES)), None)
-
-
 @contextmanager
 def browsing() -> Iterator[Browser]:
-    """Run Chromium; as root, who has no other, without its sandbox."""
+    """Run Chromium, which must be here; as root, who has no other, without its sandbox."""
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        browser = playwright.chromium.launch(executable_path=path_of(CHROMIUM), args=arguments)
         try:
             yield browser
         finally:

@@ -12,15 +12,15 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.browser import (
     API_KEY,
-    NoBrowserError,
+    CHROMIUM,
     barriers,
     browsing,
-    chromium,
     data_of,
     serving,
     sign_in,
 )
 from tests.conftest import database
+from tests.debian import program
 
 NEXT_YEAR_S: Final = 86_400 * 365
 URL: Final = "http://127.0.0.1:9/nobody"
@@ -45,10 +45,7 @@ def url_of(postgres_url: str, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        chromium()
-    except NoBrowserError as error:
-        pytest.fail(str(error))
+    program(CHROMIUM)
     with browsing() as browser:
         yield browser
 
