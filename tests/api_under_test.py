@@ -42,6 +42,7 @@ from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
+from timer_trio.telemetry.exposition import exposed
 from timer_trio.telemetry.metrics import Metrics
 
 API_KEY: Final = "k" * 32
@@ -166,7 +167,8 @@ class ApiUnderTest:
             ),
             clock=self.clock,
             health=self.health,
-            metrics=metrics.registry,
+            metrics=metrics,
+            metrics_text=lambda: exposed(metrics.registry.collect()),
             api_key=API_KEY,
             max_body_bytes=max_body_bytes,
             max_metadata_keys=MAX_METADATA_KEYS,

@@ -20,7 +20,7 @@ from timer_trio.telemetry import output
 from timer_trio.telemetry.log import configure
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.output import Output
-from timer_trio.telemetry.record import Record, values_of, write
+from timer_trio.telemetry.record import Record, timed, values_of, write
 
 
 class Terminal(io.StringIO):
@@ -175,8 +175,8 @@ def test_line_is_the_one_that_an_event_would_be(
     sent_at, ended_at = (due_at + timedelta(milliseconds=ms) for ms in (1.5, 31.51))
     destination = Destination('http://"\xe9".example:80')
     record = Record(timer, destination, outcome, error, sent_at, ended_at)
-    write([record], Metrics())
-    log.info("fired", **values_of(record))
+    write([timed(record)], Metrics())
+    log.info("fired", **values_of(timed(record)))
     spelled, rendered = (without_time(line) for line in stream.getvalue().splitlines())
     assert spelled == rendered
 

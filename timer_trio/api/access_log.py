@@ -68,12 +68,17 @@ class AccessLog:
         return not self._lines.take("", trio.current_time())
 
 
+def route_of(asked: Request) -> str | None:
+    """Return the template of a request's path; None: there is no such route."""
+    rule = asked.url_rule
+    return None if rule is None else rule.endpoint.partition(" ")[2]
+
+
 def _values(asked: Request, status: int, began_s: float) -> dict[str, object]:
     by: Principal | None = getattr(asked, "principal", None)
-    rule = asked.url_rule
     return {
         "method": asked.method if asked.method in _METHODS else "unknown",
-        "route": None if rule is None else rule.endpoint.partition(" ")[2],
+        "route": route_of(asked),
         "status": status,
         "duration_ms": round((trio.current_time() - began_s) * 1000, 1),
         "key_id": None if by is None else by.key_id or "API_KEY",

@@ -14,7 +14,7 @@ from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 
 from timer_trio.api.access_log import AccessLog
-from timer_trio.api.asgi import ACCESS_LOG, UNUSUAL_BODIES, ApiRequest, QuartExchange
+from timer_trio.api.asgi import ACCESS_LOG, REQUESTS, UNUSUAL_BODIES, ApiRequest, QuartExchange
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
@@ -25,8 +25,12 @@ from timer_trio.api.responses import refused
 from timer_trio.api.route import Route
 from timer_trio.api.routes import all_routes
 from timer_trio.api.url_map import RouteMap, add_routes, origin_path
+from timer_trio.telemetry.requests import UNMATCHED, RequestMetrics
 
 BODY_TIMEOUT_S: Final = 30
+_METHODS: Final = ("GET", "POST", "PUT", "DELETE")
+_OF_STRANGERS: Final = (401, 404, 405, 429)
+"""What a request is answered for whose path there is no route."""
 
 _log = structlog.get_logger()
 
@@ -87,12 +91,21 @@ def create_app(context: ApiContext, pages: MorePages | None = None) -> QuartTrio
         route.path: route.body for route in routes if route.body and not route.body.is_usual
     }
     app.config[ACCESS_LOG] = AccessLog()
+    app.config[REQUESTS] = _expecting(context.metrics.requests, routes)
     app.config[SENSITIVE_HEADERS] = context.sensitive
     app.before_request(guard.check)
     app.register_error_handler(Exception, _answer)
     app.after_request(partial(_close_connection, context.stopping))
     add_routes(app, routes)
     return app
+
+
+def _expecting(requests: RequestMetrics, routes: Sequence[Route]) -> RequestMetrics:
+    for route in routes:
+        requests.expect(route.path, route.method, sorted(route.statuses))
+    for method in _METHODS:
+        requests.expect(UNMATCHED, method, _OF_STRANGERS)
+    return requests
 
 
 async def _close_connection(stopping: trio.Event, response: Response) -> Response:

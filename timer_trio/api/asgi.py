@@ -14,10 +14,11 @@ from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 
-from timer_trio.api.access_log import AccessLog
+from timer_trio.api.access_log import AccessLog, route_of
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.body.whole import WholeBody
 from timer_trio.api.route import Body
+from timer_trio.telemetry.requests import RequestMetrics
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
@@ -27,6 +28,8 @@ UNUSUAL_BODIES: Final = "UNUSUAL_BODIES"
 """Of the app's configuration: by path, the bodies that MAX_CONTENT_LENGTH does not limit."""
 ACCESS_LOG: Final = "ACCESS_LOG"
 """Of the app's configuration: where each request has its line."""
+REQUESTS: Final = "REQUESTS"
+"""Of the app's configuration: where each request is counted."""
 
 
 class ApiRequest(TrioRequest):
@@ -48,6 +51,14 @@ class QuartExchange(TrioASGIHTTPConnection):
         self._end_of_stream = trio.Event()
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        requests: RequestMetrics = self.app.config[REQUESTS]
+        requests.begin()
+        try:
+            await self._exchange(receive, send)
+        finally:
+            requests.end()
+
+    async def _exchange(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         request = self._create_request_from_scope(send)
         body: Any = request.body  # one of ours, whatever Quart calls it
         if isinstance(body, BodyStream):
@@ -108,11 +119,14 @@ class QuartExchange(TrioASGIHTTPConnection):
             await self._send_response(send_when_read, response)
 
     def _end(self, request: Any, response: Response, began_s: float) -> None:
-        """Add to an answer what is due to every one, and tell of it in the log."""
+        """Add to an answer what is due to every one, tell of it in the log, and count it."""
         if request.limit_fields is not None:
             response.headers.update(request.limit_fields)
         access_log: AccessLog = self.app.config[ACCESS_LOG]
         access_log.note(request, response.status_code, began_s)
+        requests: RequestMetrics = self.app.config[REQUESTS]
+        took_s = trio.current_time() - began_s
+        requests.note(route_of(request), request.method, response.status_code, took_s)
 
     async def _drop_rest(self, body: BodyStream | WholeBody) -> None:
         """Wait for the end of a body that nobody reads any more, but not for ever."""

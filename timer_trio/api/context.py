@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Protocol
 
 import trio
-from prometheus_client import CollectorRegistry
 
 from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
@@ -34,6 +33,7 @@ from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
+from timer_trio.telemetry.metrics import Metrics
 
 
 class Health(Protocol):
@@ -97,7 +97,9 @@ class ApiContext:
     project_end: ProjectEnd
     clock: Clock
     health: Health
-    metrics: CollectorRegistry
+    metrics: Metrics
+    metrics_text: Callable[[], Awaitable[bytes]]
+    """Says in Prometheus' words what this process and those beside it have to show."""
     api_key: str = field(repr=False)
     max_body_bytes: int
     max_metadata_keys: int

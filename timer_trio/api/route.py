@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -24,6 +25,8 @@ ON_ONE: Final = (*ON_STORED, 404)
 """Of one that asks for one row of it."""
 ON_BODY: Final = (408, 413, 415)
 """Of one that has a body besides."""
+FROM_THE_GUARD: Final = (401, 403, 429)
+"""Of any route that asks for a key."""
 ON_KEY: Final = (409,)
 """Of one that takes a key, whatever its kind."""
 
@@ -133,6 +136,16 @@ class Route:
         if self.scope is not None:
             return self.scope
         return Scope.READ if self.method == "GET" else Scope.WRITE
+
+    @property
+    def statuses(self) -> frozenset[int]:
+        """With what it may be answered, as far as that is known."""
+        of_guard = () if self.is_open else FROM_THE_GUARD
+        if self.operation is None:
+            return frozenset({HTTPStatus.OK.value, *of_guard})
+        success = self.operation.success
+        also = () if success.also is None else (success.also,)
+        return frozenset({success.status, *also, *self.operation.refusals, *of_guard})
 
     def __post_init__(self) -> None:
         # How a body is read is looked up by the path of a request, before its route is known.

@@ -15,11 +15,13 @@ from timer_trio.telemetry.output import queue_stdout
 
 @click.command(hidden=True)
 @click.option("--lifeline", type=int, required=True)
+@click.option("--metrics", type=int, required=True)
 @click.option("--main", type=int, multiple=True, required=True)
 @click.option("--insecure", type=int, multiple=True)
 @click.option("--hypercorn-config", type=click.Path(path_type=Path))
 def worker(
     lifeline: int,
+    metrics: int,
     main: tuple[int, ...],
     insecure: tuple[int, ...],
     hypercorn_config: Path | None,
@@ -37,5 +39,6 @@ def worker(
         hypercorn_config=hypercorn_config,
         listening=Listening(main=main, insecure=insecure),
         parent=Lifeline(socket.socket(fileno=lifeline)),
+        metrics_line=socket.socket(fileno=metrics),
     )
     trio.run(run)

@@ -33,6 +33,7 @@ from timer_trio.domain.outcome import (
     tells_pace,
 )
 from timer_trio.domain.settlement import (
+    Completed,
     Failed,
     Release,
     Retry,
@@ -276,13 +277,19 @@ class Firer:
 
     def _settled(self, settlement: Settlement, due: DueTimer) -> None:
         self._agenda.let_go(settlement.timer_id)
+        if not isinstance(settlement, Completed):  # as nearly always
+            self._not_completed(settlement, due)
+        self._written(settlement, due)
+
+    def _not_completed(self, settlement: Settlement, due: DueTimer) -> None:
         if isinstance(settlement, Release):
             self._offer([due])
             self._agenda.release_gates(due)
         elif isinstance(settlement, Retry):
             self._recorder.count_retry()
             self._offer([due._replace(due_at=settlement.due_at)])
-        self._written(settlement, due)
+        elif isinstance(settlement, Failed):
+            self._recorder.count_failed(settlement)
 
     def _written(self, settlement: Settlement, due: DueTimer) -> None:
         if settlement.result is not None:

@@ -108,7 +108,8 @@ CallbackOutcome = (
     Delivered | Rejected | Unreachable | TimedOut | Interrupted | Withheld | Short | Broken
 )
 
-
+ENDINGS: Final = (Delivered, Rejected, Unreachable, TimedOut, Interrupted, Broken)
+"""Of these a callback is told in the log and counted; after the others it goes on, or back."""
 _TELLING: Final = (Delivered, Rejected, Unreachable, TimedOut)
 
 

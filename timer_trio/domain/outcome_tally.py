@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
+from operator import add
 from typing import Final
 
 from timer_trio.domain.destination import (
     DURATION_LIMITS_S,
     EPOCH,
+    NO_ENDS,
     SPAN,
     Counted,
     Ends,
@@ -20,6 +22,7 @@ from timer_trio.domain.destination import (
 from timer_trio.domain.outcome import CallbackOutcome
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import Destination, Lane
+from timer_trio.domain.top_destinations import Top, TopDestinations
 
 MAX_LANES: Final = 10_000
 """Counted in one span: 5 MB; consumers choose them, so they need an end."""
@@ -46,6 +49,8 @@ class OutcomeTally:
         self._numbers: dict[tuple[Destination, ProjectId], list[int]] = {}
         self._changed: dict[tuple[Destination, ProjectId], None] = {}
         self._over: dict[tuple[datetime, Lane], Counted] = {}
+        self._top = TopDestinations()
+        self._uncounted = [0] * _ENDS
 
     def add(self, ends: Iterable[End], at: datetime) -> None:
         """Count callbacks that have ended together, the last of them at this instant."""
@@ -56,6 +61,7 @@ class OutcomeTally:
             counts = numbers.get(lane)
             if counts is None:
                 if len(numbers) >= self._most:
+                    self._uncounted[place_of(outcome)] += 1
                     continue
                 counts = numbers[lane] = [0] * _NUMBERS
             place = place_of(outcome)
@@ -63,6 +69,11 @@ class OutcomeTally:
             if place != _OTHER:
                 counts[_ENDS + class_of(duration_s)] += 1
             changed[lane] = None
+
+    def top(self) -> Top:
+        """Return how all callbacks ended, by destination as far as they are named."""
+        named, other = self._top.look(self._by_destination())
+        return Top(named, Ends(*map(add, other, self._uncounted)))
 
     def take(self, limit: int) -> list[Counted]:
         """Return what has changed and was not taken since, at most so much, the oldest first."""
@@ -84,6 +95,7 @@ class OutcomeTally:
         """Begin the span of an instant; back into an earlier one only if the clock was set."""
         if self._since - SPAN <= at < self._since + SPAN:
             return
+        self._top.turn(self._by_destination())
         for lane in self._changed:
             self._keep(self._counted(*lane))
         self._since, self._numbers, self._changed = span_of(at), {}, {}
@@ -92,7 +104,9 @@ class OutcomeTally:
 
     def _go_on(self, counted: Counted) -> None:
         """Have a lane of this span taken, with what has been counted since, if anything has."""
-        self._numbers.setdefault(counted.lane, [*counted.ends, *counted.durations])
+        if counted.lane not in self._numbers:
+            self._numbers[counted.lane] = [*counted.ends, *counted.durations]
+            self._top.take_back(counted.lane.destination, counted.ends)
         self._changed[counted.lane] = None
 
     def _keep(self, counted: Counted) -> None:
@@ -102,6 +116,12 @@ class OutcomeTally:
         if len(self._over) >= self._most:
             del self._over[next(iter(self._over))]
         self._over[key] = counted
+
+    def _by_destination(self) -> Mapping[Destination, Ends]:
+        ends: dict[Destination, Ends] = {}
+        for (destination, _), numbers in self._numbers.items():
+            ends[destination] = Ends(*map(add, ends.get(destination, NO_ENDS), numbers))
+        return ends
 
     def _counted(self, destination: Destination, project: ProjectId) -> Counted:
         numbers = self._numbers[destination, project]

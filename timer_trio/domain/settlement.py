@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple, TypeVar, assert_never
 
@@ -47,6 +48,12 @@ SKIPPED: Final = "skipped: "
 """With it begins `last_error` of what its schedule has skipped."""
 SUPERSEDED: Final = f"{SKIPPED}the next occurrence was due as well"
 OVERLAPPED: Final = f"{SKIPPED}an earlier occurrence was still under way"
+MISSED: Final = "missed: "
+"""With it begins `last_error` of what was not sent within its grace."""
+OUTCOME_UNKNOWN: Final = "outcome unknown: "
+"""Of what may have been sent and is not sent again."""
+GAVE_UP: Final = "gave up: "
+"""Of what has no time left for another attempt."""
 MAX_UNKNOWN_ATTEMPTS: Final = 3
 """A timer that kills its replica must not kill them all."""
 
@@ -98,6 +105,20 @@ class Failed:
     @property
     def claim_after(self) -> int:
         return self.claim
+
+
+class WhyFailed(StrEnum):
+    """Why a timer ended as failed."""
+
+    CALLBACK = "callback"
+    """Its last attempt has failed."""
+    MISSED = "missed"
+    """It was not sent within its grace."""
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    GAVE_UP = "gave_up"
+    """There was no time left for another attempt."""
+    UNREADABLE = "unreadable"
+    """No code can read its row, or no key opens it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,15 +405,15 @@ def _ruled_out(
         return Skipped(timer_id=timer.id, claim=timer.claim, last_error=SUPERSEDED)
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
-        reason = "outcome unknown: the service died after it had claimed this timer"
+        reason = f"{OUTCOME_UNKNOWN}the service died after it had claimed this timer"
         return _not_fired(timer, now, reason)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
-        reason = f"outcome unknown: {unknown} attempts in a row never ended"
+        reason = f"{OUTCOME_UNKNOWN}{unknown} attempts in a row never ended"
         return _not_fired(timer, now, reason)
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
-        words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
+        words = f"{MISSED}{in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
         return _not_fired(timer, now, words + cause + doubt)
@@ -408,9 +429,8 @@ def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
     last = last_begin_at(policy, first_due_at)
     if last is None or not timer.due_at <= last < now:
         return None
-    return (
-        f"gave up: {in_words((now - first_due_at).total_seconds())} after the first attempt was due"
-    )
+    waited = in_words((now - first_due_at).total_seconds())
+    return f"{GAVE_UP}{waited} after the first attempt was due"
 
 
 def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
@@ -429,6 +449,21 @@ def given_back(timer: ClaimedTimer) -> Release:
     else:
         status = Status.RETRYING if timer.next_attempt_at else Status.PENDING
     return Release(timer_id=timer.id, claim=timer.claim, status=status, due_at=timer.due_at)
+
+
+def why_failed(settlement: Failed) -> WhyFailed:
+    """Tell of what kind a failure is."""
+    if settlement.is_begun:
+        return WhyFailed.CALLBACK
+    beginnings = {
+        MISSED: WhyFailed.MISSED,
+        OUTCOME_UNKNOWN: WhyFailed.OUTCOME_UNKNOWN,
+        GAVE_UP: WhyFailed.GAVE_UP,
+    }
+    return next(
+        (why for words, why in beginnings.items() if settlement.last_error.startswith(words)),
+        WhyFailed.UNREADABLE,
+    )
 
 
 def unreadable(timer_id: TimerId, claim: Claim, reason: str) -> Failed:

@@ -16,6 +16,7 @@ from timer_trio.calendar import zone_data_version
 from timer_trio.config import Settings
 from timer_trio.domain.addresses import AddressGuard
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
+from timer_trio.run.metrics_of_all import MetricsOfAll
 from timer_trio.run.open_files import Shares
 from timer_trio.run.parent import Start, Workers, prepare_database
 from timer_trio.run.process import Signals, handled_signals, replica_on, run_replica, use_system
@@ -94,6 +95,7 @@ class _Service:
         )
         workers = Workers(
             start,
+            metrics=MetricsOfAll(self.settings.workers),
             grace_s=self.settings.shutdown_grace_s,
             on_ready=self._show_ready,
             on_stop=self.server.close,

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ from timer_trio.domain.timer import ReplicaId
 from timer_trio.embedded import exit_code
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, STOP, Lifeline
+from timer_trio.run.metrics_line import MetricsLine
+from timer_trio.run.metrics_of_all import MetricsOfAll
 from timer_trio.server import Listening
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -75,23 +78,21 @@ class Start:
         Raises:
             OSError: the system has no room for it now.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = subprocess.Popen(  # noqa: S603 - our own command, no words of a consumer
-                    [*_program(), *self._options(theirs.fileno())],
-                    env=os.environ | environment_of(self.settings),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *self.listening.files, *self.keep),
-                    process_group=0,
-                )
-        except OSError:
-            ours.close()
-            raise
-        return Worker(process, Lifeline(ours))
+        with ExitStack() as ours, ExitStack() as theirs:
+            lifeline, metrics = (_pair(ours, theirs) for _ in range(2))
+            lines = (lifeline[1].fileno(), metrics[1].fileno())
+            process = subprocess.Popen(  # noqa: S603 - our own command, no words of a consumer
+                [*_program(), *self._options(*lines)],
+                env=os.environ | environment_of(self.settings),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(*lines, *self.listening.files, *self.keep),
+                process_group=0,
+            )
+            ours.pop_all()
+        return Worker(process, Lifeline(lifeline[0]), MetricsLine(metrics[0]))
 
-    def _options(self, lifeline: int) -> list[str]:
-        options = ["--lifeline", str(lifeline)]
+    def _options(self, lifeline: int, metrics: int) -> list[str]:
+        options = ["--lifeline", str(lifeline), "--metrics", str(metrics)]
         listening = self.listening
         for name, files in (("--main", listening.main), ("--insecure", listening.insecure)):
             for file in files:
@@ -99,6 +100,11 @@ class Start:
         if self.hypercorn_config is not None:
             options += ["--hypercorn-config", str(self.hypercorn_config)]
         return options
+
+
+def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
+    own, other = socket.socketpair()
+    return ours.enter_context(own), theirs.enter_context(other)
 
 
 def _program() -> list[str]:
@@ -109,10 +115,11 @@ def _program() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process, and the line to it: closed, it stops in order."""
+    """A worker process, and the lines to it: with `lifeline` closed, it stops in order."""
 
     process: subprocess.Popen[bytes]
     lifeline: Lifeline
+    metrics: MetricsLine
 
 
 class Workers:
@@ -126,11 +133,13 @@ class Workers:
         self,
         start: Callable[[], Worker],
         *,
+        metrics: MetricsOfAll,
         grace_s: float,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
     ) -> None:
         self._start = start
+        self._metrics = metrics
         self._grace_s = grace_s
         self._on_ready = on_ready
         self._on_stop = on_stop
@@ -182,6 +191,7 @@ class Workers:
                 self.stop()
             else:
                 pause_s = restart_pause_s(pause_s, trio.current_time() - began)
+                self._metrics.count_ended()
                 log.error("worker_ended", worker=number, code=code, restart_in_s=pause_s)
                 with trio.move_on_after(pause_s):
                     await self._lifecycle.handing_over.wait()
@@ -198,11 +208,13 @@ class Workers:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._await_ready, number, worker.lifeline)
+                nursery.start_soon(self._metrics.serve, worker.metrics)
                 code = await exit_code(worker.process)
                 nursery.cancel_scope.cancel()
         finally:
             self._running.remove(worker)
             worker.lifeline.close()
+            worker.metrics.close()
             with trio.CancelScope(shield=True):
                 # The database must not go before its last outcomes are written.
                 await exit_code(worker.process)

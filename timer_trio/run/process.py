@@ -178,14 +178,20 @@ async def _prepare(storage: PostgresStorage, prepare: Callable[[], Awaitable[Non
 
 
 async def run_replica(
-    replica: Replica, server: Server, api_key: SecretStr, on_loaded: Callable[[], None]
+    replica: Replica,
+    server: Server,
+    api_key: SecretStr,
+    on_loaded: Callable[[], None],
+    metrics_text: Callable[[], Awaitable[bytes]] | None = None,
 ) -> None:
     """Run a replica and its API until it is stopped; `on_loaded` is called after its first load.
+
+    `metrics_text` tells of the processes beside it, too, if there are any.
 
     Raises:
         OutcomesLostError: the database did not take the last outcomes.
     """
-    app = replica.create_app(api_key.get_secret_value())
+    app = replica.create_app(api_key.get_secret_value(), metrics_text=metrics_text)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report_loaded, replica, on_loaded)
         await replica.run(partial(server.run, app, replica.metrics))

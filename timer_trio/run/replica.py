@@ -29,7 +29,7 @@ from timer_trio.config import Settings
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.callback import Caller
 from timer_trio.delivery.claim_asker import ClaimAsker
-from timer_trio.delivery.claimer import Claimer
+from timer_trio.delivery.claimer import MAX_OPEN, Claimer
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.flow_keeper import FlowKeeper
@@ -69,6 +69,7 @@ from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
 from timer_trio.telemetry.destinations import DestinationReports
+from timer_trio.telemetry.exposition import exposed
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
 from timer_trio.transport import Transport
@@ -93,6 +94,16 @@ class Database:
     warnings: Callable[[], Sequence[str]] = tuple
     trouble: Callable[[], str | None] = lambda: None
     encrypts: bool = False
+
+
+def _show_limits(metrics: Metrics, settings: Settings) -> None:
+    most = settings.max_in_flight_per_destination
+    metrics.limit("in_flight", "MAX_IN_FLIGHT, or less", settings.max_in_flight)
+    metrics.limit("in_flight_per_destination", "MAX_IN_FLIGHT_PER_DESTINATION, or less", most)
+    metrics.limit("unsettled", "In flight and unsettled: beyond it nothing is claimed", MAX_OPEN)
+    metrics.limit("cached", "CACHE_MAX_TIMERS", settings.cache_max_timers)
+    metrics.limit("request_body_bytes", "MAX_BODY_BYTES", settings.max_body_bytes)
+    metrics.limit("response_body_bytes", "RESPONSE_BODY_BYTES", settings.response_body_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +140,7 @@ class Replica:
             cache=cache, slots=slots, gates=Gates(Flows(), Breakers()), shards=Shards()
         )
         agenda.report(metrics, clock)
+        _show_limits(metrics, settings)
         self._hints = Hints(
             storage=storage, clock=clock, agenda=agenda, window_s=settings.cache_window_s
         )
@@ -360,8 +372,20 @@ class Replica:
         """Write outcomes now, without waiting for others that could be written with them."""
         self._settler.hurry()
 
-    def create_app(self, api_key: str, clock_control: ClockControl | None = None) -> QuartTrio:
-        """Make the API of this replica; `clock_control`: that can be asked for as well."""
+    async def metrics_text(self) -> bytes:
+        """Say in Prometheus' words what this replica has to show."""
+        return await exposed(self._metrics.registry.collect())
+
+    def create_app(
+        self,
+        api_key: str,
+        clock_control: ClockControl | None = None,
+        metrics_text: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> QuartTrio:
+        """Make the API of this replica.
+
+        `clock_control`: that can be asked for as well. `metrics_text` tells of other processes, too.
+        """
         return create_app(
             ApiContext(
                 storage=self._database.storage,
@@ -377,7 +401,8 @@ class Replica:
                 project_end=self._project_end,
                 clock=self._database.clock,
                 health=self,
-                metrics=self._metrics.registry,
+                metrics=self._metrics,
+                metrics_text=metrics_text or self.metrics_text,
                 api_key=api_key,
                 max_body_bytes=self._settings.max_body_bytes,
                 max_metadata_keys=self._settings.max_metadata_keys,

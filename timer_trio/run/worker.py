@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from timer_trio.config import Settings
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.run.lifeline import READY, Lifeline
+from timer_trio.run.metrics_line import MetricsLine
 from timer_trio.run.process import handled_signals, replica_on, run_replica, use_system
+from timer_trio.run.worker_metrics import WorkerMetrics
 from timer_trio.server import Listening, Server
 from timer_trio.storage.migrations.errors import GrantsMissingError
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -21,7 +24,12 @@ log = structlog.get_logger()
 
 
 async def work(
-    settings: Settings, *, hypercorn_config: Path | None, listening: Listening, parent: Lifeline
+    settings: Settings,
+    *,
+    hypercorn_config: Path | None,
+    listening: Listening,
+    parent: Lifeline,
+    metrics_line: socket.socket,
 ) -> None:
     """Serve on sockets of the parent until its message to stop, or its end.
 
@@ -44,8 +52,11 @@ async def work(
         # A signal to all processes of a service comes twice, here and from the parent, who alone
         # hurries it.
         signals.handler = replica.lifecycle.hand_over
+        metrics = WorkerMetrics(MetricsLine(metrics_line), replica.metrics.registry)
         nursery.start_soon(_follow, parent, replica.lifecycle)
-        await run_replica(replica, server, settings.api_key, partial(parent.send, READY))
+        nursery.start_soon(metrics.run)
+        ready = partial(parent.send, READY)
+        await run_replica(replica, server, settings.api_key, ready, metrics.text)
         nursery.cancel_scope.cancel()
 
 

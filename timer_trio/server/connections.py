@@ -80,6 +80,13 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
+        metrics.expect_closed_connections(Reason)
+        metrics.limit("connections", "MAX_CONNECTIONS, or less", limits.max_connections)
+        metrics.limit(
+            "connections_per_address",
+            "Connections to the API that one address may have",
+            limits.max_connections_per_address,
+        )
         self._open: dict[Closable, None] = {}
         self._all = _Group(limits.max_connections)
         self._by_network: dict[str | None, _Group] = {}

@@ -18,6 +18,7 @@ from timer_trio.domain.outcome_tally import End, OutcomeTally
 from timer_trio.domain.timer import ReplicaId
 from timer_trio.storage import DestinationStorage
 from timer_trio.storage.postgres.retention import pause_s
+from timer_trio.telemetry.destination_metrics import DestinationMetrics
 from timer_trio.telemetry.metrics import Metrics
 
 INTERVAL_S: Final = 5.0
@@ -55,6 +56,7 @@ class DestinationReports:
         self._counter: ReplicaId | None = None
         self._stirred = trio.Event()
         metrics.open_breakers.set_function(lambda: self._in_hand.open_breakers)
+        metrics.registry.register(DestinationMetrics(self._tally.top, self._now))
 
     def count(self, ends: Iterable[End], at: datetime) -> None:
         """Count callbacks that have ended together, the last of them at this instant."""
@@ -65,6 +67,9 @@ class DestinationReports:
         """Look soon at what is in hand: there is something again."""
         if not self._stirred.is_set():
             self._stirred.set()
+
+    def _now(self) -> Iterable[DestinationNow]:
+        return self._gauges()
 
     async def run(self) -> NoReturn:
         """Write for ever; what the database does not take comes with the next."""

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from itertools import accumulate
-from math import inf
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
+from timer_trio.domain.outcome import ENDINGS
+from timer_trio.domain.settlement import WhyFailed
+from timer_trio.telemetry.batches import BatchHistogram
 from timer_trio.telemetry.output import dropped_lines
+from timer_trio.telemetry.process import add_process
+from timer_trio.telemetry.requests import RequestMetrics
 
+NOT_FIRED: Final = "not_fired"
+"""As an outcome: the timer was claimed, and failed without a callback."""
 _LATENESS_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 300)
+_CALLBACK_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 300)
 _FLUSH_SIZE_BUCKETS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000)
 _FLUSH_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+
+VERBS: Final = (
+    *("create", "create_keyed", "create_counted", "create_keyed_counted", "create_named"),
+    *("create_many", "claim", "settle", "bulk_cancel", "bulk_redrive", "bulk_delete"),
+)
+"""What is written in statements of many rows."""
 
 # A start time for every label of every instrument tells nobody anything here.
 disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
@@ -28,10 +38,28 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.lateness_s = _Lateness()
-        self.registry.register(self.lateness_s)
+        self._limits: dict[str, Gauge] = {}
+        add_process(self.registry)
+        self.requests = RequestMetrics()
+        self.registry.register(self.requests)
+        self.lateness_s = self._batches(
+            "lateness_seconds",
+            "From the later of execute_at and the last change to the first byte sent",
+            _LATENESS_BUCKETS_S,
+        )
+        self.callback_s = self._batches(
+            "callback_seconds",
+            "From the instant of a callback to its end, whatever that was",
+            _CALLBACK_BUCKETS_S,
+        )
         self.fired = Counter(
             "timer_trio_fired", "Callbacks by how they ended", ["outcome"], registry=self.registry
+        )
+        self.failed = Counter(
+            "timer_trio_failed",
+            "Timers that ended as failed, by why; one that is retrying has not ended",
+            ["reason"],
+            registry=self.registry,
         )
         self.retries = Counter(
             "timer_trio_retries",
@@ -104,40 +132,46 @@ class Metrics:
             "oldest_overdue_seconds", "How long the first timer in memory has been due"
         )
         self.database_up = self._gauge("database_up", "Whether the last heartbeat was confirmed")
+        self._gauge("workers", "Processes that work, this one included").set(1)
+        self._show_known_labels()
 
     def flushed(self, verb: str, rows: int, seconds: float) -> None:
         """Count one statement that the database has answered."""
         self.flush_rows.labels(verb).observe(rows)
         self.flush_s.labels(verb).observe(seconds)
 
+    def expect_closed_connections(self, reasons: Iterable[str]) -> None:
+        """Show from now on for which reasons connections will be closed."""
+        for reason in reasons:
+            self._connections_closed.labels(reason)
+
     def closed_connection(self, reason: str) -> None:
         """Count a connection to the API that was closed."""
         self._connections_closed.labels(reason).inc()
 
+    def limit(self, name: str, words: str, most: float) -> None:
+        """Show a limit, beside the gauge of that name if there is one."""
+        if name not in self._limits:
+            self._limits[name] = self._gauge(f"{name}_limit", words)
+        self._limits[name].set(most)
+
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"timer_trio_{name}", words, registry=self.registry)
 
+    def _batches(self, name: str, words: str, limits: Sequence[float]) -> BatchHistogram:
+        histogram = BatchHistogram(f"timer_trio_{name}", words, limits)
+        self.registry.register(histogram)
+        return histogram
 
-class _Lateness(Collector):
-    """A histogram that takes many values at once: its instrument takes 2 us for each."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(_LATENESS_BUCKETS_S) + 1)
-        self._sum_s = 0.0
-
-    def observe(self, values_s: Iterable[float]) -> None:
-        for value_s in values_s:
-            self._counts[bisect_left(_LATENESS_BUCKETS_S, value_s)] += 1
-            self._sum_s += value_s
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        limits = [*map(floatToGoString, (*_LATENESS_BUCKETS_S, inf))]
-        yield HistogramMetricFamily(
-            "timer_trio_lateness_seconds",
-            "From the later of execute_at and the last change to the first byte sent",
-            buckets=[*zip(limits, accumulate(self._counts), strict=True)],
-            sum_value=self._sum_s,
-        )
+    def _show_known_labels(self) -> None:
+        """Show each label that will be counted at zero: a first one is a rise only from there."""
+        for outcome in (*(each.name for each in ENDINGS), NOT_FIRED):
+            self.fired.labels(outcome)
+        for reason in WhyFailed:
+            self.failed.labels(reason)
+        for verb in VERBS:
+            self.flush_rows.labels(verb)
+            self.flush_s.labels(verb)
 
 
 class _DroppedLines(Collector):

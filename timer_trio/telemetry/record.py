@@ -14,10 +14,10 @@ import trio
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
 from timer_trio.domain.outcome_tally import End
-from timer_trio.domain.settlement import Failed, Skipped
+from timer_trio.domain.settlement import Failed, Skipped, why_failed
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.json_lines import QUOTE, JsonRenderer
-from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.metrics import NOT_FIRED, Metrics
 
 LINGER_S: Final = 0.05
 """How long a record waits for others: written together, they cost a third of what each costs at
@@ -45,17 +45,17 @@ class Record(NamedTuple):
     ended_at: datetime
 
     @property
-    def late_s(self) -> float:
-        return (self.sent_at - self.timer.expected_at).total_seconds()
-
-    @property
-    def duration_ms(self) -> float:
-        return round((self.ended_at - self.sent_at).total_seconds() * 1000, 1)
-
-    @property
     def http_status(self) -> int | None:
         outcome = self.outcome
         return outcome.http_status if isinstance(outcome, (Delivered, Rejected)) else None
+
+
+class Timed(NamedTuple):
+    """A firing, and what several of those who are told of it ask for."""
+
+    record: Record
+    late_s: float
+    took_s: float
 
 
 class Recorder:
@@ -90,9 +90,14 @@ class Recorder:
         """Count a timer whose attempt has failed, and that is retrying now."""
         self._metrics.retries.inc()
 
+    def count_failed(self, settlement: Failed) -> None:
+        """Count a timer that has ended as failed."""
+        self._metrics.failed.labels(why_failed(settlement)).inc()
+
     def note_refused(self, settlement: Failed, destination: Destination) -> None:
         """Count a claimed timer that is not fired, and warn of it."""
-        self._metrics.fired.labels("not_fired").inc()
+        self._metrics.fired.labels(NOT_FIRED).inc()
+        self.count_failed(settlement)
         log.warning(
             "not_fired",
             timer_id=str(settlement.timer_id),
@@ -137,8 +142,9 @@ class Recorder:
 
     def _write(self, records: list[Record]) -> None:
         if records:
-            self._count(map(_end_of, records), records[-1].ended_at)
-        write(records, self._metrics)
+            firings = [*map(timed, records)]
+            self._count(map(_end_of, firings), records[-1].ended_at)
+            write(firings, self._metrics)
 
     async def _wait_turn(self) -> None:
         """Give way to all others, again and again while they have much to do."""
@@ -151,16 +157,23 @@ class Recorder:
             busy_s = trio.current_time() - began_s if len(self._records) < MAX_WAITING else 0.0
 
 
-def _end_of(record: Record) -> End:
-    took_s = (record.ended_at - record.sent_at).total_seconds()
+def timed(record: Record) -> Timed:
+    """Work out once what is told thrice."""
+    late_s = (record.sent_at - record.timer.expected_at).total_seconds()
+    return Timed(record, late_s, (record.ended_at - record.sent_at).total_seconds())
+
+
+def _end_of(firing: Timed) -> End:
+    record, _, took_s = firing
     return record.destination, record.timer.project, record.outcome, took_s
 
 
-def write(records: list[Record], metrics: Metrics) -> None:
+def write(firings: list[Timed], metrics: Metrics) -> None:
     """Count firings, and write the line of each."""
-    for name, count in Counter(record.outcome.name for record in records).items():
+    for name, count in Counter([each.record.outcome.name for each in firings]).items():
         metrics.fired.labels(name).inc(count)
-    metrics.lateness_s.observe([record.late_s for record in records])
+    metrics.lateness_s.observe([each.late_s for each in firings])
+    metrics.callback_s.observe([each.took_s for each in firings])
     # Bound once: what get_logger returns makes a logger anew for each line.
     logger = log.bind()
     if not logger.is_enabled_for(logging.INFO):
@@ -168,36 +181,37 @@ def write(records: list[Record], metrics: Metrics) -> None:
     renderer = structlog.get_config()["processors"][-1]
     if isinstance(renderer, JsonRenderer):
         now = rfc3339(datetime.now(UTC))  # noqa: TID251 - for people, as in any other line
-        renderer.write_lines([_json_line(record, now) for record in records])
+        renderer.write_lines([_json_line(*each, now) for each in firings])
         return
-    for record in records:
-        logger.info("fired", **values_of(record))
+    for each in firings:
+        logger.info("fired", **values_of(each))
 
 
-def values_of(record: Record) -> dict[str, object]:
+def values_of(firing: Timed) -> dict[str, object]:
     """Tell what stands in the line of a firing."""
+    record, late_s, took_s = firing
     timer, outcome = record.timer, record.outcome
     return {
         "timer_id": str(timer.id),
         "scheduled": rfc3339(timer.spec.execute_at),
-        "late_ms": round(record.late_s * 1000, 1),
+        "late_ms": round(late_s * 1000, 1),
         "destination": record.destination,
         "outcome": outcome.name,
         "status": record.http_status,
         "error": record.error,
-        "duration_ms": record.duration_ms,
+        "duration_ms": round(took_s * 1000, 1),
         "attempt": timer.attempt,
     }
 
 
-def _json_line(record: Record, now: str) -> str:
+def _json_line(record: Record, late_s: float, took_s: float, now: str) -> str:
     """Spell what an event of these values would be, in a quarter of the time."""
     timer, error = record.timer, record.error
     return (
         f'{{"timer_id": "{timer.id}", "scheduled": "{rfc3339(timer.spec.execute_at)}", '
-        f'"late_ms": {round(record.late_s * 1000, 1)}, "destination": {QUOTE(record.destination)}, '
+        f'"late_ms": {round(late_s * 1000, 1)}, "destination": {QUOTE(record.destination)}, '
         f'"outcome": "{record.outcome.name}", "status": {record.http_status or "null"}, '
         f'"error": {"null" if error is None else QUOTE(error)}, '
-        f'"duration_ms": {record.duration_ms}, "attempt": {timer.attempt}, '
+        f'"duration_ms": {round(took_s * 1000, 1)}, "attempt": {timer.attempt}, '
         f'"event": "fired", "level": "info", "timestamp": "{now}"}}\n'
     )

@@ -27,7 +27,7 @@ from timer_trio.api.openapi.envelope_schema import (
 )
 from timer_trio.api.openapi.examples import example_of
 from timer_trio.api.page import MEDIA as PAGE
-from timer_trio.api.route import REPLAYED, Body, Json, Operation, Route, Success
+from timer_trio.api.route import FROM_THE_GUARD, REPLAYED, Body, Json, Operation, Route, Success
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.project import Scope
 from timer_trio.domain.signing import Signing
@@ -88,9 +88,6 @@ _TAGS: Final = {
     "clock": "Time, on a service for tests.",
 }
 """In the order in which they are told of."""
-
-_FROM_THE_GUARD: Final = (401, 403, 429)
-"""Refusals of any route that asks for a key."""
 
 
 def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
@@ -230,7 +227,7 @@ def _request_body(body: Body, schema: Json) -> Json:
 
 def _responses(route: Route, operation: Operation, data: Json | None, definitions: Json) -> Json:
     success = operation.success
-    of_guard = () if route.is_open else _FROM_THE_GUARD
+    of_guard = () if route.is_open else FROM_THE_GUARD
     responses: Json = {
         str(status): {"$ref": f"#/components/responses/{status}"}
         for status in (*operation.refusals, *of_guard, 405)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Response
 
 from timer_trio.api.context import ApiContext
+from timer_trio.api.errors import BusyError
 from timer_trio.api.route import Operation, Route, Success
 from timer_trio.domain.project import Scope
+from timer_trio.telemetry.exposition import OthersSilentError
 
 
 def routes(context: ApiContext) -> Sequence[Route]:
     async def metrics() -> Response:
-        return Response(generate_latest(context.metrics), content_type=CONTENT_TYPE_LATEST)
+        try:
+            text = await context.metrics_text()
+        except OthersSilentError:
+            raise BusyError("the other workers do not tell what they count; try again") from None
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     return (
         Route(
@@ -33,7 +39,8 @@ _METRICS: Final = Operation(
     name="getMetrics",
     tag="operation",
     summary="Metrics for Prometheus",
-    description="Lateness, callbacks by outcome, what is in flight, and more, of all projects.",
+    description="Lateness, callbacks by outcome, requests by route, what is in flight beside its "
+    "limits, and more, of all projects. With `--workers` whichever of them answers tells of all.",
     success=Success(
         words="The metrics.",
         media=CONTENT_TYPE_LATEST,
