@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict
@@ -83,6 +84,39 @@ async def test_workers_end_with_their_parent_and_a_new_start_goes_on(
         await receiver.wait_fired(timer_ids)
         await second.stop()
     assert receiver.times_fired == dict.fromkeys(timer_ids, 1)
+
+
+async def test_whichever_worker_is_scraped_tells_of_all(
+    service_database: str, receiver: ReceiverProcess
+) -> None:
+    created = 'timer_trio_requests_total{method="POST",route="/timers",status="201"}'
+    async with service(*TWO, DATABASE_URL=service_database) as served:
+        first, second = await worker_pids(served, 2)
+        for idle in (first, second):
+            with frozen(idle):
+                await create_timers(served, receiver)
+        for idle in (first, second):
+            shown = await scraped(served)
+            assert (shown[created], shown["timer_trio_workers"]) == (50, 2)
+            with frozen(idle):
+                shown = await scraped(served)
+            # It is counted by what it told last, and is not known to work.
+            assert (shown[created], shown["timer_trio_workers"]) == (50, 1)
+        os.kill(first, signal.SIGKILL)
+        await worker_pids(served, 3)
+        shown = await scraped(served)
+        assert (shown[created], shown["timer_trio_workers"]) == (50, 2)
+        assert shown["timer_trio_workers_ended_total"] == 1
+
+
+async def scraped(served: Service) -> dict[str, float]:
+    """Read each series and its value over a connection of its own."""
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=10) as client:
+        answer = await client.get(f"http://127.0.0.1:{served.consumer.port}/metrics")
+    assert answer.status_code == 200, answer.text
+    lines = (line.rpartition(" ") for line in answer.text.splitlines() if line[0] != "#")
+    return {series: float(value) for series, _, value in lines}
 
 
 def replicas_in(folder: Path) -> set[UUID]:

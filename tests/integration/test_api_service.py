@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import trio
 from structlog.testing import capture_logs
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, besides_requests, running_api
 from timer_trio import __version__
+from timer_trio.api import create_app
 from timer_trio.api.openapi.docs_page import SCRIPT_PATH
 from timer_trio.calendar import zone_data_version
 from timer_trio.clock import Clock
@@ -21,6 +24,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
 )
 from timer_trio.domain.timer import TimerId
+from timer_trio.telemetry.exposition import OthersSilentError
 
 OPEN = (
     "/",
@@ -198,6 +202,52 @@ async def test_metrics_are_prometheus_text(api: ApiUnderTest) -> None:
     answer = await api.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert "timer_trio_cached" in answer.text
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(api: ApiUnderTest) -> None:
+    def count(**labels: str) -> float | None:
+        return api.metrics.registry.get_sample_value("timer_trio_requests_total", labels)
+
+    one = {"route": "/timers/{timer_id}", "method": "GET"}
+    assert count(**one, status="200") == count(**one, status="404") == 0
+    for _ in range(2):
+        await api.client.get(ONE)
+    await api.client.get("/of-a-stranger")
+    await api.client.get("/timers", headers={"X-API-Key": "wrong"})
+    await api.client.request("BREW", "/timers")
+    assert count(**one, status="404") == 2
+    assert count(route="unmatched", method="GET", status="404") == 1
+    assert count(route="/timers", method="GET", status="401") == 1
+    assert count(route="unmatched", method="other", status="405") == 1
+    under_way = api.metrics.registry.get_sample_value("timer_trio_requests_under_way")
+    seconds = api.metrics.registry.get_sample_value("timer_trio_request_seconds_count", one)
+    assert (under_way, seconds) == (0, 2)
+    assert "stranger" not in (await api.client.get("/metrics")).text
+
+
+async def test_each_answer_that_is_described_is_shown_before_its_first(api: ApiUnderTest) -> None:
+    document = (await api.client.get("/openapi.json")).json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status in operation["responses"].keys() - {"405"}:  # that of no route
+                labels = {"route": path, "method": method.upper(), "status": status}
+                name = "timer_trio_requests_total"
+                assert api.metrics.registry.get_sample_value(name, labels) is not None, labels
+
+
+async def test_metrics_are_503_while_other_workers_do_not_tell(api: ApiUnderTest) -> None:
+    async def silent() -> bytes:
+        await trio.lowlevel.checkpoint()
+        raise OthersSilentError
+
+    # Quart's types of the ASGI messages are narrower than httpx's.
+    app: Any = create_app(replace(api.context, metrics_text=silent))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://api", headers=api.client.headers
+    ) as client:
+        answer = await client.get("/metrics")
+    assert (answer.status_code, answer.json()["code"]) == (503, 1)
+    assert "workers" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

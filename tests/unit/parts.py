@@ -272,9 +272,9 @@ class Parts:
         timer = await self.database.get(timer_id)
         return timer.status, timer.last_error
 
-    def sample(self, name: str) -> float | None:
+    def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""
-        return self.metrics.registry.get_sample_value(f"timer_trio_{name}")
+        return self.metrics.registry.get_sample_value(f"timer_trio_{name}", labels)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from timer_trio.domain.settlement import (
     Retry,
     Settlement,
     Skipped,
+    WhyFailed,
     given_back,
     judge,
     origin_of,
@@ -42,6 +43,7 @@ from timer_trio.domain.settlement import (
     stands,
     unreadable,
     unstorable,
+    why_failed,
 )
 from timer_trio.domain.timer import ClaimedOccurrence, ClaimedTimer, Delivery, Status, TimerId
 
@@ -283,6 +285,27 @@ def test_lateness_counts_from_the_last_request() -> None:
     timer = claimed_timer(requested_late_s=7000.0)
     assert refusal_words(timer, 7300.0) is None
     assert refusal_words(timer, 7301.0) == "missed: 5m 1s overdue, grace 5m"
+
+
+def test_why_a_timer_failed_is_known_of_each() -> None:
+    policy = RetryPolicy(max_attempts=5, give_up_after_s=1.0)
+    late = (
+        (claimed_timer(grace_s=1.0), WhyFailed.MISSED),
+        (claimed_timer(unknown_attempts=MAX_UNKNOWN_ATTEMPTS), WhyFailed.OUTCOME_UNKNOWN),
+        (
+            claimed_timer(retry=policy, failures=1, first_due_at=NOW, next_attempt_at=NOW),
+            WhyFailed.GAVE_UP,
+        ),
+    )
+    for timer, why in late:
+        settlement = judge(timer, NOW + timedelta(seconds=2), waited_for_slot=True)
+        assert isinstance(settlement, Failed)
+        assert why_failed(settlement) is why
+    callback = ended(claimed_timer(), Rejected(503))
+    assert isinstance(callback, Failed)
+    assert why_failed(callback) is WhyFailed.CALLBACK
+    row = unreadable(claimed_timer().id, FIRST, "no code can read it")
+    assert why_failed(row) is WhyFailed.UNREADABLE
 
 
 @pytest.mark.parametrize("late_s", [0.0, 1e6])

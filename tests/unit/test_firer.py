@@ -53,6 +53,8 @@ async def test_answer_ends_the_timer(
     assert await parts.outcome(firing.timer.id) == (status, error)
     assert parts.agenda.slots.in_use == 0
     assert parts.offered == []
+    failures = parts.sample("failed_total", reason="callback")
+    assert failures == (status is Status.FAILED)
 
 
 async def test_failed_callback_is_offered_again_at_its_next_instant(parts: Parts) -> None:
@@ -66,6 +68,7 @@ async def test_failed_callback_is_offered_again_at_its_next_instant(parts: Parts
     assert (await parts.database.get(firing.timer.id)).next_attempt_at == next_at
     assert parts.agenda.slots.in_use == 0
     assert parts.sample("retries_total") == 1
+    assert parts.sample("failed_total", reason="callback") == 0
 
 
 async def test_callback_is_offered_again_once_its_failure_is_written(parts: Parts) -> None:
@@ -182,6 +185,8 @@ async def test_result_of_what_was_refused_is_offered_as_well(parts: Parts) -> No
     await parts.settler.wait_empty()
     (offered,) = parts.offered
     assert (await parts.database.get(offered.id)).parent_id == timer.id
+    assert parts.sample("failed_total", reason="missed") == 1
+    assert parts.sample("fired_total", outcome="not_fired") == 1
 
 
 async def test_bug_in_one_callback_costs_that_timer_alone(parts: Parts) -> None:

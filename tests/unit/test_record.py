@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, spec
-from timer_trio.domain.outcome import Delivered, TimedOut
+from timer_trio.domain.outcome import ENDINGS, Delivered, TimedOut
 from timer_trio.domain.outcome_tally import End
 from timer_trio.domain.project import DEFAULT_PROJECT
+from timer_trio.domain.settlement import WhyFailed
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
-from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.metrics import VERBS, Metrics
 from timer_trio.telemetry.record import (
     BUSY_S,
     LINGER_S,
@@ -74,6 +75,21 @@ async def test_firing_is_one_line_and_is_counted(mock_clock: MockClock) -> None:
         count = metrics.registry.get_sample_value("timer_trio_fired_total", {"outcome": outcome})
         assert count == 1
     assert metrics.registry.get_sample_value("timer_trio_lateness_seconds_count") == 2
+    assert metrics.registry.get_sample_value("timer_trio_callback_seconds_count") == 2
+    took_s = metrics.registry.get_sample_value("timer_trio_callback_seconds_sum")
+    assert took_s == pytest.approx(0.06)
+    up_to = {"le": "0.025"}
+    assert metrics.registry.get_sample_value("timer_trio_callback_seconds_bucket", up_to) == 0
+
+
+def test_what_will_be_counted_is_shown_at_zero() -> None:
+    sample = Metrics().registry.get_sample_value
+    for outcome in (*(each.name for each in ENDINGS), "not_fired"):
+        assert sample("timer_trio_fired_total", {"outcome": outcome}) == 0
+    for reason in WhyFailed:
+        assert sample("timer_trio_failed_total", {"reason": reason.value}) == 0
+    for verb in VERBS:
+        assert sample("timer_trio_flush_rows_count", {"verb": verb}) == 0
 
 
 async def test_firings_are_counted_by_destination_as_they_are_written(

@@ -144,7 +144,9 @@ class Route:
         if self.operation is None:
             return frozenset({HTTPStatus.OK.value, *of_guard})
         success = self.operation.success
-        also = () if success.also is None else (success.also,)
+        also = set() if success.also is None else {success.also}
+        if success.down is not None:
+            also.add(HTTPStatus.SERVICE_UNAVAILABLE.value)
         return frozenset({success.status, *also, *self.operation.refusals, *of_guard})
 
     def __post_init__(self) -> None:

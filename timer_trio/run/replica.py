@@ -384,7 +384,7 @@ class Replica:
     ) -> QuartTrio:
         """Make the API of this replica.
 
-        `clock_control`: that can be asked for as well. `metrics_text` tells of other processes, too.
+        `clock_control`: that can be asked for as well. `metrics_text` tells of others, too.
         """
         return create_app(
             ApiContext(
