@@ -39,6 +39,11 @@ class InHand:
         return not self._current
 
     @property
+    def current(self) -> Iterable[DestinationNow]:
+        """What is in hand, lane by lane."""
+        return self._current.values()
+
+    @property
     def open_breakers(self) -> int:
         """How many breakers are not closed."""
         return sum(now.breaker_open_until is not None for now in self._current.values())

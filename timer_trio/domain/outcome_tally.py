@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from operator import add
@@ -11,7 +11,6 @@ from typing import Final
 from timer_trio.domain.destination import (
     DURATION_LIMITS_S,
     EPOCH,
-    NO_ENDS,
     SPAN,
     Counted,
     Ends,
@@ -117,10 +116,11 @@ class OutcomeTally:
             del self._over[next(iter(self._over))]
         self._over[key] = counted
 
-    def _by_destination(self) -> Mapping[Destination, Ends]:
-        ends: dict[Destination, Ends] = {}
+    def _by_destination(self) -> Mapping[Destination, Sequence[int]]:
+        ends: dict[Destination, Sequence[int]] = {}
         for (destination, _), numbers in self._numbers.items():
-            ends[destination] = Ends(*map(add, ends.get(destination, NO_ENDS), numbers))
+            own, earlier = numbers[:_ENDS], ends.get(destination)
+            ends[destination] = own if earlier is None else [*map(add, own, earlier)]
         return ends
 
     def _counted(self, destination: Destination, project: ProjectId) -> Counted:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
-from operator import add, sub
+from operator import sub
 from typing import Final, NamedTuple
 
 from timer_trio.domain.destination import NO_ENDS, DestinationNow, Ends
@@ -47,14 +47,14 @@ class TopDestinations:
         self._named: dict[Destination, Ends] = {}
         self._other = NO_ENDS
 
-    def look(self, current: Mapping[Destination, Ends]) -> Top:
+    def look(self, current: Mapping[Destination, Sequence[int]]) -> Top:
         """Return all counts, those of the current span included."""
         self._name_while_there_is_room(current)
         named = {each: _sum(ends, current.get(each, NO_ENDS)) for each, ends in self._named.items()}
-        others = (ends for each, ends in current.items() if each not in named)
+        others = [ends for each, ends in current.items() if each not in named]
         return Top(named, _sum(self._other, *others))
 
-    def turn(self, ended: Mapping[Destination, Ends]) -> None:
+    def turn(self, ended: Mapping[Destination, Sequence[int]]) -> None:
         """End a span in which this was counted, and name those that were called the most."""
         top = self.look(ended)
         self._named, self._other = dict(top.named), top.other
@@ -75,7 +75,7 @@ class TopDestinations:
         else:
             self._other = _difference(self._other, ends)
 
-    def _name_while_there_is_room(self, current: Mapping[Destination, Ends]) -> None:
+    def _name_while_there_is_room(self, current: Mapping[Destination, Sequence[int]]) -> None:
         room = self._most - len(self._named)
         if room <= 0:
             return
@@ -89,28 +89,30 @@ def in_hand(
     lanes: Iterable[DestinationNow], most: int = MOST
 ) -> tuple[Mapping[Destination, Hand], Hand]:
     """Add up what is in hand by destination; returns those with the most, and all others in one."""
-    hands: dict[Destination, Hand] = {}
-    for now in lanes:
-        destination = now.lane.destination
-        own = Hand(now.waiting, now.in_flight, now.breaker_open_until is not None)
-        hands[destination] = _together(hands.get(destination, Hand()), own)
-    named = nlargest(most, hands, key=lambda each: sum(hands[each]))
-    other = Hand()
-    for destination in hands.keys() - named:
-        other = _together(other, hands[destination])
-    return {each: hands[each] for each in named}, other
+    found = [*lanes]
+    sizes: dict[Destination, int] = {}
+    for lane, waiting, in_flight, open_until in found:
+        size = waiting + in_flight + (open_until is not None)
+        sizes[lane.destination] = sizes.get(lane.destination, 0) + size
+    named: dict[Destination, list[DestinationNow]] = {
+        destination: [] for destination in nlargest(most, sizes, key=sizes.__getitem__)
+    }
+    others: list[DestinationNow] = []
+    for now in found:
+        named.get(now.lane.destination, others).append(now)
+    return {each: _hand(own) for each, own in named.items()}, _hand(others)
 
 
-def _together(one: Hand, two: Hand) -> Hand:
+def _hand(lanes: Sequence[DestinationNow]) -> Hand:
     return Hand(
-        one.waiting + two.waiting, one.in_flight + two.in_flight, one.is_open or two.is_open
+        sum([now.waiting for now in lanes]),
+        sum([now.in_flight for now in lanes]),
+        any(now.breaker_open_until for now in lanes),
     )
 
 
-def _sum(first: Ends, *others: Sequence[int]) -> Ends:
-    for ends in others:
-        first = Ends(*map(add, first, ends))
-    return first
+def _sum(*all_ends: Sequence[int]) -> Ends:
+    return Ends(*map(sum, zip(*all_ends, strict=True)))
 
 
 def _difference(first: Ends, second: Ends) -> Ends:

@@ -18,7 +18,11 @@ _LABEL: Final = "destination"
 
 
 class DestinationMetrics(Collector):
-    """Shows how callbacks ended by destination, and what is in hand."""
+    """Shows how callbacks ended by destination, and what `now` tells is in hand.
+
+    What that costs is a matter of how many destinations there are: to look at the agenda itself
+    for each scrape would cost as much again.
+    """
 
     def __init__(self, top: Callable[[], Top], now: Callable[[], Iterable[DestinationNow]]) -> None:
         self._top = top

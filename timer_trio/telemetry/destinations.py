@@ -56,7 +56,9 @@ class DestinationReports:
         self._counter: ReplicaId | None = None
         self._stirred = trio.Event()
         metrics.open_breakers.set_function(lambda: self._in_hand.open_breakers)
-        metrics.registry.register(DestinationMetrics(self._tally.top, self._now))
+        metrics.registry.register(
+            DestinationMetrics(self._tally.top, lambda: self._in_hand.current)
+        )
 
     def count(self, ends: Iterable[End], at: datetime) -> None:
         """Count callbacks that have ended together, the last of them at this instant."""
@@ -67,9 +69,6 @@ class DestinationReports:
         """Look soon at what is in hand: there is something again."""
         if not self._stirred.is_set():
             self._stirred.set()
-
-    def _now(self) -> Iterable[DestinationNow]:
-        return self._gauges()
 
     async def run(self) -> NoReturn:
         """Write for ever; what the database does not take comes with the next."""
