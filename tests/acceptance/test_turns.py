@@ -117,7 +117,7 @@ async def great_answers(api: ApiUnderTest) -> list[HostileShape]:
         "/replicas",
         "/health",
     )
-    return [HostileShape(f"GET {path[:40]}", method="GET", path=path) for path in paths]
+    return [HostileShape(f"GET {path[:60]}", method="GET", path=path) for path in paths]
 
 
 def keep_attempts(api: ApiUnderTest, timer_id: TimerId) -> None:

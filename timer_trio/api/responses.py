@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from json.encoder import encode_basestring
@@ -26,6 +26,7 @@ from timer_trio.domain.signing import Signing
 from timer_trio.domain.timer import Delivery, Method, Status, Timer, TimerId, TimerSummary, rfc3339
 
 _JSON: Final = "application/json"
+_PIECE_BYTES: Final = 65_536
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
@@ -226,13 +227,38 @@ def summary_json(timer: TimerSummary) -> str:
 _shared: Final = lru_cache(maxsize=16)(rfc3339)
 
 
-def list_json(name: str, written: Sequence[str], beside: Mapping[str, object] | None = None) -> str:
-    """Put what is JSON already together as the list `name` of an answer's data.
+def summaries_json(summaries: Sequence[str]) -> str:
+    """Put summaries, which are JSON already, together as the data of an answer."""
+    return f'{{"timers": [{", ".join(summaries)}]}}'
 
-    A list is written in slices (see `Slices`): this does not take its turn from anybody.
+
+def answer_of_list(
+    name: str, written: Sequence[bytes], beside: Mapping[str, object] | None = None
+) -> Response:
+    """Return the answer of the list `name`, of which each item is JSON already.
+
+    Items are written in slices (see `Slices`), and sent likewise if they are many bytes: to put
+    megabytes together takes longer than a callback may be late.
     """
-    members = f", {json.dumps(beside)[1:]}" if beside else "}"
-    return f'{{"{name}": [{", ".join(written)}]{members}'
+    members = f"], {json.dumps(beside)[1:]}" if beside else "]}"
+    head, end = envelope(Code.SUCCESS, "success", f'{{"{name}": [\0{members}').split(b"\0")
+    parts = [head, *(b", " + item if place else item for place, item in enumerate(written)), end]
+    size = sum(map(len, parts))
+    if size <= _PIECE_BYTES:
+        return Response(b"".join(parts), HTTPStatus.OK, _HEADERS, content_type=_JSON)
+    response = streamed(_pieces(parts), _JSON)
+    response.content_length = size
+    return response
+
+
+async def _pieces(parts: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
+    piece = bytearray()
+    for part in parts:
+        piece += part
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
 
 
 def whole_timer(timer: Timer) -> Response:
@@ -282,21 +308,24 @@ def summary_data(timer: TimerSummary) -> SummaryData:
 
 
 def page_of_timers(
-    written: Sequence[str], page: TimerPage, query: TimerQuery, cursor_key: bytes
+    written: Sequence[bytes], page: TimerPage, query: TimerQuery, cursor_key: bytes
 ) -> Response:
-    """Return the answer of a page of which each timer is `written` by `listed_json`."""
+    """Return the answer of a page of which each timer is `written` by `writing_timers`."""
     beside: dict[str, object] = {
         "limit": query.limit,
         "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
     }
     if page.total is not None:
         beside["total"], beside["offset"] = page.total, query.offset
-    data = list_json("timers", written, beside)
-    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+    return answer_of_list("timers", written, beside)
 
 
-def listed_json(timer: ListedTimer) -> str:
-    """Write what a list shows of a timer, its metadata as the text that was stored."""
+def writing_timers(timers: Iterable[ListedTimer]) -> Iterator[bytes]:
+    """Yield what a list shows of each timer, its metadata as the text that was stored."""
+    return (_listed(timer).encode() for timer in timers)
+
+
+def _listed(timer: ListedTimer) -> str:
     data = {
         **summary_data(timer),
         "destination": timer.destination,

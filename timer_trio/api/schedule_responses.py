@@ -32,9 +32,9 @@ from timer_trio.api.responses import (
     TimeoutSeconds,
     ToldOnCompleted,
     ToldOnFailed,
+    answer_of_list,
     created,
     enveloped,
-    list_json,
 )
 from timer_trio.domain.answer import StoreResponse
 from timer_trio.domain.planning import Calendar, next_instant
@@ -234,18 +234,17 @@ def created_schedule(data: str, schedule_id: ScheduleId) -> Response:
 
 def writing_schedules(
     schedules: Sequence[Schedule], calendar: Calendar, now: datetime
-) -> Iterator[str]:
+) -> Iterator[bytes]:
     """Yield what a list shows of each."""
     for schedule in schedules:
-        yield listed_schedule_json(schedule, next_instant(schedule, calendar, now))
+        yield listed_schedule_json(schedule, next_instant(schedule, calendar, now)).encode()
 
 
 def page_of_schedules(
-    written: Sequence[str], page: SchedulePage, query: ScheduleQuery, cursor_key: bytes
+    written: Sequence[bytes], page: SchedulePage, query: ScheduleQuery, cursor_key: bytes
 ) -> Response:
     beside = {
         "limit": query.limit,
         "next_cursor": None if page.next is None else cursor_of(page.next, query, cursor_key),
     }
-    data = list_json("schedules", written, beside)
-    return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+    return answer_of_list("schedules", written, beside)

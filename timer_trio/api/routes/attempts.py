@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Annotated, Final, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
@@ -11,11 +10,10 @@ from quart import Response, request
 from typing_extensions import TypedDict
 
 from timer_trio.api.context import ApiContext
-from timer_trio.api.errors import Code
 from timer_trio.api.masking import masked_headers
 from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.principal import own_project
-from timer_trio.api.responses import Instant, enveloped, list_json
+from timer_trio.api.responses import Instant, answer_of_list
 from timer_trio.api.route import ON_ONE, Operation, Route, Success
 from timer_trio.api.routes.timers import ID_PARAMETER, timer_id_of
 from timer_trio.domain.attempt import all_attempts
@@ -87,9 +85,8 @@ def routes(context: ApiContext) -> Sequence[Route]:
         timer = await context.storage.get(known_id, own_project())
         records = await context.storage.attempts(known_id, own_project())
         masked = masked_headers()
-        writing = (attempt_json(each, masked) for each in all_attempts(timer, records))
-        data = list_json("attempts", await context.slices.collect(writing))
-        return enveloped(HTTPStatus.OK, Code.SUCCESS, "success", data)
+        writing = (attempt_json(each, masked).encode() for each in all_attempts(timer, records))
+        return answer_of_list("attempts", await context.slices.collect(writing))
 
     path = "/timers/{timer_id}/attempts"
     return (Route(method="GET", path=path, handler=list_attempts, operation=_LIST),)

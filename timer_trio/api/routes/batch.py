@@ -20,7 +20,7 @@ from timer_trio.api.fields.timer import OneOfManyCreateRequest
 from timer_trio.api.idempotency import KeyedRequests, New, idempotency_key, new_timers
 from timer_trio.api.principal import own_project, own_quota
 from timer_trio.api.requests import read_one_of_many, reading_members
-from timer_trio.api.responses import SummariesData, created, list_json, summary_json
+from timer_trio.api.responses import SummariesData, created, summaries_json, summary_json
 from timer_trio.api.route import (
     KEY_PARAMETER,
     ON_BODY,
@@ -110,7 +110,7 @@ class _Batch:
         return await self._keyed.answer(key, fingerprint, read)
 
     async def _data_of(self, timers: Sequence[NewTimer]) -> str:
-        return list_json("timers", await self._slices.collect(_written(timers)))
+        return summaries_json(await self._slices.collect(_written(timers)))
 
     def _read(
         self, raw: bytes, now: datetime, fingerprint: Fingerprint | None = None

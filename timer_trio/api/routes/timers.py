@@ -32,12 +32,12 @@ from timer_trio.api.responses import (
     SummaryData,
     WholeTimerData,
     created,
-    listed_json,
     page_of_timers,
     success,
     summary_data,
     summary_json,
     whole_timer,
+    writing_timers,
 )
 from timer_trio.api.route import (
     KEY_PARAMETER,
@@ -158,7 +158,7 @@ class _Timers:
     async def list(self) -> Response:
         query = parse_query(request.query_string, self._cursor_key, own_project())
         page = await self._storage.list(query)
-        written = await self._slices.collect(map(listed_json, page.timers))
+        written = await self._slices.collect(writing_timers(page.timers))
         return page_of_timers(written, page, query, self._cursor_key)
 
     async def get(self, timer_id: str) -> Response:
