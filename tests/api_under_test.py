@@ -101,6 +101,7 @@ class ApiUnderTest:
         storage: MemoryStorage | None = None,
         sensitive: Iterable[str] = (),
         pages: MorePages | None = None,
+        root_path: str = "",
     ) -> None:
         self.living = 1
         """How many replicas it takes to be there."""
@@ -179,6 +180,7 @@ class ApiUnderTest:
             rules_changed=self._count_rule_change,
             living=lambda: self.living,
             sensitive=sensitive_headers(sensitive),
+            root_path=root_path,
             stopping=self.stopping,
         )
         self.app = create_app(self.context, pages)
@@ -274,10 +276,13 @@ async def running_api(
     max_body_bytes: int = MAX_BODY_BYTES,
     sensitive: Iterable[str] = (),
     pages: MorePages | None = None,
+    root_path: str = "",
 ) -> AsyncIterator[ApiUnderTest]:
     """Run an API in-process."""
     async with trio.open_nursery() as nursery:
-        api = ApiUnderTest(allowed, max_body_bytes, sensitive=sensitive, pages=pages)
+        api = ApiUnderTest(
+            allowed, max_body_bytes, sensitive=sensitive, pages=pages, root_path=root_path
+        )
         nursery.start_soon(api.intake.run)
         yield api
         nursery.cancel_scope.cancel()
@@ -295,12 +300,13 @@ async def served_api(
     hypercorn_config: Path | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     pages: MorePages | None = None,
+    root_path: str = "",
     **limits: Any,
 ) -> AsyncIterator[tuple[ApiUnderTest, str]]:
     """Run an API behind its own server, under these limits; yields its base URL as well."""
     server = Server(Settings(port=0), hypercorn_config)
     server.limits = replace(server.limits, **limits)
-    running = running_api(max_body_bytes=max_body_bytes, pages=pages)
+    running = running_api(max_body_bytes=max_body_bytes, pages=pages, root_path=root_path)
     async with running as api, trio.open_nursery() as nursery:
         api.app.config[ACCESS_LOG] = _written_nowhere()
         await nursery.start(server.run, api.app, api.metrics, api.closing)

@@ -46,7 +46,27 @@ _PORT_OF_KUBERNETES: Final = re.compile(r"(?:tcp|udp|sctp)://.*")
 _WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s?(?P<unit>ms|s)")
 _MAX_SECRET: Final = 65_536
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
+_ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+
+OWN_FOLDERS: Final = frozenset(
+    {
+        *(
+            "audit",
+            "clock",
+            "console",
+            "destinations",
+            "docs",
+            "flows",
+            "health",
+            "keys",
+            "metrics",
+        ),
+        *("openapi.json", "pause", "projects", "replicas", "resume", "schedules"),
+        *("signing-secrets", "timers"),
+    }
+)
+"""What paths of the service begin with: a path behind a prefix that began so could be either."""
 
 PLAIN: Final = "plain"
 """In the first place of ENCRYPTION_KEYS: what is new is not encrypted."""
@@ -135,6 +155,20 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _root_path(value: str) -> str:
+    path = value.rstrip("/")
+    if not path:
+        return ""
+    if "://" in path:
+        raise ValueError("it is a whole URL: leave out scheme and host")
+    folders = path.split("/")
+    if not _ROOT_PATH.fullmatch(path) or {".", ".."} & {*folders}:
+        raise ValueError("each part of it is made of letters, digits and . _ ~ -, after a /")
+    if folders[1] in OWN_FOLDERS:
+        raise ValueError(f"/{folders[1]} is a path of the service itself, so begin with another")
+    return path
+
+
 def _absolute(value: Path) -> Path:
     return value.expanduser().absolute()
 
@@ -220,6 +254,9 @@ class Settings(BaseModel, frozen=True):
         description="the address or name to listen on, such as 127.0.0.1, 0.0.0.0 or ::",
     )
     port: int = _count(8080, 0, 65535)
+    root_path: Annotated[str, Field(max_length=256), AfterValidator(_root_path)] = Field(
+        default="", description="the path under which a proxy has the service, such as /timer-trio"
+    )
     keep_alive_s: Seconds = _seconds(75, 1, 3600)
     max_connections: int = _count(4096, 1, 65_536)
     max_connections_per_address: int | None = Field(

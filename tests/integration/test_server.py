@@ -51,6 +51,11 @@ def test_http_3_is_refused_in_words(tmp_path: Path) -> None:
         Server(Settings(port=0), tls_settings(tmp_path, 'quic_bind = "127.0.0.1:0"\n'))
 
 
+def test_path_prefix_of_hypercorn_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(StartRefusedError, match="root_path: set ROOT_PATH instead"):
+        Server(Settings(port=0), tls_settings(tmp_path, 'root_path = "/timer-trio"\n'))
+
+
 def test_listening_names_all_its_files() -> None:
     assert Listening(main=[3, 4], insecure=[5]).files == (3, 4, 5)
 

@@ -83,6 +83,7 @@ UNSET = {
     "LOG_FORMAT": "json",
     "MAX_CONNECTIONS_PER_ADDRESS": "9",
     "RETENTION_DAYS": "7",
+    "ROOT_PATH": "/timer-trio",
 }
 
 
@@ -265,6 +266,42 @@ def test_sensitive_headers_are_names() -> None:
     assert settings.sensitive_headers == ("X-Token", "X-Secret")
 
 
+@pytest.mark.parametrize(
+    ("given", "root_path"),
+    [
+        ("/timer-trio", "/timer-trio"),
+        ("/timer-trio/", "/timer-trio"),
+        ("/tools/v1.2/timer_trio~", "/tools/v1.2/timer_trio~"),
+        ("/timers2", "/timers2"),
+        ("/", ""),
+    ],
+)
+def test_root_path_is_written_with_or_without_a_slash_at_its_end(
+    given: str, root_path: str
+) -> None:
+    assert load_settings({"ROOT_PATH": given}).root_path == root_path
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("timer-trio", "each part of it is made of letters, digits and . _ ~ -"),
+        ("/a//b", "each part of it is made of"),
+        ("/a/../b", "each part of it is made of"),
+        ("/a b", "each part of it is made of"),
+        ("/a%20b", "each part of it is made of"),
+        ("/a?b", "each part of it is made of"),
+        ("https://example.com/a", "it is a whole URL: leave out scheme and host"),
+        ("/timers", "/timers is a path of the service itself, so begin with another"),
+        ("/health/of/it", "/health is a path of the service itself"),
+    ],
+)
+def test_root_path_that_is_none_is_refused_with_what_to_do(given: str, reason: str) -> None:
+    words = refusal({"ROOT_PATH": given})
+    assert words.startswith("ROOT_PATH must be the path under which a proxy has the service")
+    assert f": {reason}" in words
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings({}).port = 1  # type: ignore[misc]  # what must fail
@@ -339,6 +376,7 @@ def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> Non
         "WORKERS": "4",
         "ENCRYPTION_KEYS": f"{OTHER_KEY},{ENCRYPTION_KEY}",
         "SENSITIVE_HEADERS": "X-Token,X-Secret",
+        "ROOT_PATH": "/timer-trio",
     }
     around = {"PORT": "1", "TIMER_TRIO_PORT": "x", "WORKERS": "0", "TIMER_TRIO_LOG_FORMAT": "xml"}
     for settings in (load_settings({}), for_development(load_settings(given))):

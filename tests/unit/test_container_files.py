@@ -49,6 +49,7 @@ def test_example_names_every_setting_with_its_default() -> None:
             "LOG_FORMAT",
             "MAX_CONNECTIONS_PER_ADDRESS",
             "RETENTION_DAYS",
+            "ROOT_PATH",
             "SENSITIVE_HEADERS",
         ),
     }

@@ -24,7 +24,7 @@ from timer_trio.api.masking import SENSITIVE_HEADERS
 from timer_trio.api.responses import refused
 from timer_trio.api.route import Route
 from timer_trio.api.routes import all_routes
-from timer_trio.api.url_map import RouteMap, add_routes, origin_path
+from timer_trio.api.url_map import RouteMap, add_routes, origin_path, path_under
 from timer_trio.telemetry.requests import UNMATCHED, RequestMetrics
 
 BODY_TIMEOUT_S: Final = 30
@@ -48,17 +48,21 @@ class _NoSessions(SessionInterface):
 
 
 class TimerApp(QuartTrio):
+    """Quart, with what its requests have before their paths: `request.root_path`."""
+
     asgi_http_class = QuartExchange  # type: ignore[assignment]  # quart-trio names one class
     request_class = ApiRequest
     session_interface = _NoSessions()  # type: ignore[assignment]  # Quart names its own
     url_map_class = RouteMap
+    prefix = ""
 
     def ensure_async(self, func: Any) -> Any:
         return func  # all that is registered here is so, and Quart looks at each again and again
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
-            scope = {**scope, "path": origin_path(scope["path"])}
+            path = path_under(self.prefix, origin_path(scope["path"]))
+            scope = {**scope, "path": path, "root_path": self.prefix}
         await super().asgi_app(scope, receive, send)
 
     async def make_default_options_response(self) -> Response:
@@ -79,6 +83,7 @@ def create_app(context: ApiContext, pages: MorePages | None = None) -> QuartTrio
     `pages` makes routes beside its own, which its document does not list.
     """
     app = TimerApp("timer_trio", static_folder=None)
+    app.prefix = context.root_path
     app.config["MAX_CONTENT_LENGTH"] = context.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     keys = KnownKeys(context.key_ring, context.key_uses, context.clock)

@@ -120,6 +120,8 @@ class QuartExchange(TrioASGIHTTPConnection):
 
     def _end(self, request: Any, response: Response, began_s: float) -> None:
         """Add to an answer what is due to every one, tell of it in the log, and count it."""
+        if request.root_path and (path := response.headers.get("Location", "")).startswith("/"):
+            response.headers["Location"] = request.root_path + path
         if request.limit_fields is not None:
             response.headers.update(request.limit_fields)
         access_log: AccessLog = self.app.config[ACCESS_LOG]

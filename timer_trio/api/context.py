@@ -111,6 +111,8 @@ class ApiContext:
     """To be called once a rule has changed: this replica follows it at once."""
     living: Callable[[], int] = lambda: 1
     """How many replicas there are, this one included, of which each has its part of a limit."""
+    root_path: str = ""
+    """What clients have before each path, where a proxy has the service under a prefix."""
     sensitive: Sensitive = USUAL
     """Headers whose values are shown to administrators alone."""
     front_page: str | None = None

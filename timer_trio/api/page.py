@@ -16,10 +16,10 @@ STYLE: Final = files("timer_trio.api").joinpath("page.css").read_bytes()
 STYLE_PATH: Final = "/docs/style.css"
 
 
-def page(title: str, body: str) -> str:
-    """Return a page around a body that is HTML already."""
+def page(title: str, body: str, root_path: str) -> str:
+    """Return a page around a body that is HTML already; `root_path`: what stands before paths."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
     view = '<meta name="viewport" content="width=device-width">'
-    style = f'<link rel="stylesheet" href="{STYLE_PATH}">'
+    style = f'<link rel="stylesheet" href="{root_path}{STYLE_PATH}">'
     start = '<!doctype html><html lang="en">'
     return f"{start}<head>{head}{view}{style}</head><body>{body}</body></html>"

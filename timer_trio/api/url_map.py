@@ -98,3 +98,12 @@ def origin_path(target: str) -> str:
         return urlsplit(target).path or "/"
     except ValueError:
         return "*"
+
+
+def path_under(prefix: str, path: str) -> str:
+    """Return a path with the prefix, which proxies may have taken away or left there."""
+    if not prefix:
+        return path
+    if path == prefix:
+        return f"{prefix}/"
+    return path if path.startswith(f"{prefix}/") else prefix + path

@@ -404,6 +404,7 @@ class Replica:
                 metrics=self._metrics,
                 metrics_text=metrics_text or self.metrics_text,
                 api_key=api_key,
+                root_path=self._settings.root_path,
                 max_body_bytes=self._settings.max_body_bytes,
                 max_metadata_keys=self._settings.max_metadata_keys,
                 default_timeout_s=self._settings.callback_timeout_s,

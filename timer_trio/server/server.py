@@ -221,6 +221,10 @@ def _read(path: Path | None) -> Config:
         raise StartRefusedError(
             f"the hypercorn settings in {path} have a quic_bind: HTTP/3 is not served, remove it"
         )
+    if config.root_path:
+        raise StartRefusedError(
+            f"the hypercorn settings in {path} have a root_path: set ROOT_PATH instead"
+        )
     return config
 
 

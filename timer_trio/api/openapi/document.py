@@ -107,7 +107,7 @@ def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": context.root_path or "/"}],
         "security": [{"ApiKey": []}, {"Bearer": []}],
         "tags": [
             {"name": name, "description": words}

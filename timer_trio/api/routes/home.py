@@ -22,9 +22,9 @@ from timer_trio.domain.virtual_time import NO_REAL_SERVICE
 _LINKS: Final = {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
 _WORDS: Final = """\
 <p>A durable timer service: tell it when and where, and it makes the HTTP call at that instant.</p>
-<p>The API is described <a href="/docs">for people</a> and \
-<a href="/openapi.json">for programs</a>; \
-<a href="/health">its health</a> can be asked for without a key.</p>"""
+<p>The API is described <a href="{docs}">for people</a> and \
+<a href="{openapi}">for programs</a>; \
+<a href="{health}">its health</a> can be asked for without a key.</p>"""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -43,16 +43,20 @@ class HomeData(TypedDict):
 
 def routes(context: ApiContext) -> Sequence[Route]:
     warning = None if context.clock_control is None else NO_REAL_SERVICE
-    handler = _Home(warning, context.front_page).home
+    handler = _Home(context.root_path, warning, context.front_page).home
     return (Route(method="GET", path="/", handler=handler, operation=_HOME, is_open=True),)
 
 
 class _Home:
-    def __init__(self, warning: str | None, front_page: str | None) -> None:
+    def __init__(self, root_path: str, warning: str | None, front_page: str | None) -> None:
         self._front_page = front_page
+        links = {name: root_path + path for name, path in _LINKS.items()}
         told = "" if warning is None else f"<p><strong>Take care: {escape(warning)}.</strong></p>"
-        self._page = page(_TITLE, f"<h1>{escape(_TITLE)}</h1>{told}{_WORDS}").encode()
-        self._data = _DATA if warning is None else {**_DATA, "warning": warning}
+        body = f"<h1>{escape(_TITLE)}</h1>{told}{_WORDS.format_map(links)}"
+        self._page = page(_TITLE, body, root_path).encode()
+        self._data: dict[str, Any] = {"name": "timer-trio", "version": __version__, **links}
+        if warning is not None:
+            self._data["warning"] = warning
 
     async def home(self) -> Response:
         """Answer a browser with a page, and a program, which asks for none, with JSON."""
@@ -72,7 +76,6 @@ class _Home:
 
 
 _TITLE: Final = f"timer-trio {__version__}"
-_DATA: Final[dict[str, Any]] = {"name": "timer-trio", "version": __version__, **_LINKS}
 _HOME: Final = Operation(
     name="getHome",
     tag="operation",
