@@ -8,7 +8,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-strip-extras --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak chaos pictures lock renderer
+.PHONY: help setup run test check bench soak chaos pictures docs lock renderer
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,11 +72,16 @@ chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 m
 pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew
 	@$(BIN)/python -m tests.pictures
 
+docs: $(VENV)/.docs ## Build docs/ as a site, build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo 'build/site/index.html'
+
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/embedded.txt
 	$(LOCK) --extra server -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	$(LOCK) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 
 renderer: $(VENV)/.dev ## Take what draws /docs from npm anew, in VERSION=1.76.0
 	@$(BIN)/python -m tests.renderer $(VERSION)
@@ -99,4 +104,8 @@ $(VENV)/.run: $(VENV)/.python requirements/embedded.txt requirements/build.txt p
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.python requirements/docs.txt
+	@$(PIP_INSTALL) --require-hashes -r requirements/docs.txt
 	@touch $@

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import trio
 import trustme
+import yaml  # type: ignore[import-untyped]  # it has no types
+from compose_spec import PyCompose
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
@@ -21,6 +23,8 @@ PROJECT = Path(__file__).parents[2]
 COMPOSE = (PROJECT / "compose.yaml").read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 LAST_STAGE = DOCKERFILE[DOCKERFILE.rindex("FROM ") :]
+VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::-(?P<default>[^${}]*)|:\?[^${}]*)?\}")
+SECRETS = {"TIMER_TRIO_API_KEY": "k" * 32, "POSTGRES_PASSWORD": "a1", "TIMERS_PASSWORD": "b2"}
 LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
 
 
@@ -31,7 +35,7 @@ def example_values() -> dict[str, str]:
 
 def test_example_names_every_setting_with_its_default() -> None:
     written = example_values()
-    assert written.pop("POSTGRES_PASSWORD") == ""
+    assert written.pop("POSTGRES_PASSWORD") == written.pop("TIMERS_PASSWORD") == ""
     assert all(name.startswith(PREFIX) for name in written)
     assert load_settings(written) == load_settings({})
     values = {name.removeprefix(PREFIX): value for name, value in written.items()}
@@ -61,6 +65,33 @@ def test_example_file_is_read_as_no_change() -> None:
     assert load_settings({}, read.values) == load_settings({})
 
 
+def test_compose_file_is_what_docker_takes() -> None:
+    filled = COMPOSE
+    while (found := VARIABLE.search(filled)) is not None:  # the innermost first
+        filled = filled.replace(found[0], SECRETS.get(found["name"], found["default"] or ""))
+    spec = PyCompose.from_yaml(filled)
+    spec.validate()
+    assert sorted(spec.service_names()) == ["database", "role", "timer-trio"]
+    with pytest.raises(ValueError, match="networcs"):
+        PyCompose.from_yaml(filled.replace("    networks: [database]", "    networcs: [x]"))
+
+
+def test_no_container_takes_all_of_the_machine() -> None:
+    for name, service in yaml.safe_load(COMPOSE)["services"].items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert limits.keys() == {"cpus", "memory", "pids"}, name
+        kept = service["logging"]["options"]
+        assert (kept["max-size"], kept["max-file"]) == ("10m", "5"), name
+
+
+def test_compose_gives_the_service_no_superuser() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    url = services["timer-trio"]["environment"]["TIMER_TRIO_DATABASE_URL"]
+    assert url.startswith("postgresql://timers:${TIMERS_PASSWORD}@")
+    assert services["database"]["environment"]["POSTGRES_USER"] != "timers"
+    assert "POSTGRES_PASSWORD" not in str(services["timer-trio"])
+
+
 def test_compose_waits_longer_than_callbacks_may_take_to_finish() -> None:
     service = COMPOSE[COMPOSE.index("  timer-trio:") :]
     (grace_s,) = re.findall(r"stop_grace_period: (\d+)s", service)
@@ -73,11 +104,14 @@ def test_compose_admits_no_network_to_callbacks() -> None:
 
 
 def test_database_of_compose_is_in_a_network_of_its_own() -> None:
-    begins = COMPOSE.index("  timer-trio:")
-    database, service = COMPOSE[:begins], COMPOSE[begins:]
-    assert "    networks: [database]\n" in database
-    assert "    networks: [default, database]\n" in service
-    assert "  database:\n    internal: true\n" in service
+    compose = yaml.safe_load(COMPOSE)
+    networks = {name: service["networks"] for name, service in compose["services"].items()}
+    assert networks == {
+        "database": ["database"],
+        "role": ["database"],
+        "timer-trio": ["default", "database"],
+    }
+    assert compose["networks"] == {"default": {}, "database": {"internal": True}}
 
 
 def test_what_compose_sets_wins_over_what_the_file_says() -> None:
@@ -94,6 +128,7 @@ def test_what_compose_sets_wins_over_what_the_file_says() -> None:
 def test_compose_knows_no_secret() -> None:
     assert "TIMER_TRIO_API_KEY: ${TIMER_TRIO_API_KEY:-${API_KEY:?" in COMPOSE
     assert "POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?" in COMPOSE
+    assert "TIMERS_PASSWORD: ${TIMERS_PASSWORD:?" in COMPOSE
 
 
 @pytest.mark.parametrize("text", [COMPOSE, DOCKERFILE], ids=["compose", "Dockerfile"])
