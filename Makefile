@@ -73,8 +73,7 @@ pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew
 	@$(BIN)/python -m tests.pictures
 
 docs: $(VENV)/.docs ## Build docs/ as a site, build/site; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
-	@echo 'build/site/index.html'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
