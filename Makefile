@@ -72,8 +72,11 @@ chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 m
 pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew
 	@$(BIN)/python -m tests.pictures
 
-docs: $(VENV)/.docs ## Build docs/ as a site, build/site; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+# The builder wants its settings above the pages: so they are put together where they are built.
+docs: $(VENV)/.docs ## Build docs/ as a site, build/docs/site; a link that leads nowhere is an error
+	@rm -rf build/docs && mkdir -p build/docs
+	@cp -R docs build/docs/docs && mv build/docs/docs/site/mkdocs.yml build/docs
+	@$(BIN)/zensical build --strict --config-file build/docs/mkdocs.yml
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
 	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
