@@ -72,10 +72,11 @@ chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 m
 pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew
 	@$(BIN)/python -m tests.pictures
 
-# The builder wants its settings above the pages: so they are put together where they are built.
-docs: $(VENV)/.docs ## Build docs/ as a site, build/docs/site; a link that leads nowhere is an error
-	@rm -rf build/docs && mkdir -p build/docs
-	@cp -R docs build/docs/docs && mv build/docs/docs/site/mkdocs.yml build/docs
+# The pages lie as they do here, README above them, so that links hold in both places.
+docs: $(VENV)/.docs ## Build README and docs/ as a site, build/docs/site; a link that leads nowhere is an error
+	@rm -rf build/docs && mkdir -p build/docs/pages
+	@cp -R README.md CHANGELOG.md CONTRIBUTING.md docs build/docs/pages
+	@mv build/docs/pages/docs/site/mkdocs.yml build/docs
 	@$(BIN)/zensical build --strict --config-file build/docs/mkdocs.yml
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
