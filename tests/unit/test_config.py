@@ -302,6 +302,12 @@ def test_root_path_that_is_none_is_refused_with_what_to_do(given: str, reason: s
     assert f": {reason}" in words
 
 
+def test_console_is_not_served_under_a_prefix_that_it_does_not_know() -> None:
+    assert load_settings({}).has_console
+    assert not load_settings({"ROOT_PATH": "/timer-trio"}).has_console
+    assert not load_settings({"CONSOLE": "off"}).has_console
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings({}).port = 1  # type: ignore[misc]  # what must fail
