@@ -19,6 +19,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "nginx": "nginx-light",
     "openssl": "openssl",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 _SYSTEM: Final = "/usr/sbin:/sbin"
 """Where Debian has what is for administrators."""

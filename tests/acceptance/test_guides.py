@@ -115,7 +115,7 @@ async def test_backup_is_restored_paused_with_what_is_encrypted(
 async def test_service_speaks_tls_by_the_files_of_the_guide(
     service_database: str, folder: Path
 ) -> None:
-    program("openssl", "openssl")
+    program("openssl")
     await sh(commands("tls", "openssl"), folder, HOME=str(folder))
     guide = (GUIDES / "tls.md").read_text()
     (settings,) = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
@@ -137,7 +137,7 @@ async def test_service_speaks_tls_by_the_files_of_the_guide(
 
 
 async def test_secret_of_the_guide_is_one(service_database: str, folder: Path) -> None:
-    program("openssl", "openssl")
+    program("openssl")
     await sh(commands("secrets", "(umask 077"), folder, HOME=str(folder))
     file = folder / "api-key"
     assert file.stat().st_mode & 0o077 == 0

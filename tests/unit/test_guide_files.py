@@ -121,7 +121,7 @@ def test_settings_are_ours_and_secrets_come_by_file(of: str) -> None:
 
 
 def test_systemd_knows_all_that_the_unit_says(tmp_path: Path) -> None:
-    analyze = program("systemd-analyze", "systemd")
+    analyze = program("systemd-analyze")
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/timer-trio/bin/timer-trio", "/bin/true"))
     verified = subprocess.run(  # noqa: S603 - what was found
@@ -131,7 +131,7 @@ def test_systemd_knows_all_that_the_unit_says(tmp_path: Path) -> None:
 
 
 def test_unit_shuts_the_service_in(tmp_path: Path) -> None:
-    analyze = program("systemd-analyze", "systemd")
+    analyze = program("systemd-analyze")
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text())
     command = [analyze, "security", "--offline=yes", "--threshold=20", str(unit)]
