@@ -25,9 +25,9 @@ GUIDE: Final = Path(__file__).parents[2] / "docs" / "guides" / "reverse-proxy.md
 PREFIX: Final = "/timer-trio"
 AROUND: Final = """\
 daemon off;
+worker_processes 1;
 pid {folder}/pid;
 error_log stderr warn;
-worker_processes 1;
 events {{}}
 http {{
     access_log off;
@@ -101,8 +101,8 @@ async def behind(folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[
             (folder / "nginx.conf").write_text(AROUND.format(folder=folder, documented=config))
             async with (
                 trio.open_nursery() as nursery,
-                httpx.AsyncClient(headers=KEY, base_url=url) as direct,
-                httpx.AsyncClient(headers=KEY, verify=trusted) as client,
+                httpx.AsyncClient(headers=KEY, base_url=url, timeout=PATIENCE_S) as direct,
+                httpx.AsyncClient(headers=KEY, verify=trusted, timeout=PATIENCE_S) as client,
             ):
                 client.base_url = httpx.URL(f"https://127.0.0.1:{port}{PREFIX}")
                 nursery.start_soon(run, nginx, folder, listening)
