@@ -277,7 +277,7 @@ def refused(refusal: Refusal) -> Response:
     return response
 
 
-def streamed(body: ResponseBody, media: str) -> Response:
+def streamed(body: ResponseBody | AsyncGenerator[bytes, None], media: str) -> Response:
     """Return an answer that comes bit by bit, however long it takes."""
     response = Response(body, HTTPStatus.OK, _HEADERS, content_type=media)
     response.timeout = None
