@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # it has no types
 
 from tests.api_under_test import HandClock
 from tests.debian import program
@@ -73,8 +73,7 @@ def asked() -> Iterator[str]:
 
 
 def read_yaml(path: Path) -> Any:
-    load: Any = yaml.safe_load  # it has no types
-    return load(path.read_text())
+    return yaml.safe_load(path.read_text())
 
 
 def rules() -> list[dict[str, Any]]:
