@@ -91,3 +91,9 @@ def test_breakers_that_are_not_closed_are_counted(in_hand: InHand) -> None:
     assert (in_hand.open_breakers, in_hand.is_nothing) == (1, False)
     in_hand.look([], ALICE)
     assert (in_hand.open_breakers, in_hand.is_nothing) == (0, True)
+
+
+def test_what_is_in_hand_is_shown_without_what_is_not(in_hand: InHand) -> None:
+    now = DestinationNow(A, 1, 0)
+    told(in_hand, now, DestinationNow(B, 0, 0))
+    assert [*in_hand.current] == [now]
