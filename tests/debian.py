@@ -26,7 +26,7 @@ _SYSTEM: Final = "/usr/sbin:/sbin"
 _APT: Final = ("apt-get", "--quiet", "--yes", "-o", "DPkg::Lock::Timeout=300")
 # A service of a package has nothing to start on the machine of a test.
 _BESIDE: Final = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "RUNLEVEL": "1"}
-_PATIENCE_S: Final = 600
+_PATIENCE_S: Final = 300
 
 
 def path_of(name: str) -> str | None:
@@ -53,14 +53,17 @@ def install_missing() -> str:
         return words
     print(f"Installing {', '.join(packages)} ...", flush=True)  # noqa: T201 - it takes a while
     for step in (("update",), ("install", "--no-install-recommends", *packages)):
-        done = subprocess.run(  # noqa: S603 - the words are ours
-            [*_APT, *step],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-            env={**os.environ, **_BESIDE},
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - the words are ours
+                [*_APT, *step],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_S,
+                env={**os.environ, **_BESIDE},
+            )
+        except subprocess.TimeoutExpired:
+            return f"{words}. apt-get took too long"
         if done.returncode:
             return f"{words}. {done.stderr[-1000:]}"
     return ""
