@@ -168,11 +168,10 @@ async def bulk_until_done(
     world: World, action: BulkAction, group: str, *, spacing_s: float = 0.0, again: bool = False
 ) -> None:
     """Do a bulk action on a group, and repeat it while it is broken off; `again`: once more."""
-    process = await world.any_process()
     one = Bulk(
         action=action,
         wanted=TimerFilter(metadata={"group": [group]}),
-        as_of=process.replica._database.clock.now(),
+        as_of=await _now(world),
         spacing=timedelta(seconds=spacing_s),
     )
     while not await bulk(world, one):
@@ -180,6 +179,16 @@ async def bulk_until_done(
     if again:
         await trio.sleep(world.random.choice([0.0, 0.5, 3.0]))
         await bulk(world, one)
+
+
+async def _now(world: World) -> datetime:
+    """Ask what time it is until one is there that knows: who has just been started does not."""
+    while True:
+        process = await world.any_process()
+        try:
+            return process.replica._database.clock.now()
+        except StorageUnavailableError:
+            await trio.sleep(PATIENCE_S)
 
 
 async def _redrive(world: World, climax_s: float, span_s: float) -> None:

@@ -456,10 +456,13 @@ async def new_world(
 ) -> AsyncIterator[W]:
     async with trio.open_nursery() as nursery:
         world = kind(random, faults, build, nursery)
-        yield world
-        for process in world.processes:
-            process.kill()
-        nursery.cancel_scope.cancel()
+        try:
+            yield world
+        finally:
+            # What waits for the database is shielded: it would outlast a script that fails.
+            for process in world.processes:
+                process.kill()
+            nursery.cancel_scope.cancel()
 
 
 def run_world(
