@@ -43,7 +43,6 @@ from timer_trio.domain.settlement import (
     stands,
     unreadable,
     unstorable,
-    why_failed,
 )
 from timer_trio.domain.timer import ClaimedOccurrence, ClaimedTimer, Delivery, Status, TimerId
 
@@ -93,13 +92,14 @@ def ended(timer: ClaimedTimer, outcome: CallbackOutcome) -> Settlement:
     return settlement
 
 
-def not_begun(timer: ClaimedTimer, words: str) -> Failed:
+def not_begun(timer: ClaimedTimer, words: str, why: WhyFailed) -> Failed:
     return Failed(
         timer_id=timer.id,
         claim=timer.claim,
         is_begun=False,
         executed_at=None,
         last_error=words,
+        why=why,
         attempts=unknown_ones(timer),
     )
 
@@ -117,9 +117,10 @@ def refusal_words(timer: ClaimedTimer, late_s: float, *, waited: bool = False) -
     settlement = judge(timer, NOW + timedelta(seconds=late_s), waited_for_slot=waited)
     if settlement is None:
         return None
+    assert isinstance(settlement, Failed)
     now = NOW + timedelta(seconds=late_s)
     assert settlement == replace(
-        not_begun(timer, settlement.last_error), attempts=unknown_ones(timer, now)
+        not_begun(timer, settlement.last_error, settlement.why), attempts=unknown_ones(timer, now)
     )
     return settlement.last_error
 
@@ -236,7 +237,7 @@ def test_interrupted_callback_that_must_not_be_sent_again_has_failed() -> None:
 def test_row_that_nobody_can_read_fails_in_plain_words() -> None:
     timer = claimed_timer()
     settlement = unreadable(timer.id, timer.claim, "callback_headers:\n\0no object")
-    assert settlement == not_begun(timer, "callback_headers: no object")
+    assert settlement == not_begun(timer, "callback_headers: no object", WhyFailed.UNREADABLE)
 
 
 # Whether a claimed timer may still be fired.
@@ -300,12 +301,12 @@ def test_why_a_timer_failed_is_known_of_each() -> None:
     for timer, why in late:
         settlement = judge(timer, NOW + timedelta(seconds=2), waited_for_slot=True)
         assert isinstance(settlement, Failed)
-        assert why_failed(settlement) is why
+        assert settlement.why is why
     callback = ended(claimed_timer(), Rejected(503))
     assert isinstance(callback, Failed)
-    assert why_failed(callback) is WhyFailed.CALLBACK
+    assert callback.why is WhyFailed.CALLBACK
     row = unreadable(claimed_timer().id, FIRST, "no code can read it")
-    assert why_failed(row) is WhyFailed.UNREADABLE
+    assert row.why is WhyFailed.UNREADABLE
 
 
 @pytest.mark.parametrize("late_s", [0.0, 1e6])

@@ -48,12 +48,6 @@ SKIPPED: Final = "skipped: "
 """With it begins `last_error` of what its schedule has skipped."""
 SUPERSEDED: Final = f"{SKIPPED}the next occurrence was due as well"
 OVERLAPPED: Final = f"{SKIPPED}an earlier occurrence was still under way"
-MISSED: Final = "missed: "
-"""With it begins `last_error` of what was not sent within its grace."""
-OUTCOME_UNKNOWN: Final = "outcome unknown: "
-"""Of what may have been sent and is not sent again."""
-GAVE_UP: Final = "gave up: "
-"""Of what has no time left for another attempt."""
 MAX_UNKNOWN_ATTEMPTS: Final = 3
 """A timer that kills its replica must not kill them all."""
 
@@ -82,6 +76,20 @@ class Completed:
         return self.claim
 
 
+class WhyFailed(StrEnum):
+    """Why a timer ended as failed."""
+
+    CALLBACK = "callback"
+    """Its last attempt has failed."""
+    MISSED = "missed"
+    """It was not sent within its grace."""
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    GAVE_UP = "gave_up"
+    """There was no time left for another attempt."""
+    UNREADABLE = "unreadable"
+    """No code can read its row, or no key opens it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The timer has failed, and why; `is_begun` is false if this attempt has sent nothing."""
@@ -96,6 +104,7 @@ class Failed:
     executed_at: datetime | None
     """None: as it was."""
     last_error: str
+    why: WhyFailed = WhyFailed.CALLBACK
     http_status: int | None = None
     duration_ms: int | None = None
     failures: int | None = None
@@ -105,20 +114,6 @@ class Failed:
     @property
     def claim_after(self) -> int:
         return self.claim
-
-
-class WhyFailed(StrEnum):
-    """Why a timer ended as failed."""
-
-    CALLBACK = "callback"
-    """Its last attempt has failed."""
-    MISSED = "missed"
-    """It was not sent within its grace."""
-    OUTCOME_UNKNOWN = "outcome_unknown"
-    GAVE_UP = "gave_up"
-    """There was no time left for another attempt."""
-    UNREADABLE = "unreadable"
-    """No code can read its row, or no key opens it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,20 +400,20 @@ def _ruled_out(
         return Skipped(timer_id=timer.id, claim=timer.claim, last_error=SUPERSEDED)
     unknown = timer.unknown_attempts
     if unknown and timer.spec.callback.delivery is Delivery.AT_MOST_ONCE:
-        reason = f"{OUTCOME_UNKNOWN}the service died after it had claimed this timer"
-        return _not_fired(timer, now, reason)
+        reason = "outcome unknown: the service died after it had claimed this timer"
+        return _not_fired(timer, now, WhyFailed.OUTCOME_UNKNOWN, reason)
     if unknown >= MAX_UNKNOWN_ATTEMPTS:
-        reason = f"{OUTCOME_UNKNOWN}{unknown} attempts in a row never ended"
-        return _not_fired(timer, now, reason)
+        reason = f"outcome unknown: {unknown} attempts in a row never ended"
+        return _not_fired(timer, now, WhyFailed.OUTCOME_UNKNOWN, reason)
     grace_s = timer.spec.misfire_grace_s
     late = now - timer.expected_at
     if grace_s is not None and late > timedelta(seconds=grace_s):
-        words = f"{MISSED}{in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
+        words = f"missed: {in_words(late.total_seconds())} overdue, grace {in_words(grace_s)}"
         cause = f"; {origin_of(timer)} had no free slot" if waited_for_slot else ""
         doubt = "; an earlier attempt may have arrived" if unknown else ""
-        return _not_fired(timer, now, words + cause + doubt)
+        return _not_fired(timer, now, WhyFailed.MISSED, words + cause + doubt)
     given_up = _given_up(timer, now)
-    return None if given_up is None else _not_fired(timer, now, given_up)
+    return None if given_up is None else _not_fired(timer, now, WhyFailed.GAVE_UP, given_up)
 
 
 def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
@@ -430,11 +425,11 @@ def _given_up(timer: ClaimedTimer, now: datetime) -> str | None:
     if last is None or not timer.due_at <= last < now:
         return None
     waited = in_words((now - first_due_at).total_seconds())
-    return f"{GAVE_UP}{waited} after the first attempt was due"
+    return f"gave up: {waited} after the first attempt was due"
 
 
-def _not_fired(timer: ClaimedTimer, now: datetime, reason: str) -> Failed:
-    refused = _not_begun(timer.id, timer.claim, reason)
+def _not_fired(timer: ClaimedTimer, now: datetime, why: WhyFailed, reason: str) -> Failed:
+    refused = _not_begun(timer.id, timer.claim, why, reason)
     return replace(refused, attempts=_unknown_ones(timer, now))
 
 
@@ -451,24 +446,9 @@ def given_back(timer: ClaimedTimer) -> Release:
     return Release(timer_id=timer.id, claim=timer.claim, status=status, due_at=timer.due_at)
 
 
-def why_failed(settlement: Failed) -> WhyFailed:
-    """Tell of what kind a failure is."""
-    if settlement.is_begun:
-        return WhyFailed.CALLBACK
-    beginnings = {
-        MISSED: WhyFailed.MISSED,
-        OUTCOME_UNKNOWN: WhyFailed.OUTCOME_UNKNOWN,
-        GAVE_UP: WhyFailed.GAVE_UP,
-    }
-    return next(
-        (why for words, why in beginnings.items() if settlement.last_error.startswith(words)),
-        WhyFailed.UNREADABLE,
-    )
-
-
 def unreadable(timer_id: TimerId, claim: Claim, reason: str) -> Failed:
     """Fail a timer whose row no code can read, in plain words: nobody knows who is to be told."""
-    return _not_begun(timer_id, claim, reason)
+    return _not_begun(timer_id, claim, WhyFailed.UNREADABLE, reason)
 
 
 def plainer(settlement: Settlement) -> Settlement | None:
@@ -579,11 +559,12 @@ def _ended(timer: ClaimedTimer, earlier: Earlier, end: Completed | Failed, now: 
     )
 
 
-def _not_begun(timer_id: TimerId, claim: Claim, reason: str) -> Failed:
+def _not_begun(timer_id: TimerId, claim: Claim, why: WhyFailed, reason: str) -> Failed:
     return Failed(
         timer_id=timer_id,
         claim=claim,
         is_begun=False,
         executed_at=None,
         last_error=clean(reason),
+        why=why,
     )

@@ -14,7 +14,7 @@ import trio
 
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
 from timer_trio.domain.outcome_tally import End
-from timer_trio.domain.settlement import Failed, Skipped, why_failed
+from timer_trio.domain.settlement import Failed, Skipped
 from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
 from timer_trio.telemetry.json_lines import QUOTE, JsonRenderer
 from timer_trio.telemetry.metrics import NOT_FIRED, Metrics
@@ -92,7 +92,7 @@ class Recorder:
 
     def count_failed(self, settlement: Failed) -> None:
         """Count a timer that has ended as failed."""
-        self._metrics.failed.labels(why_failed(settlement)).inc()
+        self._metrics.failed.labels(settlement.why).inc()
 
     def note_refused(self, settlement: Failed, destination: Destination) -> None:
         """Count a claimed timer that is not fired, and warn of it."""
