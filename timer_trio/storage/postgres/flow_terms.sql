@@ -16,6 +16,26 @@ taken AS (
 )
 SELECT taken.shard, taken.term FROM taker LEFT JOIN taken ON true;
 
+-- name: of_flow
+-- What replicas hold of a flow that is asked for, and who is due first of the rest: of one instant.
+LATERAL (
+    SELECT held.executing, first.due_at, first.id, first.destination
+    FROM (
+        SELECT array_agg(t.id) AS executing
+        FROM timers AS t
+        WHERE
+            t.project = asked.project AND t.flow_key = asked.flow_key
+            AND t.status = 'executing' AND t.claimed_by IS NOT NULL
+    ) AS held
+    LEFT JOIN LATERAL (
+        SELECT t.due_at, t.id, t.destination
+        FROM timers AS t
+        WHERE t.project = asked.project AND t.flow_key = asked.flow_key AND t.due_at IS NOT NULL
+        ORDER BY t.due_at, t.id
+        LIMIT 1
+    ) AS first ON true
+)
+
 -- name: flow_readings
 -- Only of flows that have a limit more is read than their rules. Who is due first is read along with what
 -- others hold: where one goes at a time, what they give back goes next. What ended within the window of a rate
@@ -25,24 +45,11 @@ SELECT taken.shard, taken.term FROM taker LEFT JOIN taken ON true;
 SELECT
     asked.project, asked.flow_key,
     f.max_in_flight, f.rate_count, f.rate_per_s, f.paused_at, f.resumed_at,
-    held.ids AS executing, first.due_at, first.id, first.destination, sent.ends, sent.last_end,
+    of_flow.*, sent.ends, sent.last_end,
     coalesce((SELECT version FROM rule_changes), 0) AS version
 FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
 LEFT JOIN flows AS f ON f.project = asked.project AND f.flow_key = asked.flow_key
-LEFT JOIN LATERAL (
-    SELECT array_agg(t.id) AS ids
-    FROM timers AS t
-    WHERE
-        t.project = asked.project AND t.flow_key = asked.flow_key
-        AND t.status = 'executing' AND t.claimed_by IS NOT NULL
-) AS held ON num_nonnulls(f.max_in_flight, f.rate_count) > 0
-LEFT JOIN LATERAL (
-    SELECT t.due_at, t.id, t.destination
-    FROM timers AS t
-    WHERE t.project = asked.project AND t.flow_key = asked.flow_key AND t.due_at IS NOT NULL
-    ORDER BY t.due_at, t.id
-    LIMIT 1
-) AS first ON num_nonnulls(f.max_in_flight, f.rate_count) > 0
+LEFT JOIN {of_flow} AS of_flow ON num_nonnulls(f.max_in_flight, f.rate_count) > 0
 LEFT JOIN LATERAL (
     SELECT
         array_agg(latest.ended_at ORDER BY latest.ended_at)
@@ -83,19 +90,6 @@ LEFT JOIN LATERAL (
 ) AS sent ON num_nonnulls(f.max_in_flight, f.rate_count) > 0;
 
 -- name: flows_now
-SELECT asked.project, asked.flow_key, held.ids AS executing, first.due_at, first.id, first.destination
+SELECT asked.project, asked.flow_key, of_flow.*
 FROM unnest(%(projects)s::integer[], %(keys)s::text[]) AS asked (project, flow_key)
-LEFT JOIN LATERAL (
-    SELECT array_agg(t.id) AS ids
-    FROM timers AS t
-    WHERE
-        t.project = asked.project AND t.flow_key = asked.flow_key
-        AND t.status = 'executing' AND t.claimed_by IS NOT NULL
-) AS held ON true
-LEFT JOIN LATERAL (
-    SELECT t.due_at, t.id, t.destination
-    FROM timers AS t
-    WHERE t.project = asked.project AND t.flow_key = asked.flow_key AND t.due_at IS NOT NULL
-    ORDER BY t.due_at, t.id
-    LIMIT 1
-) AS first ON true;
+LEFT JOIN {of_flow} AS of_flow ON true;

@@ -24,10 +24,16 @@ def _without_comments(query: str) -> bytes:
     return "\n".join(lines).strip().removesuffix(";").encode()
 
 
-def _writing_occurrences(written: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Put in how occurrences are written."""
-    occurrences = written["occurrences"]
-    return {name: query.replace(b"{occurrences}", occurrences) for name, query in written.items()}
+_PARTS: Final = ("occurrences", "of_flow")
+"""What several statements have, each where it is named in braces."""
+
+
+def _with_parts(written: Mapping[str, bytes]) -> dict[str, bytes]:
+    whole = dict(written)
+    for part in _PARTS:
+        place = f"{{{part}}}".encode()
+        whole = {name: query.replace(place, written[part]) for name, query in whole.items()}
+    return whole
 
 
 _OF_COUNTED: Final = {
@@ -89,7 +95,7 @@ def _written() -> Iterator[str]:
             yield file.read_text("utf-8")
 
 
-_WHOLE: Final = _writing_occurrences(_parse(with_columns("".join(_written()))))
+_WHOLE: Final = _with_parts(_parse(with_columns("".join(_written()))))
 _WRITTEN: Final = {name: _uncounted(query) for name, query in _WHOLE.items()}
 _WRITE_COUNTED: Final = (
     "create",
