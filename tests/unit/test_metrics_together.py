@@ -132,7 +132,7 @@ async def test_sum_does_not_fall_when_a_worker_ends_and_another_begins() -> None
         assert value(text, "timer_trio_workers_ended_total") == 1
 
 
-@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.usefixtures("virtual_time")
 async def test_worker_that_stands_still_counts_by_what_it_told_last() -> None:
     async with a_fleet() as fleet:
         one, first = fleet.add()
@@ -156,7 +156,7 @@ async def test_worker_that_stands_still_counts_by_what_it_told_last() -> None:
         still.close()
 
 
-@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("has_ended", [False, True])
 async def test_worker_whose_parent_is_silent_tells_nothing_of_its_own(*, has_ended: bool) -> None:
     ours, theirs = socket.socketpair()
