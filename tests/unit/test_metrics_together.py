@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -154,6 +154,42 @@ async def test_worker_that_stands_still_counts_by_what_it_told_last() -> None:
             await still.receive()
         assert waited.cancelled_caught
         still.close()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_worker_that_could_not_be_asked_is_asked_once_it_reads_again() -> None:
+    async with a_fleet() as fleet:
+        _, first = fleet.add()
+        ours, theirs = socket.socketpair()
+        unread = fill(ours)
+        fleet.attach(ours)
+        still, stuck = MetricsLine(theirs), Shown()
+        await trio.testing.wait_all_tasks_blocked()
+        assert value(await first.text(), "timer_trio_fired_total", outcome="delivered") is None
+        for _ in range(unread):
+            assert await still.receive() == Message(Kind.TEXT)
+        stuck.fired.labels("delivered").inc(2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_once, still, stuck)
+            text = await first.text()
+        assert value(text, "timer_trio_fired_total", outcome="delivered") == 2
+        still.close()
+
+
+def fill(sock: socket.socket) -> int:
+    """Send messages until no more of them goes; tells how many did."""
+    sock.setblocking(False)
+    sent = 0
+    with suppress(BlockingIOError):
+        while True:
+            sock.sendall(bytes([Kind.TEXT, 0, 0, 0, 0]))
+            sent += 1
+    return sent
+
+
+async def answer_once(line: MetricsLine, shown: Shown) -> None:
+    assert await line.receive() == Message(Kind.ASK)
+    await line.send(Message(Kind.TOLD, await snapshot_of(shown.registry)))
 
 
 @pytest.mark.usefixtures("virtual_time")

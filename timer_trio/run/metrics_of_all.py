@@ -32,10 +32,17 @@ class _Worker:
         self.answered = trio.Event()
         with trio.move_on_after(PATIENCE_S):
             if not self._is_asked:  # or it stands still, and would answer each of many questions
-                self._is_asked = True
-                await self.line.send(Message(Kind.ASK))
+                await self._send_question()
             await self.answered.wait()
         return self.shown if self.answered.is_set() else rising(self.shown)
+
+    async def _send_question(self) -> None:
+        self._is_asked = True
+        try:
+            await self.line.send(Message(Kind.ASK))
+        except trio.Cancelled:
+            self._is_asked = False  # so few bytes go at once, or not at all
+            raise
 
     def note(self, shown: Sequence[Metric]) -> None:
         self.shown = shown
