@@ -57,8 +57,9 @@ duplicate keys, NUL characters and integers of any size.
 Times are RFC 3339 with an offset, from 1970 to 9999; answers are in UTC.
 
 The key goes into `{API_KEY_HEADER}`, or into `Authorization: Bearer …`; two different ones are \
-refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json` and `/docs` \
-answers 401, unknown ones included; an address that sends too many wrong ones gets a 429 for them.
+refused. Without it every route but `/`, `/health`, `/health/*`, `/openapi.json`, `/docs` and the \
+pages of the console, which have a sign-in of their own, answers 401, unknown ones included; an \
+address that sends too many wrong ones gets a 429 for them.
 
 A project may limit how many requests each of its keys sends (`rate_limit`). All answers to such a \
 key carry `{POLICY_FIELD}` and `{STATE_FIELD}`, of draft-ietf-httpapi-ratelimit-headers; what goes \
