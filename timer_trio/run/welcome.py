@@ -35,7 +35,7 @@ def welcome(
     api_key: str | None,
     called_as: str,
     may_call_here: bool,
-    has_console: bool = True,
+    has_console: bool,
 ) -> str:
     """Write where the service listens and how to see a first callback.
 
