@@ -51,18 +51,8 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 
 OWN_FOLDERS: Final = frozenset(
     {
-        *(
-            "audit",
-            "clock",
-            "console",
-            "destinations",
-            "docs",
-            "flows",
-            "health",
-            "keys",
-            "metrics",
-        ),
-        *("openapi.json", "pause", "projects", "replicas", "resume", "schedules"),
+        *("audit", "clock", "console", "destinations", "docs", "flows", "health", "keys"),
+        *("metrics", "openapi.json", "pause", "projects", "replicas", "resume", "schedules"),
         *("signing-secrets", "timers"),
     }
 )
