@@ -41,14 +41,8 @@ def record(kind: type[T]) -> Reader[T]:
     return _told(cast("Reader[T]", _reader_of(kind)))
 
 
-def member(name: str, kind: type[T]) -> Reader[T]:
-    """Return what reads one member of an object of JSON, and raises as that of `record`."""
-    read = cast("Reader[T]", _reader_of(kind))
-    return _told(lambda data: read(_object(data).get(name)))
-
-
 def members(name: str, kind: type[T]) -> Reader[tuple[T, ...]]:
-    """Return what reads a list that is a member of an object of JSON, likewise."""
+    """Return what reads a list that is a member of an object of JSON, and raises likewise."""
     read = cast("Reader[tuple[T, ...]]", _reader_of(tuple[kind, ...]))  # type: ignore[valid-type]
     return _told(lambda data: read(_object(data).get(name)))
 
