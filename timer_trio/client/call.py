@@ -13,6 +13,7 @@ from timer_trio.client.answers import Page
 from timer_trio.client.reading import Reader, members, record
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -105,6 +106,11 @@ class _Rest:
 def at(path: str, *names: str) -> str:
     """Put names into a path, in place of each {}."""
     return path.format(*map(_segment, names))
+
+
+def given(fields: Mapping[str, V | None]) -> dict[str, V]:
+    """Return those that are not None: what was left out is not sent."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def encoded(value: object) -> bytes:

@@ -18,7 +18,7 @@ import httpx
 
 from timer_trio import __version__
 from timer_trio.client.answers import Page
-from timer_trio.client.call import JSON, Call, Run
+from timer_trio.client.call import JSON, Call, Run, given
 from timer_trio.client.errors import (
     IncompleteError,
     NoAnswerError,
@@ -86,14 +86,15 @@ class Service:
         Raises:
             ValueError: what was given for one of them cannot be one, in words that do not tell it.
         """
-        given = {
-            "User-Agent": f"timer-trio-client/{__version__}",
-            "X-API-Key": self.key,
-            "X-Project": self.project,
-            "Content-Type": media,
-            "Idempotency-Key": idempotency_key,
-        }
-        headers = {name: value for name, value in given.items() if value is not None}
+        headers = given(
+            {
+                "User-Agent": f"timer-trio-client/{__version__}",
+                "X-API-Key": self.key,
+                "X-Project": self.project,
+                "Content-Type": media,
+                "Idempotency-Key": idempotency_key,
+            }
+        )
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise ValueError(f"what is sent as {name} must be visible ASCII characters")

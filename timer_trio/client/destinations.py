@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from timer_trio.client.answers import Destination, DestinationPause, Page
-from timer_trio.client.call import Call
+from timer_trio.client.call import Call, given
 from timer_trio.client.operation import D, Resource, listing, operation
 from timer_trio.client.reading import record
 
@@ -19,7 +19,7 @@ class Destinations(Resource[D]):
         self, *, page_size: int = 50, destination: str | None = None
     ) -> Call[Page[Destination]]:
         """List where callbacks went in the last hour, or this one alone."""
-        query: dict[str, Any] = {} if destination is None else {"destination": destination}
+        query = given({"destination": destination})
         return Call.listed("destinations", Destination, query, page_size)
 
     list = listing(_listed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from timer_trio.client.answers import DeletedFlow, Flow, FlowState, Page
-from timer_trio.client.call import Call, at
+from timer_trio.client.call import Call, at, given
 from timer_trio.client.fields import FlowFields
 from timer_trio.client.operation import D, Resource, listing, operation
 from timer_trio.client.reading import record
@@ -16,8 +16,7 @@ class Flows(Resource[D]):
 
     def _listed(self, *, page_size: int = 50, paused: bool | None = None) -> Call[Page[Flow]]:
         """List the flows that have settings."""
-        query: dict[str, Any] = {} if paused is None else {"paused": paused}
-        return Call.listed("flows", Flow, query, page_size)
+        return Call.listed("flows", Flow, given({"paused": paused}), page_size)
 
     list = listing(_listed)
     page = operation(_listed)

@@ -13,7 +13,7 @@ from timer_trio.client.answers import (
     Schedule,
     TimerSummary,
 )
-from timer_trio.client.call import Call, at
+from timer_trio.client.call import Call, at, given
 from timer_trio.client.fields import (
     Instant,
     NamedScheduleFields,
@@ -114,8 +114,8 @@ class Schedules(Resource[D]):
             "limit": limit,
             "rate_per_second": rate_per_second,
         }
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return Call.post(at("/schedules/{}/backfill", schedule_id), given, record(Backfilled))
+        path = at("/schedules/{}/backfill", schedule_id)
+        return Call.post(path, given(wanted), record(Backfilled))
 
     @operation
     def preview(
@@ -126,7 +126,5 @@ class Schedules(Resource[D]):
         **rule: Unpack[RuleFields],
     ) -> Call[tuple[datetime, ...]]:
         """Tell which instants a rule has, from `first` on; nothing is written."""
-        beside = {"count": count, "from": first}
-        given = {name: value for name, value in beside.items() if value is not None}
-        read = members("next", datetime)
-        return Call.post("/schedules/preview", {**rule, **given}, read, is_safe=True)
+        wanted = {**rule, **given({"count": count, "from": first})}
+        return Call.post("/schedules/preview", wanted, members("next", datetime), is_safe=True)

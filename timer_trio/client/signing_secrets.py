@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from timer_trio.client.answers import DeletedSecret, SigningSecret
-from timer_trio.client.call import Call, at
+from timer_trio.client.call import Call, at, given
 from timer_trio.client.operation import D, Resource, operation
 from timer_trio.client.reading import members, record
 
@@ -23,8 +23,8 @@ class SigningSecrets(Resource[D]):
     @operation
     def rotate(self, *, overlap_seconds: float | None = None) -> Call[SigningSecret]:
         """Make another secret the current one; the one before signs as well for so long."""
-        given = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
-        return Call.post("/signing-secrets/rotate", given, _SECRET)
+        wanted = given({"overlap_seconds": overlap_seconds})
+        return Call.post("/signing-secrets/rotate", wanted, _SECRET)
 
     @operation
     def delete(self, secret_id: str) -> Call[DeletedSecret]:

@@ -15,7 +15,7 @@ from timer_trio.client.answers import (
     Timer,
     TimerSummary,
 )
-from timer_trio.client.call import JSON, NDJSON, Call, Run, at, encoded, lines_of, parameters
+from timer_trio.client.call import JSON, NDJSON, Call, Run, at, encoded, given, lines_of, parameters
 from timer_trio.client.fields import (
     BulkAction,
     Duration,
@@ -124,8 +124,7 @@ class Timers(Resource[D]):
         delay: Duration | None = None,
     ) -> Call[TimerSummary]:
         """Have a timer that has ended fire again: now, or when you say."""
-        due = {"execute_at": execute_at, "delay": delay}
-        wanted = {name: value for name, value in due.items() if value is not None}
+        wanted = given({"execute_at": execute_at, "delay": delay})
         return Call.post(at("/timers/{}/redrive", timer_id), wanted, _SUMMARY)
 
     @operation
@@ -172,11 +171,10 @@ class Timers(Resource[D]):
             "dry_run": dry_run,
             "as_of": as_of,
         }
-        given = {name: value for name, value in wanted.items() if value is not None}
         return Run(
             path="/timers/bulk",
             media=JSON,
-            content=encoded(given),
+            content=encoded(given(wanted)),
             read=record(Bulk),
             on_progress=on_progress,
             lasting=frozenset({"as_of"}),
