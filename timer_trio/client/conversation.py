@@ -132,11 +132,9 @@ def converse(call: Call[T], service: Service) -> Conversation[T]:
         except httpx.RequestError as error:
             failure: TimerTrioError = NoAnswerError(service.url, error)
             failure.__cause__ = error
-            is_worth_it = _is_safe(call) or not failure.may_have_happened
         except TimerTrioError as error:
             failure = error
-            is_worth_it = _may_be_repeated(call, error)
-        wait_s = service.wait_s(tried, failure) if is_worth_it else None
+        wait_s = service.wait_s(tried, failure) if _may_be_repeated(call, failure) else None
         if wait_s is None:
             raise failure
         yield wait_s
@@ -227,11 +225,13 @@ def _data_in(answer: httpx.Response | None, call: Call[T]) -> object:
     return data_of(answer)
 
 
-def _is_safe(call: Call[T]) -> bool:
-    return call.is_safe or call.idempotency_key is not None
-
-
 def _may_be_repeated(call: Call[T], error: TimerTrioError) -> bool:
-    status = error.status if isinstance(error, RefusedError | UnexpectedAnswerError) else None
+    is_safe = call.is_safe or call.idempotency_key is not None
     # Who is refused for having come too often has done nothing.
-    return status in _TRANSIENT and (_is_safe(call) or not error.may_have_happened)
+    return _is_transient(error) and (is_safe or not error.may_have_happened)
+
+
+def _is_transient(error: TimerTrioError) -> bool:
+    if isinstance(error, RefusedError | UnexpectedAnswerError):
+        return error.status in _TRANSIENT
+    return isinstance(error, NoAnswerError)
