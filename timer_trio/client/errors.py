@@ -183,22 +183,9 @@ def data_of(answer: httpx.Response) -> object:
         case {"code": 0, "data": data} if answer.is_success:
             return data
         case {"code": int() as code, "message": str() as message, "data": dict() | None as data}:
-            raise refusal(answer.status_code, code, message, data, answer.headers)
+            raise _refused(answer, code, message, data)
         case _:
             raise _unexpected(answer)
-
-
-def refusal(
-    status: int,
-    code: int,
-    message: str,
-    data: Mapping[str, Any] | None,
-    headers: Mapping[str, str],
-) -> RefusedError:
-    kind = _KINDS_BY_STATUS.get(status) or _KINDS.get(code, RefusedError)
-    error = kind(status, code, message, data)
-    error.retry_after_s = _seconds_in(headers)
-    return error
 
 
 def json_in(text: str | bytes) -> object:
@@ -211,6 +198,16 @@ def json_in(text: str | bytes) -> object:
 
 def words_of(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _refused(
+    answer: httpx.Response, code: int, message: str, data: Mapping[str, Any] | None
+) -> RefusedError:
+    status = answer.status_code
+    kind = _KINDS_BY_STATUS.get(status) or _KINDS.get(code, RefusedError)
+    error = kind(status, code, message, data)
+    error.retry_after_s = _seconds_in(answer.headers)
+    return error
 
 
 def _unexpected(answer: httpx.Response) -> UnexpectedAnswerError:
