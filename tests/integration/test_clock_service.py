@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from tests.api_under_test import ApiUnderTest
-from tests.virtual import START, Arrived, Virtual, instant, virtual_service
+from tests.virtual import PATIENCE_S, START, Arrived, Virtual, instant, virtual_service
+from timer_trio.domain.virtual_time import ClockResetError
 
 SOON_S: Final = 0.3
 """Of real time, in which what is due now, or would be, has long been sent."""
@@ -347,7 +348,11 @@ async def test_reset_in_the_midst_breaks_off_what_is_under_way(virtual: Virtual)
         nursery.start_soon(advance)
         nursery.start_soon(advance)
         await begun.wait()
+        ended = virtual.service._world
         await virtual.data("POST", "/clock/reset")
+    # As one is told that was asked for while all this ended.
+    with trio.fail_after(PATIENCE_S), pytest.raises(ClockResetError):
+        await ended.advance_by(HOUR)
     assert [answer.status_code for answer in answers] == [409, 409]
     assert "reset" in answers[0].json()["message"]
     assert await virtual.now() == START

@@ -114,8 +114,10 @@ class World:
 
     @contextmanager
     def _advance(self) -> Iterator[None]:
-        """Raise a ClockResetError if the world ends in this block."""
+        """Raise a ClockResetError if the world ends in this block, or has ended before."""
         with trio.CancelScope() as scope:
+            if self._life.cancel_called:
+                scope.cancel()  # nothing in this world would ever come to rest
             self._advances.add(scope)
             try:
                 yield
