@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, served_api
-from tests.receivers import Received, Stream, read_request, receiver, reset
+from tests.receivers import Received, Stream, never_answers, read_request, receiver, reset
 from timer_trio.client import (
     AsyncClient,
     Client,
@@ -174,12 +174,8 @@ async def test_service_that_wants_to_be_left_alone_for_long_is(waited: list[floa
 
 
 async def test_silent_service_is_waited_for_as_long_as_was_said(waited: list[float]) -> None:
-    async def say_nothing(stream: Stream) -> None:
-        await read_request(stream)
-        await trio.sleep_forever()
-
     async with (
-        receiver(say_nothing) as listening,
+        receiver(never_answers) as listening,
         AsyncClient(listening.url(), API_KEY, timeout_s=0.05, retries=1) as client,
     ):
         with trio.fail_after(PATIENCE_S), pytest.raises(NoAnswerError, match="ReadTimeout"):

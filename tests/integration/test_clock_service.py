@@ -258,13 +258,18 @@ async def test_what_is_held_back_waits_for_its_gate_and_not_the_advance(virtual:
         assert timedelta(0) <= actual - wanted < timedelta(milliseconds=1)
 
 
-async def test_breaker_lets_its_probe_go_in_virtual_time(virtual: Virtual) -> None:
+async def fail_behind_breaker(virtual: Virtual, **breaker: int) -> None:
+    """Have each callback fail, and a breaker count it."""
+
     async def fail(_: Arrived) -> int:
         return 500
 
     virtual.play = fail
-    breaker = {"failures": 2, "open_seconds": 120}
     await virtual.data("PUT", "/projects/default", json={"breaker": breaker})
+
+
+async def test_breaker_lets_its_probe_go_in_virtual_time(virtual: Virtual) -> None:
+    await fail_behind_breaker(virtual, failures=2, open_seconds=120)
     for delay in (60, 61, 62):
         await virtual.create(delay=delay)
     fired = await virtual.advance(3600)
@@ -274,12 +279,7 @@ async def test_breaker_lets_its_probe_go_in_virtual_time(virtual: Virtual) -> No
 
 
 async def test_what_is_missed_is_written_before_the_answer(virtual: Virtual) -> None:
-    async def fail(_: Arrived) -> int:
-        return 500
-
-    virtual.play = fail
-    breaker = {"failures": 1, "open_seconds": 600}
-    await virtual.data("PUT", "/projects/default", json={"breaker": breaker})
+    await fail_behind_breaker(virtual, failures=1, open_seconds=600)
     await virtual.create(delay=60)
     missed = await virtual.create(delay=61, misfire_grace_seconds=1)
     assert len(await virtual.advance(660.000001)) == 1
