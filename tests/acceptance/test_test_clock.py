@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from typing import Any, Final
 import pytest
 import trio
 
-from tests.acceptance.client import Consumer
-from tests.acceptance.processes import PROJECT, Program, running
+from tests.acceptance.processes import PROJECT, running
+from tests.acceptance.service import API_KEY, Service
 from tests.command import run_command
-from timer_trio.pytest_plugin import API_KEY, TimerService, TimerServiceError, running_service
+from tests.receivers import Stream, never_answers, read_request, receiver
+from timer_trio.pytest_plugin import TimerService, TimerServiceError, running_service
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 TEST_CLOCK: Final = ("-m", "timer_trio", "serve", "--test-clock")
@@ -167,7 +167,7 @@ with running_service() as service:
     async with running("-c", code) as program:
         await program.wait_ended()
         url = await program.eventually(lambda: next(iter(program.out), "nothing"))
-    port = int(url.rpartition(":")[2])
+    port = _port_of(url)
     with trio.fail_after(20):
         while await _is_served(port):  # noqa: ASYNC110 - a probe
             await trio.sleep(0.02)
@@ -183,33 +183,33 @@ async def _is_served(port: int) -> bool:
 
 
 async def test_process_is_loud_and_ends_at_once() -> None:
-    async with running(*TEST_CLOCK, environ=ENVIRON) as program:
-        consumer = Consumer(API_KEY)
-        consumer.port = await program.eventually(lambda: _port_in(program))
+    async def hold(stream: Stream) -> None:
+        await read_request(stream)
+        arrived.set()
+        await never_answers(stream)
+
+    arrived = trio.Event()
+    async with receiver(hold) as silent, running(*TEST_CLOCK, environ=ENVIRON) as program:
+        served = Service(program)
+        consumer = served.consumer
+        consumer.port = _port_of((await served.wait_logged("ready"))["url"])
         told = await program.eventually(lambda: "\n".join(program.out) if program.out[3:] else None)
         assert "THIS IS NO REAL SERVICE" in told
         assert "/clock/advance" in told
-        assert any('"test_clock"' in line and "no real timer" in line for line in program.err)
+        assert any("no real timer" in line["warning"] for line in served.logged("test_clock"))
         answer = await consumer.ask("GET", "/timers")
         assert "x-test-clock" in answer.headers
         with trio.fail_after(20):
             await consumer.create(callback_url="http://127.0.0.1:9/", delay=60)
-            async with trio.open_nursery() as nursery:
-                # A real one would wait for the callback.
-                (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-                silent = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
-                await consumer.create(callback_url=silent, delay=0)
-                await (await listener.accept()).aclose()
-                program.send_signal(signal.SIGTERM)
-                assert await program.wait_ended() == 0
-                nursery.cancel_scope.cancel()
-            await listener.aclose()
+            # A real one would wait for the callback.
+            await consumer.create(callback_url=silent.url(), delay=0, timeout_seconds=60)
+            await arrived.wait()
+            await served.stop()
         consumer.close()
 
 
-def _port_in(program: Program) -> int | None:
-    urls = [line.split('"')[3] for line in program.err if '"event": "ready"' in line]
-    return int(urls[0].rpartition(":")[2]) if urls else None
+def _port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 @pytest.mark.parametrize(
