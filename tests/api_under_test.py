@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import httpx
@@ -44,6 +44,8 @@ from timer_trio.server import Server
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.exposition import exposed
 from timer_trio.telemetry.metrics import Metrics
+
+T = TypeVar("T")
 
 API_KEY: Final = "k" * 32
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
@@ -312,6 +314,11 @@ async def served_api(
         await nursery.start(server.run, api.app, api.metrics, api.closing)
         yield api, server.urls[0]
         nursery.cancel_scope.cancel()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do work that blocks, such as asking the API, while that goes on."""
+    return await trio.to_thread.run_sync(work)  # noqa: TID251 - the API must run
 
 
 def tls_config(folder: Path, authority: trustme.CA, more: str = "") -> Path:

@@ -11,9 +11,8 @@ from typing import Any, Final, assert_type
 
 import httpx
 import pytest
-import trio
 
-from tests.api_under_test import API_KEY, START, WANTED, ApiUnderTest, served_api
+from tests.api_under_test import API_KEY, START, WANTED, ApiUnderTest, in_thread, served_api
 from timer_trio.client import (
     AsyncClient,
     Attempt,
@@ -53,21 +52,13 @@ async def served() -> AsyncIterator[tuple[ApiUnderTest, str]]:
         yield serving
 
 
-async def in_thread(work: Callable[[], None]) -> None:
-    await trio.to_thread.run_sync(work)  # noqa: TID251 - the API must run
-
-
 async def on_trio(url: str, script: Script) -> None:
     async with AsyncClient(url, API_KEY) as client:
         await script(client)
 
 
 async def on_asyncio(url: str, script: Script) -> None:
-    async def main() -> None:
-        async with AsyncClient(url, API_KEY) as client:
-            await script(client)
-
-    await in_thread(lambda: asyncio.run(main()))
+    await in_thread(lambda: asyncio.run(on_trio(url, script)))
 
 
 async def tour_of_timers(client: AsyncClient) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import trio
 from standardwebhooks import Webhook
 
-from tests.api_under_test import API_KEY, ApiUnderTest, served_api
+from tests.api_under_test import API_KEY, ApiUnderTest, in_thread, served_api
 from timer_trio.client import Client, errors
 
 ROOT: Final = Path(__file__).parents[2]
@@ -38,19 +37,20 @@ async def api(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield serving
 
 
-async def in_thread(code: str) -> None:
-    await trio.to_thread.run_sync(run, code)  # noqa: TID251 - the API must run
+async def run_beside(code: str) -> None:
+    """Run an example while the API goes on."""
+    await in_thread(lambda: run(code))
 
 
 async def test_readme(api: ApiUnderTest) -> None:
     (code,) = re.findall(r"### From Python\n\n```python\n(.*?)```", README, re.DOTALL)
     url = os.environ["TIMER_TRIO_URL"]
-    await in_thread(code.replace("http://127.0.0.1:8080", url).replace("…", API_KEY))
+    await run_beside(code.replace("http://127.0.0.1:8080", url).replace("…", API_KEY))
     assert (await api.client.get("/timers")).json()["data"]["total"] == 1
 
 
 async def test_code_that_blocks(api: ApiUnderTest, capsys: pytest.CaptureFixture[str]) -> None:
-    await in_thread(FIRST)
+    await run_beside(FIRST)
     (timer,) = (await api.client.get("/timers")).json()["data"]["timers"]
     assert (timer["status"], timer["metadata"]) == ("canceled", {"customer": "acme"})
     assert timer["id"] in capsys.readouterr().out
@@ -58,7 +58,7 @@ async def test_code_that_blocks(api: ApiUnderTest, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("last", ["asyncio.run(main())", "trio.run(main)"])
 async def test_async_code(api: ApiUnderTest, capsys: pytest.CaptureFixture[str], last: str) -> None:
-    await in_thread(
+    await run_beside(
         ASYNC.replace("import asyncio", "import asyncio\nimport trio").replace(
             "asyncio.run(main())", last
         )
@@ -69,7 +69,7 @@ async def test_async_code(api: ApiUnderTest, capsys: pytest.CaptureFixture[str],
 
 
 async def test_many(api: ApiUnderTest, capsys: pytest.CaptureFixture[str]) -> None:
-    await in_thread(MANY)
+    await run_beside(MANY)
     answer = (await api.client.get("/timers?status=canceled&limit=1")).json()["data"]
     assert answer["total"] == 100
     assert {"1000 ()", "100 0"} <= set(capsys.readouterr().out.splitlines())
@@ -77,7 +77,7 @@ async def test_many(api: ApiUnderTest, capsys: pytest.CaptureFixture[str]) -> No
 
 async def test_what_goes_wrong(api: ApiUnderTest, capsys: pytest.CaptureFixture[str]) -> None:
     assert api.living
-    await in_thread(WRONG)
+    await run_beside(WRONG)
     assert "callback_url must begin with http:// or https://" in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 import trio
 
-from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, served_api
+from tests.api_under_test import API_KEY, WANTED, ApiUnderTest, in_thread, served_api
 from tests.receivers import Received, Stream, never_answers, read_request, receiver, reset
 from timer_trio.client import (
     AsyncClient,
@@ -88,17 +88,12 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-async def in_thread(work: Callable[[], Any]) -> Any:
-    return await trio.to_thread.run_sync(work)  # noqa: TID251 - the API must run
-
-
 async def by_blocking(url: str, **fields: Any) -> TimerSummary:
     def work() -> TimerSummary:
         with Client(url, API_KEY) as client:
             return client.timers.create(URL, delay=60, **fields)
 
-    created: TimerSummary = await in_thread(work)
-    return created
+    return await in_thread(work)
 
 
 async def by_trio(url: str, **fields: Any) -> TimerSummary:
@@ -107,8 +102,7 @@ async def by_trio(url: str, **fields: Any) -> TimerSummary:
 
 
 async def by_asyncio(url: str, **fields: Any) -> TimerSummary:
-    created: TimerSummary = await in_thread(lambda: asyncio.run(by_trio(url, **fields)))
-    return created
+    return await in_thread(lambda: asyncio.run(by_trio(url, **fields)))
 
 
 WAYS: Final = [by_blocking, by_trio, by_asyncio]
