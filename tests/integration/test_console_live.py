@@ -10,6 +10,7 @@ from html import unescape
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from tests.api_under_test import API_KEY, ApiUnderTest, running_api, served_api
 from tests.console import ROOT, Operator, Page, operator
@@ -25,7 +26,9 @@ from timer_trio.console.receiver import (
     told_of,
 )
 from timer_trio.console.session import Sealer
+from timer_trio.console.visit import RefusedError
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.domain.project import DEFAULT_PROJECT
 
 PATIENCE_S = 30  # for a busy machine; nothing here waits for it
 
@@ -173,6 +176,26 @@ async def test_what_was_shown_stays_while_the_database_is_away(
         monkeypatch.setattr(api.storage, "list", listing)
         timer = await api.create()
         assert timer["id"] in await shown()
+
+
+async def test_what_is_not_there_is_looked_for_no_more_often(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del autojump_clock
+    monkeypatch.setattr(live, "INTERVAL_S", 2)
+    monkeypatch.setattr(live, "LIFE_S", 9)
+    looked_at_s = []
+
+    async def look() -> str:
+        looked_at_s.append(trio.current_time() - began_s)
+        assert len(looked_at_s) < 9, looked_at_s
+        raise RefusedError(404, "gone")
+
+    began_s = trio.current_time()
+    async with live.LiveBody(live.Live(trio.Event()), look, (DEFAULT_PROJECT, None)) as body:
+        sent = [part async for part in body]
+    assert looked_at_s == [0, 2, 4, 6, 8]
+    assert sent[0].startswith(b"retry: ")
 
 
 async def test_receiver_shows_what_arrived() -> None:

@@ -33,7 +33,6 @@ MOST_OF_ONE: Final = 16
 """Of them, of one key in one project."""
 _AGAIN: Final = b"retry: 2000\n\n"
 """Milliseconds after which a browser asks again."""
-
 _NOTHING_NEW: Final = b": nothing new\n\n"
 """Sent all the same: whoever has left is noticed by it."""
 
@@ -90,6 +89,7 @@ class LiveBody(ResponseBody):
         self._look = look
         self._whose = whose
         self._has_place = False
+        self._has_looked = False
         self._last: str | None = None
         self._ends_at = trio.current_time() + LIFE_S
 
@@ -113,23 +113,24 @@ class LiveBody(ResponseBody):
     async def __anext__(self) -> bytes:
         if not self._has_place:
             raise StopAsyncIteration
-        is_first = self._last is None
-        if not is_first and not await self._live.wait():
+        # Whatever came of the look before: what is not there is not asked for without a pause.
+        if self._has_looked and not await self._live.wait():
             raise StopAsyncIteration
         if trio.current_time() >= self._ends_at:
             raise StopAsyncIteration
+        begin = b"" if self._has_looked else _AGAIN
+        self._has_looked = True
+        return begin + await self._news()
+
+    async def _news(self) -> bytes:
         try:
             shown = await self._look()
         except (StorageError, RefusedError):
             return _NOTHING_NEW  # the database is away, or the key's limit used up
         except TimerTrioError:  # nobody has signed in any more
             raise StopAsyncIteration from None
-        return self._event(shown, is_first=is_first)
-
-    def _event(self, shown: str, *, is_first: bool) -> bytes:
-        begin = _AGAIN if is_first else b""
         if shown == self._last:
             return _NOTHING_NEW
         self._last = shown
         lines = "\n".join(f"data: {line}" for line in shown.split("\n"))
-        return begin + f"{lines}\n\n".encode()
+        return f"{lines}\n\n".encode()
