@@ -294,6 +294,17 @@ async def test_projects_are_made_changed_and_deleted(api: ApiUnderTest) -> None:
     assert (await api.client.get("/projects/shop")).status_code == 404
 
 
+async def test_project_is_shown_and_changed_whatever_its_name_is(api: ApiUnderTest) -> None:
+    service = await operator(api)
+    for name in ("live", "new", "bulk"):
+        path = await service.done("/projects", name=name)
+        assert (await change(service, path, max_live_timers="9")).status_code == 303
+        assert (await service.page(path)).all("input", name="max_live_timers", value="9")
+        stranger = await Operator(api).get(path)
+        assert stranger.headers["Location"].startswith(f"{ROOT}/login")
+        assert await service.done(f"{path}/delete", confirmed=name) == "/projects"
+
+
 async def test_rate_limit_of_a_key_holds_at_the_console(api: ApiUnderTest) -> None:
     limit = {"rate_limit": {"requests_per_second": 0.1, "burst": 3}}
     key = await api.create_key("read")

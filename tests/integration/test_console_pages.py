@@ -68,7 +68,7 @@ _IDS: Final = {
     "schedule_id": "00000000-0000-7000-8000-000000000000",
     "secret_id": "00000000-0000-7000-8000-000000000000",
     "key_id": "0" * 24,
-    "project": "default",
+    "name": "default",
     "address": "x",
 }
 
@@ -338,7 +338,7 @@ async def test_nobody_sees_or_changes_what_is_of_another_project(api: ApiUnderTe
     ids = await full(api, MARKER, {"X-API-Key": key})
     await note_destinations(api, project, MARKER)
     before = _everything(api, project)
-    ids |= {"project": "theirs", "address": "x"}
+    ids |= {"name": "theirs", "address": "x"}
     for path in (*PAGES, *routes_of(api, "GET"), f"/flow?flow_key={MARKER}"):
         if path.endswith("/live"):
             continue

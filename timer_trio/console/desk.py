@@ -81,7 +81,7 @@ class Desk:
 
             return self._live.answer(look, visit.by)
 
-        return self.page(path, show), self.page(f"{path}/live", follow)
+        return self.page(path, show), self._route("GET", f"{path}/live", follow, is_live=True)
 
     def open(self, method: str, path: str, handler: Callable[..., Awaitable[Response]]) -> Route:
         """Make what is answered to anybody."""
@@ -109,17 +109,18 @@ class Desk:
             secure=is_by_tls(request),
         )
 
-    def _route(self, method: str, path: str, view: View) -> Route:
+    def _route(self, method: str, path: str, view: View, *, is_live: bool = False) -> Route:
         # The guard of keys lets it pass: who asks is said by the cookie, and looked up here.
-        return Route(method=method, path=path, handler=self._answering(view), is_open=True)
+        handler = self._answering(view, is_live=is_live)
+        return Route(method=method, path=path, handler=handler, is_open=True)
 
-    def _answering(self, view: View) -> Callable[..., Awaitable[Response]]:
+    def _answering(self, view: View, *, is_live: bool) -> Callable[..., Awaitable[Response]]:
         async def handler(**path_values: str) -> Response:
             asked: Request = cast("Any", request)._get_current_object()  # noqa: SLF001 - werkzeug's API
             try:
                 visit = await self._visit(asked)
             except NotSignedInError:
-                return _to_sign_in(asked)
+                return _to_sign_in(asked, is_live=is_live)
             except (TimerTrioError, HTTPException) as error:
                 return error_page(error, None)
             try:
@@ -131,7 +132,8 @@ class Desk:
             except Exception as error:
                 log.exception("request_failed", method=asked.method, path=asked.path)
                 response = error_page(error, visit)
-            self._renew(visit, response)
+            if not is_live:  # what a page does by itself is no use of it
+                self._renew(visit, response)
             return response
 
         return handler
@@ -176,10 +178,7 @@ class Desk:
             raise ForbiddenError("this form is not of your session: load its page again")
 
     def _renew(self, visit: Visit, response: Response) -> None:
-        # What a page does by itself is no use of it.
         now = self.context.clock.now()
-        if visit.path.endswith(f"/{LIVE_PART}"):
-            return
         if visit.session_changed or visit.session.is_to_be_renewed(now):
             self.set_cookie(response, visit.session.used(now))
 
@@ -210,8 +209,8 @@ def error_page(error: Exception, visit: Visit | None) -> Response:
     return response
 
 
-def _to_sign_in(asked: Request) -> Response:
-    if asked.method != "GET" or asked.path.endswith(f"/{LIVE_PART}"):
+def _to_sign_in(asked: Request, *, is_live: bool) -> Response:
+    if asked.method != "GET" or is_live:
         words = {"error_status": 401, "message": "your session has ended: sign in again"}
         return answer(render("outside_error.html", words), 401)
     wanted = asked.path

@@ -17,7 +17,7 @@ from timer_trio.console.rendering import ROOT, see_other
 from timer_trio.console.visit import Data, Problems, RefusedError, Visit, problems_of
 
 PATH: Final = f"{ROOT}/projects"
-_ONE: Final = f"{PATH}/{{project}}"
+_ONE: Final = f"{PATH}/{{name}}"
 _HOSTS: Final = "allowed_hosts"
 
 
@@ -56,27 +56,27 @@ async def create(visit: Visit) -> Response:
     return see_other(f"{PATH}/{name}")
 
 
-async def show_one(visit: Visit, project: str) -> Response:
-    found = await visit.get(f"/projects/{project}")
+async def show_one(visit: Visit, name: str) -> Response:
+    found = await visit.get(f"/projects/{name}")
     return _one_page(visit, found, _fields_of(found))
 
 
-async def change(visit: Visit, project: str) -> Response:
+async def change(visit: Visit, name: str) -> Response:
     """Change the settings that the form says otherwise than before."""
-    found = await visit.get(f"/projects/{project}")
+    found = await visit.get(f"/projects/{name}")
     try:
         members = _changes(visit.form)
         await visit.do("PUT", f"/projects/{found['name']}", body_of(members))
     except (RefusedError, InvalidRequestError) as error:
         status, problems = problems_of(error)
-        fields = {name: visit.form.text(name) for name in SETTINGS_FIELDS}
+        fields = {field: visit.form.text(field) for field in SETTINGS_FIELDS}
         return _one_page(visit, found, fields, status, problems)
     return see_other(f"{PATH}/{found['name']}")
 
 
-async def delete(visit: Visit, project: str) -> Response:
+async def delete(visit: Visit, name: str) -> Response:
     """Delete a project whose name was written once more."""
-    found = await visit.get(f"/projects/{project}")
+    found = await visit.get(f"/projects/{name}")
     if visit.form.text("confirmed") != found["name"]:
         raise InvalidRequestError(FieldError("", "write the project's name to have it deleted"))
     force = [("force", "true")] if visit.form.text("force") else []

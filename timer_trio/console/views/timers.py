@@ -38,7 +38,7 @@ async def load(visit: Visit) -> Mapping[str, Any]:
         "statuses": [*Status],
         "is_filtered": bool(filters.filter_of(asked)),
         "bulk": [(name, words, _bulk_link(name, asked)) for name, words in _BULK],
-        "live": filters.link(f"{visit.path.removesuffix('/live')}/live", given),
+        "live": filters.link(f"{PATH}/live", given),
         "is_first": "cursor" not in given,
         "first": filters.link(PATH, given, cursor=""),
     }
