@@ -12,6 +12,7 @@ program had sent it. Nothing of a session is kept here, so any replica answers a
 - ``session``    who has signed in, as the cookie says it
 - ``forms``      what a form says, as the JSON of the API
 - ``filters``    from the filters of a list to the parameters of the API
+- ``lists``      a page of what the API lists in pages
 - ``charts``     from numbers to the bars of a chart
 - ``receiver``   a receiver to try callbacks with
 - ``rendering``  templates, and what stands in the head of each answer

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from quart import Response
 
 from timer_trio.api.route import Route
-from timer_trio.console import filters
 from timer_trio.console.desk import Desk
 from timer_trio.console.forms import instant
+from timer_trio.console.lists import given_in, page_of
 from timer_trio.console.rendering import ROOT
-from timer_trio.console.visit import RefusedError, Visit, problems_of
+from timer_trio.console.visit import Visit
 from timer_trio.domain.audit import Action
 from timer_trio.domain.project import Scope
 
@@ -27,25 +28,14 @@ def routes(desk: Desk) -> Sequence[Route]:
 
 
 async def show(visit: Visit) -> Response:
-    given = {name: value for name, value in visit.query.items() if value.strip()}
+    visit.require(Scope.ADMIN)
+    given = given_in(visit.query)
     asked = [
         (name, instant(value) if name in _INSTANTS else value) for name, value in given.items()
     ]
+    find = partial(visit.get, "/audit", [*asked, ("limit", _ROWS)])
     fields = {name: given.get(name, "") for name in _FILTERS}
     fields |= {name: fields[name].removesuffix("Z") for name in _INSTANTS}
-    common: dict[str, Any] = {
-        "fields": fields,
-        "actions": [*Action],
-        "is_first": "cursor" not in given,
-        "first": filters.link(PATH, given, cursor=""),
-    }
-    try:
-        page = await visit.get("/audit", [*asked, ("limit", _ROWS)])
-    except RefusedError as error:
-        if not visit.may(Scope.ADMIN):
-            raise
-        status, problems = problems_of(error)
-        return visit.page("audit.html", status, **common, problems=problems, entries=[], next=None)
-    following = page["next_cursor"]
-    link = None if following is None else filters.link(PATH, given, cursor=following)
-    return visit.page("audit.html", **common, entries=page["audit"], next=link)
+    found = await page_of(PATH, "audit", given, find)
+    status = found.get("status", 200)
+    return visit.page("audit.html", status, fields=fields, actions=[*Action], **found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from quart import Response
@@ -11,8 +12,9 @@ from timer_trio.api.route import Route
 from timer_trio.console import filters
 from timer_trio.console.desk import Desk
 from timer_trio.console.forms import body_of, written
+from timer_trio.console.lists import given_in, page_of
 from timer_trio.console.rendering import ROOT, see_other
-from timer_trio.console.visit import RefusedError, Visit, problems_of
+from timer_trio.console.visit import Visit
 from timer_trio.domain.destination import RECENT
 
 PATH: Final = f"{ROOT}/destinations"
@@ -30,24 +32,16 @@ def routes(desk: Desk) -> Sequence[Route]:
 
 
 async def load(visit: Visit) -> Mapping[str, Any]:
-    given = {name: value for name, value in visit.query.items() if value.strip()}
+    given = given_in(visit.query)
+    find = partial(visit.get, "/destinations", [*given.items(), ("limit", _ROWS)])
     paused = await visit.context.storage.project_pause(visit.by.project)
-    common = {
+    return {
         "paused_at": paused.paused_at,
         "since": f"{visit.context.clock.now() - RECENT:%Y-%m-%dT%H:%M:00Z}",
         "destination": given.get("destination", ""),
         "live": filters.link(f"{PATH}/live", given),
-        "is_first": "cursor" not in given,
-        "first": filters.link(PATH, given, cursor=""),
+        **await page_of(PATH, "destinations", given, find),
     }
-    try:
-        page = await visit.get("/destinations", [*given.items(), ("limit", _ROWS)])
-    except RefusedError as error:
-        status, problems = problems_of(error)
-        return {**common, "status": status, "problems": problems, "destinations": [], "next": None}
-    following = page["next_cursor"]
-    link = None if following is None else filters.link(PATH, given, cursor=following)
-    return {**common, "destinations": page["destinations"], "next": link}
 
 
 async def pause(visit: Visit) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from timer_trio.api.route import Route
 from timer_trio.console import filters
 from timer_trio.console.desk import Desk
 from timer_trio.console.forms import Form, body_of, number
+from timer_trio.console.lists import given_in, page_of
 from timer_trio.console.rendering import ROOT, see_other
 from timer_trio.console.visit import Data, Problems, RefusedError, Visit, problems_of
 
@@ -35,21 +37,13 @@ def routes(desk: Desk) -> Sequence[Route]:
 
 
 async def load(visit: Visit) -> Mapping[str, Any]:
-    given = {name: value for name, value in visit.query.items() if value.strip()}
-    common = {
+    given = given_in(visit.query)
+    find = partial(visit.get, "/flows", [*given.items(), ("limit", _ROWS)])
+    return {
         "paused": given.get("paused", ""),
         "live": filters.link(f"{PATH}/live", given),
-        "is_first": "cursor" not in given,
-        "first": filters.link(PATH, given, cursor=""),
+        **await page_of(PATH, "flows", given, find),
     }
-    try:
-        page = await visit.get("/flows", [*given.items(), ("limit", _ROWS)])
-    except RefusedError as error:
-        status, problems = problems_of(error)
-        return {**common, "status": status, "problems": problems, "flows": [], "next": None}
-    following = page["next_cursor"]
-    link = None if following is None else filters.link(PATH, given, cursor=following)
-    return {**common, "flows": page["flows"], "next": link}
 
 
 async def load_one(visit: Visit) -> Mapping[str, Any]:

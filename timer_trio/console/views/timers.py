@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from timer_trio.api.cursor import cursor_of
-from timer_trio.api.errors import InvalidRequestError
 from timer_trio.api.query import parse_query
 from timer_trio.api.route import Route
 from timer_trio.console import filters
 from timer_trio.console.desk import Desk
+from timer_trio.console.lists import page_of
 from timer_trio.console.rendering import ROOT
-from timer_trio.console.visit import Data, RefusedError, Visit, problems_of
+from timer_trio.console.visit import Data, Visit
 from timer_trio.domain.query import Order, Position
 from timer_trio.domain.timer import Status, TimerId
 
@@ -33,23 +34,15 @@ def routes(desk: Desk) -> Sequence[Route]:
 async def load(visit: Visit) -> Mapping[str, Any]:
     given = visit.query
     asked = filters.asked_of(given)
-    common = {
+    find = partial(list_uncounted, visit, [*asked, ("limit", _ROWS)])
+    return {
         "fields": filters.fields_of(given),
         "statuses": [*Status],
         "is_filtered": bool(filters.filter_of(asked)),
         "bulk": [(name, words, _bulk_link(name, asked)) for name, words in _BULK],
         "live": filters.link(f"{PATH}/live", given),
-        "is_first": "cursor" not in given,
-        "first": filters.link(PATH, given, cursor=""),
+        **await page_of(PATH, "timers", given, find),
     }
-    try:
-        page = await list_uncounted(visit, [*asked, ("limit", _ROWS)])
-    except (RefusedError, InvalidRequestError) as error:
-        status, problems = problems_of(error)
-        return {**common, "status": status, "problems": problems, "timers": [], "next": None}
-    following = page["next_cursor"]
-    link = None if following is None else filters.link(PATH, given, cursor=following)
-    return {**common, "timers": page["timers"], "next": link}
 
 
 async def list_uncounted(visit: Visit, asked: filters.Pairs) -> Data:
