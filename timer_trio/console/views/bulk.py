@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -35,16 +35,7 @@ async def show(visit: Visit) -> Response:
     action, asked = _action(visit.query.get("action", "")), filters.asked_of(visit.query)
     body = _body(action, asked, dry_run="true")
     counted, is_whole = await _count(await visit.ask("POST", "/timers/bulk", body=body))
-    return visit.page(
-        "bulk.html",
-        action=action,
-        done_words=_WORDS[action],
-        chosen=filters.filter_of(asked),
-        counted=counted,
-        is_whole=is_whole,
-        back=filters.link(f"{ROOT}/timers", filters.filter_of(asked)),
-        result=None,
-    )
+    return _page(visit, action, asked, counted=counted, is_whole=is_whole)
 
 
 async def run(visit: Visit) -> Response:
@@ -58,18 +49,26 @@ async def run(visit: Visit) -> Response:
         return response
     told: list[Data] = []
     await _follow(response, told.append)
-    last = told[-1]
-    if last["code"]:
-        raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, last["message"])
+    return _page(visit, action, asked, result=_result(told[-1]))
+
+
+def _page(
+    visit: Visit,
+    action: BulkAction,
+    asked: filters.Pairs,
+    *,
+    result: Data | None = None,
+    **counts: Any,
+) -> Response:
+    chosen = filters.filter_of(asked)
     return visit.page(
         "bulk.html",
         action=action,
         done_words=_WORDS[action],
-        chosen=filters.filter_of(asked),
-        counted=last["data"],
-        is_whole=True,
-        back=filters.link(f"{ROOT}/timers", filters.filter_of(asked)),
-        result=last["data"],
+        chosen=chosen,
+        back=filters.link(f"{ROOT}/timers", chosen),
+        result=result,
+        **counts,
     )
 
 
@@ -86,7 +85,7 @@ def _body(action: BulkAction, asked: filters.Pairs, **more: str) -> bytes:
     return body_of({"action": written(action), "filter": json.dumps(wanted), **more})
 
 
-async def _count(response: Response) -> tuple[Mapping[str, Any], bool]:
+async def _count(response: Response) -> tuple[Data, bool]:
     """Return what a dry run counts, and whether that is all.
 
     Raises:
@@ -98,9 +97,19 @@ async def _count(response: Response) -> tuple[Mapping[str, Any], bool]:
     last = told[-1]
     if "code" not in last:
         return next(line for line in reversed(told) if "done" in line), False
+    return _result(last), True
+
+
+def _result(last: Data) -> Data:
+    """Return what the last line of a bulk action tells.
+
+    Raises:
+        RefusedError: it was broken off.
+    """
     if last["code"]:
         raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, last["message"])
-    return last["data"], True
+    data: Data = last["data"]
+    return data
 
 
 async def _follow(response: Response, note: Callable[[Data], object]) -> None:
