@@ -98,16 +98,9 @@ class Desk:
             nonce=secrets.token_hex(NONCE_BYTES),
         )
 
-    def set_cookie(self, response: Response, session: Session) -> None:
-        response.set_cookie(
-            COOKIE,
-            self.sealer.seal(session),
-            max_age=int(IDLE.total_seconds()),
-            path=ROOT,
-            httponly=True,
-            samesite="Strict",
-            secure=is_by_tls(request),
-        )
+    def keep(self, session: Session, response: Response) -> None:
+        """Have a browser bring a session along with what it asks for next."""
+        set_cookie(response, COOKIE, self.sealer.seal(session), ROOT)
 
     def _route(self, method: str, path: str, view: View, *, is_live: bool = False) -> Route:
         # The guard of keys lets it pass: who asks is said by the cookie, and looked up here.
@@ -180,7 +173,20 @@ class Desk:
     def _renew(self, visit: Visit, response: Response) -> None:
         now = self.context.clock.now()
         if visit.session_changed or visit.session.is_to_be_renewed(now):
-            self.set_cookie(response, visit.session.used(now))
+            self.keep(visit.session.used(now), response)
+
+
+def set_cookie(response: Response, name: str, value: str, path: str) -> None:
+    """Give a browser a cookie that it shows to nobody else."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(IDLE.total_seconds()),
+        path=path,
+        httponly=True,
+        samesite="Strict",
+        secure=is_by_tls(request),
+    )
 
 
 def is_by_tls(asked: Request) -> bool:

@@ -20,7 +20,7 @@ from timer_trio.api.errors import (
 from timer_trio.api.parameters import parameters_in
 from timer_trio.api.principal import Principal, set_principal
 from timer_trio.api.route import Route
-from timer_trio.console.desk import COOKIE, CSRF, Desk, error_page, is_by_tls
+from timer_trio.console.desk import COOKIE, CSRF, Desk, error_page, set_cookie
 from timer_trio.console.forms import Form, read_form
 from timer_trio.console.rendering import ROOT, answer, render, see_other
 from timer_trio.console.session import NONCE_BYTES
@@ -30,15 +30,15 @@ from timer_trio.domain.project import Scope
 
 BEFORE: Final = "timer_trio_before"
 """The cookie of whoever is about to sign in: no other site can send him a form with its token."""
+_PATH: Final = f"{ROOT}/login"
 _MOST_KEY: Final = 1_000
-_MINUTES: Final = 60
 
 
 def routes(desk: Desk) -> Sequence[Route]:
     login = _Login(desk)
     return (
-        desk.open("GET", f"{ROOT}/login", login.show),
-        desk.open("POST", f"{ROOT}/login", login.sign_in),
+        desk.open("GET", _PATH, login.show),
+        desk.open("POST", _PATH, login.sign_in),
         desk.action(f"{ROOT}/logout", sign_out),
         desk.action(f"{ROOT}/project", choose_project),
     )
@@ -81,23 +81,15 @@ class _Login:
     def _begin(self, by: Principal, wanted: str) -> Response:
         set_principal(by)
         response = see_other(wanted)
-        self._desk.set_cookie(response, self._desk.signed_in(by))
-        response.delete_cookie(BEFORE, path=f"{ROOT}/login")
+        self._desk.keep(self._desk.signed_in(by), response)
+        response.delete_cookie(BEFORE, path=_PATH)
         return response
 
     def _form(self, wanted: str, status: int = 200, problem: str = "") -> Response:
         nonce = request.cookies.get(BEFORE, "") or secrets.token_hex(NONCE_BYTES)
         values = {"csrf": self._sealer.token("login", nonce), "next": wanted, "problem": problem}
         response = answer(render("login.html", values), status)
-        response.set_cookie(
-            BEFORE,
-            nonce,
-            max_age=12 * _MINUTES * 60,
-            path=f"{ROOT}/login",
-            httponly=True,
-            samesite="Strict",
-            secure=is_by_tls(request),
-        )
+        set_cookie(response, BEFORE, nonce, _PATH)
         return response
 
     def _is_ours(self, form: Form) -> bool:
@@ -113,7 +105,7 @@ def _place(wanted: str) -> str:
 
 
 async def sign_out(visit: Visit) -> Response:  # noqa: ARG001 - a view
-    response = see_other(f"{ROOT}/login")
+    response = see_other(_PATH)
     response.delete_cookie(COOKIE, path=ROOT)
     return response
 
