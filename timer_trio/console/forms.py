@@ -8,14 +8,9 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from quart import request
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from timer_trio.api.errors import (
-    BodyTooLargeError,
-    FieldError,
-    InvalidRequestError,
-    UnsupportedMediaError,
-)
+from timer_trio.api.body.media import raw_body
+from timer_trio.api.errors import FieldError, InvalidRequestError, UnsupportedMediaError
 
 MEDIA: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 100
@@ -30,9 +25,9 @@ class Form:
         for name, value in pairs:
             self._values.setdefault(name, []).append(value)
 
-    def text(self, name: str, default: str = "") -> str:
+    def text(self, name: str) -> str:
         """Return a field as a person means it; a browser ends its lines with CR and LF."""
-        values = self._values.get(name, [default])
+        values = self._values.get(name, [""])
         return values[0].replace("\r\n", "\n").strip()
 
     def all(self, name: str) -> list[str]:
@@ -51,11 +46,7 @@ async def read_form() -> Form:
     """
     if request.mimetype != MEDIA:
         raise UnsupportedMediaError(f"send the form with Content-Type: {MEDIA}")
-    try:
-        raw = await request.get_data(cache=True, as_text=False, parse_form_data=False)
-    except RequestEntityTooLarge:
-        raise BodyTooLargeError(request.max_content_length) from None
-    return Form(_pairs(raw))
+    return Form(_pairs(await raw_body()))
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:

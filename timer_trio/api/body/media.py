@@ -41,7 +41,7 @@ async def json_body() -> bytes:
         InvalidRequestError, UnsupportedMediaError, BodyTooLargeError: it is not JSON to read.
     """
     check_head(JSON)
-    return await _body()
+    return await raw_body()
 
 
 async def optional_json_body() -> bytes:
@@ -51,12 +51,17 @@ async def optional_json_body() -> bytes:
         InvalidRequestError, UnsupportedMediaError, BodyTooLargeError: it is not JSON to read.
     """
     refuse_parameters(request.query_string)
-    if body := await _body():
+    if body := await raw_body():
         check_head(JSON)
     return body
 
 
-async def _body() -> bytes:
+async def raw_body() -> bytes:
+    """Read the whole body of a request, whatever its head says.
+
+    Raises:
+        BodyTooLargeError: it is longer than may be.
+    """
     try:
         return await request.get_data(cache=True, as_text=False, parse_form_data=False)
     except RequestEntityTooLarge:

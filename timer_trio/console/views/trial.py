@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from quart import Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from timer_trio.api.errors import InvalidRequestError
+from timer_trio.api.body.media import raw_body
+from timer_trio.api.errors import BodyTooLargeError, InvalidRequestError
 from timer_trio.api.route import Route
 from timer_trio.console.desk import Desk, is_by_tls
 from timer_trio.console.forms import body_of, checked_json, number, written
@@ -98,8 +98,8 @@ class _Trial:
         if answers is None:
             return Response(b"", 404)
         try:
-            body = await request.get_data(cache=True, as_text=False, parse_form_data=False)
-        except RequestEntityTooLarge:
+            body = await raw_body()
+        except BodyTooLargeError:
             return Response(b"", 413)
         arrived = Arrived(request.method, [*request.headers.items()], body)
         status = status_of(answers, dict(request.headers))
