@@ -9,7 +9,9 @@ from typing import Any, Final
 import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from psycopg.conninfo import make_conninfo
 
+from tests.acceptance.conftest import as_url
 from tests.browser import (
     API_KEY,
     CHROMIUM,
@@ -31,16 +33,9 @@ URL: Final = "http://127.0.0.1:9/nobody"
 def service(postgres_url: str, template: str) -> Iterator[httpx.Client]:
     with (
         database(postgres_url, template) as name,
-        serving(DATABASE_URL=url_of(postgres_url, name)) as client,
+        serving(DATABASE_URL=as_url(make_conninfo(postgres_url, dbname=name))) as client,
     ):
         yield client
-
-
-def url_of(postgres_url: str, name: str) -> str:
-    """Return the URL of a database on the server of the tests."""
-    head, _, query = postgres_url.partition("?")
-    base = re.sub(r"^(postgres(?:ql)?://[^/]*)(/.*)?$", rf"\1/{name}", head)
-    return f"{base}?{query}" if query else base
 
 
 @pytest.fixture(scope="module")

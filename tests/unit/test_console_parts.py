@@ -162,7 +162,7 @@ def test_higher_bar_is_more() -> None:
 
 
 def test_block_of_a_template_is_rendered_alone() -> None:
-    values = {"arrived": [], "may_write": False, "has_ended": False}
+    values = {"arrived": [], "may_write": False}
     timer = {"id": "x", "status": "pending", "execute_at": NOW.isoformat(), "last_error": None}
     html = render_part("trial.html", "live", {**values, "timer": timer})
     assert "Nothing has arrived yet" in html

@@ -24,7 +24,7 @@ _KINDS: Final = (
 _LEAST_S: Final = 0.0005
 _MOST_S: Final = 500.0
 """A lateness beyond it is drawn as if it were this."""
-LINES_S: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+_LINES_S: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 class Bar(NamedTuple):
@@ -64,7 +64,7 @@ def chart_of(spans: Sequence[Span], samples: Sequence[Sample]) -> Chart:
         buckets=buckets,
         outcomes=[*_stacks(buckets, most)],
         lateness=[*_latenesses(buckets)],
-        lines=[(line_s, round(HEIGHT - _height(line_s), 1)) for line_s in LINES_S],
+        lines=[(line_s, round(HEIGHT - _height(line_s), 1)) for line_s in _LINES_S],
         most=most,
     )
 

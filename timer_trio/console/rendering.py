@@ -13,6 +13,7 @@ from markupsafe import Markup
 from quart import Response
 
 from timer_trio import __version__
+from timer_trio.domain.timer import rfc3339
 
 ROOT: Final = "/console"
 HTML: Final = "text/html; charset=utf-8"
@@ -71,7 +72,7 @@ def _instant(instant: str | datetime | None, empty: str = "never") -> Markup:
     if instant is None:
         return Markup('<span class="dim">{}</span>').format(empty)
     parsed = _parsed(instant)
-    iso = parsed.isoformat().replace("+00:00", "Z")
+    iso = rfc3339(parsed)
     text = f"{parsed:%Y-%m-%d %H:%M:%S}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, iso, text)
 

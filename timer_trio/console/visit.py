@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -23,6 +23,7 @@ from timer_trio.domain.project import Scope
 
 Pairs = Iterable[tuple[str, str]]
 Data = dict[str, Any]
+Problems = Sequence[FieldError]
 MOST_LISTED: Final = "200"
 """Of what a page shows without pages of its own: as many as the API lists at once."""
 
@@ -121,12 +122,9 @@ async def data_of(response: Response) -> Data:
     return data
 
 
-Problems = list[FieldError]
-
-
 def problems_of(error: RefusedError | InvalidRequestError) -> tuple[int, Problems]:
     """Return the status of a refusal, and what is wrong, for the page with the form."""
     if isinstance(error, InvalidRequestError):
-        return int(refusal_of(error).status), list(error.errors)
+        return int(refusal_of(error).status), error.errors
     listed = error.data.get("errors") or [{"field": "", "message": str(error)}]
     return error.status, [FieldError(each["field"], each["message"]) for each in listed]

@@ -47,8 +47,7 @@ async def load(visit: Visit) -> Mapping[str, Any]:
 
 
 async def load_one(visit: Visit) -> Mapping[str, Any]:
-    key = visit.query.get("flow_key", "")
-    return await _shown(visit, key)
+    return await _shown(visit, visit.query.get("flow_key", ""))
 
 
 async def _shown(visit: Visit, key: str) -> dict[str, Any]:

@@ -36,12 +36,10 @@ async def show(visit: Visit) -> Response:
 
 
 async def _list_page(
-    visit: Visit, status: int = 200, problems: Problems | None = None, name: str = ""
+    visit: Visit, status: int = 200, problems: Problems = (), name: str = ""
 ) -> Response:
     projects = (await visit.get("/projects"))["projects"]
-    return visit.page(
-        "projects.html", status, projects=projects, problems=problems or (), name=name
-    )
+    return visit.page("projects.html", status, projects=projects, problems=problems, name=name)
 
 
 async def create(visit: Visit) -> Response:
@@ -89,7 +87,7 @@ def _one_page(
     project: Data,
     fields: Mapping[str, str],
     status: int = 200,
-    problems: Problems | None = None,
+    problems: Problems = (),
 ) -> Response:
     return visit.page(
         "project.html",
@@ -97,7 +95,7 @@ def _one_page(
         shown_project=project,
         fields=fields,
         before=_fields_of(project),
-        problems=problems or (),
+        problems=problems,
     )
 
 

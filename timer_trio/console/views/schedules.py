@@ -158,7 +158,7 @@ def _form_page(
     fields: Mapping[str, str],
     status: int = 200,
     *,
-    problems: Problems | None = None,
+    problems: Problems = (),
     instants: Sequence[str] | None = None,
 ) -> Response:
     return visit.page(
@@ -169,7 +169,7 @@ def _form_page(
         # What is sent as it was is not asked for anew.
         before={} if schedule is None else _fields_of(schedule),
         kinds=RULES,
-        problems=problems or (),
+        problems=problems,
         instants=instants,
     )
 

@@ -87,7 +87,7 @@ def _change_page(
     timer: Data,
     fields: Mapping[str, str],
     status: int = 200,
-    problems: Problems | None = None,
+    problems: Problems = (),
 ) -> Response:
     return visit.page(
         "timer_change.html",
@@ -97,7 +97,7 @@ def _change_page(
         # What is sent as it was stays as it is, masked values among it.
         before=_fields_of(timer),
         methods=[*Method],
-        problems=problems or (),
+        problems=problems,
     )
 
 

@@ -22,10 +22,8 @@ from timer_trio.console.receiver import (
     told_of,
 )
 from timer_trio.console.rendering import ROOT, see_other
-from timer_trio.console.session import Sealer
 from timer_trio.console.visit import Problems, RefusedError, Visit, problems_of
 from timer_trio.domain.project import Scope
-from timer_trio.domain.timer import ENDED
 
 PATH: Final = f"{ROOT}/try"
 RECEIVER: Final = f"{ROOT}/receiver"
@@ -57,7 +55,7 @@ def routes(desk: Desk) -> Sequence[Route]:
 class _Trial:
     def __init__(self, desk: Desk) -> None:
         self._clock = desk.context.clock
-        self._sealer: Sealer = desk.sealer
+        self._sealer = desk.sealer
 
     async def show(self, visit: Visit) -> Response:
         visit.require(Scope.WRITE)
@@ -111,14 +109,13 @@ async def load(visit: Visit, timer_id: str) -> Mapping[str, Any]:
     kept = (await visit.get(f"/timers/{timer_id}/attempts"))["attempts"]
     return {
         "timer": timer,
-        "has_ended": timer["status"] in ENDED,
         "live": f"{PATH}/{timer['id']}/live",
         "arrived": [(attempt, read_back(attempt["response"])) for attempt in kept],
     }
 
 
 def _form_page(
-    visit: Visit, fields: Mapping[str, str], status: int = 200, problems: Problems | None = None
+    visit: Visit, fields: Mapping[str, str], status: int = 200, problems: Problems = ()
 ) -> Response:
     return visit.page(
         "trial_form.html",
@@ -126,7 +123,7 @@ def _form_page(
         fields=fields,
         answers=[*_WORDS.items()],
         own_url=f"{_own_url()}{RECEIVER}/…",
-        problems=problems or (),
+        problems=problems,
     )
 
 

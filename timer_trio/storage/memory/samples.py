@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import trio
 
@@ -26,7 +27,7 @@ class MemorySamples(Database):
 
 def _sample(timers: Sequence[Timer], span: Span) -> Sample:
     within = (timer for timer in timers if span.since <= timer.spec.execute_at < span.until)
-    looked_at = [timer for timer, _ in zip(within, range(span.most), strict=False)]
     return sample_of(
-        Seen(t.status, t.attempt, t.created_at, t.spec.execute_at, t.executed_at) for t in looked_at
+        Seen(t.status, t.attempt, t.created_at, t.spec.execute_at, t.executed_at)
+        for t in islice(within, span.most)
     )
