@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from timer_trio.api.body.json_text import MAX_DIGITS
+
 _BEGIN: Final = b'{"delay":60,"callback_url":"https://example.com/hook",'
 _AROUND: Final = 200
 """Bytes of a body around what fills it."""
@@ -44,7 +46,7 @@ _VALUES: Final[Mapping[str, Callable[[int], bytes]]] = {
     "doubles": _list_of(b"1.5"),
     "great doubles": _list_of(b"1e300"),
     "long doubles": _list_of(b"1." + b"7" * 1_000),
-    "integers of 4,300 digits": _list_of(b"9" * 4_300),
+    "integers of as many digits as may be": _list_of(b"9" * MAX_DIGITS),
     "an integer": lambda size: b"9" * size,
     "a double": lambda size: b"0." + b"9" * size,
     "keys": _object_of(b'"%x":1'),
