@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.debian import path_of
 
@@ -27,6 +27,7 @@ _RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-p
 @contextmanager
 def browsing() -> Iterator[Browser]:
     """Run Chromium, which must be here; as root, who has no other, without its sandbox."""
+    expect.set_options(timeout=PATIENCE_S * 1000)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path_of(CHROMIUM), args=arguments)

@@ -54,7 +54,8 @@ class Page(HTMLParser):
 class Operator:
     """Who has signed in with a key, or has not yet."""
 
-    def __init__(self, api: ApiUnderTest, host: str = "api") -> None:
+    def __init__(self, api: ApiUnderTest, host: str = "api", prefix: str = "") -> None:
+        self._root = prefix + ROOT
         asgi: Any = api.app
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=asgi, raise_app_exceptions=False),
@@ -63,11 +64,11 @@ class Operator:
         )
 
     async def sign_in(self, key: str = API_KEY, **more: str) -> httpx.Response:
-        page = Page((await self.client.get(f"{ROOT}/login")).text)
+        page = Page((await self.client.get(f"{self._root}/login")).text)
         return await self.post("/login", {"csrf": page.csrf, "key": key, **more})
 
     async def get(self, path: str) -> httpx.Response:
-        return await self.client.get(f"{ROOT}{path}")
+        return await self.client.get(f"{self._root}{path}")
 
     async def page(self, path: str, status: int = 200) -> Page:
         answer = await self.get(path)
@@ -77,7 +78,7 @@ class Operator:
     async def post(
         self, path: str, form: Mapping[str, str | Sequence[str]], **headers: str
     ) -> httpx.Response:
-        return await self.client.post(f"{ROOT}{path}", data={**form}, headers=headers)
+        return await self.client.post(f"{self._root}{path}", data={**form}, headers=headers)
 
     async def do(self, path: str, **form: str | Sequence[str]) -> httpx.Response:
         """Send a form of a page that has the token of this session."""
@@ -88,7 +89,7 @@ class Operator:
         """Send a form, which leads to another page; answers to which one."""
         answer = await self.do(path, **form)
         assert answer.status_code == 303, answer.text
-        return answer.headers["Location"].removeprefix(ROOT)
+        return answer.headers["Location"].removeprefix(self._root)
 
 
 async def operator(api: ApiUnderTest, key: str = API_KEY) -> Operator:

@@ -302,11 +302,6 @@ class Settings(BaseModel, frozen=True):
     max_metadata_keys: int = _count(64, 1, 10_000)
     database_pool_size: int = _count(10, 1, 1000)
 
-    @property
-    def has_console(self) -> bool:
-        """Whether the console is served: its pages and its cookie know no prefix."""
-        return self.console and not self.root_path
-
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         broken = [rule for rule in _RULES if not rule.holds(self)]

@@ -302,10 +302,9 @@ def test_root_path_that_is_none_is_refused_with_what_to_do(given: str, reason: s
     assert f": {reason}" in words
 
 
-def test_console_is_not_served_under_a_prefix_that_it_does_not_know() -> None:
-    assert load_settings({}).has_console
-    assert not load_settings({"ROOT_PATH": "/timer-trio"}).has_console
-    assert not load_settings({"CONSOLE": "off"}).has_console
+def test_console_can_be_switched_off() -> None:
+    assert load_settings({}).console
+    assert not load_settings({"CONSOLE": "off"}).console
 
 
 def test_settings_are_frozen() -> None:

@@ -12,7 +12,7 @@ from timer_trio.api.errors import InvalidRequestError
 from timer_trio.console.charts import HEIGHT, WIDTH, chart_of
 from timer_trio.console.filters import asked_of, fields_of, filter_of, link
 from timer_trio.console.forms import body_of, checked_json, instant, number, written
-from timer_trio.console.rendering import render_part
+from timer_trio.console.rendering import places, render_part
 from timer_trio.console.session import IDLE, LONGEST, Sealer, Session
 from timer_trio.domain.api_key import KeyId
 from timer_trio.domain.sample import NOTHING, Sample, Span
@@ -162,7 +162,7 @@ def test_higher_bar_is_more() -> None:
 
 
 def test_block_of_a_template_is_rendered_alone() -> None:
-    values = {"arrived": [], "may_write": False}
+    values = {"arrived": [], "may_write": False, **places("")}
     timer = {"id": "x", "status": "pending", "execute_at": NOW.isoformat(), "last_error": None}
     html = render_part("trial.html", "live", {**values, "timer": timer})
     assert "Nothing has arrived yet" in html

@@ -24,7 +24,7 @@ from timer_trio.api.principal import Principal, set_principal
 from timer_trio.api.route import Route
 from timer_trio.console.forms import read_form
 from timer_trio.console.live import Live
-from timer_trio.console.rendering import ROOT, answer, render, render_part, see_other
+from timer_trio.console.rendering import ROOT, answer, places, render, render_part, see_other
 from timer_trio.console.session import IDLE, NONCE_BYTES, Sealer, Session
 from timer_trio.console.visit import RefusedError, Visit
 from timer_trio.domain.errors import TimerTrioError
@@ -100,7 +100,7 @@ class Desk:
 
     def keep(self, session: Session, response: Response) -> None:
         """Have a browser bring a session along with what it asks for next."""
-        set_cookie(response, COOKIE, self.sealer.seal(session), ROOT)
+        set_cookie(response, COOKIE, self.sealer.seal(session), self.context.root_path + ROOT)
 
     def _route(self, method: str, path: str, view: View, *, is_live: bool = False) -> Route:
         # The guard of keys lets it pass: who asks is said by the cookie, and looked up here.
@@ -207,7 +207,7 @@ def error_page(error: Exception, visit: Visit | None) -> Response:
         status, message, headers = int(refusal.status), refusal.message, {**refusal.headers}
     values: dict[str, Any] = {"error_status": status, "message": message}
     if visit is None:
-        response = answer(render("outside_error.html", values), status)
+        response = _outside(values, status)
     else:
         response = visit.page("error.html", status, **values)
     headers.pop("WWW-Authenticate", None)  # a browser would ask for a password
@@ -215,10 +215,16 @@ def error_page(error: Exception, visit: Visit | None) -> Response:
     return response
 
 
+def _outside(values: Mapping[str, Any], status: int) -> Response:
+    """Return a page for somebody of whom nobody knows who he is."""
+    html = render("outside_error.html", {**values, **places(request.root_path)})
+    return answer(html, status)
+
+
 def _to_sign_in(asked: Request, *, is_live: bool) -> Response:
     if asked.method != "GET" or is_live:
         words = {"error_status": 401, "message": "your session has ended: sign in again"}
-        return answer(render("outside_error.html", words), 401)
+        return _outside(words, 401)
     wanted = asked.path
     if asked.query_string:
         wanted += "?" + asked.query_string.decode("latin-1")

@@ -51,6 +51,14 @@ def see_other(url: str) -> Response:
     return Response(b"", 303, {**HEADERS, "Location": url}, content_type=HTML)
 
 
+def places(prefix: str) -> dict[str, str]:
+    """Return what a template has for its links, given what clients have before each path.
+
+    `base` goes before a path of the service, `root` is the first page of the console.
+    """
+    return {"base": prefix, "root": prefix + ROOT}
+
+
 def render(template: str, values: Mapping[str, Any]) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
@@ -114,7 +122,7 @@ def _environment() -> Environment:
         "number": _number,
         "duration": _duration,
     }
-    environment.globals |= {"root": ROOT, "version": __version__}
+    environment.globals |= {"version": __version__}
     return environment
 
 

@@ -15,7 +15,7 @@ from timer_trio.api.errors import FieldError, ForbiddenError, InvalidRequestErro
 from timer_trio.api.inside import Asker, Inside, Question
 from timer_trio.api.principal import Principal
 from timer_trio.console.forms import Form
-from timer_trio.console.rendering import answer, render
+from timer_trio.console.rendering import answer, places, render
 from timer_trio.console.session import Session
 from timer_trio.domain.audit import OF_SERVICE
 from timer_trio.domain.errors import TimerTrioError
@@ -94,7 +94,8 @@ class Visit:
         by = self.by
         return {
             "csrf": self.csrf,
-            "here": self.path,
+            **places(self.context.root_path),
+            "here": self.context.root_path + self.path,
             "key": OF_SERVICE if by.key_id is None else by.key_id,
             "project": by.project_name,
             "may_write": self.may(Scope.WRITE),

@@ -134,7 +134,7 @@ class _Service:
             api_key=self._shown_key(),
             called_as=sys.argv[0],
             may_call_here=AddressGuard(settings.callback_allow).admits("127.0.0.1"),
-            has_console=settings.has_console,
+            has_console=settings.console,
         )
         print(words)  # noqa: T201 - for the person who started it
 

@@ -417,9 +417,9 @@ class Replica:
                 on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
                 clock_control=clock_control,
-                front_page=console.ROOT if self._settings.has_console else None,
+                front_page=console.ROOT if self._settings.console else None,
             ),
-            console.routes if self._settings.has_console else None,
+            console.routes if self._settings.console else None,
         )
 
     def stop(self) -> None:

@@ -22,7 +22,7 @@ from timer_trio.api.principal import Principal, set_principal
 from timer_trio.api.route import Route
 from timer_trio.console.desk import COOKIE, CSRF, Desk, error_page, set_cookie
 from timer_trio.console.forms import Form, read_form
-from timer_trio.console.rendering import ROOT, answer, render, see_other
+from timer_trio.console.rendering import ROOT, answer, places, render, see_other
 from timer_trio.console.session import NONCE_BYTES
 from timer_trio.console.visit import Visit
 from timer_trio.domain.errors import TimerTrioError
@@ -48,6 +48,7 @@ class _Login:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._sealer = desk.sealer
+        self._prefix = desk.context.root_path
 
     async def show(self) -> Response:
         try:
@@ -82,14 +83,14 @@ class _Login:
         set_principal(by)
         response = see_other(wanted)
         self._desk.keep(self._desk.signed_in(by), response)
-        response.delete_cookie(BEFORE, path=_PATH)
+        response.delete_cookie(BEFORE, path=self._prefix + _PATH)
         return response
 
     def _form(self, wanted: str, status: int = 200, problem: str = "") -> Response:
         nonce = request.cookies.get(BEFORE, "") or secrets.token_hex(NONCE_BYTES)
         values = {"csrf": self._sealer.token("login", nonce), "next": wanted, "problem": problem}
-        response = answer(render("login.html", values), status)
-        set_cookie(response, BEFORE, nonce, _PATH)
+        response = answer(render("login.html", {**values, **places(self._prefix)}), status)
+        set_cookie(response, BEFORE, nonce, self._prefix + _PATH)
         return response
 
     def _is_ours(self, form: Form) -> bool:
@@ -104,9 +105,9 @@ def _place(wanted: str) -> str:
     return wanted if is_ours and is_plain else ROOT
 
 
-async def sign_out(visit: Visit) -> Response:  # noqa: ARG001 - a view
+async def sign_out(visit: Visit) -> Response:
     response = see_other(_PATH)
-    response.delete_cookie(COOKIE, path=ROOT)
+    response.delete_cookie(COOKIE, path=visit.context.root_path + ROOT)
     return response
 
 

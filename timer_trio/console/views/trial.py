@@ -129,4 +129,5 @@ def _form_page(
 
 def _own_url() -> str:
     """Return where the service is, as the browser knows it."""
-    return f"{'https' if is_by_tls(request) else 'http'}://{request.host}"
+    scheme = "https" if is_by_tls(request) else "http"
+    return f"{scheme}://{request.host}{request.root_path}"
