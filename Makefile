@@ -81,9 +81,9 @@ docs: $(VENV)/.docs ## Build README and docs/ as a site, build/docs/site; a link
 	@$(BIN)/zensical build --strict --config-file build/docs/mkdocs.yml
 
 lock: ## Choose the versions anew and write requirements/*.txt; needs uv
-	$(LOCK) --upgrade --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) --upgrade --extra embedded --extra tracing --extra dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/embedded.txt
-	$(LOCK) --extra server -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --extra tracing -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	$(LOCK) -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 

@@ -79,6 +79,8 @@ CREATE TABLE timers (
     flow_key text CHECK (char_length(flow_key) BETWEEN 1 AND 255),
     -- It counts towards `max_live_timers` of its project while it lives; NULL: it does not.
     is_counted boolean,
+    -- The span in which it was created, as W3C Trace Context spells it; NULL: nobody told.
+    traceparent text,
 
     PRIMARY KEY (shard, id),
     CONSTRAINT timers_due_unless_held_or_ended CHECK (

@@ -272,6 +272,7 @@ class Settings(BaseModel, frozen=True):
         Annotated[Path, AfterValidator(_absolute), AfterValidator(_ca_file)] | None
     ) = Field(default=None, description="the path of a file with certificates in PEM form")
     console: bool = Field(default=True, description="on or off")
+    tracing: bool = Field(default=False, description="on or off")
     start_paused: bool = Field(default=False, description="true or false")
     loader_interval_s: Seconds = _seconds(30, 0.1, 3600)
     cache_window_s: Seconds = _seconds(300, 1, 86_400)

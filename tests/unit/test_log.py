@@ -17,10 +17,11 @@ from timer_trio.config import LogFormat, LogLevel
 from timer_trio.domain.outcome import Delivered, Rejected, TimedOut
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
 from timer_trio.telemetry import output
+from timer_trio.telemetry.ended_callback import EndedCallback
 from timer_trio.telemetry.log import configure
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.output import Output
-from timer_trio.telemetry.record import Record, timed, values_of, write
+from timer_trio.telemetry.record import timed, values_of, write
 
 
 class Terminal(io.StringIO):
@@ -174,7 +175,7 @@ def test_line_is_the_one_that_an_event_would_be(
     )
     sent_at, ended_at = (due_at + timedelta(milliseconds=ms) for ms in (1.5, 31.51))
     destination = Destination('http://"\xe9".example:80')
-    record = Record(timer, destination, outcome, error, sent_at, ended_at)
+    record = EndedCallback(timer, destination, outcome, error, sent_at, ended_at)
     write([timed(record)], Metrics())
     log.info("fired", **values_of(timed(record)))
     spelled, rendered = (without_time(line) for line in stream.getvalue().splitlines())

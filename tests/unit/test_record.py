@@ -17,6 +17,7 @@ from timer_trio.domain.outcome_tally import End
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.settlement import WhyFailed
 from timer_trio.domain.timer import ClaimedTimer, Destination, TimerId
+from timer_trio.telemetry.ended_callback import EndedCallback
 from timer_trio.telemetry.metrics import VERBS, Metrics
 from timer_trio.telemetry.record import (
     BUSY_S,
@@ -24,20 +25,21 @@ from timer_trio.telemetry.record import (
     MAX_LINES,
     MAX_WAITING,
     SPELL_S,
-    Record,
     Recorder,
 )
 
 TURNS: Final = 20
 
 
-def fired(outcome: Delivered | TimedOut = Delivered(204)) -> Record:  # noqa: B008 - frozen
+def fired(outcome: Delivered | TimedOut = Delivered(204)) -> EndedCallback:  # noqa: B008 - frozen
     timer = ClaimedTimer(
         id=TimerId(UUID(int=7)), claim=FIRST, attempt=1, requested_at=NOW, spec=spec(execute_at=NOW)
     )
     sent_at = NOW + timedelta(milliseconds=1.5)
     ended_at = sent_at + timedelta(milliseconds=30)
-    return Record(timer, Destination("https://example.com:443"), outcome, None, sent_at, ended_at)
+    return EndedCallback(
+        timer, Destination("https://example.com:443"), outcome, None, sent_at, ended_at
+    )
 
 
 @asynccontextmanager

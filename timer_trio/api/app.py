@@ -14,7 +14,14 @@ from quart.sessions import NullSession, SessionInterface
 from quart_trio import QuartTrio
 
 from timer_trio.api.access_log import AccessLog
-from timer_trio.api.asgi import ACCESS_LOG, REQUESTS, UNUSUAL_BODIES, ApiRequest, QuartExchange
+from timer_trio.api.asgi import (
+    ACCESS_LOG,
+    REQUESTS,
+    TRACING,
+    UNUSUAL_BODIES,
+    ApiRequest,
+    QuartExchange,
+)
 from timer_trio.api.auth import KeyGuard, KnownKeys
 from timer_trio.api.context import ApiContext
 from timer_trio.api.errors import refusal_of
@@ -97,6 +104,7 @@ def create_app(context: ApiContext, pages: MorePages | None = None) -> QuartTrio
     }
     app.config[ACCESS_LOG] = AccessLog()
     app.config[REQUESTS] = _expecting(context.metrics.requests, routes)
+    app.config[TRACING] = context.tracing
     app.config[SENSITIVE_HEADERS] = context.sensitive
     app.before_request(guard.check)
     app.register_error_handler(Exception, _answer)

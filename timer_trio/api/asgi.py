@@ -18,7 +18,9 @@ from timer_trio.api.access_log import AccessLog, route_of
 from timer_trio.api.body.stream import BodyStream
 from timer_trio.api.body.whole import WholeBody
 from timer_trio.api.route import Body
+from timer_trio.domain.trace import traceparent_of
 from timer_trio.telemetry.requests import RequestMetrics
+from timer_trio.telemetry.tracing import UNDER_WAY, RequestSpan, Tracing
 
 MAX_DROPPED_BYTES: Final = 8 * 1024 * 1024
 """Of a body that nobody wants: what a client may well have sent before it looks for an answer."""
@@ -30,6 +32,8 @@ ACCESS_LOG: Final = "ACCESS_LOG"
 """Of the app's configuration: where each request has its line."""
 REQUESTS: Final = "REQUESTS"
 """Of the app's configuration: where each request is counted."""
+TRACING: Final = "TRACING"
+"""Of the app's configuration: what makes a span of each request; None: nobody collects any."""
 
 
 class ApiRequest(TrioRequest):
@@ -37,6 +41,7 @@ class ApiRequest(TrioRequest):
     blueprints = ()  # type: ignore[assignment]  # there are none, and Quart looks for them thrice
     limit_fields: Mapping[str, str] | None = None
     """What its answer tells of a limit; None: its key has none."""
+    span: RequestSpan | None = None
 
 
 class QuartExchange(TrioASGIHTTPConnection):
@@ -59,7 +64,11 @@ class QuartExchange(TrioASGIHTTPConnection):
             requests.end()
 
     async def _exchange(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        request = self._create_request_from_scope(send)
+        request: Any = self._create_request_from_scope(send)
+        tracing: Tracing | None = self.app.config[TRACING]
+        if tracing is not None:
+            request.span = tracing.begin_request(request.headers.get("traceparent"))
+            UNDER_WAY.set(traceparent_of(request.span.context))
         body: Any = request.body  # one of ours, whatever Quart calls it
         if isinstance(body, BodyStream):
             async with trio.open_nursery() as nursery:
@@ -128,7 +137,11 @@ class QuartExchange(TrioASGIHTTPConnection):
         access_log.note(request, response.status_code, began_s)
         requests: RequestMetrics = self.app.config[REQUESTS]
         took_s = trio.current_time() - began_s
-        requests.note(route_of(request), request.method, response.status_code, took_s)
+        route = route_of(request)
+        requests.note(route, request.method, response.status_code, took_s)
+        tracing: Tracing | None = self.app.config[TRACING]
+        if tracing is not None:
+            tracing.end_request(request.span, request.method, route, response.status_code)
 
     async def _drop_rest(self, body: BodyStream | WholeBody) -> None:
         """Wait for the end of a body that nobody reads any more, but not for ever."""

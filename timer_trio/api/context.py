@@ -34,6 +34,7 @@ from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage import Storage
 from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.tracing import Tracing
 
 
 class Health(Protocol):
@@ -121,6 +122,8 @@ class ApiContext:
     """Called once a project has another limit of live timers."""
     stopping: trio.Event = field(default_factory=trio.Event)
     """Set once a stop has begun."""
+    tracing: Tracing | None = None
+    """Makes spans of requests; None: nobody collects any."""
     clock_control: ClockControl | None = None
     """None: nobody moves the clock, as in any real service."""
     slices: Slices = field(default_factory=Slices)

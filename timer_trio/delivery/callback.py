@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -28,6 +29,7 @@ from timer_trio.domain.timer import (
     Method,
     rfc3339,
 )
+from timer_trio.domain.trace import TraceContext, traceparent_of
 from timer_trio.transport import (
     Answer,
     Begun,
@@ -96,8 +98,10 @@ def outcome_of(error: TransportError) -> Withheld | Short | Unreachable:
     return Unreachable(str(error))
 
 
-def request_of(timer: ClaimedTimer, sign: Sign | None = None) -> Request:
-    """Make the request of a timer, which `sign` signs as it goes out.
+def request_of(
+    timer: ClaimedTimer, sign: Sign | None = None, span: TraceContext | None = None
+) -> Request:
+    """Make the request of a timer, which `sign` signs as it goes out; it tells of its `span`.
 
     Raises:
         RequestError: its headers make none.
@@ -112,16 +116,24 @@ def request_of(timer: ClaimedTimer, sign: Sign | None = None) -> Request:
     if body or callback.method in _METHODS_WITH_BODY:
         length = f"Content-Length: {len(body)}\r\n"
     timer_id = str(timer.id)
+    trace = "" if span is None else _traced(span, callback.headers)
     occurrence = "" if timer.occurrence is None else _told_of(timer.occurrence)
     head = (
         f"X-Timer-Id: {timer_id}\r\n"
         f"X-Timer-Attempt: {timer.attempt}\r\n"
         f"X-Timer-Scheduled-At: {rfc3339(timer.spec.execute_at)}\r\n"
         f"webhook-id: {timer_id}\r\n"
-        f"{occurrence}{length}\r\n"
+        f"{occurrence}{trace}{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE
     return Request(endpoint, common + head.encode("ascii"), body, is_once, sign)
+
+
+def _traced(span: TraceContext, own_headers: Mapping[str, str]) -> str:
+    """Return the line that tells of a span, unless the timer has one of its own."""
+    if any(name.lower() == "traceparent" for name in own_headers):
+        return ""
+    return f"traceparent: {traceparent_of(span)}\r\n"
 
 
 def _told_of(occurrence: ClaimedOccurrence) -> str:

@@ -22,6 +22,7 @@ from timer_trio.storage import ClaimReply, OccurrenceClaimReply, OccurrenceStora
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.halving import by_halves
 from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.tracing import Tracing
 
 FAILED_PAUSE: Final = timedelta(seconds=30)
 """Before a timer is claimed again that the database could not claim: somebody must mend its row."""
@@ -59,6 +60,7 @@ class ClaimAsker:
         metrics: Metrics,
         flows: Flows,
         reach_s: float,
+        tracing: Tracing | None = None,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._storage = storage
@@ -67,6 +69,7 @@ class ClaimAsker:
         self._metrics = metrics
         self._flows = flows
         self._reach = timedelta(seconds=reach_s)
+        self._tracing = tracing
         self._random_bits = random_bits
 
     def batch(self, armed: Sequence[Armed]) -> Batch:
@@ -118,7 +121,7 @@ class ClaimAsker:
     async def _ask_once(
         self, batch: Batch, armed: Sequence[Armed], *, skip_locked: bool
     ) -> ClaimReply:
-        began = trio.current_time()
+        began, began_at = trio.current_time(), self._clock.now()
         ids = [each.timer.id for each in armed]
         kind = kind_of(armed[0].timer) if armed else PLAIN
         reply = await self._verb_for(kind)(
@@ -126,7 +129,7 @@ class ClaimAsker:
             batch.claim,
             ids,
             batch.until,
-            self._clock.now(),
+            began_at,
             terms=batch.terms,
             skip_locked=skip_locked,
         )
@@ -134,6 +137,8 @@ class ClaimAsker:
             self._metrics.skipped.inc(len(reply.skipped))
             log.info("occurrences_skipped", timer_ids=[*map(str, reply.skipped)])
         self._metrics.flushed("claim", len(ids), trio.current_time() - began)
+        if self._tracing is not None:
+            self._tracing.end_claim(batch.claim, len(ids), len(reply.claimed), began_at)
         return reply
 
     def _terms_of(self, armed: Sequence[Armed]) -> Terms | None:

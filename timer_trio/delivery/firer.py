@@ -42,8 +42,11 @@ from timer_trio.domain.settlement import (
     settlement_of,
 )
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
+from timer_trio.domain.trace import TraceContext
 from timer_trio.lifecycle import Lifecycle
-from timer_trio.telemetry.record import Record, Recorder
+from timer_trio.telemetry.ended_callback import EndedCallback
+from timer_trio.telemetry.record import Recorder
+from timer_trio.telemetry.tracing import Tracing
 from timer_trio.transport import Begun, Request, RequestError, TransportError
 
 SHORTAGE_PAUSE: Final = timedelta(seconds=0.5)
@@ -97,6 +100,7 @@ class Firer:
         keys: SigningKeys,
         offer: Callable[[Iterable[DueTimer]], None],
         sensitive: Sensitive = USUAL,
+        tracing: Tracing | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
@@ -110,6 +114,7 @@ class Firer:
         self._keys = keys
         self._offer = offer
         self._sensitive = sensitive
+        self._tracing = tracing
         # What has not sent yet; in order, so that a seed replays a stop.
         self._unsent: dict[Sending, None] = {}
 
@@ -128,12 +133,13 @@ class Firer:
         """Do what can be done before the instant, and costs less for many timers in a row."""
         self._agenda.take_in_hand(timer.id)
         request = None
+        span = None if self._tracing is None else self._tracing.begin_callback(timer)
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
-            request = self._request_of(timer)
-        return Firing(timer, due, replica, request)
+            request = self._request_of(timer, span)
+        return Firing(timer, due, replica, request, span)
 
-    def _request_of(self, timer: ClaimedTimer) -> Request:
-        return request_of(timer, self._keys.sign_for(timer))
+    def _request_of(self, timer: ClaimedTimer, span: TraceContext | None) -> Request:
+        return request_of(timer, self._keys.sign_for(timer), span)
 
     def give_back(self, firing: Firing) -> None:
         """End a timer that was never fired: pending, as it was."""
@@ -202,7 +208,7 @@ class Firer:
             self._unsent[sending] = None
         try:
             if sending.begun is not None or not self._lifecycle.giving_back.is_set():
-                request = firing.request or self._request_of(firing.timer)
+                request = firing.request or self._request_of(firing.timer, firing.span)
                 kept = firing.timer.spec.store_response
                 outcome = await self._caller.call_back(
                     request, sending, sending.scope, kept, sending.begun
@@ -267,16 +273,24 @@ class Firer:
         else:
             error = settlement.last_error if settlement else None
             self._recorder.note(
-                Record(timer, due.lane.destination, outcome, error, sent_at, ended_at)
+                EndedCallback(
+                    timer, due.lane.destination, outcome, error, sent_at, ended_at, firing.span
+                )
             )
         if settlement is None:
             self._agenda.let_go(timer.id)
         else:
-            self._settler.settle_nowait(settlement, lambda: self._settled(settlement, due))
+            self._settler.settle_nowait(
+                settlement, lambda: self._settled(settlement, due, firing.span, ended_at)
+            )
         self._agenda.note_slot_freed(due.lane)
 
-    def _settled(self, settlement: Settlement, due: DueTimer) -> None:
+    def _settled(
+        self, settlement: Settlement, due: DueTimer, span: TraceContext | None, ended_at: datetime
+    ) -> None:
         self._agenda.let_go(settlement.timer_id)
+        if self._tracing is not None and span is not None:
+            self._tracing.end_settlement(span, settlement.status, ended_at)
         if not isinstance(settlement, Completed):  # as nearly always
             self._not_completed(settlement, due)
         self._written(settlement, due)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId
+from timer_trio.domain.trace import TraceContext
 from timer_trio.transport import Request
 
 
@@ -16,3 +17,5 @@ class Firing(NamedTuple):
     replica: ReplicaId
     request: Request | None
     """None if it could not be made."""
+    span: TraceContext | None = None
+    """That of the callback; None: nobody collects any."""

@@ -181,6 +181,8 @@ class NewTimer:
     """The flow that it is in, whose shard its id must say; None: in none."""
     max_live: int | None = None
     """How many live timers its project may have with it; None: it is not counted."""
+    traceparent: str | None = None
+    """The span in which it was created, as W3C Trace Context spells it; None: nobody told."""
 
     @property
     def is_plain(self) -> bool:
@@ -294,6 +296,8 @@ class ClaimedTimer:
     """None: it is none of a schedule."""
     project: ProjectId = DEFAULT_PROJECT
     """Whose secrets sign it."""
+    traceparent: str | None = None
+    """The span in which it was created; of a result, in which its timer was."""
 
     @property
     def due_at(self) -> datetime:

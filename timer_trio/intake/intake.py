@@ -42,6 +42,7 @@ from timer_trio.intake.used_up import UsedUp
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.protocols import KeyStorage, TimerStorage
 from timer_trio.telemetry.metrics import Metrics
+from timer_trio.telemetry.tracing import UNDER_WAY
 
 Reply = TypeVar("Reply")
 
@@ -201,6 +202,7 @@ class Intake:
             project=project,
             flow_key=flow_key,
             max_live=max_live,
+            traceparent=UNDER_WAY.get(),
         )
 
     async def create_all(self, timers: Sequence[NewTimer]) -> None:

@@ -14,6 +14,7 @@
 - ``worker_metrics``  the side of a worker
 - ``metrics_line``    the messages between these two
 - ``open_files``      how the files that a process may open are divided
+- ``tracing``         whoever collects its spans, if anybody does
 - ``welcome``         the first lines for whoever tries the service
 - ``probe``           the container's health check
 """

@@ -25,6 +25,7 @@ from timer_trio.domain.membership import Identity
 from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares, Wanted, divide
 from timer_trio.run.replica import Database, Replica
+from timer_trio.run.tracing import collecting
 from timer_trio.server import Server
 from timer_trio.storage.cipher import cipher_of
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -136,6 +137,7 @@ async def replica_on(
     """
     listen_url = settings.listen_url.get_secret_value() if settings.listen_url else None
     cipher = cipher_of(settings.encryption_keys)
+    identity = Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__)
     async with (
         PostgresStorage(
             database_url,
@@ -150,6 +152,7 @@ async def replica_on(
             # Who waits for others that are to go out with him has time for their answers as well.
             patience_s=PATIENCE_S + settings.fire_together_s,
         ) as transport,
+        collecting(f"{identity.host}:{identity.pid}", is_on=settings.tracing) as collector,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
@@ -167,7 +170,8 @@ async def replica_on(
             ),
             transport=transport,
             alarm=transport.alarm,
-            identity=Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__),
+            identity=identity,
+            collector=collector,
         )
         nursery.cancel_scope.cancel()
 

@@ -72,6 +72,7 @@ from timer_trio.telemetry.destinations import DestinationReports
 from timer_trio.telemetry.exposition import exposed
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
+from timer_trio.telemetry.tracing import Collector, Tracing
 from timer_trio.transport import Transport
 
 log = structlog.get_logger()
@@ -127,12 +128,16 @@ class Replica:
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
         identity: Identity = Identity(version=__version__),  # noqa: B008 - frozen
         chance: Chance = Chance(),
+        collector: Collector | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         storage, clock = database.storage, database.clock
         self._lifecycle = lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
+        self._tracing = tracing = (
+            None if collector is None else Tracing(collector, clock, chance.bits)
+        )
         shares = ProjectShares(lambda: self._heartbeat.living)
         slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination, shares)
         cache = Cache(settings.cache_max_timers, slots.is_unproven)
@@ -188,7 +193,7 @@ class Replica:
             replica=lambda: self._heartbeat.replica,
             gauges=lambda: agenda.destinations(clock),
         )
-        self._recorder = Recorder(metrics, self._destinations.count)
+        self._recorder = Recorder(metrics, self._destinations.count, tracing)
         self._sensitive = sensitive_headers(settings.sensitive_headers)
         self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
         self._keys = keys = SigningKeys(
@@ -210,6 +215,7 @@ class Replica:
             keys=keys,
             offer=self._hints.offer_again,
             sensitive=self._sensitive,
+            tracing=tracing,
         )
         self._launcher = launcher = Launcher(
             lifecycle=lifecycle,
@@ -234,6 +240,7 @@ class Replica:
                 metrics=metrics,
                 flows=agenda.gates.flows,
                 reach_s=settings.claim_reach_s,
+                tracing=tracing,
                 random_bits=chance.bits,
             ),
             sensitive=self._sensitive,
@@ -416,6 +423,7 @@ class Replica:
                 rules_changed=self._rules.look,
                 on_quota_set=self._quota_marks.look,
                 stopping=self._lifecycle.handing_over,
+                tracing=self._tracing,
                 clock_control=clock_control,
                 front_page=console.ROOT if self._settings.console else None,
             ),

@@ -12,12 +12,13 @@ from typing import Final, NamedTuple, NoReturn
 import structlog
 import trio
 
-from timer_trio.domain.outcome import CallbackOutcome, Delivered, Rejected
 from timer_trio.domain.outcome_tally import End
 from timer_trio.domain.settlement import Failed, Skipped
-from timer_trio.domain.timer import ClaimedTimer, Destination, rfc3339
+from timer_trio.domain.timer import Destination, rfc3339
+from timer_trio.telemetry.ended_callback import EndedCallback
 from timer_trio.telemetry.json_lines import QUOTE, JsonRenderer
 from timer_trio.telemetry.metrics import NOT_FIRED, Metrics
+from timer_trio.telemetry.tracing import Tracing
 
 LINGER_S: Final = 0.05
 """How long a record waits for others: written together, they cost a third of what each costs at
@@ -34,26 +35,10 @@ MAX_WAITING: Final = 10_000
 log = structlog.get_logger()
 
 
-class Record(NamedTuple):
-    """How one firing went; `error` is what the consumer reads in `last_error`."""
-
-    timer: ClaimedTimer
-    destination: Destination
-    outcome: CallbackOutcome
-    error: str | None
-    sent_at: datetime
-    ended_at: datetime
-
-    @property
-    def http_status(self) -> int | None:
-        outcome = self.outcome
-        return outcome.http_status if isinstance(outcome, (Delivered, Rejected)) else None
-
-
 class Timed(NamedTuple):
     """A firing, and what several of those who are told of it ask for."""
 
-    record: Record
+    record: EndedCallback
     late_s: float
     took_s: float
 
@@ -61,17 +46,20 @@ class Timed(NamedTuple):
 class Recorder:
     """Writes the one canonical line of each firing, and counts it.
 
-    `count` counts those that have ended by their destinations, the last of them at an instant.
+    `count` counts those that have ended by their destinations, the last of them at an instant;
+    `tracing` has spans made of them.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         count: Callable[[Iterable[End], datetime], None] = lambda _ends, _at: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._metrics = metrics
+        self._tracing = tracing
         self._count = count
-        self._records: list[Record] = []
+        self._records: list[EndedCallback] = []
         self._noted = trio.Event()
         self._short_s = -inf
 
@@ -114,7 +102,7 @@ class Recorder:
             reason=settlement.last_error,
         )
 
-    def note(self, record: Record) -> None:
+    def note(self, record: EndedCallback) -> None:
         self._records.append(record)
         self._noted.set()
 
@@ -140,11 +128,13 @@ class Recorder:
             await self._wait_turn()
         self._noted = trio.Event()
 
-    def _write(self, records: list[Record]) -> None:
+    def _write(self, records: list[EndedCallback]) -> None:
         if records:
             firings = [*map(timed, records)]
             self._count(map(_end_of, firings), records[-1].ended_at)
             write(firings, self._metrics)
+            if self._tracing is not None:
+                self._tracing.end_callbacks(records)
 
     async def _wait_turn(self) -> None:
         """Give way to all others, again and again while they have much to do."""
@@ -157,7 +147,7 @@ class Recorder:
             busy_s = trio.current_time() - began_s if len(self._records) < MAX_WAITING else 0.0
 
 
-def timed(record: Record) -> Timed:
+def timed(record: EndedCallback) -> Timed:
     """Work out once what is told thrice."""
     late_s = (record.sent_at - record.timer.expected_at).total_seconds()
     return Timed(record, late_s, (record.ended_at - record.sent_at).total_seconds())
@@ -204,7 +194,7 @@ def values_of(firing: Timed) -> dict[str, object]:
     }
 
 
-def _json_line(record: Record, late_s: float, took_s: float, now: str) -> str:
+def _json_line(record: EndedCallback, late_s: float, took_s: float, now: str) -> str:
     """Spell what an event of these values would be, in a quarter of the time."""
     timer, error = record.timer, record.error
     return (

@@ -84,6 +84,7 @@ class Row:
     claimed_by: ReplicaId | None = None
     occurrence: OccurrenceColumns | None = None
     is_counted: bool = False
+    traceparent: str | None = None
 
 
 ProjectKey = tuple[ProjectId, str]
@@ -250,6 +251,7 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
         requested_at=now,
         due_at=timer.spec.execute_at,
         is_counted=timer.max_live is not None,
+        traceparent=timer.traceparent,
     )
 
 

@@ -165,7 +165,7 @@ class MemoryWork(Database):
                 self._attempts.setdefault(row.timer.id, []).extend(settlement.attempts)
             result = settlement.result
             if result is not None and result.id not in self._rows:
-                told = replace(result, project=row.project)
+                told = replace(result, project=row.project, traceparent=row.traceparent)
                 self._put(new_row(told, now, parent_id=row.timer.id))
         return True
 
@@ -222,6 +222,7 @@ def _claimed(row: Row, claim: Claim) -> ClaimedTimer:
         spec=row.timer.spec,
         earlier=_earlier(row.timer) if row.timer.spec.has_results else None,
         project=row.project,
+        traceparent=row.traceparent,
     )
 
 

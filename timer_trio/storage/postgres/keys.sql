@@ -29,14 +29,14 @@ taken AS (
 written AS (
     INSERT INTO timers (
         shard, id, status, due_at, created_at, updated_at, requested_at, destination, project{counted},
-        flow_key, {spec}
+        flow_key, traceparent, {spec}
     )
     SELECT
         get_byte(uuid_send(id), 15), id, 'pending', execute_at, created_at, %(now)s, %(now)s,
-        destination, project{counted:value}, flow_key, {spec}
+        destination, project{counted:value}, flow_key, traceparent, {spec}
     FROM json_to_recordset(%(timers)s::json) AS new (
         id uuid, created_at timestamptz, destination text, project integer, flow_key text,
-        {spec:type}
+        traceparent text, {spec:type}
     )
     WHERE id IN (SELECT unnest(timer_ids) FROM taken)
     ON CONFLICT (shard, id) DO NOTHING
@@ -92,7 +92,7 @@ WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset(%(timers)s::json) AS t (
         id uuid, created_at timestamptz, destination text, key text, before uuid, flow_key text,
-        {spec:type}
+        traceparent text, {spec:type}
     )
 ),
 before AS MATERIALIZED (
@@ -142,11 +142,11 @@ counted AS MATERIALIZED (
 written AS (
     INSERT INTO timers (
         shard, id, status, due_at, created_at, updated_at, requested_at, destination, project, key{counted},
-        flow_key, {spec}
+        flow_key, traceparent, {spec}
     )
     SELECT
         get_byte(uuid_send(t.id), 15), t.id, 'pending', t.execute_at, t.created_at, %(now)s, %(now)s,
-        t.destination, %(project)s, t.key{counted:value}, t.flow_key, {t.spec}
+        t.destination, %(project)s, t.key{counted:value}, t.flow_key, t.traceparent, {t.spec}
     FROM asked AS t, counted
     WHERE counted.taken = counted.names
     ON CONFLICT (shard, id) DO NOTHING

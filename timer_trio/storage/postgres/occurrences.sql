@@ -119,7 +119,7 @@ taken AS (
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
         t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key,
-        t.project, t.schedule_id, t.occurs_at
+        t.traceparent, t.project, t.schedule_id, t.occurs_at
 ),
 skipped AS (
     UPDATE timers AS t
@@ -149,7 +149,7 @@ SELECT
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
-    {taken.spec},
+    taken.traceparent, {taken.spec},
     taken.schedule_id, taken.occurs_at, false,
     skipped.id IS NOT NULL
 FROM me

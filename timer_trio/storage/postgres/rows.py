@@ -105,6 +105,8 @@ def columns_of_new(timer: NewTimer) -> dict[str, object]:
     columns["project"] = timer.project
     if timer.flow_key is not None:
         columns["flow_key"] = timer.flow_key
+    if timer.traceparent is not None:
+        columns["traceparent"] = timer.traceparent
     return columns
 
 
@@ -158,7 +160,7 @@ def copy_line_of_new(timer: NewTimer, now: str) -> str:
         f"{shard_of(timer.id)}\t{timer.id.hex}\tpending\t{due_at}"
         f"\t{_copied_created_at(timer.created_at)}\t{now}\t{now}"
         f"\t{_copied_destination(timer.spec.callback.url.destination)}\t{project}\t{flow_key}"
-        f"\t{spec}\n"
+        f"\t{timer.traceparent or NULL}\t{spec}\n"
     )
 
 
@@ -333,6 +335,7 @@ def claimed_of(row: Sequence[Any], claim: Claim) -> ClaimedTimer:
         earlier=None if row[_EARLIER_AT] is None else _earlier_of(row),
         occurrence=_occurrence_of(row) if len(row) > _SPEC_END else None,
         project=row[_PROJECT_AT],
+        traceparent=row[_TRACE_AT],
     )
 
 
@@ -340,7 +343,8 @@ _PROJECT_AT: Final = 3
 _FLOW_AT: Final = 4
 _ATTEMPT_AT: Final = 6
 _EARLIER_AT: Final = 12
-SPEC_AT: Final = 17
+_TRACE_AT: Final = 17
+SPEC_AT: Final = 18
 """Where the columns of a spec begin in the row of a claim."""
 _SPEC_END: Final = SPEC_AT + len(SPEC)
 
@@ -351,7 +355,7 @@ def _occurrence_of(row: Sequence[Any]) -> ClaimedOccurrence | None:
 
 
 def _earlier_of(row: Sequence[Any]) -> Earlier:
-    created_at, executed_at, http_status, duration_ms, key = row[_EARLIER_AT:SPEC_AT]
+    created_at, executed_at, http_status, duration_ms, key = row[_EARLIER_AT:_TRACE_AT]
     return Earlier(
         created_at=created_at,
         executed_at=executed_at,

@@ -88,7 +88,8 @@ taken AS (
         t.id, t.attempt, t.attempt - 1 - t.settled_attempts AS unknown_attempts,
         t.failures, t.next_attempt_at, t.first_due_at, t.requested_at, {t.spec:text},
         coalesce(t.on_completed, t.on_failed) IS NOT NULL AS has_results,
-        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key, t.project
+        t.created_at, t.executed_at, t.http_status, t.duration_ms, t.key, t.flow_key, t.traceparent,
+        t.project
 ),
 moved AS (
     SELECT id, due_at, destination, project, flow_key, NOT may_be_taken AND due_at <= %(until)s AS is_foreign
@@ -105,7 +106,7 @@ SELECT
     CASE WHEN taken.has_results THEN taken.http_status END,
     CASE WHEN taken.has_results THEN taken.duration_ms END,
     CASE WHEN taken.has_results THEN taken.key END,
-    {taken.spec}
+    taken.traceparent, {taken.spec}
 FROM me
 LEFT JOIN (taken FULL JOIN moved ON taken.id = moved.id) ON true;
 
@@ -231,11 +232,12 @@ recorded AS (
 told AS (
     INSERT INTO timers (
         shard, id, status, due_at, created_at, updated_at, requested_at, destination, project,
-        parent_id, {spec}
+        parent_id, traceparent, {spec}
     )
     SELECT
         get_byte(uuid_send(r.id), 15), r.id, 'pending', r.execute_at, r.created_at, %(now)s,
-        %(now)s, r.destination, parent.project, asked.id, {r.spec}
+        %(now)s, r.destination, parent.project, asked.id, parent.traceparent,
+        {r.spec}
     FROM json_to_recordset(%(results)s::json) AS given_result (place integer, timer json)
     JOIN asked ON asked.place = given_result.place
     JOIN timers AS parent ON parent.shard = asked.shard AND parent.id = asked.id

@@ -1,0 +1,2 @@
+ALTER TABLE timers
+    DROP COLUMN traceparent;
