@@ -54,13 +54,16 @@ CALLBACKS ?= 100000
 
 soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from SEED on, for a broken promise
 	@echo 'SEED=$(SEED) HISTORIES=$(HISTORIES)'
-	@SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
+	@TESTS_WHOLE=1 SIMULATION_SEED=$(SEED) SIMULATION_HISTORIES=$(HISTORIES) \
 		$(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		tests/simulation/test_histories.py tests/simulation/test_verb_histories.py \
 		tests/simulation/test_changes.py tests/simulation/test_schedules.py \
 		tests/simulation/test_flows.py tests/simulation/test_every_call_of_verbs_fails.py $(ARGS)
-	@CALENDAR_WHOLE=1 $(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
-		tests/unit/test_calendar_cron.py
+	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
+		-m 'not timed' tests/unit/test_calendar_cron.py tests/simulation tests/contract \
+		tests/integration/test_database_states.py tests/integration/test_api_schemathesis.py \
+		tests/acceptance/test_console_browser.py
+	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --timeout=0 -m soak tests/acceptance tests/integration
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
 		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing

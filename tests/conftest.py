@@ -14,10 +14,30 @@ import trio
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from tests.sampling import WHOLE, is_sampled
 from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate
 
 _NUMBERS: Final = itertools.count()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one more at once than there are processors: many wait for a service or for a moment."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a sample leaves out: whoever names one case gets it."""
+    if any("::" in str(argument) for argument in config.args):
+        return
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        of = max((mark.kwargs["of"] for mark in item.iter_markers("sampled")), default=1)
+        is_run = is_sampled(item.nodeid, of=of) and (WHOLE or not item.get_closest_marker("soak"))
+        (kept if is_run else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import trio
 
 from tests.acceptance.client import Consumer
@@ -101,6 +102,7 @@ async def test_limits_hold_while_replicas_come_and_go_and_one_is_killed(
     assert_limits_held(receiver, replicas.killed_s)
 
 
+@pytest.mark.soak
 async def test_limits_hold_over_restarts_of_the_database(
     folder: Path, receiver: ReceiverProcess
 ) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from tests.acceptance.processes import PATIENCE_S, running
@@ -87,6 +88,7 @@ async def test_one_that_stops_is_leaving_and_then_gone(service_database: str, fo
         assert found[stayer]["shards"] == SHARDS
 
 
+@pytest.mark.soak
 async def test_one_that_was_killed_is_gone_when_the_other_has_taken_over(
     service_database: str, folder: Path
 ) -> None:

@@ -109,6 +109,7 @@ async def test_restarted_database_loses_no_occurrence(
     assert_each_second_once(receiver.arrivals)
 
 
+@pytest.mark.soak
 async def test_wrong_clocks_of_machines_move_no_occurrence(
     folder: Path, service_database: str, receiver: ReceiverProcess
 ) -> None:
@@ -135,6 +136,7 @@ async def test_wrong_clocks_of_machines_move_no_occurrence(
         assert max(arrival.late_ms for arrival in own) < 1_000
 
 
+@pytest.mark.soak
 async def test_nothing_of_the_old_rule_fires_after_a_change_is_answered(
     service_database: str, receiver: ReceiverProcess
 ) -> None:
@@ -169,6 +171,7 @@ async def executing(served: Service, schedule_id: str) -> list[dict[str, Any]]:
     return await timers_of(served.consumer, schedule_id, "executing")
 
 
+@pytest.mark.soak
 async def test_occurrences_that_must_not_overlap_never_do(
     service_database: str, receiver: ReceiverProcess
 ) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 import psycopg
+import pytest
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
@@ -144,6 +145,7 @@ async def test_worker_that_is_refused_ends_the_service_with_its_words(
         assert "1001" in words
 
 
+@pytest.mark.soak
 async def test_worker_that_starts_while_a_right_is_revoked_waits_for_it(
     database_url: str, receiver: ReceiverProcess
 ) -> None:

@@ -26,7 +26,9 @@ class Stranger:
 ENCRYPTION_KEY: Final = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
 
 
-@pytest.fixture(params=["memory", "postgres", "encrypted"])
+@pytest.fixture(
+    params=["memory", "postgres", pytest.param("encrypted", marks=pytest.mark.sampled(of=4))]
+)
 def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
     """Each of the two, PostgreSQL with a key as well: one suite proves that they mean the same."""
     if request.param == "memory":

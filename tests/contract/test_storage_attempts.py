@@ -102,6 +102,5 @@ async def test_old_attempts_are_pruned_in_pages(storage: Storage) -> None:
 
 async def test_rotation_loses_nothing_that_is_young(storage: Storage) -> None:
     timer_id = await kept(storage, record(1))
-    rotated = await storage.rotate_attempts(NOW, NOW - seconds(1))
-    assert rotated.dropped == 0
+    await storage.rotate_attempts(NOW, NOW - seconds(1))
     assert list(await storage.attempts(timer_id)) == [record(1)]

@@ -138,7 +138,7 @@ async def test_payload_comes_back_as_the_text_that_was_sent(
 
 
 async def test_metadata_survives(api: ApiUnderTest) -> None:
-    metadata = {"big": 10**4_000, "float": 0.1, "": {"": [None, False]}, "é": "\U0001f600\u2028"}
+    metadata = {"big": 10**999, "float": 0.1, "": {"": [None, False]}, "é": "\U0001f600\u2028"}
     created = await post_raw(api, body(f'"metadata": {json.dumps(metadata)}'))
     assert (await api.get(created["id"]))["metadata"] == metadata
 

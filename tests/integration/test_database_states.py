@@ -224,6 +224,7 @@ def objecting(verb: str, state: str) -> str:
     )
 
 
+@pytest.mark.sampled(of=2)
 @pytest.mark.parametrize("verb", ["create", "claim", "settle"])
 @pytest.mark.parametrize("state", ["P0001", "XX001", "42883", "0A000", "23514"])
 async def test_row_that_fails_alone_costs_no_other(

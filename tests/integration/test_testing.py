@@ -30,7 +30,7 @@ from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
-DAYS = 365
+DAYS = 100
 SOON = timedelta(seconds=1)
 CONFIGURATION = structlog.get_config()
 
@@ -99,6 +99,7 @@ async def test_timer_for_next_week_fires_at_once(autojump_clock: MockClock) -> N
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.soak
 def test_year_passes_within_seconds() -> None:
     async def script(service: TimerService) -> None:
         await create(service, delay="P364D")

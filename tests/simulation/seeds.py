@@ -6,13 +6,7 @@ import os
 from typing import Final
 
 FIRST_SEED: Final = int(os.environ.get("SIMULATION_SEED", "1"))
-FEW: Final = 10
-HISTORIES: Final = int(os.environ.get("SIMULATION_HISTORIES", str(FEW)))
-
-
-def is_sampled(number: int, *, of: int) -> bool:
-    """Whether one of many cases is tried: one of so many by default, all of them by `make soak`."""
-    return HISTORIES > FEW or number % of == 0
+HISTORIES: Final = int(os.environ.get("SIMULATION_HISTORIES", "10"))
 
 
 def seeds(times: float = 1.0) -> range:

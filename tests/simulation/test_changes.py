@@ -14,7 +14,7 @@ from tests.simulation.checkers import broken_promises, hardly_late
 from tests.simulation.consumers import Consumer
 from tests.simulation.faults import Faults
 from tests.simulation.history import History
-from tests.simulation.seeds import is_sampled, seeds
+from tests.simulation.seeds import seeds
 from tests.simulation.world import Build, Process, World, run_world
 from timer_trio.cluster.hints import Hints
 from timer_trio.domain.errors import StorageUnavailableError
@@ -34,7 +34,8 @@ def is_found_out(history_of: Callable[[int], History]) -> bool:
     return any(list(hardly_late(history_of(seed))) for seed in range(TRIES))
 
 
-@pytest.mark.parametrize("seed", [seed for seed in seeds(2) if is_sampled(seed, of=2)])
+@pytest.mark.sampled(of=8)
+@pytest.mark.parametrize("seed", seeds(2))
 @pytest.mark.parametrize("change", Change)
 def test_nobody_is_late_but_what_the_victim_had_in_hand(seed: int, change: Change) -> None:
     assert not broken_promises(history_of_change(seed, change)), again(seed, change)

@@ -58,6 +58,8 @@ from timer_trio.storage.columns import changed
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 
+pytestmark = pytest.mark.sampled(of=4)
+
 TRIES = 300
 Checker = Callable[[History], Iterator[str]]
 
@@ -460,6 +462,7 @@ def test_retry_that_is_left_to_the_loader_is_found_out(monkeypatch: pytest.Monke
     assert_found_out(retried_in_time, Scenario.CALM)
 
 
+@pytest.mark.soak
 def test_missing_fence_is_found_out() -> None:
     build = Build(lease=LeaseTimes(fence_s=float("inf")))
     assert_found_out(sent_once, Scenario.FREEZE, build)

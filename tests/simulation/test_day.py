@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from tests.simulation.checkers import broken_promises
@@ -16,6 +17,7 @@ DAY_S = 86_400.0
 TIMERS = 5_000
 
 
+@pytest.mark.soak
 def test_a_day_of_timers_fires_on_time() -> None:
     async def script(world: World) -> None:
         await world.start_process()

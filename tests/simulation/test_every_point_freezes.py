@@ -55,6 +55,7 @@ async def _retry(world: World, delivery: Delivery, behaviour: Behaviour) -> None
     await consumer.create(in_s=0.4, delivery=delivery, behaviour=behaviour, retry=policy)
 
 
+@pytest.mark.sampled(of=8)
 @pytest.mark.parametrize("frozen_s", [3.5, 10.0])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_promises_hold_wherever_a_replica_freezes(seed: int, frozen_s: float) -> None:

@@ -34,6 +34,8 @@ from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, TimerId
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 
+pytestmark = pytest.mark.sampled(of=4)
+
 TRIES: Final = 100
 Checker = Callable[[History], Iterator[str]]
 

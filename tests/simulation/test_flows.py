@@ -29,6 +29,7 @@ SEEDS: Final = [
 ]
 
 
+@pytest.mark.sampled(of=2)
 @pytest.mark.parametrize(("seed", "scenario"), SEEDS)
 def test_promises_hold(seed: int, scenario: Scenario) -> None:
     history = history_of_flows(seed, scenario)
@@ -36,6 +37,7 @@ def test_promises_hold(seed: int, scenario: Scenario) -> None:
     assert not [*broken_promises(history), *broken_flow_promises(history)], f"once more: {again}"
 
 
+@pytest.mark.sampled(of=2)
 @pytest.mark.parametrize("seed", seeds(0.2))
 @pytest.mark.parametrize("change", [*Change, None])
 def test_promises_hold_where_many_wait_as_replicas_come_and_go(

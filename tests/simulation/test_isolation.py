@@ -91,6 +91,7 @@ def test_healthy_receiver_is_served_beside_more_ill_ones_than_there_are_slots(
     assert not broken_promises(history)
 
 
+@pytest.mark.soak
 def test_healthy_receiver_has_room_in_a_cache_that_ill_ones_would_fill() -> None:
     settings = Settings(cache_max_timers=1_000, max_in_flight=200)
     history = storm_of(Behaviour.SILENT, 2, settings=settings, timeout_s=3.0)

@@ -43,6 +43,8 @@ from timer_trio.scheduler.planner import Planner
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 
+pytestmark = pytest.mark.sampled(of=4)
+
 TRIES: Final = 100
 Checker = Callable[[ScheduleWorld], Iterator[str]]
 Decide = Callable[[Schedule, Standing], ScheduleChange]

@@ -23,6 +23,7 @@ SHARES: Final = {Trial.HOUR: 0.1}
 SEEDS: Final = [(seed, trial) for trial in Trial for seed in seeds(SHARES.get(trial, 0.2))]
 
 
+@pytest.mark.sampled(of=2)
 @pytest.mark.parametrize(("seed", "trial"), SEEDS)
 def test_promises_hold(seed: int, trial: Trial) -> None:
     again = f"make soak SEED={seed} HISTORIES=1 ARGS='-k {seed}-{trial}'"

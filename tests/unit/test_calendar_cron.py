@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
@@ -9,12 +8,11 @@ import pytest
 
 from tests.cron_expressions import expressions
 from tests.cron_judge import Judge, Run, walk
+from tests.sampling import WHOLE
 from timer_trio.calendar import instants, next_after
 from timer_trio.calendar.zones import zone
 from timer_trio.domain.schedule_rule import Bounds, CronRule
 
-WHOLE: Final = bool(os.environ.get("CALENDAR_WHOLE"))
-"""Each expression in each zone over three years, in ten minutes, rather than a sample of days."""
 FIRST_YEARS: Final = {
     "Europe/Berlin": 2026,
     "America/New_York": 2026,
