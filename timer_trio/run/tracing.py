@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
 
 from timer_trio.config import StartRefusedError
 from timer_trio.telemetry.tracing import Collector
+
+LAST_S: Final = 5.0
+"""How long a stop waits for a collector to take what there still is."""
 
 
 @asynccontextmanager
@@ -36,4 +42,5 @@ async def collecting(instance: str, *, is_on: bool) -> AsyncIterator[Collector |
     try:
         yield collector
     finally:
-        await collector.close()
+        with trio.move_on_after(LAST_S, shield=True):
+            await collector.close()

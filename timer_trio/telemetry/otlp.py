@@ -26,8 +26,6 @@ from timer_trio.threads import start_in_thread
 
 SERVICE: Final = "timer-trio"
 """What it is called unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES have another name."""
-LAST_S: Final = 5.0
-"""How long a stop waits for a collector to take what there still is."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _KINDS: Final = {
@@ -85,11 +83,13 @@ class OtlpCollector:
         kept.end(_nanoseconds(span.ended_at))
 
     async def close(self) -> None:
-        """Send what there is, for a few seconds at most."""
+        """Send what there is.
+
+        Cancellation: it goes on being sent, as long as the process lives.
+        """
         is_sent = trio.Event()
         start_in_thread(self._provider.shutdown, lambda _: is_sent.set())
-        with trio.move_on_after(LAST_S, shield=True):
-            await is_sent.wait()
+        await is_sent.wait()
 
 
 def _resource(instance: str) -> Resource:
