@@ -27,6 +27,7 @@ from benchmarks import (
     soak,
     steady,
     together,
+    tracing,
     upgrade,
     wake,
 )
@@ -56,6 +57,7 @@ FULL: Final[Mapping[str, Measure]] = {
     fairness.NAME: fairness.measure,
     flows.NAME: flows.measure,
     together.NAME: together.measure,
+    tracing.NAME: tracing.measure,
     idle.NAME: idle.measure,
     backlog.NAME: backlog.measure,
     soak.NAME: soak.measure,
