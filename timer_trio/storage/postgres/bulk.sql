@@ -5,8 +5,9 @@
 -- name: bulk
 -- Looks at the next timers in the order of their creation, does what `work` says to those that match,
 -- and answers with one row for each timer that is due again, or with one row if there is none.
--- By ctid: whatever the statistics say, no row is looked up that is not on the page. Rows are judged
--- again once they are locked. `looked` is read no further than the page needs.
+-- By ctid: whatever the statistics say, no row is looked up that is not on the page; and by id, since each
+-- partition of a table has the same ctids (IS TRUE, for else an index of ids would be looked through). Rows
+-- are judged again once they are locked. `looked` is read no further than the page needs.
 WITH looked AS MATERIALIZED (
     SELECT ctid AS place, created_at, id, updated_at <= {as_of} AND {conditions} AS matches
     FROM timers
@@ -54,6 +55,7 @@ locked AS MATERIALIZED (
     FROM timers
     WHERE
         ctid = ANY (ARRAY(SELECT place FROM page))
+        AND (id = ANY (ARRAY(SELECT id FROM page))) IS TRUE
         AND status = ANY ({statuses})
         AND updated_at <= {as_of}
     FOR UPDATE SKIP LOCKED
@@ -63,7 +65,9 @@ locked AS MATERIALIZED (
 {locked},
 done AS (
     UPDATE timers SET status = 'canceled', due_at = NULL, updated_at = {now}
-    WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
+    WHERE
+        ctid = ANY (ARRAY(SELECT place FROM locked))
+        AND (id = ANY (ARRAY(SELECT id FROM locked))) IS TRUE
     RETURNING id, due_at, destination, flow_key
 )
 
@@ -96,7 +100,10 @@ done AS (
 -- With what is kept of their attempts, and their names.
 {locked},
 done AS (
-    DELETE FROM timers WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
+    DELETE FROM timers
+    WHERE
+        ctid = ANY (ARRAY(SELECT place FROM locked))
+        AND (id = ANY (ARRAY(SELECT id FROM locked))) IS TRUE
     RETURNING id, NULL::timestamptz AS due_at, destination, flow_key, key
 ),
 unnamed AS (
@@ -115,5 +122,8 @@ forgotten AS (
 -- Changes nothing, and counts what could be done.
 done AS (
     SELECT id, NULL::timestamptz AS due_at, destination, flow_key FROM timers
-    WHERE ctid = ANY (ARRAY(SELECT place FROM page)) AND status = ANY ({statuses})
+    WHERE
+        ctid = ANY (ARRAY(SELECT place FROM page))
+        AND (id = ANY (ARRAY(SELECT id FROM page))) IS TRUE
+        AND status = ANY ({statuses})
 )

@@ -5,7 +5,8 @@
 -- them that ended before the cutoff; names the project that comes next. A row that somebody holds is
 -- left for another time: whoever claims waits for us, we wait for nobody. Where there are turns,
 -- nothing is looked at while it is another's.
--- By ctid: whatever the statistics say, no row is looked up that is not on the page.
+-- By ctid: whatever the statistics say, no row is looked up that is not on the page; and by id, since
+-- each partition of a table has the same ctids (IS TRUE, for else an index of ids would be looked through).
 WITH turn AS MATERIALIZED (
     SELECT coalesce(pg_try_advisory_xact_lock(%(turn)s::bigint), true) AS is_ours
 ),
@@ -21,16 +22,20 @@ page AS MATERIALIZED (
     LIMIT %(limit)s
 ),
 ended AS MATERIALIZED (
-    SELECT ctid AS place
+    SELECT ctid AS place, id
     FROM timers
     WHERE
         ctid = ANY (ARRAY(SELECT place FROM page))
+        AND (id = ANY (ARRAY(SELECT id FROM page))) IS TRUE
         AND status IN ('completed', 'failed', 'canceled')
         AND updated_at < %(cutoff)s
     FOR UPDATE SKIP LOCKED
 ),
 deleted AS (
-    DELETE FROM timers WHERE ctid = ANY (ARRAY(SELECT place FROM ended))
+    DELETE FROM timers
+    WHERE
+        ctid = ANY (ARRAY(SELECT place FROM ended))
+        AND (id = ANY (ARRAY(SELECT id FROM ended))) IS TRUE
     RETURNING id, key
 ),
 unnamed AS (
