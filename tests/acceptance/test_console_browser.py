@@ -244,7 +244,7 @@ def test_key_is_made_copied_and_revoked_with_its_session(
     context.close()
 
 
-def test_project_is_made_and_acted_in(page: Page) -> None:
+def test_project_is_made_and_acted_in(page: Page, service: httpx.Client) -> None:
     page.goto("/console/projects")
     page.get_by_label("Name").fill("shop")
     page.get_by_role("button", name="Create").click()
@@ -254,6 +254,8 @@ def test_project_is_made_and_acted_in(page: Page) -> None:
     page.goto("/console/projects")
     page.get_by_role("button", name="Go to shop").click()
     expect(page.locator(".who")).to_contain_text("shop")
+    while not data_of(service.get("/audit", headers={"X-Project": "shop"}))["audit"]:
+        pass  # it is written within a second
     page.get_by_role("link", name="Audit").click()
     expect(page.get_by_role("table")).to_contain_text("project.changed")
 
