@@ -43,6 +43,9 @@ _BOUNDS: Final[dict[str, Any]] = {
     "tcp_user_timeout": 5_000,
 }
 
+_OF_SEVERAL: Final = {"target_session_attrs": "read-write"}
+"""The others are standbys, from which nobody can claim: a URL may say otherwise."""
+
 # What results depend on: a backup, a role or a database may bring values of its own.
 _RESULTS: Final = {
     "client_encoding": "UTF8",
@@ -73,13 +76,15 @@ _SESSION: Final = {
 
 
 def bounded(database_url: str) -> str:
-    """Add what bounds every wait to a connection string.
+    """Add what bounds every wait to a connection string, and of several servers takes the primary.
 
     Raises:
         ValueError: it is none; the text does not repeat it.
     """
     try:
-        return make_conninfo(**{**_BOUNDS, **conninfo_to_dict(database_url)})
+        given = conninfo_to_dict(database_url)
+        several = any("," in str(given.get(name) or "") for name in ("host", "hostaddr"))
+        return make_conninfo(**_BOUNDS | (_OF_SEVERAL if several else {}) | given)
     except psycopg.ProgrammingError:
         raise ValueError("not a PostgreSQL connection string") from None
 

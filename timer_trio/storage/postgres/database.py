@@ -24,6 +24,10 @@ wait for."""
 KEY_LACKING: Final = (
     "timers are encrypted with a key that is not in ENCRYPTION_KEYS: they fail when they are due"
 )
+LOCAL_COMMIT: Final = (
+    "the database runs with synchronous_commit = local beside synchronous standbys: nothing waits"
+    " for them, so a failover can lose acknowledged timers"
+)
 # Each has one good plan, whatever the statistics say: by an index, in its order.
 _STAGE_SESSION: Final = {
     "enable_seqscan": "off",
@@ -103,11 +107,16 @@ class Database:
 
         Empty as long as there was no connection.
         """
-        return [
+        session = self._session
+        forgetful = [
             f"the database runs with {setting} = off: a crash of it can lose acknowledged timers"
             for setting in ("fsync", "synchronous_commit")
-            if self._session.get(setting) == "off"
+            if session.get(setting) == "off"
         ]
+        is_local = session.get("synchronous_commit") == "local"
+        if is_local and session.get("synchronous_standby_names"):
+            return [*forgetful, LOCAL_COMMIT]
+        return forgetful
 
     async def look_for_sealed(self) -> None:
         """Have `warnings` tell whether a new row is encrypted with a key that is missing.

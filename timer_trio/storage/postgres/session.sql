@@ -11,7 +11,8 @@ SELECT
     ) AS settings,
     set_config('search_path', coalesce(%(search_path)s, path.reset_val), false) AS search_path,
     current_setting('fsync') AS fsync,
-    current_setting('synchronous_commit') AS synchronous_commit
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('synchronous_standby_names') AS synchronous_standby_names
 FROM pg_catalog.pg_settings AS path
 WHERE path.name = 'search_path';
 
