@@ -6,7 +6,8 @@ included: load, claim, send, settle, log, metrics, heartbeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from benchmarks.contender import Contender, floor, service
@@ -36,6 +37,18 @@ def measure(size: Size) -> Iterator[Line]:
     yield Line(NAME, "memory of the worker", served[-1].rss_bytes / 1e6, "MB")
     if size is Size.FULL:
         yield Line(NAME, f"highest rate with p99 <= {LATE_MS:g} ms", _highest_rate(), "/s")
+
+
+def side_by_side(name: str, ways: Mapping[str, Mapping[str, str]], size: Size) -> Iterator[Line]:
+    """Fire 500 timers a second under each of several settings, by turns."""
+    rounds, seconds = (1, 6) if size is Size.QUICK else (3, 10)
+    starts = [partial(service, settings) for settings in ways.values()]
+    runs_of_each = in_turn(starts, steady(RATE, seconds, DESTINATIONS), rounds)
+    for way, runs in zip(ways, runs_of_each, strict=True):
+        late = together([each.seen for each in runs])
+        yield Line(name, f"worker CPU a timer, {way}", mean_us(runs), "us")
+        yield Line(name, f"late, p50, {way}", late.late_ms(0.5), "ms")
+        yield Line(name, f"late, p99, {way}", late.late_ms(0.99), "ms")
 
 
 def lines(name: str, barest: Sequence[Run], served: Sequence[Run]) -> Iterator[Line]:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Final
 
-from benchmarks.contender import service
-from benchmarks.firing import in_turn, mean_us, steady
-from benchmarks.receiving import together
 from benchmarks.report import Line, Size
-from benchmarks.steady import DESTINATIONS, RATE
+from benchmarks.steady import side_by_side
 
 NAME: Final = "tracing"
 
@@ -45,7 +41,6 @@ def _collector() -> Iterator[str]:
 
 
 def measure(size: Size) -> Iterator[Line]:
-    rounds, seconds = (1, 6) if size is Size.QUICK else (3, 10)
     with _collector() as url:
         ways = {
             "off": {"TRACING": "off"},
@@ -57,10 +52,4 @@ def measure(size: Size) -> Iterator[Line]:
                 "OTEL_TRACES_SAMPLER_ARG": "0.05",
             },
         }
-        starts = [partial(service, settings) for settings in ways.values()]
-        runs_of_each = in_turn(starts, steady(RATE, seconds, DESTINATIONS), rounds)
-    for way, runs in zip(ways, runs_of_each, strict=True):
-        late = together([each.seen for each in runs])
-        yield Line(NAME, f"worker CPU a timer, {way}", mean_us(runs), "us")
-        yield Line(NAME, f"late, p50, {way}", late.late_ms(0.5), "ms")
-        yield Line(NAME, f"late, p99, {way}", late.late_ms(0.99), "ms")
+        yield from side_by_side(NAME, ways, size)

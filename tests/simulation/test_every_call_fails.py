@@ -13,6 +13,7 @@ from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.history import History
+from tests.simulation.seeds import tried_with
 from tests.simulation.world import World, run_world
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.timer import Delivery
@@ -41,8 +42,7 @@ def test_promises_hold_whichever_call_fails(fault: Fault) -> None:
     assert {"join", "beat", "load", "create", "claim", "settle", "update", "cancel"} < set(calls)
     broken = {
         (nth, verb): broken_promises(history_with({nth: fault}, []))
-        for nth, verb in enumerate(calls)
-        if is_sampled(nth + [*Fault].index(fault), of=len(Fault))
+        for nth, verb in tried_with(fault, enumerate(calls))
     }
     assert not {call: violations for call, violations in broken.items() if violations}
 

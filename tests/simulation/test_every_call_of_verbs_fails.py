@@ -11,10 +11,10 @@ from typing import Final
 import pytest
 import trio
 
-from tests.sampling import is_sampled
 from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.history import History
+from tests.simulation.seeds import tried_with
 from tests.simulation.verb_checkers import broken_verb_promises
 from tests.simulation.verbs import (
     bulk_until_done,
@@ -52,8 +52,7 @@ def test_promises_hold_whichever_call_fails(fault: Fault) -> None:
     assert set(calls) > VERBS
     broken = {
         (nth, verb): broken_verb_promises(history_with({nth: fault}, []))
-        for nth, verb in enumerate(calls)
-        if is_sampled(nth + [*Fault].index(fault), of=3 * len(Fault))
+        for nth, verb in tried_with(fault, enumerate(calls), of=3)
     }
     assert not {call: violations for call, violations in broken.items() if violations}
 

@@ -7,7 +7,6 @@ from typing import Final
 import pytest
 import trio
 
-from tests.sampling import is_sampled
 from tests.simulation.checkers import broken_promises
 from tests.simulation.consumers import Consumer
 from tests.simulation.far_end import Behaviour
@@ -16,6 +15,7 @@ from tests.simulation.flow_checkers import broken_flow_promises
 from tests.simulation.flow_world import SECOND_PROJECT, FlowWorld
 from tests.simulation.flows import Stream, begin, lane_of
 from tests.simulation.history import History
+from tests.simulation.seeds import tried_with
 from tests.simulation.world import run_in
 from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT
@@ -78,12 +78,7 @@ def test_promises_hold_whichever_call_fails(fault: Fault) -> None:
     assert not broken(history_with({}, calls))
     assert {verb for _, verb in calls} >= VERBS
     concerned = sorted({nth for nth, verb in calls if verb in VERBS})
-    tried = [
-        nth
-        for place, nth in enumerate(concerned)
-        if is_sampled(place + [*Fault].index(fault), of=len(Fault))
-    ]
-    found = {nth: broken(history_with({nth: fault}, [])) for nth in tried}
+    found = {nth: broken(history_with({nth: fault}, [])) for nth in tried_with(fault, concerned)}
     assert not {nth: violations for nth, violations in found.items() if violations}
 
 

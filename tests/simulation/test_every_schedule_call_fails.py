@@ -9,13 +9,13 @@ from typing import Final
 import pytest
 import trio
 
-from tests.sampling import is_sampled
 from tests.simulation.far_end import Behaviour
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.schedule_checkers import broken_schedule_promises
 from tests.simulation.schedule_consumers import ScheduleConsumer, template_of
 from tests.simulation.schedule_world import ScheduleWorld
 from tests.simulation.schedules import end_all
+from tests.simulation.seeds import tried_with
 from tests.simulation.world import run_in
 from timer_trio.domain.planning import MAX_INSTANTS
 from timer_trio.domain.retry import RetryPolicy
@@ -62,13 +62,9 @@ def test_promises_hold_whichever_call_fails(fault: Fault) -> None:
     assert not broken_schedule_promises(history_with({}, calls))
     assert set(calls) >= VERBS
     concerned = [nth for nth, verb in enumerate(calls) if verb in VERBS]
-    tried = [
-        nth
-        for place, nth in enumerate(concerned)
-        if is_sampled(place + [*Fault].index(fault), of=len(Fault))
-    ]
     broken = {
-        (nth, calls[nth]): broken_schedule_promises(history_with({nth: fault}, [])) for nth in tried
+        (nth, calls[nth]): broken_schedule_promises(history_with({nth: fault}, []))
+        for nth in tried_with(fault, concerned)
     }
     assert not {call: violations for call, violations in broken.items() if violations}
 
