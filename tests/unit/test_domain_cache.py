@@ -244,6 +244,19 @@ def test_lane_set_aside_whose_timers_moved_away_does_not_come_back() -> None:
     assert list(drained(cache)) == [due(1, 10.0, B)]
 
 
+def test_lane_that_was_emptied_and_filled_again_is_set_aside_once() -> None:
+    cache = open_cache(until_s=1.0)
+    cache.put(due(1, 0.0))
+    cache.put(due(1, 2.0))
+    cache.put(due(1, 0.0))
+
+    hide(cache)
+
+    assert cache.peek() is None
+    assert cache.recall(A) == [A]
+    assert cache.queues == set()
+
+
 def test_lanes_that_wait_for_a_pace_come_back_nearest_first_and_as_many_as_have_room() -> None:
     cache = open_cache()
     for number in range(1, 6):

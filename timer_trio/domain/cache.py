@@ -193,9 +193,14 @@ class Cache:
     def peek(self) -> tuple[float, BacklogKey] | None:
         """Name the first due time in Unix seconds, and its backlog; what is set aside apart."""
         while self._fronts:
-            due_s, _, key = self._fronts[0]
+            due_s, number, key = self._fronts[0]
             backlog = self._backlogs.get(key)
-            if backlog is not None and backlog.first_s(self._entries) == due_s:
+            # A backlog that was emptied and filled again has another number.
+            if (
+                backlog is not None
+                and backlog.number == number
+                and backlog.first_s(self._entries) == due_s
+            ):
                 return due_s, key
             heappop(self._fronts)
         return None
