@@ -40,6 +40,7 @@ from timer_trio.delivery.callback import USER_AGENT
 from timer_trio.delivery.launcher import MAX_STARTS
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres.connections import Connection, Connections, bounded
+from timer_trio.storage.postgres.dialing import Dialer
 from timer_trio.storage.postgres.queries import QUERIES
 from timer_trio.storage.postgres.rows import SPEC_AT
 from timer_trio.threads import run_in_thread
@@ -257,7 +258,7 @@ async def _fire_when_told(database_url: str) -> None:
     await migrate_database(database_url)
     orders = trio.CapacityLimiter(1)
     connections = Connections(
-        bounded(database_url), size=4, settings=_SESSION, on_connect=lambda _session: None
+        Dialer(bounded(database_url)), size=4, settings=_SESSION, on_connect=lambda _session: None
     )
     print("started", flush=True)
     await run_in_thread(sys.stdin.readline, limiter=orders)

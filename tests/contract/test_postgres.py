@@ -22,6 +22,7 @@ from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage, connections
 from timer_trio.storage.postgres.connections import Connections
+from timer_trio.storage.postgres.dialing import Dialer
 
 SEALED = [
     "callback_payload = 'fernet:gAAAAA'",
@@ -178,7 +179,10 @@ async def test_a_caller_waits_only_so_long_for_a_connection(
 ) -> None:
     monkeypatch.setattr(connections, "WAIT_S", 0.02)
     few = Connections(
-        connections.bounded(clean_database_url), size=1, settings={}, on_connect=lambda _: None
+        Dialer(connections.bounded(clean_database_url)),
+        size=1,
+        settings={},
+        on_connect=lambda _: None,
     )
     is_taken, may_end = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()

@@ -48,13 +48,16 @@ log = structlog.get_logger()
 
 
 def use_system(settings: Settings) -> Shares:
-    """Prepare this process for many connections; answers how many of each kind it can have."""
+    """Prepare this process for many connections; answers how many of each kind it can have.
+
+    One to the database takes two files: by the second it can be cut at any time.
+    """
     _collect_garbage_seldom()
     wanted = Wanted(
         clients=settings.max_connections,
         callbacks=settings.max_in_flight,
         idle=MAX_IDLE,
-        database=settings.database_pool_size + OWN_CONNECTIONS,
+        database=2 * (settings.database_pool_size + OWN_CONNECTIONS),
     )
     return divide(_allow_open_files(wanted), wanted)
 
@@ -156,6 +159,7 @@ async def replica_on(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
+        nursery.start_soon(storage.watch_servers)
         nursery.start_soon(build_indexes, listen_url or database_url)
         yield Replica(
             fit(settings, shares),

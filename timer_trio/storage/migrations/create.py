@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from timer_trio.storage.migrations.errors import MigrationError
-from timer_trio.storage.postgres.connections import bounded
+from timer_trio.storage.postgres.connections import connect
 
 
 def create_database(database_url: str) -> bool:
@@ -24,7 +24,7 @@ def create_database(database_url: str) -> bool:
     statement = SQL(
         "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
     )
-    with psycopg.connect(bounded(database_url), dbname="postgres", autocommit=True) as connection:
+    with connect(make_conninfo(database_url, dbname="postgres")) as connection:
         try:
             connection.execute(statement.format(Identifier(str(name))))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):

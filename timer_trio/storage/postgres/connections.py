@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,8 +14,10 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, TupleRow, dict_row, tuple_row
 
 from timer_trio.domain.errors import StorageUnavailableError
+from timer_trio.storage.postgres.dialing import Dialer, set_up
 from timer_trio.storage.postgres.locks import Locked, LockWatch
 from timer_trio.storage.postgres.queries import QUERIES
+from timer_trio.storage.postgres.sessions import Session, SilentServerError
 from timer_trio.storage.postgres.sqlstate import is_gone, leaves_session_sound, translated
 from timer_trio.storage.postgres.troubles import Troubles
 from timer_trio.threads import run_in_thread
@@ -29,6 +30,9 @@ _STALE: Final = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlSt
 
 WAIT_S: Final = 5.0
 """For a free connection: a caller of the API had better hear of trouble than wait for it."""
+PATIENCE_S: Final = 12.0
+"""For an answer. `statement_timeout` is the server's, and one that is frozen does not keep it, nor
+does a commit that waits for a standby."""
 
 # A worker thread cannot be cut short, so each way of never answering gets its bound. Together they
 # notice a vanished host within 5 s; a URL may say otherwise.
@@ -92,16 +96,19 @@ def bounded(database_url: str) -> str:
 def connect(database_url: str) -> psycopg.Connection[Any]:
     """Open a connection for a command, in autocommit mode: every result means the same to it.
 
+    It waits for each answer as long as that takes: an index is built for minutes.
+
     Raises:
         psycopg.Error: there is none to be had.
     """
-    connection = psycopg.connect(bounded(database_url), autocommit=True, prepare_threshold=None)
-    try:
-        _set(connection, _RESULTS, search_path=None)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    dialer = Dialer(bounded(database_url))
+
+    def settle(session: Session[DictRow]) -> DictRow:
+        return set_up(session, _RESULTS, None, dialer.fence)
+
+    session, _ = dialer.open(settle, patience_s=None)
+    session.row_factory = tuple_row  # type: ignore[assignment]
+    return session
 
 
 class Connections:
@@ -114,27 +121,36 @@ class Connections:
 
     Behind a pooler a session may be shared with others from one transaction to the next: then
     nothing is prepared, and no setting made that is not good for all of them.
+
+    Each answer is waited for `patience_s`. What was given up may go on at the server, as a commit
+    does that waits for a standby: once there is more of it than there are connections, no other is
+    begun. The answer of a server which turns out to be the primary no more does not count, as if
+    the connection had broken.
     """
 
     def __init__(
         self,
-        conninfo: str,
+        dialer: Dialer,
         *,
         size: int,
         settings: Mapping[str, str],
         on_connect: Callable[[DictRow], None],
+        patience_s: float = PATIENCE_S,
         search_path: Callable[[], str | None] = lambda: None,
         locks: LockWatch | None = None,
         troubles: Troubles | None = None,
     ) -> None:
-        self._conninfo = conninfo
+        self._dialer = dialer
+        self._patience_s = patience_s
         self._settings = settings
         self._on_connect = on_connect
         self._search_path = search_path
         self._locks = locks or LockWatch()
         self._troubles = troubles or Troubles()
         self._limiter = trio.CapacityLimiter(size)
-        self._idle: deque[Connection] = deque()
+        self._most_given_up = size + 1
+        self._given_up: deque[Session[DictRow]] = deque()
+        self._idle: deque[Session[DictRow]] = deque()
         self._is_open = True
 
     async def run(
@@ -183,6 +199,8 @@ class Connections:
         """Close what is idle; what is in use closes when it is put back."""
         self._is_open = False
         self._drop_idle()
+        for session in [*self._given_up]:
+            session.close()
 
     def _run(
         self,
@@ -210,55 +228,76 @@ class Connections:
             return self._do_once(work, locked)
 
     def _do_once(self, work: Callable[[Connection], T], locked: Locked | None) -> T:
-        connection = self._take()
+        session = self._take()
         try:
-            return work(connection)
-        except psycopg.Error as error:
-            if not leaves_session_sound(error):
-                connection.close()
-            if locked and isinstance(error, psycopg.errors.LockNotAvailable):
-                self._locks.notice(connection, locked)
+            reply = work(session)
+        except Exception as error:
+            if isinstance(error, psycopg.Error):
+                self._note(session, error, locked)
+            session.check()
             raise
+        else:
+            session.check()
+            return reply
         finally:
-            self._put_back(connection)
+            self._put_back(session)
 
-    def _take(self) -> Connection:
+    def _note(self, session: Session[DictRow], error: psycopg.Error, locked: Locked | None) -> None:
+        if isinstance(error, SilentServerError):
+            self._dialer.fence.put_last(session.server)
+        elif not leaves_session_sound(error):
+            session.close()
+        if locked and isinstance(error, psycopg.errors.LockNotAvailable):
+            self._locks.notice(session, locked)
+
+    def _take(self) -> Session[DictRow]:
         while True:
             try:
-                connection = self._idle.pop()
+                session = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if not _has_word(connection):
-                return connection
-            connection.close()
+            if not session.is_cut and not session.has_word:
+                return session
+            session.close()
 
-    def _put_back(self, connection: Connection) -> None:
-        is_sound = connection.info.transaction_status is TransactionStatus.IDLE
-        if is_sound and self._is_open:
-            self._idle.append(connection)
+    def _put_back(self, session: Session[DictRow]) -> None:
+        is_sound = session.info.transaction_status is TransactionStatus.IDLE
+        if is_sound and self._is_open and not session.is_cut:
+            self._idle.append(session)
             return
-        connection.close()
+        if session.is_given_up and self._is_open:
+            self._given_up.append(session)
+        else:
+            session.close()
         # Where one connection broke the others beside it may hang: a vanished host says nothing.
         self._drop_idle()
 
-    def _connect(self) -> Connection:
-        connection = psycopg.connect(
-            self._conninfo, autocommit=True, row_factory=dict_row, prepare_threshold=0
+    def _connect(self) -> Session[DictRow]:
+        session, read = self._dialer.open(
+            self._settle_in,
+            patience_s=self._patience_s,
+            prepare_threshold=0,
+            is_full=self._is_full,
         )
-        try:
-            session = self._settle_in(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._on_connect(session)
-        return connection
+        self._on_connect(read)
+        return session
 
-    def _settle_in(self, connection: Connection) -> DictRow:
-        own = is_own(connection)
+    def _settle_in(self, session: Session[DictRow]) -> DictRow:
+        own = is_own(session)
         if not own:
-            connection.prepare_threshold = None
+            session.prepare_threshold = None
         settings = {**_SESSION, **(self._settings if own else {})}
-        return _set(connection, settings, self._search_path())
+        return set_up(session, settings, self._search_path(), self._dialer.fence)
+
+    def _is_full(self, server: str) -> bool:
+        """Whether a server has too many statements that were given up and go on."""
+        for session in [*self._given_up]:
+            if session.has_word:
+                session.close()
+                with suppress(ValueError):  # another thread may have been here
+                    self._given_up.remove(session)
+        going_on = sum(session.server == server for session in [*self._given_up])
+        return going_on >= self._most_given_up
 
     def _drop_idle(self) -> None:
         with suppress(IndexError):  # another thread may take the last one meanwhile
@@ -280,23 +319,8 @@ def tuples_of(
         return cursor.execute(QUERIES[query], parameters).fetchall()
 
 
-def _set(
-    connection: psycopg.Connection[Any], settings: Mapping[str, str], search_path: str | None
-) -> DictRow:
-    named = {"names": [*settings], "values": [*settings.values()], "search_path": search_path}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(QUERIES["session"], named, prepare=False).fetchone() or {}
-
-
 def is_own(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server itself is at the other end: a pooler greets in its own name."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(QUERIES["backend"], prepare=False).fetchone()
     return row is not None and row["pid"] == connection.info.backend_pid
-
-
-def _has_word(connection: Connection) -> bool:
-    """Whether the server has said something unasked: as good as always goodbye."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

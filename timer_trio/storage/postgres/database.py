@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Self
 
+import structlog
 from psycopg.rows import DictRow
 
 from timer_trio.domain.errors import SealedError
 from timer_trio.domain.sealed import HEADERS, MARK
 from timer_trio.storage.cipher import Cipher
-from timer_trio.storage.postgres.connections import Connections, bounded
+from timer_trio.storage.postgres.connections import PATIENCE_S, Connections, bounded
+from timer_trio.storage.postgres.dialing import Dialer
 from timer_trio.storage.postgres.locks import LockWatch
 from timer_trio.storage.postgres.troubles import Troubles
+from timer_trio.storage.postgres.watch import watch
 
 STAGE_CONNECTIONS: Final = 10
 """Two each for create, load and claim, one each for settle, prune, hint and what is locked; few are
@@ -28,6 +31,16 @@ LOCAL_COMMIT: Final = (
     "the database runs with synchronous_commit = local beside synchronous standbys: nothing waits"
     " for them, so a failover can lose acknowledged timers"
 )
+ASYNC_STANDBY: Final = (
+    "a standby follows the database and no commit waits for it (synchronous_standby_names is"
+    " empty): a failover to it can lose acknowledged timers"
+)
+NO_FENCE: Final = (
+    "DATABASE_URL names several servers, and they do not tell their timelines ({reason}): an old"
+    " primary that comes back would be taken for the new one"
+)
+HEARTBEAT_PATIENCE_S: Final = 3.0
+"""After it the fence is down anyway."""
 # Each has one good plan, whatever the statistics say: by an index, in its order.
 _STAGE_SESSION: Final = {
     "enable_seqscan": "off",
@@ -39,8 +52,9 @@ _STAGE_SESSION: Final = {
 # A page of a bulk action is read by the index of `created_at`, however few timers match.
 _BULK_SESSION: Final = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 _API_SESSION: Final[Mapping[str, str]] = {}
-# After it the fence is down anyway.
-_HEARTBEAT_SESSION: Final = {"statement_timeout": "3s"}
+_HEARTBEAT_SESSION: Final = {"statement_timeout": f"{HEARTBEAT_PATIENCE_S:g}s"}
+
+log = structlog.get_logger()
 
 
 class Database:
@@ -48,7 +62,8 @@ class Database:
 
     The heartbeat, the stages and the API have connections of their own: none can starve another.
     `listen_url` leads to the same database for whoever listens, past a pooler that forgets him.
-    `cipher` seals what is written of headers, payloads and answers, and opens what is read.
+    `cipher` seals what is written of headers, payloads and answers, and opens what is read. The
+    heartbeat waits `heartbeat_patience_s` for an answer, all others `patience_s`.
 
     Raises:
         ValueError: a URL is no connection string.
@@ -61,31 +76,45 @@ class Database:
         pool_size: int,
         listen_url: str | None = None,
         cipher: Cipher | None = None,
+        heartbeat_patience_s: float = HEARTBEAT_PATIENCE_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._cipher = cipher or Cipher()
         self._session: DictRow = {}
         self._locks = LockWatch()
         self._troubles = Troubles()
-        conninfo = bounded(database_url)
-        self._heartbeat = self._connections(conninfo, 1, _HEARTBEAT_SESSION)
-        self._stages = self._connections(conninfo, STAGE_CONNECTIONS, _STAGE_SESSION)
-        self._api = self._connections(conninfo, pool_size, _API_SESSION)
-        self._bulk = self._connections(conninfo, BULK_CONNECTIONS, _BULK_SESSION)
-        self._listen_conninfo = bounded(listen_url or database_url)
+        self._dialer = Dialer(bounded(database_url))
+        self._heartbeat = self._connections(1, _HEARTBEAT_SESSION, heartbeat_patience_s)
+        self._stages = self._connections(STAGE_CONNECTIONS, _STAGE_SESSION, patience_s)
+        self._api = self._connections(pool_size, _API_SESSION, patience_s)
+        self._bulk = self._connections(BULK_CONNECTIONS, _BULK_SESSION, patience_s)
+        self._listen_dialer = (
+            Dialer(bounded(listen_url), self._dialer.fence) if listen_url else self._dialer
+        )
+        self._patience_s = patience_s
 
-    def _connections(self, conninfo: str, size: int, settings: Mapping[str, str]) -> Connections:
+    def _connections(
+        self, size: int, settings: Mapping[str, str], patience_s: float
+    ) -> Connections:
         return Connections(
-            conninfo,
+            self._dialer,
             size=size,
             settings=settings,
             on_connect=self._remember,
+            patience_s=patience_s,
             search_path=lambda: self._session.get("search_path"),
             locks=self._locks,
             troubles=self._troubles,
         )
 
     def _remember(self, session: DictRow) -> None:
+        # Those of the first session a start names with all others.
+        told = self.durability_warnings() if self._session else None
         self._session = session
+        if told is not None:
+            for warning in self.durability_warnings():
+                if warning not in told:
+                    log.warning("promise_weakened", warning=warning)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +129,16 @@ class Database:
 
     def warnings(self) -> Sequence[str]:
         """Say what weakens the promises of whoever uses this database, as far as is known."""
-        return [*self.durability_warnings(), *([KEY_LACKING] if self._cipher.lacks_key else [])]
+        return [
+            *self.durability_warnings(),
+            *self._fence_warnings(),
+            *([KEY_LACKING] if self._cipher.lacks_key else []),
+        ]
+
+    def _fence_warnings(self) -> Sequence[str]:
+        fence = self._dialer.fence
+        is_unfenced = self._dialer.names_several and fence.silence is not None
+        return [*([NO_FENCE.format(reason=fence.silence)] if is_unfenced else []), *fence.strays]
 
     def durability_warnings(self) -> Sequence[str]:
         """Name the settings under which the database may forget what it has committed.
@@ -113,10 +151,19 @@ class Database:
             for setting in ("fsync", "synchronous_commit")
             if session.get(setting) == "off"
         ]
-        is_local = session.get("synchronous_commit") == "local"
-        if is_local and session.get("synchronous_standby_names"):
+        names_standbys = bool(session.get("synchronous_standby_names"))
+        if names_standbys and session.get("synchronous_commit") == "local":
             return [*forgetful, LOCAL_COMMIT]
+        if not names_standbys and session.get("has_async_standby"):
+            return [*forgetful, ASYNC_STANDBY]
         return forgetful
+
+    async def watch_servers(self) -> None:
+        """Look for a newer primary among the servers of the URL; ends if it names one alone.
+
+        What is found ends all connections to the older one. Cancellation: at once.
+        """
+        await watch(self._dialer)
 
     async def look_for_sealed(self) -> None:
         """Have `warnings` tell whether a new row is encrypted with a key that is missing.

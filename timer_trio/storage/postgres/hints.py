@@ -24,7 +24,7 @@ class PostgresHints(Database):
     async def listen(
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
-        await Listener(self._listen_conninfo, self._say).run(on_listening, on_hint)
+        await Listener(self._listen_dialer, self._patience_s, self._say).run(on_listening, on_hint)
 
     async def _say(self, payload: str) -> None:
         await self._stages.fetch("hint", {"hint": payload})

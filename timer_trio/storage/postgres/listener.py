@@ -9,8 +9,11 @@ from typing import Final, NoReturn
 
 import psycopg
 import trio
+from psycopg.rows import DictRow
 
 from timer_trio.storage.hints import CHANNEL, hint_of
+from timer_trio.storage.postgres.dialing import Dialer, set_up
+from timer_trio.storage.postgres.sessions import Session
 from timer_trio.storage.postgres.sqlstate import translated
 from timer_trio.storage.protocols import Hint, HintsLostError
 from timer_trio.threads import run_in_thread
@@ -21,14 +24,15 @@ in between, and nothing will ever be heard."""
 
 _PROBE: Final = "probe "
 
-Connection = psycopg.Connection[tuple[object, ...]]
-
 
 class Listener:
     """Listens on one connection at a time. `say` sends a payload to all who listen."""
 
-    def __init__(self, conninfo: str, say: Callable[[str], Awaitable[None]]) -> None:
-        self._conninfo = conninfo
+    def __init__(
+        self, dialer: Dialer, patience_s: float, say: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._dialer = dialer
+        self._patience_s = patience_s
         self._say = say
         self._limiter = trio.CapacityLimiter(1)
 
@@ -44,18 +48,17 @@ class Listener:
             raise translated(error) from None
         raise AssertionError("nobody ends the listening but an error")
 
-    def _connect(self) -> Connection:
-        connection = psycopg.connect(self._conninfo, autocommit=True)
-        try:
-            connection.execute(f"LISTEN {CHANNEL}".encode())
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _connect(self) -> Session[DictRow]:
+        session, _ = self._dialer.open(self._settle_in, patience_s=self._patience_s)
+        return session
+
+    def _settle_in(self, session: Session[DictRow]) -> DictRow:
+        session.execute(f"LISTEN {CHANNEL}".encode())
+        return set_up(session, {}, None, self._dialer.fence)
 
     async def _listen(
         self,
-        connection: Connection,
+        connection: Session[DictRow],
         on_listening: Callable[[], None],
         on_hint: Callable[[Hint], None],
     ) -> None:

@@ -24,7 +24,7 @@ def _without_comments(query: str) -> bytes:
     return "\n".join(lines).strip().removesuffix(";").encode()
 
 
-_PARTS: Final = ("occurrences", "of_flow")
+_PARTS: Final = ("occurrences", "of_flow", "history_columns")
 """What several statements have, each where it is named in braces."""
 
 
@@ -125,9 +125,12 @@ QUERIES: Final = {
     "settle_whole": _SETTLE_WHOLE,
     "settle_unlocked": _skipping(_WRITTEN["settle"]),
     "settle_whole_unlocked": _skipping(_SETTLE_WHOLE),
+    "session": _WRITTEN["session"].replace(b"{of_server}", _WRITTEN["of_server"]),
+    "session_untold": _WRITTEN["session"].replace(b"{of_server}", b""),
 }
 """The text of each query by its name; of claims also the form for flows, of claims and settles the
-form that waits for no row, and of what writes timers that for those that are counted."""
+form that waits for no row, of what writes timers that for those that are counted, and of a
+session's first statement that for servers that tell nothing of themselves."""
 
 
 def template(name: str) -> SQL:

@@ -12,9 +12,38 @@ SELECT
     set_config('search_path', coalesce(%(search_path)s, path.reset_val), false) AS search_path,
     current_setting('fsync') AS fsync,
     current_setting('synchronous_commit') AS synchronous_commit,
-    current_setting('synchronous_standby_names') AS synchronous_standby_names
+    current_setting('synchronous_standby_names') AS synchronous_standby_names{of_server}
 FROM pg_catalog.pg_settings AS path
 WHERE path.name = 'search_path';
+
+-- name: of_server
+-- Which history the server writes, and whether a standby follows it that no commit waits for; what a
+-- role may not see of those is NULL. Logical subscribers and copies are no standbys.
+,
+    {history_columns},
+    EXISTS (
+        SELECT FROM pg_catalog.pg_stat_replication AS standby
+        WHERE
+            standby.state = 'streaming'
+            AND standby.sync_state = 'async'
+            AND standby.application_name NOT IN ('pg_basebackup', 'pg_receivewal')
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_replication_slots AS slot
+                WHERE slot.active_pid = standby.pid AND slot.slot_type = 'logical'
+            )
+    ) AS has_async_standby
+
+-- name: history_columns
+-- Which cluster it is, and the timeline that the server writes; NULL in recovery. Each promotion
+-- begins another timeline.
+    CASE
+        WHEN NOT pg_is_in_recovery()
+            THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+    END AS timeline,
+    (SELECT system_identifier FROM pg_control_system()) AS system
+
+-- name: history
+SELECT {history_columns};
 
 -- name: backend
 SELECT pg_backend_pid() AS pid;
