@@ -70,7 +70,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@RESETS_SEED=$(SEED) RESETS_CALLBACKS=$(CALLBACKS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_transport_resets.py
 
-chaos: $(VENV)/.dev ## Kill, stop and freeze replicas and their database in 15 minutes; ARGS='kill stop' just those
+chaos: $(VENV)/.dev ## Kill, stop and freeze replicas, their database and its standby in 20 minutes; ARGS='kill stop' just those
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 pictures: $(VENV)/.dev ## Take the pictures of the console in docs/pictures anew

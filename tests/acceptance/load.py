@@ -16,7 +16,9 @@ from tests import promises
 from tests.acceptance.client import Answer, NoAnswerError, instant
 from tests.acceptance.receiver import ReceiverProcess, now
 
-MAX_LEAD_S = 2.0
+LEADS_S = (0.05, 2.0)
+MAX_PAUSE_S = 1.0
+"""Between the creation of a timer and its change."""
 CREATES_PER_S = 100
 
 
@@ -26,22 +28,30 @@ class Asks(Protocol):
 
 @dataclass(slots=True)
 class Promise:
-    """What a consumer was told of one timer. In doubt: a change was asked for and not answered."""
+    """What a consumer was told of one timer. In doubt: a change was asked for and not answered.
+
+    `known_at`, `changed_at`: when the answers to its creation and to its last change came.
+    """
 
     payloads: set[int]
     known_at: float = 0.0
+    changed_at: float = 0.0
     canceled: bool = False
     cancel_in_doubt: bool = False
 
 
 @dataclass(slots=True)
 class Load:
-    """Many consumers of one service; `promises` has every timer whose creation was acknowledged."""
+    """Many consumers of one service; `promises` has every timer whose creation was acknowledged.
+
+    `leads_s`: how far ahead they create, from and to.
+    """
 
     consumer: Asks
     url: str
     chance: random.Random
     per_s: float = CREATES_PER_S
+    leads_s: tuple[float, float] = LEADS_S
     promises: dict[str, Promise] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
     enough: bool = False
@@ -56,7 +66,7 @@ class Load:
 
     async def _use(self, number: int) -> None:
         body = {
-            "execute_at": instant(self.chance.uniform(0.05, MAX_LEAD_S)),
+            "execute_at": instant(self.chance.uniform(*self.leads_s)),
             "callback_url": self.url,
             "callback_payload": number,
         }
@@ -64,7 +74,7 @@ class Load:
         if answer is None or answer.status != 201:
             return
         promise = self.promises[answer.data["id"]] = Promise({number}, now().timestamp())
-        await trio.sleep(self.chance.uniform(0, MAX_LEAD_S / 2))
+        await trio.sleep(self.chance.uniform(0, MAX_PAUSE_S))
         path = f"/timers/{answer.data['id']}"
         if number % 4 == 0:
             await self._cancel(path, promise)
@@ -77,6 +87,7 @@ class Load:
         answer = await self._ask("DELETE", path)
         promise.cancel_in_doubt = answer is None or answer.status >= 500
         promise.canceled = answer is not None and answer.status == 200
+        promise.changed_at = now().timestamp()
 
     async def _update(self, path: str, promise: Promise, payload: int) -> None:
         answer = await self._ask("PUT", path, {"callback_payload": payload})
@@ -84,11 +95,12 @@ class Load:
             promise.payloads.add(payload)
         elif answer.status == 200:
             promise.payloads = {payload}
+        promise.changed_at = now().timestamp()
 
     async def _ask(self, method: str, path: str, body: object = None) -> Answer | None:
         try:
             answer = await self.consumer.ask(method, path, body)
-        except NoAnswerError:
+        except (NoAnswerError, trio.TooSlowError):
             return None
         self.statuses[answer.status] += 1
         return answer
@@ -119,10 +131,14 @@ class Load:
 
 @asynccontextmanager
 async def load_on(
-    consumer: Asks, url: str, chance: random.Random | None = None, per_s: float = CREATES_PER_S
+    consumer: Asks,
+    url: str,
+    chance: random.Random | None = None,
+    per_s: float = CREATES_PER_S,
+    leads_s: tuple[float, float] = LEADS_S,
 ) -> AsyncIterator[Load]:
     """Use a service for the length of the block."""
-    load = Load(consumer, url, chance or random.Random(), per_s)
+    load = Load(consumer, url, chance or random.Random(), per_s, leads_s)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run)
         yield load

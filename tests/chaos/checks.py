@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain
+from itertools import chain, pairwise
 
 from tests import promises
 from tests.acceptance.receiver import Arrival
@@ -25,6 +25,13 @@ def unfinished(book: Book) -> Iterator[str]:
     return promises.all_ended(
         {timer_id: ending_of(book.rows.get(timer_id)) for timer_id in book.asked}
     )
+
+
+def stuck(book: Book) -> Iterator[str]:
+    """Every timer in the database has ended, whether its creation was answered or not."""
+    for timer_id, row in book.rows.items():
+        if not row.has_ended:
+            yield f"{timer_id} is stuck: {row}"
 
 
 def silent(book: Book, in_doubt: AbstractSet[str] = frozenset()) -> Iterator[str]:
@@ -200,6 +207,13 @@ def resumed_s(arrivals: Sequence[Arrival], gone_s: float, back_s: float) -> floa
     """
     after = [each.at for each in arrivals if each.scheduled_s > gone_s and each.at > back_s]
     return min(after, default=float("inf")) - back_s
+
+
+def silence_s(arrivals: Sequence[Arrival], from_s: float, to_s: float) -> float:
+    """Tell the longest time without a callback that touches a span."""
+    instants = sorted(each.at for each in arrivals)
+    gaps = [b - a for a, b in pairwise(instants) if a <= to_s and b >= from_s]
+    return max(gaps, default=float("inf"))
 
 
 def most_overtaken(arrivals: Sequence[Arrival]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,16 @@ class Replica:
     def fired(self) -> set[tuple[str, int]]:
         """The timers that it says it has sent, each with its attempt."""
         return {(line["timer_id"], line["attempt"]) for line in self.served.logged("fired")}
+
+    @property
+    def starting_s(self) -> float:
+        """When it began to look for its database, in Unix seconds."""
+        return when(self.served.logged("starting")[0])
+
+    @property
+    def ready_s(self) -> float:
+        """When it was ready first, in Unix seconds; infinity: not yet."""
+        return min((when(line) for line in self.served.logged("ready")), default=inf)
 
     def swept(self, replica_id: str) -> float | None:
         """Tell when it swept another one, in Unix seconds."""
@@ -84,11 +95,18 @@ class Fleet:
 
     async def start(self, name: str, **environ: str) -> Replica:
         """Start one, in the place of another of this name that has ended; returns when ready."""
+        return await self._start(name, environ, ready=True)
+
+    async def launch(self, name: str) -> Replica:
+        """Start one that may never be ready."""
+        return await self._start(name, {}, ready=False)
+
+    async def _start(self, name: str, environ: Mapping[str, str], *, ready: bool) -> Replica:
         if former := self.members.pop(name, None):
             former.over.set()
             self.gone.append(former)
-        settings = {"DATABASE_URL": self._database_url} | environ
-        replica: Replica = await self._nursery.start(self._run, name, settings)
+        settings = {"DATABASE_URL": self._database_url, **environ}
+        replica: Replica = await self._nursery.start(self._run, name, settings, ready)
         self.members[name] = replica
         return replica
 
@@ -101,9 +119,13 @@ class Fleet:
         return [replica for replica in self.members.values() if replica.name not in names]
 
     async def _run(
-        self, name: str, settings: dict[str, str], task_status: trio.TaskStatus[Replica]
+        self,
+        name: str,
+        settings: dict[str, str],
+        ready: bool,  # noqa: FBT001 - a task is started with positions alone
+        task_status: trio.TaskStatus[Replica],
     ) -> None:
-        async with service(ready=True, **settings) as served:
+        async with service(ready=ready, **settings) as served:
             replica = Replica(name, served)
             task_status.started(replica)
             await replica.over.wait()

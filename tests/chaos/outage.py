@@ -10,13 +10,13 @@ from typing import Final
 
 import trio
 
-from tests.acceptance.database import FAST, IMMEDIATE, KILLED
+from tests.acceptance.database import FAST, IMMEDIATE, KILLED, Database, own_database
 from tests.acceptance.load import load_on
 from tests.acceptance.receiver import now
 from tests.chaos import checks
 from tests.chaos.book import Book
 from tests.chaos.report import Figure, none_of
-from tests.chaos.stage import PER_S, Ground, Stage, staged
+from tests.chaos.stage import PER_S, Ground, Stage, staged_on
 
 RESUMED_S: Final = 2.0
 AHEAD_S: Final = 0.5
@@ -47,15 +47,18 @@ class Outage:
 async def run(ground: Ground) -> Sequence[Figure]:
     outage_s = OUTAGE_S if ground.is_full else SHORT_OUTAGE_S
     outages: list[Outage] = []
-    async with staged(ground, per_s=PER_S // 2) as stage:
+    async with (
+        own_database(ground.folder) as database,
+        staged_on(database, database.url, per_s=PER_S // 2) as stage,
+    ):
         await stage.fleet.start_all(PAIR)
         await stage.begin()
         async with load_on(stage.rotation, stage.receiver.url("/load"), ground.chance) as load:
             for done, how in list(RESTARTS.items()) * (3 if ground.is_full else 1):
-                outages.append(await _take_away(stage, done, how, 0.0))
+                outages.append(await _take_away(database, done, how, 0.0))
                 await trio.sleep(PAUSE_S)
             await _create_overdue(stage, outage_s)
-            outages.append(await _take_away(stage, f"{outage_s:g} s away", FAST, outage_s))
+            outages.append(await _take_away(database, f"{outage_s:g} s away", FAST, outage_s))
             await trio.sleep(PAUSE_S)
         book = await stage.finish()
     payloads = {arrival.timer_id: int(arrival.body) for arrival in book.arrivals}
@@ -67,11 +70,11 @@ async def run(ground: Ground) -> Sequence[Figure]:
     ]
 
 
-async def _take_away(stage: Stage, done: str, how: signal.Signals, length_s: float) -> Outage:
+async def _take_away(database: Database, done: str, how: signal.Signals, length_s: float) -> Outage:
     gone_s = now().timestamp()
-    await stage.database.end(how)
+    await database.end(how)
     await trio.sleep(length_s)
-    await stage.database.launch()
+    await database.launch()
     return Outage(done, gone_s, now().timestamp())
 
 

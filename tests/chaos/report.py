@@ -141,7 +141,7 @@ class Report:
         return f"Of {len(self.sections)} scenarios: {words}."
 
 
-_WIDTHS: Final = (8, 34, 52, 12, 12)
+_WIDTHS: Final = (15, 34, 52, 12, 12)
 HEAD: Final = ("scenario", "what was done", "figure", "value", "goal", "verdict")
 
 

@@ -12,12 +12,12 @@ from typing import Final
 
 import trio
 
-from tests.chaos import churn, clocks, freeze, kill, outage, stop
+from tests.chaos import churn, clocks, failover, freeze, kill, outage, stop
 from tests.chaos.report import Figure, Section
 from tests.chaos.stage import Ground
 
 FULL_S: Final = 600.0
-SHORT_S: Final = 60.0
+SHORT_S: Final = 90.0
 """How long a scenario may take at most; one that may take no more is played in its short form."""
 
 SCENARIOS: Final[Mapping[str, Callable[[Ground], Awaitable[Sequence[Figure]]]]] = {
@@ -27,6 +27,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Ground], Awaitable[Sequence[Figure]]]]] 
     "outage": outage.run,
     "clocks": clocks.run,
     "churn": churn.run,
+    **failover.SCENARIOS,
 }
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
-from tests.acceptance.database import Database, own_database
+from tests.acceptance.database import own_database
 from tests.acceptance.receiver import ReceiverProcess, now, receiver_process
 from tests.chaos.book import Asked, Book, read_rows
 from tests.chaos.fleet import Fleet, Replica, fleet_on
@@ -36,9 +36,15 @@ class Ground:
     is_full: bool
 
 
+class Source(Protocol):
+    @property
+    def url(self) -> str:
+        """Where the timers stand now."""
+
+
 @dataclass(slots=True)
 class Stage:
-    database: Database
+    database: Source
     receiver: ReceiverProcess
     fleet: Fleet
     rotation: Rotation
@@ -93,8 +99,23 @@ async def staged(
     """Set everything up but the replicas, until the block ends."""
     async with (
         own_database(ground.folder) as database,
+        staged_on(database, database.url, per_s=per_s, lead=lead) as stage,
+    ):
+        yield stage
+
+
+@asynccontextmanager
+async def staged_on(
+    database: Source,
+    database_url: str,
+    *,
+    per_s: int = PER_S,
+    lead: Callable[[], float] = lambda: LEAD_S,
+) -> AsyncIterator[Stage]:
+    """Set everything up but database and replicas; `database_url` is what these are told."""
+    async with (
         receiver_process() as receiver,
-        fleet_on(database.url) as fleet,
+        fleet_on(database_url) as fleet,
         trio.open_nursery() as streaming,
     ):
         rotation = Rotation(fleet)

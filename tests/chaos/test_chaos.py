@@ -1,4 +1,4 @@
-"""The short form of those that take half a minute; `make chaos` plays all, in full."""
+"""The short form of a few; `make chaos` plays all, in full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timed
 SEED: Final = int(os.environ.get("SEED") or "1")
 
 
-@pytest.mark.parametrize("name", ["kill", "stop"])
+@pytest.mark.parametrize("name", ["kill", "stop", "zombie-sync"])
 async def test_promises_hold_in_chaos(name: str) -> None:
     section = await play(name, SEED, SHORT_S)
     print("\n".join(map(spell, rows_of(section))))
