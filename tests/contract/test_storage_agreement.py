@@ -41,7 +41,7 @@ from timer_trio.domain.timer import (
     TimerId,
     shard_of,
 )
-from timer_trio.storage import Beat, ClaimReply, ShardCursor, Storage
+from timer_trio.storage import Beat, ClaimReply, HeldClaim, ShardCursor, Storage
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.postgres import PostgresStorage
 from timer_trio.storage.protocols import PrunePosition
@@ -233,7 +233,7 @@ class Step:
             return (type(error), error.status)
         except TimerTrioError as error:
             return type(error)
-        return comparable(answer)
+        return sorted(answer) if self.verb == "free" else comparable(answer)
 
 
 def comparable(answer: object) -> object:  # noqa: PLR0911 - one return a kind
@@ -285,6 +285,8 @@ steps = st.one_of(
     asked("leave", replicas),
     asked("replicas"),
     asked("sweep", replicas, st.none() | st.integers(0, 2), instants),
+    asked("held_claims", replicas, st.none() | ids, st.integers(1, 3)),
+    asked("free", replicas, st.lists(st.builds(HeldClaim, ids, claims), max_size=4), instants),
     asked(
         "prune",
         instants,

@@ -109,6 +109,8 @@ class ForwardingStorage(ABC):
     audit = _forwarded(Storage.audit)
     prune_audit = _forwarded(Storage.prune_audit)
     look_again = _forwarded(Storage.look_again)
+    held_claims = _forwarded(Storage.held_claims)
+    free = _forwarded(Storage.free)
     settle = _forwarded(Storage.settle)
     join = _forwarded(Storage.join)
     beat = _forwarded(Storage.beat)

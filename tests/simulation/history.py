@@ -248,6 +248,17 @@ class DonePage:
     touched: Mapping[TimerId, tuple[Status, Status | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """A standby took over that had missed the last that was written.
+
+    `touched` has the numbers of the timers that this was about; all others are as they were.
+    """
+
+    at_s: float
+    touched: frozenset[int]
+
+
 @dataclass(slots=True)
 class History:
     """`interval_s`: between two looks of a loader at what falls due soon."""
@@ -268,6 +279,7 @@ class History:
     pages: list[DonePage] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     """Of timers that have no log of their own."""
+    failovers: list[Failover] = field(default_factory=list)
 
     def was_lost(self, process: str, since_s: float, until_s: float = float("inf")) -> bool:
         """Tell whether a process died, or was declared dead, in a span of time."""

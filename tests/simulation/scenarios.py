@@ -49,7 +49,7 @@ Consume = Callable[[World, float, float], Awaitable[None]]
 
 def random_history(seed: int, scenario: Scenario, build: Build | None = None) -> History:
     """Run the history of a seed."""
-    return history_of([_consume] * TIMERS, seed, scenario, build)
+    return history_of([consume] * TIMERS, seed, scenario, build)
 
 
 def history_of(
@@ -184,7 +184,8 @@ async def _freeze(world: World, first: Process) -> None:
     await first.freeze(world.random.choice([0.5, 2.9, 4.5, 7.0, 9.0, 20.0]))
 
 
-async def _consume(world: World, climax_s: float, span_s: float) -> None:
+async def consume(world: World, climax_s: float, span_s: float) -> None:
+    """Have one timer, and do something to it at odd moments, most likely about the climax."""
     random = world.random
     await trio.sleep(random.uniform(0.0, span_s))
     consumer = Consumer(world)

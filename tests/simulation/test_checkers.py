@@ -456,7 +456,7 @@ def test_attempt_that_is_taken_for_unsent_is_found_out(monkeypatch: pytest.Monke
 
 def test_retry_that_is_left_to_the_loader_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def settled(firer: Firer, settlement: Settlement, _: DueTimer) -> None:
-        firer._agenda.let_go(settlement.timer_id)
+        firer._agenda.let_go(settlement.timer_id, settlement.claim)
 
     monkeypatch.setattr(Firer, "_settled", settled)
     assert_found_out(retried_in_time, Scenario.CALM)

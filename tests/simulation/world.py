@@ -43,6 +43,7 @@ from tests.simulation.faults import (
 from tests.simulation.history import (
     Change,
     DonePage,
+    Failover,
     History,
     Life,
     Loss,
@@ -52,11 +53,13 @@ from tests.simulation.history import (
     Try,
     Unheard,
 )
+from tests.simulation.standby import copied, restore
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.bulk import BulkPage, BulkReply
 from timer_trio.domain.membership import Identity, LeaseTimes
+from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import owners
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import (
@@ -310,7 +313,8 @@ class World:
     def tried(self, number: int | None, one: Try) -> None:
         if number is None:
             return
-        holder = self.database._rows[TimerId(UUID(one.timer_id))].claimed_by
+        row = self.database._rows.get(TimerId(UUID(one.timer_id)))
+        holder = None if row is None else row.claimed_by
         one.is_held = holder is not None and self.names[holder] == one.process
         self.history.timer_logs[number].tries.append(one)
 
@@ -322,7 +326,8 @@ class World:
 
     def secrets_of(self, timer_id: TimerId) -> Sequence[SigningSecret]:
         """List the secrets of a timer's project."""
-        return self.database._signing.get(self.database._rows[timer_id].project, ())
+        row = self.database._rows.get(timer_id)
+        return self.database._signing.get(row.project if row else DEFAULT_PROJECT, ())
 
     def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
         self.history.losses.append(Loss(process, trio.current_time(), held))
@@ -388,6 +393,23 @@ class World:
             row = self.database._rows.get(timer_id)
             if row and (timer_log := self._log_of(row.timer)):
                 timer_log.locks.append(lock)
+
+    async def fail_over(self, at_s: float, lost_s: float) -> None:
+        """Have a standby take over that has missed what was written in so many seconds before."""
+        await trio.sleep_until(at_s - lost_s)
+        standby, missed = copied(self.database), len(self.history.changes)
+        await trio.sleep_until(at_s)
+        before = {*self.database._counters}
+        changed = [change.row for change in self.history.changes[missed:]]
+        logs = [self._log_of(row.timer) for row in changed if row is not None]
+        restore(self.database, standby)
+        for replica in sorted(before - self.database._counters.keys()):
+            rows = self.database._rows.values()
+            held = frozenset(row.timer.id for row in rows if row.claimed_by == replica)
+            self.lose(self.names[replica], held)
+        touched = frozenset(log.number for log in logs if log is not None)
+        self.history.failovers.append(Failover(trio.current_time(), touched))
+        self.note_heirs()
 
     async def settled(self) -> None:
         """Wait until every timer has ended, or until that takes too long; close the history."""

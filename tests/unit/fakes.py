@@ -20,7 +20,7 @@ from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import Settlement
 from timer_trio.domain.signing import SigningSecret
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, TimerId
-from timer_trio.storage import ClaimReply, Hint, ShardCursor
+from timer_trio.storage import ClaimReply, HeldClaim, Hint, ShardCursor
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.testing.receiver import read_head
 from timer_trio.transport import Answer, Permit, Request, TransportError, WithheldError
@@ -54,8 +54,8 @@ class Database(MemoryStorage):
     """Storage in memory that notes what it is asked for, and fails or delays it when told to.
 
     A call of a verb raises the next of its `errors` and has not happened; or it has, and its reply
-    is among the `lost_replies`. `unreadable` rows are claimed like others, and make no timer; a
-    claim of `failing` ones fails, and so does a page of one of the `damaged` shards.
+    is among the `lost_replies`. `unreadable` rows are claimed like others, and make no timer; what
+    claims or frees `failing` ones fails, and so does a page of one of the `damaged` shards.
     """
 
     def __init__(self) -> None:
@@ -133,6 +133,20 @@ class Database(MemoryStorage):
     ) -> Sequence[bool | None]:
         async with self._call("settle"):
             return await super().settle(settlements, now, skip_locked=skip_locked)
+
+    async def held_claims(
+        self, replica: ReplicaId, behind: TimerId | None, limit: int
+    ) -> Sequence[HeldClaim]:
+        async with self._call("held_claims"):
+            return await super().held_claims(replica, behind, limit)
+
+    async def free(
+        self, replica: ReplicaId, held: Collection[HeldClaim], now: datetime
+    ) -> Sequence[DueTimer]:
+        async with self._call("free"):
+            if self.failing.intersection(one.timer_id for one in held):
+                raise RowsFailedError("a trigger objects")
+            return await super().free(replica, held, now)
 
     async def hint(
         self, timers: Sequence[DueTimer], shards: AbstractSet[int] = frozenset()

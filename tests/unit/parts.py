@@ -32,6 +32,7 @@ from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.firing import Firing
 from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.leftovers import Leftovers
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.rule_keeper import RuleKeeper
@@ -41,6 +42,7 @@ from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.flows import Flows
 from timer_trio.domain.gates import Gates
+from timer_trio.domain.lately import Lately
 from timer_trio.domain.membership import LeaseTimes
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.project_shares import ProjectShares
@@ -88,7 +90,8 @@ class Sizes(NamedTuple):
 class Parts:
     """All parts of one replica that owns every shard and holds its lease.
 
-    `nursery` is for what a test has run beside it; `offered` is what the firer has given back.
+    `nursery` is for what a test has run beside it; `offered` is what the firer has given back,
+    and `breaks` when the listener has noticed that its connection was lost or is there again.
     """
 
     def __init__(self, nursery: trio.Nursery, sizes: Sizes) -> None:
@@ -104,8 +107,17 @@ class Parts:
         self.agenda = agenda = Agenda(cache=cache, slots=slots, gates=gates, shards=Shards())
         self.rules = RuleKeeper(storage=self.database, agenda=agenda, shares=ProjectShares())
         self.offered: list[DueTimer] = []
-        self.hints = Hints(storage=self.database, clock=clock, agenda=agenda, window_s=WINDOW_S)
-        self.membership = Membership(agenda, self.hints, plan_anew=lambda: None)
+        self.breaks: list[float] = []
+        self.hints = Hints(
+            storage=self.database,
+            clock=clock,
+            agenda=agenda,
+            window_s=WINDOW_S,
+            on_break=lambda: self.breaks.append(trio.current_time()),
+        )
+        self.membership = Membership(
+            agenda, self.hints, plan_anew=lambda: None, look_for_leftovers=lambda: None
+        )
         self.heartbeat = Heartbeat(
             storage=self.database,
             clock=clock,
@@ -129,7 +141,10 @@ class Parts:
             interval_s=INTERVAL_S,
             window_s=WINDOW_S,
         )
-        self.settler = Settler(storage=self.database, clock=clock, metrics=metrics)
+        self.lately = Lately()
+        self.settler = Settler(
+            storage=self.database, clock=clock, metrics=metrics, lately=self.lately
+        )
         self.keys = SigningKeys(
             storage=self.database, clock=clock, is_busy=lambda: slots.in_use > 0
         )
@@ -168,6 +183,7 @@ class Parts:
                 random_bits=self._random_bits,
             ),
             keys=self.keys,
+            lately=self.lately,
         )
         self.claimer = Claimer(
             lifecycle=lifecycle,
@@ -180,6 +196,17 @@ class Parts:
             flow_keeper=self.flow_keeper,
             ahead_s=AHEAD_S,
             reach_s=REACH_S,
+        )
+
+        self.leftovers = Leftovers(
+            storage=self.database,
+            clock=clock,
+            agenda=agenda,
+            heartbeat=self.heartbeat,
+            claims=self.claims,
+            settler=self.settler,
+            lately=self.lately,
+            offer=self.offered.extend,
         )
 
     async def start(self) -> None:

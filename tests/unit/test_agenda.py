@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 import trio
 
+from tests.contract.timers import FIRST
 from tests.unit.parts import PROMPT, Parts, open_cache
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.domain.pace import Pace
@@ -101,15 +102,15 @@ async def test_reading_of_another_replicas_timer_is_left_to_it(
 
 async def test_timer_in_hand_is_not_read_again(parts: Parts, agenda: Agenda) -> None:
     timer = parts.due(1)
-    agenda.take_in_hand(timer.id)
+    agenda.take_in_hand(timer.id, FIRST)
     agenda.add_readings([timer])
     assert len(agenda.cache) == 0
 
 
 async def test_timer_out_of_hand_is_read_again(parts: Parts, agenda: Agenda) -> None:
     timer = parts.due(1)
-    agenda.take_in_hand(timer.id)
-    agenda.let_go(timer.id)
+    agenda.take_in_hand(timer.id, FIRST)
+    agenda.let_go(timer.id, FIRST)
     agenda.add_readings([timer])
     assert first(agenda) == stamp(timer)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.simulation.standby import copied, restore
 from tests.unit.parts import PROMPT, REACH_S, Parts, open_cache
 from timer_trio.delivery.claim_asker import FAILED_PAUSE
 from timer_trio.delivery.claims import CLAIMS_AT_ONCE
@@ -389,3 +392,36 @@ async def test_further_attempt_that_comes_too_late_for_its_policy_is_not_made(pa
     assert await parts.outcome(again.id) == (Status.FAILED, words)
     assert await sent(parts) == []
     assert (await parts.database.get(again.id)).attempt == 1
+
+
+async def send(parts: Parts, timer: DueTimer) -> None:
+    """Claim a timer, send it and have its outcome written."""
+    await claim(parts, timer)
+    with trio.move_on_after(DELAY_S):
+        await parts.launcher.run(parts.nursery)
+    await parts.settler.wait_empty()
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"), [(200, Status.COMPLETED), (500, Status.FAILED), (503, Status.RETRYING)]
+)
+async def test_what_a_failover_has_undone_is_told_again_and_not_sent_again(
+    parts: Parts, reply: int, status: Status
+) -> None:
+    policy = RetryPolicy(max_attempts=2, delays=(FAR_S,), jitter=0.0)
+    timer = await parts.create(1, retry=policy if status is Status.RETRYING else None)
+    standby = copied(parts.database)
+    parts.receivers.reply = reply
+    await send(parts, timer)
+    before = await parts.database.get(timer.id)
+    restore(parts.database, standby)
+    parts.offered.clear()
+    parts.leftovers.look()
+    await claim(parts, timer)
+    await parts.settler.wait_empty()
+    after = await parts.database.get(timer.id)
+    assert (after.status, after) == (status, replace(before, updated_at=after.updated_at))
+    assert parts.receivers.called == [timer.id]
+    assert parts.agenda.slots.in_use == 0
+    assert len(parts.offered) == (status is Status.RETRYING)
+    assert not parts.agenda.has_in_hand(timer.id, parts.database.asked[-1].claim)

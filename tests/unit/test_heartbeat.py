@@ -72,6 +72,7 @@ class Running:
         self.clock = Clock(elapsed=trio.current_time)
         self.held = 0
         self.freed = 0
+        self.connected = 0
         self.members: Collection[ReplicaId] = ()
         ids = count(1)
         self.heartbeat = Heartbeat(
@@ -85,6 +86,9 @@ class Running:
 
     def resume(self) -> None:
         self.held += 1
+
+    def note_connected(self) -> None:
+        self.connected += 1
 
     def note_freed(self) -> None:
         self.freed += 1
@@ -353,6 +357,36 @@ def test_members_are_all_that_do_not_leave() -> None:
         assert set(running.members) == {replica}
 
     beating(script, with_other=True)
+
+
+def test_what_was_claimed_under_an_id_that_a_failover_has_undone_is_freed() -> None:
+    async def script(running: Running) -> None:
+        database = running.database
+        timer_id = await created(database)
+        before = running.heartbeat.replica
+        await database.claim(before, FIRST, [timer_id], LATER, LATER)
+        await trio.sleep(1.5)
+        del database._counters[before], database._replicas[before]
+        await trio.sleep(2.1)
+        assert running.heartbeat.replica != before
+        assert await due(database) == [timer_id]
+
+    beating(script)
+
+
+def test_membership_hears_when_the_database_answers_again() -> None:
+    async def script(running: Running) -> None:
+        await trio.sleep(5)
+        assert running.connected == 0
+        for expected in (1, 2):
+            running.database.error = StorageUnavailableError
+            await trio.sleep(1.5)  # shorter than the lease lasts
+            running.database.error = None
+            await trio.sleep(1.5)
+            assert running.connected == expected
+        assert running.held == 1
+
+    beating(script)
 
 
 def test_members_are_told_as_soon_as_one_is_swept() -> None:

@@ -168,6 +168,7 @@ async def test_who_begins_to_listen_reads_what_was_told_before(pair: Parts) -> N
     await listen(pair)
     assert pair.agenda.refill.take() == Wants(window=True)
     assert not pair.hints.are_lost
+    assert pair.breaks == []
 
 
 async def test_own_timer_that_is_told_goes_on_the_agenda(pair: Parts) -> None:
@@ -210,7 +211,9 @@ async def test_who_cannot_hear_says_so_and_tries_again(
     assert (pair.hints.are_lost, pair.agenda.refill.hints_are_lost) == (True, True)
     await trio.sleep(pause_s - 2 * SOON_S)
     assert pair.hints.are_lost
+    assert len(pair.breaks) == 1
     await trio.sleep(2 * SOON_S)
+    assert len(pair.breaks) == 2
     assert (pair.hints.are_lost, pair.agenda.refill.hints_are_lost) == (False, False)
     assert pair.agenda.refill.take().window is True
 

@@ -32,7 +32,8 @@ from tests.contract.timers import (
 from timer_trio.clock import Clock
 from timer_trio.delivery.settler import LINGER_S, LOCKED_S, MAX_SETTLEMENTS, Settler
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
-from timer_trio.domain.paused import LONGEST_PAUSE_S
+from timer_trio.domain.lately import Lately
+from timer_trio.domain.paused import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import Completed, Failed, Retry, Settlement
 from timer_trio.domain.timer import JsonText, Status, TimerId
@@ -51,6 +52,7 @@ class Database(MemoryStorage):
         self.refused: set[TimerId] = set()
         self.refuses_answers = False
         self.lost_replies = 0
+        self.stale_answers = 0
         self.away_until_s = 0.0
         self.sizes: list[int] = []
         self.skipped: list[bool] = []
@@ -68,6 +70,9 @@ class Database(MemoryStorage):
             raise RowRefusedError("invalid header")
         if trio.current_time() < self.away_until_s:
             raise StorageUnavailableError("away")
+        if self.stale_answers:
+            self.stale_answers -= 1
+            return [False] * len(settlements)
         reply = await super().settle(settlements, now, skip_locked=skip_locked)
         if self.lost_replies:
             self.lost_replies -= 1
@@ -84,6 +89,7 @@ class Bench:
     settler: Settler
     metrics: Metrics
     settled: list[TimerId] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
 
     async def claimed(self) -> TimerId:
         timer_id = await created(self.database)
@@ -104,7 +110,15 @@ class Bench:
 async def open_bench(virtual: MockClock) -> AsyncIterator[Bench]:
     clock, database, metrics = Clock(virtual.current_time), Database(), Metrics()
     clock.take_reading(NOW, trio.current_time())
-    bench = Bench(database, Settler(storage=database, clock=clock, metrics=metrics), metrics)
+    heard: list[str] = []
+    settler = Settler(
+        storage=database,
+        clock=clock,
+        metrics=metrics,
+        lately=Lately(),
+        on_superseded=lambda: heard.append("superseded"),
+    )
+    bench = Bench(database, settler, metrics, heard=heard)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.settler.run)
         yield bench
@@ -294,6 +308,38 @@ async def test_superseded_outcome_changes_nothing_and_is_told_all_the_same(
         await bench.settler.wait_empty()
         assert await bench.status(timer_id) is Status.EXECUTING
         assert bench.settled == [timer_id]
+
+
+async def test_an_outcome_is_superseded_once_the_database_has_said_so_twice(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(autojump_clock) as bench:
+        superseded, other, *good = [await bench.claimed() for _ in range(4)]
+        for timer_id in (superseded, other):
+            await bench.database.settle([completed(timer_id)], SOON)
+        bench.database.sizes.clear()
+        for timer_id in good:
+            bench.settle(completed(timer_id))
+        bench.settle(completed(superseded, SECOND))
+        await trio.sleep(LINGER_S + FIRST_PAUSE_S / 2)
+        assert (sorted(bench.settled), len(bench.heard)) == (sorted(good), 0)
+        await bench.settler.wait_empty()
+        assert bench.database.sizes == [3, 1]
+        assert (sorted(bench.settled), len(bench.heard)) == (sorted([superseded, *good]), 1)
+        # Each time anew.
+        bench.settle(completed(superseded, SECOND))
+        await bench.settler.wait_empty()
+        assert (bench.database.sizes, len(bench.heard)) == ([3, 1, 1, 1], 2)
+
+
+async def test_a_server_that_is_none_any_more_is_not_believed(autojump_clock: MockClock) -> None:
+    async with open_bench(autojump_clock) as bench:
+        timer_id = await bench.claimed()
+        bench.database.stale_answers = 1
+        bench.settle(completed(timer_id))
+        await bench.settler.wait_empty()
+        assert await bench.status(timer_id) is Status.COMPLETED
+        assert (bench.settled, len(bench.heard)) == ([timer_id], 0)
 
 
 async def test_unsettled_outcomes_are_counted(autojump_clock: MockClock) -> None:

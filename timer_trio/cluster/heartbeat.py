@@ -33,6 +33,9 @@ class Membership(Protocol):
     def resume(self) -> None:
         """Look at all anew: the lease was not held, or the database's clock was set."""
 
+    def note_connected(self) -> None:
+        """Look for what is left of an outage: the database answers again."""
+
     def note_freed(self) -> None:
         """Look for timers that became claimable: a replica was swept or has ended."""
 
@@ -77,6 +80,7 @@ class Heartbeat:
         self._is_leaving = False
         self._confirmed_s = float("-inf")
         self._is_answered = False
+        self._was_missed = False
         self._next_confirmed = trio.Event()
         self._living = 1
         self.replica = ReplicaId(new_id())
@@ -164,6 +168,8 @@ class Heartbeat:
         if self.replica not in beat.counters:
             log.warning("swept_by_another_replica", replica=str(self.replica))
             self.replica = ReplicaId(self._new_id())
+            # Where a failover has undone that it joined, nobody has freed its claims.
+            self._may_have_left = True
             await self._enter(beat)
             self._membership.note_freed()
             return False
@@ -218,6 +224,9 @@ class Heartbeat:
         if not self._is_answered:
             log.info("database_connected")
         self._is_answered = True
+        if self._was_missed:
+            self._was_missed = False
+            self._membership.note_connected()
         if not was_held and self.is_held:
             self._membership.resume()
 
@@ -226,6 +235,7 @@ class Heartbeat:
         if self._is_answered:
             log.warning("database_disconnected", reason=str(error))
         self._is_answered = False
+        self._was_missed = True
 
     async def _sweep(self, dead: Mapping[ReplicaId, int | None]) -> None:
         for replica, counter in dead.items():

@@ -46,6 +46,9 @@ class Hints:
 
     A hint is repeated until the database takes it, and whoever cannot hear looks for himself. One
     that is lost even so costs its timers one interval of the loader at most.
+
+    `on_break` hears when its connection is lost, and again when there is another one: from then on
+    another server may answer.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Hints:
         clock: Clock,
         agenda: Agenda,
         window_s: float,
+        on_break: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._agenda = agenda
         self._shards = agenda.shards
         self._window = timedelta(seconds=window_s)
+        self._on_break = on_break
         self._waiting: list[DueTimer] = []
         self._to_look_at: set[int] = set()
         self._queued = trio.Event()
@@ -150,6 +155,7 @@ class Hints:
     async def _wait_to_listen(self, error: Exception) -> None:
         if self._is_listening or not self._were_lost:
             log.warning("hints_not_heard", reason=str(error))
+            self._on_break()
         self._is_listening, self._were_lost = False, True
         self._agenda.refill.note_hints_lost()
         await trio.sleep(HINTS_LOST_RETRY_S if isinstance(error, HintsLostError) else RETRY_S)
@@ -158,6 +164,8 @@ class Hints:
         log.info("hints_heard")
         self._is_listening = True
         self._agenda.refill.note_hints_heard()
+        if self._were_lost:
+            self._on_break()
 
     def _on_hint(self, hint: Hint) -> None:
         # As a reading: two that cross on their way must not leave the later time behind.

@@ -16,13 +16,20 @@ log = structlog.get_logger()
 class Membership:
     """Divides the shards among those who live, and has read what that or an outage calls for.
 
-    `plan_anew` has the schedules looked at.
+    `plan_anew` has the schedules looked at, and `look_for_leftovers` what this replica holds.
     """
 
-    def __init__(self, agenda: Agenda, hints: Hints, plan_anew: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        agenda: Agenda,
+        hints: Hints,
+        plan_anew: Callable[[], None],
+        look_for_leftovers: Callable[[], None],
+    ) -> None:
         self._agenda = agenda
         self._hints = hints
         self._plan_anew = plan_anew
+        self._look_for_leftovers = look_for_leftovers
 
     def resume(self) -> None:
         """Look at all anew: the lease was not held, or the database's clock was set."""
@@ -30,6 +37,10 @@ class Membership:
         # Hints were missed if the database was away.
         self._agenda.refill.ask_window()
         self._plan_anew()
+
+    def note_connected(self) -> None:
+        """Look for what is left of an outage: another server may answer now."""
+        self._look_for_leftovers()
 
     def note_freed(self) -> None:
         """Look for timers that became claimable: nobody here may know of them."""

@@ -18,7 +18,7 @@ from timer_trio.domain.gates import Gates
 from timer_trio.domain.outcome import CallbackOutcome, Short, Withheld
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import DueTimer, Lane, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, Lane, TimerId
 from timer_trio.telemetry.metrics import Metrics
 
 
@@ -35,7 +35,7 @@ class Agenda:
         self.gates = gates
         self.shards = shards
         self.refill = Refill()
-        self._in_hand: set[TimerId] = set()
+        self._in_hand: dict[TimerId, Claim] = {}
         self._changed = trio.Event()
         self._probe_news = trio.Event()
         self._look_by = trio.CancelScope()
@@ -64,13 +64,19 @@ class Agenda:
         self.cache.forget(flow)
         self.refill.ask_shards({flow_shard(*flow)})
 
-    def take_in_hand(self, timer_id: TimerId) -> None:
+    def take_in_hand(self, timer_id: TimerId, claim: Claim) -> None:
         """Count a timer as in hand: this process has claimed it, and its outcome is not written."""
-        self._in_hand.add(timer_id)
+        self._in_hand[timer_id] = claim
 
-    def let_go(self, timer_id: TimerId) -> None:
+    def let_go(self, timer_id: TimerId, claim: Claim) -> None:
         """Count a timer as out of hand: its outcome is written, or will never be known."""
-        self._in_hand.discard(timer_id)
+        held = self._in_hand.pop(timer_id, claim)
+        if held != claim:  # the claim that is let go was undone, and another one came after it
+            self._in_hand[timer_id] = held
+
+    def has_in_hand(self, timer_id: TimerId, claim: Claim) -> bool:
+        """Whether a timer is in hand under this claim."""
+        return self._in_hand.get(timer_id) == claim
 
     def release(self, timer: DueTimer, now_s: float) -> None:
         """Count a timer no more that was to be claimed, and was not sent."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple
 
+import structlog
 import trio
 
 from timer_trio.clock import Clock
@@ -22,10 +23,12 @@ from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import ReplicaGoneError
 from timer_trio.domain.flow import FlowId
+from timer_trio.domain.lately import Lately
 from timer_trio.domain.masking import USUAL, Sensitive
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.settlement import judge, unreadable
 from timer_trio.domain.timer import (
+    Claim,
     ClaimedTimer,
     DueTimer,
     ReplicaId,
@@ -41,6 +44,8 @@ CLAIMS_AT_ONCE: Final = 2
 TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
 
+log = structlog.get_logger()
+
 
 class Taken(NamedTuple):
     """A timer that was claimed, what was asked for, and by whom."""
@@ -54,7 +59,8 @@ class Claims:
     """Asks for timers that hold a slot, and hands those that it gets to the launcher.
 
     The others give their slots back: what has moved goes on the agenda anew, and what somebody
-    locks is looked at again until it can be told.
+    locks is looked at again until it can be told. What `lately` knows the outcome of, although the
+    database does not, is not made again.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Claims:
         firer: Firer,
         asker: ClaimAsker,
         keys: SigningKeys,
+        lately: Lately,
         sensitive: Sensitive = USUAL,
     ) -> None:
         self._lifecycle = lifecycle
@@ -80,7 +87,11 @@ class Claims:
         self._asker = asker
         self._sensitive = sensitive
         self._keys = keys
+        self._lately = lately
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
+        self._open: Counter[Claim] = Counter()
+        self.count = 0
+        """How many there have been."""
         self._locked = LockedTimers(
             storage=storage,
             replica=lambda: heartbeat.replica,
@@ -93,12 +104,21 @@ class Claims:
         async with ended_by(self._lifecycle.draining):
             await self._locked.run()
 
+    def know(self, claim: Claim) -> bool:
+        """Whether timers may be held under this claim that have not been handed on yet."""
+        return claim in self._open or self._locked.know(claim)
+
     async def claim(self, armed: Sequence[Armed]) -> None:
         """Claim timers, each of which holds a slot; from `draining` on, just free the slots."""
         await self._claim(self._asker.batch(armed))
 
     async def _claim(self, batch: Batch) -> None:
-        await self._take_reply(batch, await self._asked(batch))
+        self.count += 1
+        self._open[batch.claim] += 1
+        try:
+            await self._take_reply(batch, await self._asked(batch))
+        finally:
+            self._open -= Counter((batch.claim,))
 
     async def _asked(self, batch: Batch) -> ClaimReply:
         # Nothing is known of what was not asked for: it is due as it was.
@@ -130,7 +150,10 @@ class Claims:
         unready: list[Taken] = []
         for taken, timer in enumerate(reply.claimed, start=1):
             armed = waiting.pop(timer.id)
-            if self._keys.are_ready(timer):
+            if self._lately.is_recalled and (outcome := self._lately.outcome_of(timer)):
+                log.info("outcome_told_again", timer_id=str(timer.id))
+                self._firer.tell_again(outcome, armed.timer)
+            elif self._keys.are_ready(timer):
                 self._take(timer, armed, batch.replica, now)
             else:
                 unready.append(Taken(timer, armed, batch.replica))

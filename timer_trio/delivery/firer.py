@@ -131,7 +131,7 @@ class Firer:
 
     def prepare(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> Firing:
         """Do what can be done before the instant, and costs less for many timers in a row."""
-        self._agenda.take_in_hand(timer.id)
+        self._agenda.take_in_hand(timer.id, timer.claim)
         request = None
         span = None if self._tracing is None else self._tracing.begin_callback(timer)
         with suppress(Exception):  # `fire` tries again, and fails this timer alone
@@ -147,13 +147,18 @@ class Firer:
 
     def refuse(self, settlement: Failed | Skipped, due: DueTimer) -> None:
         """Settle a claimed timer that must not or cannot be fired."""
-        self._agenda.cache.done(due.id)
-        self._agenda.release(due, self._clock.now().timestamp())
         if isinstance(settlement, Skipped):
             self._recorder.note_skipped(settlement)
         else:
             self._recorder.note_refused(settlement, due.lane.destination)
-        self._settler.settle_nowait(settlement, lambda: self._written(settlement, due))
+        self.tell_again(settlement, due)
+
+    def tell_again(self, settlement: Settlement, due: DueTimer) -> None:
+        """Settle a claimed timer without firing it: how this attempt ended is known already."""
+        self._agenda.take_in_hand(due.id, settlement.claim)
+        self._agenda.cache.done(due.id)
+        self._agenda.release(due, self._clock.now().timestamp())
+        self._settler.settle_nowait(settlement, lambda: self._told(settlement, due))
 
     def fire(self, firing: Firing, callbacks: trio.Nursery, *, may_wait: bool = False) -> None:
         """Call back: at once if a connection is ready, and in a task that hands on how it ended.
@@ -278,7 +283,7 @@ class Firer:
                 )
             )
         if settlement is None:
-            self._agenda.let_go(timer.id)
+            self._agenda.let_go(timer.id, timer.claim)
         else:
             self._settler.settle_nowait(
                 settlement, lambda: self._settled(settlement, due, firing.span, ended_at)
@@ -288,7 +293,7 @@ class Firer:
     def _settled(
         self, settlement: Settlement, due: DueTimer, span: TraceContext | None, ended_at: datetime
     ) -> None:
-        self._agenda.let_go(settlement.timer_id)
+        self._agenda.let_go(settlement.timer_id, settlement.claim)
         if self._tracing is not None and span is not None:
             self._tracing.end_settlement(span, settlement.status, ended_at)
         if not isinstance(settlement, Completed):  # as nearly always
@@ -304,6 +309,12 @@ class Firer:
             self._offer([due._replace(due_at=settlement.due_at)])
         elif isinstance(settlement, Failed):
             self._recorder.count_failed(settlement)
+
+    def _told(self, settlement: Settlement, due: DueTimer) -> None:
+        self._agenda.let_go(settlement.timer_id, settlement.claim)
+        if isinstance(settlement, Retry):
+            self._offer([due._replace(due_at=settlement.due_at)])
+        self._written(settlement, due)
 
     def _written(self, settlement: Settlement, due: DueTimer) -> None:
         if settlement.result is not None:

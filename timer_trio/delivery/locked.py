@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -49,17 +50,23 @@ class LockedTimers:
         self._on_free = on_free
         self._on_held = on_held
         self._waiting: PausedItems[LockedTimer] = PausedItems()
+        self._claims: Counter[Claim] = Counter()
         self._looked_at = 0
         self._added = trio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting) + self._looked_at
 
+    def know(self, claim: Claim) -> bool:
+        """Whether this claim has asked for some of them, and may hold them."""
+        return claim in self._claims
+
     def add_nowait(self, locked: LockedTimer) -> bool:
         """Keep a timer here; False: there are too many."""
         if len(self) >= MAX_LOCKED:
             return False
         self._waiting.add(locked, trio.current_time())
+        self._claims[locked.claim] += 1
         self._added.set()
         return True
 
@@ -95,5 +102,10 @@ class LockedTimers:
             self._waiting.again(waiting.pop(timer_id), now_s)
         held = [waiting.pop(timer_id).item for timer_id in looked.held]
         self._on_free([one.item.armed.timer for one in waiting.values()], looked.free)
+        self._forget(one.item for one in waiting.values())
         if held:
             await self._on_held(held)
+            self._forget(held)
+
+    def _forget(self, told: Iterable[LockedTimer]) -> None:
+        self._claims -= Counter(locked.claim for locked in told)

@@ -10,11 +10,17 @@ import trio
 
 from timer_trio.clock import Clock
 from timer_trio.domain.create_cost import create_cost_us
-from timer_trio.domain.errors import ContentionError, RowRefusedError, RowsFailedError
+from timer_trio.domain.errors import (
+    ContentionError,
+    RowRefusedError,
+    RowsFailedError,
+    StorageUnavailableError,
+)
+from timer_trio.domain.lately import Lately
 from timer_trio.domain.paused import LONGEST_PAUSE_S
 from timer_trio.domain.settlement import Settlement, plainer, unstorable
 from timer_trio.domain.timer import TimerId
-from timer_trio.storage import WorkStorage
+from timer_trio.storage import HeldClaim, WorkStorage
 from timer_trio.storage.group_commit import GroupCommit, PutOff
 from timer_trio.telemetry.metrics import Metrics
 
@@ -33,12 +39,25 @@ log = structlog.get_logger()
 class Settler:
     """Writes settlements in groups, each guarded by its claim, until the database takes them.
 
-    One whose row somebody locks, or cannot be written, waits by itself.
+    One whose row somebody locks, or cannot be written, waits by itself. That its claim stands no
+    more is believed of one once the database has said it twice; `on_superseded` hears of it.
+    `lately` keeps for a while what was written.
     """
 
-    def __init__(self, *, storage: WorkStorage, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        storage: WorkStorage,
+        clock: Clock,
+        metrics: Metrics,
+        lately: Lately,
+        on_superseded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._storage = storage
+        self._lately = lately
         self._clock = clock
+        self._on_superseded = on_superseded
+        self._doubted: set[HeldClaim] = set()
         self._locked_until_s = float("-inf")
         self._refused: set[TimerId] = set()
         self._group: GroupCommit[Settlement, bool] = GroupCommit(
@@ -75,6 +94,7 @@ class Settler:
                 return
             if not reply:
                 log.info("settlement_superseded", timer_id=str(settlement.timer_id))
+                self._on_superseded()
             self._refused.discard(settlement.timer_id)
             on_settled()
 
@@ -102,9 +122,30 @@ class Settler:
                 # In plain words as well: its row takes nothing, until somebody mends it.
                 raise RowsFailedError(str(refusal)) from None
             raise
+        except StorageUnavailableError:
+            # Another server may answer next, before a heartbeat has told of this.
+            self._lately.recall(trio.current_time())
+            raise
+        self._lately.note(settlements, trio.current_time())
         if None in answers:
             self._locked_until_s = trio.current_time() + LOCKED_S
+        if False in answers or self._doubted:
+            answers = [*map(self._doubt, settlements, answers)]
         return [PutOff.PUT_OFF if answer is None else answer for answer in answers]
+
+    def _doubt(self, settlement: Settlement, answer: bool | None) -> bool | None:  # noqa: FBT001 - a reply, no switch
+        """Put off what is superseded by the first answer: a server may have said so that is none.
+
+        Who comes back after a standby has taken over in its place still takes itself for the
+        primary, until somebody has met the new one.
+        """
+        held = HeldClaim(settlement.timer_id, settlement.claim)
+        if answer is False and held not in self._doubted:
+            self._doubted.add(held)
+            return None
+        if answer is not None:
+            self._doubted.discard(held)
+        return answer
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[bool | None]:
         if trio.current_time() >= self._locked_until_s:

@@ -34,6 +34,7 @@ from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.leftovers import Leftovers
 from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.probe_keeper import ProbeKeeper
@@ -45,6 +46,7 @@ from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
 from timer_trio.domain.flows import Flows
 from timer_trio.domain.gates import Gates
+from timer_trio.domain.lately import Lately
 from timer_trio.domain.masking import sensitive_headers
 from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
 from timer_trio.domain.planning import Calendar
@@ -147,7 +149,11 @@ class Replica:
         agenda.report(metrics, clock)
         _show_limits(metrics, settings)
         self._hints = Hints(
-            storage=storage, clock=clock, agenda=agenda, window_s=settings.cache_window_s
+            storage=storage,
+            clock=clock,
+            agenda=agenda,
+            window_s=settings.cache_window_s,
+            on_break=self._look_for_leftovers,
         )
         self._calendar = calendar = Calendar(instants, zone_data_version())
         self._replanner = Replanner(
@@ -165,7 +171,9 @@ class Replica:
         )
         self._rules = rules = RuleKeeper(storage=storage, agenda=agenda, shares=shares)
         self._key_ring = KeyRing(storage)
-        self._membership = Membership(agenda, self._hints, self._planner.look)
+        self._membership = Membership(
+            agenda, self._hints, self._planner.look, self._look_for_leftovers
+        )
         self._heartbeat = Heartbeat(
             storage=storage,
             clock=clock,
@@ -195,7 +203,14 @@ class Replica:
         )
         self._recorder = Recorder(metrics, self._destinations.count, tracing)
         self._sensitive = sensitive_headers(settings.sensitive_headers)
-        self._settler = Settler(storage=storage, clock=clock, metrics=metrics)
+        lately = Lately()
+        self._settler = Settler(
+            storage=storage,
+            clock=clock,
+            metrics=metrics,
+            lately=lately,
+            on_superseded=self._note_superseded,
+        )
         self._keys = keys = SigningKeys(
             storage=storage,
             clock=clock,
@@ -245,6 +260,7 @@ class Replica:
             ),
             sensitive=self._sensitive,
             keys=keys,
+            lately=lately,
         )
         self._claimer = Claimer(
             lifecycle=lifecycle,
@@ -265,6 +281,16 @@ class Replica:
             agenda=agenda,
             interval_s=settings.loader_interval_s,
             window_s=settings.cache_window_s,
+        )
+        self._leftovers = Leftovers(
+            storage=storage,
+            clock=clock,
+            agenda=agenda,
+            heartbeat=self._heartbeat,
+            claims=claims,
+            settler=self._settler,
+            lately=lately,
+            offer=self._hints.offer_again,
         )
         self._releases = releases = Releases(storage)
         self._redriver = Redriver(
@@ -461,6 +487,7 @@ class Replica:
             keys=self._keys,
             rules=self._rules,
             flow_keeper=self._flow_keeper,
+            leftovers=self._leftovers,
             probe_keeper=self._probe_keeper,
             rotation=self._rotation,
             retention=self._retention,
@@ -471,6 +498,14 @@ class Replica:
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)
+
+    def _look_for_leftovers(self) -> None:
+        self._leftovers.look()
+
+    def _note_superseded(self) -> None:
+        """Look what became of timers whose claims have been found not to stand any more."""
+        self._leftovers.look()
+        self._agenda.refill.ask_near()
 
     def _presence(self) -> Presence:
         return Presence(

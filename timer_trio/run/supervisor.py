@@ -30,6 +30,7 @@ from timer_trio.delivery.claimer import Claimer
 from timer_trio.delivery.firer import Firer
 from timer_trio.delivery.flow_keeper import FlowKeeper
 from timer_trio.delivery.launcher import Launcher
+from timer_trio.delivery.leftovers import Leftovers
 from timer_trio.delivery.loader import Loader
 from timer_trio.delivery.probe_keeper import ProbeKeeper
 from timer_trio.delivery.rule_keeper import RuleKeeper
@@ -84,6 +85,7 @@ class Parts:
     keys: SigningKeys
     rules: RuleKeeper
     flow_keeper: FlowKeeper
+    leftovers: Leftovers
     probe_keeper: ProbeKeeper
     rotation: AttemptRotation
     retention: Retention
@@ -145,6 +147,7 @@ class Supervisor:
             stages.start_soon(parts.keys.run)
             stages.start_soon(parts.rules.run)
             stages.start_soon(parts.flow_keeper.run)
+            stages.start_soon(parts.leftovers.run)
             stages.start_soon(parts.probe_keeper.run)
             stages.start_soon(parts.rotation.run)
             stages.start_soon(parts.planner.run)

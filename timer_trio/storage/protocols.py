@@ -119,6 +119,13 @@ class Looked:
     locked: Collection[TimerId]
 
 
+class HeldClaim(NamedTuple):
+    """A timer that some replica holds, and the claim under which it does."""
+
+    timer_id: TimerId
+    claim: Claim
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """How many claims a sweep freed, and how many it had to leave because their rows are locked."""
@@ -408,6 +415,22 @@ class WorkStorage(Protocol):
         """Look at timers that `replica` found locked under these claims.
 
         Waits for none of them, and claims none.
+        """
+
+    async def held_claims(
+        self, replica: ReplicaId, behind: TimerId | None, limit: int
+    ) -> Sequence[HeldClaim]:
+        """Read the next page of what a replica holds, and under which claims: in the order of ids.
+
+        It begins behind a timer that was read; None: with the first.
+        """
+
+    async def free(
+        self, replica: ReplicaId, held: Collection[HeldClaim], now: datetime
+    ) -> Sequence[DueTimer]:
+        """Free what a replica still holds under these very claims, as a sweep frees it.
+
+        Answers what was freed, with its due time. Waits for nobody: what somebody locks is left.
         """
 
     async def settle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -253,6 +253,17 @@ def new_row(timer: NewTimer, now: datetime, parent_id: TimerId | None = None) ->
         is_counted=timer.max_live is not None,
         traceparent=timer.traceparent,
     )
+
+
+def freed(row: Row, now: datetime) -> Row:
+    """Return a row whose outcome nobody will tell, due at once.
+
+    In a flow it is due before what came behind it there.
+    """
+    due_at = now
+    if row.timer.flow_key is not None:
+        due_at = min(now, row.next_attempt_at or row.timer.spec.execute_at)
+    return replace(row, claimed_by=None, due_at=due_at)
 
 
 def refuse(reason: str | None) -> None:

@@ -11,7 +11,7 @@ import trio
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.timer import ReplicaId
-from timer_trio.storage.memory.database import Database, Row
+from timer_trio.storage.memory.database import Database, freed
 from timer_trio.storage.protocols import Beat, Swept
 
 
@@ -74,16 +74,9 @@ class MemoryReplicas(Database):
         held = [row for row in self._rows.values() if row.claimed_by not in {None, *self._counters}]
         free = [row for row in held if row.timer.id not in self.locked]
         for row in free:
-            self._put(replace(row, claimed_by=None, due_at=_due_again(row, now)))
+            self._put(freed(row, now))
         return Swept(freed=len(free), left=len(held) - len(free))
 
     async def replicas(self) -> Sequence[ReplicaRecord]:
         await trio.lowlevel.checkpoint()
         return sorted(self._replicas.values(), key=lambda record: (record.started_at, record.id))
-
-
-def _due_again(row: Row, now: datetime) -> datetime:
-    """Return when what was swept is due: in a flow before what came behind it there."""
-    if row.timer.flow_key is None:
-        return now
-    return min(now, row.next_attempt_at or row.timer.spec.execute_at)

@@ -26,8 +26,8 @@ from timer_trio.domain.timer import (
     TimerId,
     shard_of,
 )
-from timer_trio.storage.memory.database import Database, Row, new_row, refuse
-from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
+from timer_trio.storage.memory.database import Database, Row, freed, new_row, refuse
+from timer_trio.storage.protocols import ClaimReply, HeldClaim, Looked, ShardCursor
 from timer_trio.storage.refusal import settlement_refusal
 
 STAGE_LOCK_S: Final = 0.1
@@ -129,6 +129,32 @@ class MemoryWork(Database):
             elif is_held:
                 held.append(timer_id)
         return Looked(free=free, held=held, locked=locked)
+
+    async def held_claims(
+        self, replica: ReplicaId, behind: TimerId | None, limit: int
+    ) -> Sequence[HeldClaim]:
+        await trio.lowlevel.checkpoint()
+        held = sorted(
+            HeldClaim(timer_id, Claim(row.claim))
+            for timer_id, row in self._rows.items()
+            if row.claimed_by == replica and row.claim is not None
+        )
+        return [one for one in held if behind is None or one.timer_id > behind][:limit]
+
+    async def free(
+        self, replica: ReplicaId, held: Collection[HeldClaim], now: datetime
+    ) -> Sequence[DueTimer]:
+        await trio.lowlevel.checkpoint()
+        due: list[DueTimer] = []
+        for timer_id, claim in held:
+            row = self._rows.get(timer_id)
+            if row is None or timer_id in self.locked:
+                continue
+            if row.claim == claim and row.claimed_by == replica:
+                again = freed(row, now)
+                self._put(again)
+                due.append(self._due_timer(again, again.due_at or now))
+        return due
 
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False

@@ -24,7 +24,7 @@ def _without_comments(query: str) -> bytes:
     return "\n".join(lines).strip().removesuffix(";").encode()
 
 
-_PARTS: Final = ("occurrences", "of_flow", "history_columns")
+_PARTS: Final = ("occurrences", "of_flow", "history_columns", "due_again")
 """What several statements have, each where it is named in braces."""
 
 

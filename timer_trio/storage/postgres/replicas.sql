@@ -53,6 +53,13 @@ WHERE
     AND wait_event = 'ClientWrite'
     AND query_start < clock_timestamp() - make_interval(secs => %(unread_s)s);
 
+-- name: due_again
+-- When what was freed is due: at once, in a flow before what came behind it there.
+CASE
+        WHEN t.flow_key IS NULL THEN %(now)s
+        ELSE least(%(now)s, coalesce(t.next_attempt_at, t.execute_at))
+    END;
+
 -- name: sweep
 -- Four statements in one message, and so one transaction that needs nobody's word to end: who is
 -- frozen in the middle of it holds no lock. The first waits for claims under way, and lets no more
@@ -87,10 +94,7 @@ held AS (
 UPDATE timers AS t
 SET
     claimed_by = NULL,
-    due_at = CASE
-        WHEN t.flow_key IS NULL THEN %(now)s
-        ELSE least(%(now)s, coalesce(t.next_attempt_at, t.execute_at))
-    END
+    due_at = {due_again}
 FROM held
 WHERE t.shard = held.shard AND t.id = held.id;
 DELETE FROM replicas

@@ -37,7 +37,7 @@ from timer_trio.storage.postgres.rows import (
     json_of_results,
     json_of_settlements,
 )
-from timer_trio.storage.protocols import ClaimReply, Looked, ShardCursor
+from timer_trio.storage.protocols import ClaimReply, HeldClaim, Looked, ShardCursor
 from timer_trio.storage.sealing import open_spec
 
 Ask = Callable[[Connection, str, Mapping[str, Any]], list[TupleRow]]
@@ -139,6 +139,29 @@ class PostgresWork(Database):
         return await self._stages.run(
             lambda connection: _look_again(connection, parameters, self._locks), verb="look_again"
         )
+
+    async def held_claims(
+        self, replica: ReplicaId, behind: TimerId | None, limit: int
+    ) -> Sequence[HeldClaim]:
+        parameters = {"replica": replica, "behind": behind, "limit": limit}
+        rows = await self._stages.run(
+            lambda connection: tuples_of(connection, "held_claims", parameters), verb="held_claims"
+        )
+        return [HeldClaim(*row) for row in rows]
+
+    async def free(
+        self, replica: ReplicaId, held: Collection[HeldClaim], now: datetime
+    ) -> Sequence[DueTimer]:
+        parameters = {
+            "replica": replica,
+            "ids": [one.timer_id for one in held],
+            "claims": [one.claim for one in held],
+            "now": now,
+        }
+        rows = await self._stages.run(
+            lambda connection: tuples_of(connection, "free", parameters), verb="free"
+        )
+        return [due_of(*row) for row in rows]
 
     async def settle(
         self, settlements: Sequence[Settlement], now: datetime, *, skip_locked: bool = False

@@ -153,6 +153,33 @@ SELECT
     free.id IS NULL AS is_locked
 FROM asked LEFT JOIN free ON free.id = asked.id;
 
+-- name: held_claims
+-- A page of what a replica holds, by the index of `claimed_by`: there is as much of it as a replica may
+-- have in hand.
+SELECT id, claim
+FROM timers
+WHERE claimed_by = %(replica)s AND (%(behind)b::uuid IS NULL OR id > %(behind)b)
+ORDER BY id
+LIMIT %(limit)s;
+
+-- name: free
+-- Frees as a sweep does what its replica knows nothing of. Whoever has settled it or claimed it anew in
+-- the meantime has changed what it is held by.
+WITH asked AS (
+    SELECT t.shard, t.id, t.claim = a.claim AND t.claimed_by = %(replica)s AS is_held
+    FROM unnest(%(ids)b::uuid[], %(claims)s::bigint[]) AS a (id, claim)
+    JOIN timers AS t ON t.shard = get_byte(uuid_send(a.id), 15) AND t.id = a.id
+    ORDER BY t.shard, t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+UPDATE timers AS t
+SET
+    claimed_by = NULL,
+    due_at = {due_again}
+FROM asked
+WHERE t.shard = asked.shard AND t.id = asked.id AND asked.is_held
+RETURNING t.due_at, t.id, t.destination, t.project, t.flow_key;
+
 -- name: settle
 -- Writes what has been decided of claimed timers, and answers with the places in the batch whose
 -- claim stood. Whoever gives a timer back changes its claim, so that the same statement, should it
