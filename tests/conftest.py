@@ -17,6 +17,8 @@ from psycopg.sql import SQL, Identifier
 from tests.sampling import WHOLE, is_sampled
 from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate
+from timer_trio.storage.migrations.partitioning import partition
+from timer_trio.storage.postgres.connections import connect
 
 _NUMBERS: Final = itertools.count()
 
@@ -69,7 +71,29 @@ def shared_database(postgres_url: str, template: str) -> Iterator[str]:
 @pytest.fixture
 def clean_database_url(shared_database: str) -> str:
     """A migrated database without a row: much quicker to have than one of one's own."""
-    with psycopg.connect(shared_database, autocommit=True) as connection:
+    _empty(shared_database)
+    return shared_database
+
+
+@pytest.fixture(scope="session")
+def partitioned_database(postgres_url: str, template: str) -> Iterator[str]:
+    with database(postgres_url, template) as name:
+        url = make_conninfo(postgres_url, dbname=name)
+        with connect(url) as connection:
+            for _ in partition(connection, 4, str):
+                pass
+        yield url
+
+
+@pytest.fixture
+def clean_partitioned_url(partitioned_database: str) -> str:
+    """A clean database whose timers are in partitions."""
+    _empty(partitioned_database)
+    return partitioned_database
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "DELETE FROM destination_outcomes; DELETE FROM destination_now; DELETE FROM flow_terms;"
             "DELETE FROM breaker_probes;"
@@ -80,7 +104,6 @@ def clean_database_url(shared_database: str) -> str:
             "DELETE FROM flows; DELETE FROM paused_destinations;"
             "DELETE FROM signing_secrets; DELETE FROM audit; DELETE FROM project_quotas"
         )
-    return shared_database
 
 
 @pytest.fixture

@@ -27,15 +27,32 @@ ENCRYPTION_KEY: Final = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
 
 
 @pytest.fixture(
-    params=["memory", "postgres", pytest.param("encrypted", marks=pytest.mark.sampled(of=4))]
+    params=[
+        "memory",
+        "postgres",
+        pytest.param("encrypted", marks=pytest.mark.sampled(of=4)),
+        pytest.param("partitioned", marks=pytest.mark.sampled(of=8)),
+    ]
 )
-def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Each of the two, PostgreSQL with a key as well: one suite proves that they mean the same."""
-    if request.param == "memory":
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def storage_url(kind: str, request: pytest.FixtureRequest) -> str:
+    """The database of a storage that has one."""
+    name = "clean_partitioned_url" if kind == "partitioned" else "clean_database_url"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+def storage(kind: str, request: pytest.FixtureRequest) -> Iterator[Storage]:
+    """Each of the two, PostgreSQL with a key and in partitions as well: they mean the same."""
+    if kind == "memory":
         yield MemoryStorage(lambda: NOW)
         return
-    url = request.getfixturevalue("clean_database_url")
-    cipher = Cipher([ENCRYPTION_KEY] if request.param == "encrypted" else [])
+    url = request.getfixturevalue("storage_url")
+    cipher = Cipher([ENCRYPTION_KEY] if kind == "encrypted" else [])
     with closing(PostgresStorage(url, pool_size=4, cipher=cipher)) as storage:
         yield storage
 
@@ -61,7 +78,7 @@ def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stran
         patch.setattr("timer_trio.storage.memory.timers.CHANGE_LOCK_S", 0.01)
         yield Stranger(storage.locked.update, storage.locked.clear)
         return
-    with psycopg.connect(request.getfixturevalue("clean_database_url")) as connection:
+    with psycopg.connect(request.getfixturevalue("storage_url")) as connection:
 
         def lock(timer_ids: Iterable[TimerId]) -> None:
             connection.execute("SELECT FROM timers WHERE id = ANY(%s) FOR UPDATE", [[*timer_ids]])
@@ -81,7 +98,7 @@ def set_project(storage: Storage, request: pytest.FixtureRequest) -> Callable[[P
         return give
 
     def give_in_sql(project: ProjectId) -> None:
-        with psycopg.connect(request.getfixturevalue("clean_database_url")) as connection:
+        with psycopg.connect(request.getfixturevalue("storage_url")) as connection:
             connection.execute("UPDATE timers SET project = %s", [project])
 
     return give_in_sql

@@ -19,6 +19,7 @@ from timer_trio.domain.query import TimerQuery
 from timer_trio.domain.settlement import unreadable
 from timer_trio.domain.timer import Claim, Status
 from timer_trio.embedded.postgres_server import PostgresServer
+from timer_trio.storage import Beat
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage, connections
 from timer_trio.storage.postgres.connections import Connections
@@ -245,3 +246,23 @@ async def test_rules_whose_version_somebody_has_deleted_are_read_all_the_same(
         assert (await postgres.flow_readings([flow], NOW)).version == 0
     finally:
         sql.execute("INSERT INTO rule_changes VALUES (%s)", [version])
+
+
+async def test_a_heartbeat_reads_the_clock_as_it_begins(
+    postgres: PostgresStorage, clean_database_url: str, sql: psycopg.Connection
+) -> None:
+    await postgres.join(ALICE, NOW)
+    beats: list[Beat] = []
+
+    async def beat() -> None:
+        beats.append(await postgres.beat(ALICE))
+
+    async with trio.open_nursery() as nursery:
+        with psycopg.connect(clean_database_url) as other:
+            other.execute("SELECT FROM replicas FOR UPDATE")
+            nursery.start_soon(beat)
+            waits = "SELECT FROM pg_locks WHERE NOT granted"
+            while sql.execute(waits).fetchone() is None:  # noqa: ASYNC110 - a probe
+                await trio.sleep(0.001)
+            (while_it_waits,) = sql.execute("SELECT clock_timestamp()").fetchone() or (NOW,)
+    assert beats[0].now < while_it_waits

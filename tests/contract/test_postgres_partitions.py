@@ -15,20 +15,13 @@ from timer_trio.domain.errors import TimerNotFoundError
 from timer_trio.domain.timer import Status, TimerId
 from timer_trio.storage.postgres import PostgresStorage
 
-TO_PARTITIONS = """
-ALTER TABLE timers RENAME TO timers_before;
-CREATE TABLE timers (LIKE timers_before INCLUDING ALL) PARTITION BY RANGE (shard);
-CREATE TABLE timers_low PARTITION OF timers FOR VALUES FROM (0) TO (128);
-CREATE TABLE timers_high PARTITION OF timers FOR VALUES FROM (128) TO (256);
-DROP TABLE timers_before;
-"""
-
 
 @pytest.fixture
-def partitioned(database_url: str) -> Iterator[PostgresStorage]:
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute(TO_PARTITIONS)
-    with closing(PostgresStorage(database_url, pool_size=4)) as storage:
+def partitioned(clean_partitioned_url: str) -> Iterator[PostgresStorage]:
+    """With no row where there were some: what comes is at the first places again."""
+    with psycopg.connect(clean_partitioned_url, autocommit=True) as owner:
+        owner.execute("TRUNCATE timers")
+    with closing(PostgresStorage(clean_partitioned_url, pool_size=4)) as storage:
         yield storage
 
 

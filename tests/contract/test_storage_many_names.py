@@ -131,7 +131,7 @@ async def test_of_many_that_share_names_some_get_all_and_the_others_none(
     async with AsyncExitStack() as stack:
         storages = [storage]
         if isinstance(storage, PostgresStorage):
-            url = request.getfixturevalue("clean_database_url")
+            url = request.getfixturevalue("storage_url")
             storages += [
                 await stack.enter_async_context(PostgresStorage(url, pool_size=4)) for _ in range(3)
             ]

@@ -240,7 +240,7 @@ async def test_interleaved_creates_of_many_replicas_never_exceed(
     async with AsyncExitStack() as stack:
         storages = [storage]
         if isinstance(storage, PostgresStorage):
-            url = request.getfixturevalue("clean_database_url")
+            url = request.getfixturevalue("storage_url")
             storages.append(await stack.enter_async_context(PostgresStorage(url, pool_size=4)))
 
         async def write(number: int) -> None:

@@ -70,7 +70,10 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
     return err
 
 
-DB_COMMANDS = ["db create", "db migrate", "db revert", "db status", "db prune", "db reencrypt"]
+DB_COMMANDS = [
+    *("db create", "db migrate", "db revert", "db status"),
+    *("db prune", "db reencrypt", "db partition"),
+]
 BULK_COMMANDS = ["bulk", "bulk cancel", "bulk redrive", "bulk delete"]
 TIMERS_COMMANDS = [
     f"timers {name}" for name in ("list", "get", "create", "cancel", "redrive", "attempts")
@@ -300,6 +303,29 @@ def test_reencrypt_of_a_database_without_a_schema_says_what_to_do(folder: Path) 
     key = ENCRYPTION_KEYS[0]
     words = refusal(folder, "db", "reencrypt", ENCRYPTION_KEYS=key)
     assert "timer-trio db migrate" in words
+
+
+def test_partition_tells_what_it_does_and_does_it(folder: Path, database_url: str) -> None:
+    here = {"DATABASE_URL": as_url(database_url), "API_KEY": "k" * 32}
+
+    def partition(*options: str) -> tuple[int, str, str]:
+        return run_command(folder, "db", "partition", *options, **here)
+
+    code, out, _ = partition("--by", "2", "--dry-run")
+    assert code == 0
+    assert "It becomes 2 partitions of 128 shards:" in out
+    assert "then all rows of both are compared in one snapshot" in out
+    code, _, err = partition("--by", "2")
+    assert code == 0
+    assert "0 rows are the same in both" in err
+    assert "`timers` is 2 partitions of 128 shards now; everybody was locked out for" in err
+    assert partition("--undo") == (0, "nothing to undo: no copy is begun\n", "")
+    code, out, _ = partition("--by", "2", "--dry-run")
+    assert out == "`timers` is 2 partitions of 128 shards already: nothing to do\n"
+    for options in ((), ("--by", "2", "--undo"), ("--undo", "--dry-run"), ("--by", "3")):
+        assert partition(*options)[0] == 2
+    code, out, _ = run_command(folder, "db", "status", **here)
+    assert out.startswith("0000 partitions  after 0.2.0  applied ")
 
 
 def test_listener_ends_quietly_on_ctrl_c(folder: Path) -> None:

@@ -141,6 +141,23 @@ def assert_as_ever(connection: psycopg.Connection[dict[str, str]]) -> None:
     }
 
 
+async def test_citus_plans_with_the_values_of_a_statement(database_url: str) -> None:
+    async def mode() -> object:
+        async with PostgresStorage(database_url, pool_size=1) as storage:
+            return await storage._stages.run(
+                lambda connection: connection.execute("SHOW plan_cache_mode").fetchone()
+            )
+
+    assert await mode() == {"plan_cache_mode": "force_generic_plan"}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO pg_extension"
+            " (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+            " VALUES (99999, 'citus', 10, 11, false, '13.2')"
+        )
+    assert await mode() == {"plan_cache_mode": "auto"}
+
+
 @pytest.mark.parametrize("whose", ["database", "role"])
 def test_commands_work_under_strange_settings(database_url: str, folder: Path, whose: str) -> None:
     make_strange(database_url, whose)

@@ -18,7 +18,7 @@ from timer_trio.storage.migrations.checks import excluded_replicas
 from timer_trio.storage.migrations.create import create_database
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.migrate import migrate, migrate_database, revert, status
-from timer_trio.storage.migrations.steps import Migration, load_migrations
+from timer_trio.storage.migrations.steps import Migration, commands_of, load_migrations
 
 Connection = psycopg.Connection[Any]
 
@@ -137,6 +137,22 @@ def test_a_step_may_take_longer_than_a_role_has_for_statements(
     assert list(migrate(connection, both)) == both[-1:]
     assert list(revert(connection, 1, both)) == both[-1:]
     assert connection.execute("SHOW statement_timeout").fetchone() == ("10s",)
+
+
+def test_each_command_is_sent_by_itself(connection: Connection, steps: Sequence[Migration]) -> None:
+    seen = "CREATE TABLE seen AS SELECT current_query() AS query"
+    migrate(connection, [*steps, Migration(9001, "seen", f"{seen};\nSELECT 1;", "SELECT 1")])
+    assert connection.execute("SELECT query FROM seen").fetchone() == (seen,)
+
+
+def test_what_is_sent_of_each_step_is_one_command(
+    connection: Connection, steps: Sequence[Migration]
+) -> None:
+    for text in (*(step.up for step in steps), *(step.down for step in reversed(steps))):
+        for command in commands_of(text):
+            # In this way the server takes one command and no more.
+            connection.execute(command.encode(), binary=True)
+    assert catalog(connection) == []
 
 
 def test_constraints_are_checked_by_one_look_at_the_table(

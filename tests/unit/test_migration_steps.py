@@ -7,6 +7,7 @@ import pytest
 from timer_trio.storage.migrations.steps import (
     IndexChange,
     Migration,
+    commands_of,
     index_change,
     load_migrations,
 )
@@ -106,3 +107,19 @@ def test_each_concurrent_step_takes_back_what_it_does() -> None:
         if step.is_concurrent:
             up, down = index_change(step.up), index_change(step.down)
             assert (up.index, up.is_made) == (down.index, not down.is_made)
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("SELECT 1", ["SELECT 1"]),
+        ("SELECT 1; SELECT 2;\n", ["SELECT 1", "SELECT 2"]),
+        ("-- One; and why.\nSELECT 1; -- two; three\n;\nSELECT\n2", ["SELECT 1", "SELECT\n2"]),
+        ("SELECT ';''--;', \";--\"; SELECT 2", ["SELECT ';''--;', \";--\"", "SELECT 2"]),
+        ("DO $$ BEGIN; END $$; DO $x$ $$; $x$", ["DO $$ BEGIN; END $$", "DO $x$ $$; $x$"]),
+        ("SELECT 3 - 2 -1, $1; SELECT 2 --", ["SELECT 3 - 2 -1, $1", "SELECT 2"]),
+        ("-- nothing", []),
+    ],
+)
+def test_a_step_is_divided_into_its_commands(text: str, commands: list[str]) -> None:
+    assert list(commands_of(text)) == commands

@@ -19,7 +19,7 @@ from timer_trio.cluster.releases import OLDEST
 from timer_trio.domain.releases import is_older
 from timer_trio.storage.cipher import Cipher, cipher_of
 from timer_trio.storage.migrations import create as creation
-from timer_trio.storage.migrations import migrate
+from timer_trio.storage.migrations import migrate, partitioning
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres import reencrypt as reencryption
 from timer_trio.storage.postgres import retention
@@ -178,25 +178,64 @@ def _reencrypt(connection: Connection, cipher: Cipher) -> Mapping[str, Progress]
             f"replicas of older releases ({', '.join(older)}) cannot read it: stop them first"
         )
     counts: dict[str, Progress] = {}
-    with _telling() as tell:
+    with _written_over() as write:
         for page in reencryption.reencrypt(connection, cipher):
             counts[page.table] = counts.get(page.table, Progress(page.table)).plus(page)
-            tell(counts[page.table])
+            write(f"{page.table}: {counts[page.table].looked} looked at")
     return counts
 
 
 @contextmanager
-def _telling() -> Iterator[Callable[[Progress], None]]:
+def _written_over() -> Iterator[Callable[[str], None]]:
     """Show how far it is, where somebody looks: one line, written over."""
     if not shows_progress():
         yield lambda _: None
         return
 
-    def tell(count: Progress) -> None:
-        click.echo(f"\r{count.table}: {count.looked} looked at", nl=False, err=True)
+    def write(line: str) -> None:
+        click.echo(f"\r{line}", nl=False, err=True)
 
-    yield tell
+    yield write
     click.echo(err=True)
+
+
+@db.command("partition")
+@click.option(
+    "--by",
+    "count",
+    type=click.Choice([str(count) for count in partitioning.COUNTS]),
+    help="Into how many partitions; 1: back into one table.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--undo", is_flag=True, help="Drop a copy that an earlier run has begun.")
+@version
+def partition_command(count: str | None, *, dry_run: bool, undo: bool) -> None:
+    """Put the table of timers into partitions, by ranges of their shards.
+
+    A running service is not held up but for moments, and pays some more for each timer while the
+    table is copied. The command can be stopped and called again. It needs the role that owns the
+    tables, and twice the disk.
+    """
+    if (count is None) != undo or (undo and dry_run):
+        raise click.UsageError("say either --by N, with --dry-run or without, or --undo")
+    if count is None:
+        dropped = with_connection(partitioning.undo)
+        click.echo("the copy is dropped" if dropped else "nothing to undo: no copy is begun")
+    elif dry_run:
+        click.echo("\n".join(with_connection(partial(partitioning.plan, count=int(count)))))
+    else:
+        with_connection(partial(_partition, count=int(count)))
+
+
+def _partition(connection: Connection, count: int) -> None:
+    copied = partitioning.partition(connection, count, partial(click.echo, err=True))
+    try:
+        with _written_over() as write:
+            for each in copied:
+                write(f"{each.done} of {each.blocks} blocks copied")
+    except KeyboardInterrupt:
+        click.echo("stopped: call it again to go on, or with --undo to drop the copy", err=True)
+        raise
 
 
 def _print_steps(verb: str, steps: Sequence[object], otherwise: str) -> None:

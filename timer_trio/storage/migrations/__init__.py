@@ -3,6 +3,11 @@
 - ``steps``    the numbered files of ``schema/``, each a *before*, an *after* or a *concurrent* step
 - ``migrate``  takes the steps that a database lacks, takes them back, lists them
 - ``builds``   the concurrent steps: indexes, built outside any transaction
+- ``partitioning``  puts the table `timers` into partitions, or back into one
+- ``copying``  the copy of `timers` that takes its place, from its beginning to the swap
+- ``shape``    what the table `timers` is, and the statements that make its copy
+- ``indexes``  an index built beside the work, of each partition where there are any
+- ``patience`` what is waited for under a lock that holds others up
 - ``taken``    which steps a database has, as its table ``timer_trio_migrations`` says
 - ``checks``   what must hold before a step is taken
 - ``create``   makes the database itself

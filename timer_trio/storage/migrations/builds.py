@@ -7,6 +7,7 @@ for the snapshot of each statement that is older than it, so the two would wait 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,15 @@ from typing import Final
 
 import psycopg
 
-from timer_trio.storage.migrations.checks import older_replicas
+from timer_trio.storage.migrations.checks import check_is_not_copied, older_replicas
 from timer_trio.storage.migrations.errors import (
     BuildBusyError,
     BuildPutOffError,
     MigrationError,
     explained,
 )
+from timer_trio.storage.migrations.indexes import Index, build, drop
+from timer_trio.storage.migrations.patience import in_the_way
 from timer_trio.storage.migrations.steps import IndexChange, Migration, index_change
 from timer_trio.storage.migrations.taken import Connection, forget, record, taken_steps
 from timer_trio.storage.postgres.connections import is_own
@@ -37,6 +40,10 @@ STOP_POLL_S: Final = 0.05
 STOP_POLLS: Final = 100
 """A build that is cancelled ends within milliseconds."""
 
+_MADE: Final = re.compile(
+    r"CREATE (UNIQUE )?INDEX CONCURRENTLY (\w+)\s+ON\s+(\w+)\s+(.+)", re.DOTALL
+)
+
 # A build takes as long as it takes, and one core: the other ones are for claims.
 _SETTINGS: Final = """
     SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN %s ELSE '0' END, false)
@@ -51,12 +58,6 @@ _CANCEL: Final = """
     WHERE locktype = 'advisory' AND datname = current_database() AND usename = current_user
         AND (classid::bigint << 32) + objid::bigint = %s AND objsubid = 1
         AND mode = 'ExclusiveLock' AND granted
-"""
-
-_OLDEST: Final = """
-    SELECT pid, usename, application_name, state, xact_start FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-    ORDER BY xact_start LIMIT 1
 """
 
 
@@ -76,7 +77,7 @@ def build_next(
     """
     if _first_missing(connection, known) is None:
         return None
-    with _alone(connection):
+    with alone(connection):
         # Another process may have taken it in between.
         if step := _first_missing(connection, known):
             on_begin(step)
@@ -88,7 +89,7 @@ def build_next(
 
 def take_back(connection: Connection, step: Migration) -> None:
     """Take a concurrent step back; raises as `build_next`."""
-    with _alone(connection), explained(step, after_failure="is not taken back"):
+    with alone(connection), explained(step, after_failure="is not taken back"):
         # In this order whoever is asked again after a crash in between finds it.
         _change(connection, step, index_change(step.down))
         forget(connection, step)
@@ -120,6 +121,8 @@ def _first_missing(connection: Connection, known: Sequence[Migration]) -> Migrat
     step = next((step for step in missing if step.is_concurrent), None)
     if step is not None and not missing[0].is_concurrent:
         raise BuildPutOffError(f"step {step} waits for step {missing[0]}")
+    if step is not None:
+        check_is_not_copied(connection)
     if step is not None and (older := older_replicas(connection, step)):
         raise BuildPutOffError(
             f"step {step} is taken once no replica is older than {step.oldest_release}, and there"
@@ -129,7 +132,13 @@ def _first_missing(connection: Connection, known: Sequence[Migration]) -> Migrat
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
+def alone(connection: Connection) -> Iterator[None]:
+    """Be the only one in the database who builds an index or copies a table.
+
+    Raises:
+        BuildBusyError: somebody else is at it.
+        MigrationError: there is a pooler in between.
+    """
     if not is_own(connection):
         raise MigrationError(
             "an index cannot be built through a pooler, which may give the session to others: let"
@@ -154,12 +163,14 @@ def _got(connection: Connection, function: str) -> bool:
 def _change(connection: Connection, step: Migration, change: IndexChange) -> None:
     """Make or drop an index, whatever an earlier try has left; again, nothing happens."""
     try:
-        for statement in _statements(change, is_valid=_is_valid(connection, change.index)):
-            connection.execute(statement.encode(), prepare=False)
+        if change.is_made:
+            build(connection, _index_of(change))
+        else:
+            drop(connection, change.index)
     except psycopg.errors.LockNotAvailable as error:
         raise BuildPutOffError(
             f"step {step} has waited {WAIT} for transactions that began before it, and was given up"
-            f" for now: {_in_the_way(connection)}"
+            f" for now: {in_the_way(connection)}"
         ) from error
     except psycopg.errors.QueryCanceled as error:
         raise BuildPutOffError(
@@ -168,29 +179,9 @@ def _change(connection: Connection, step: Migration, change: IndexChange) -> Non
         ) from error
 
 
-def _statements(change: IndexChange, *, is_valid: bool | None) -> Sequence[str]:
-    """List what is to be done; `is_valid`: of the index as it is, None: there is none."""
-    drop = f"DROP INDEX CONCURRENTLY {change.index}"
-    if not change.is_made:
-        return [] if is_valid is None else [drop]
-    if is_valid:
-        return []
-    return [change.sql] if is_valid is None else [drop, change.sql]
-
-
-def _is_valid(connection: Connection, index: str) -> bool | None:
-    """Whether an index is whole; False: somebody began to build it or to drop it."""
-    query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
-    row = connection.execute(query, [index]).fetchone()
-    return row[0] if row else None
-
-
-def _in_the_way(connection: Connection) -> str:
-    row = connection.execute(_OLDEST).fetchone()
-    if row is None:
-        return "whose they are this role may not see"
-    pid, user, application, state, since = row
-    return (
-        f"the oldest is that of pid {pid} (user {user}, application {application or 'unnamed'},"
-        f" {state}), since {since:%Y-%m-%d %H:%M:%S%z}; end it, or wait for its end"
-    )
+def _index_of(change: IndexChange) -> Index:
+    match = _MADE.fullmatch(change.sql)
+    if match is None:
+        raise ValueError(f"no table is named in {change.sql!r}")
+    unique, name, table, definition = match.groups()
+    return Index(name, table, definition, is_unique=bool(unique))

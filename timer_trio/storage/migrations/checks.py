@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from timer_trio.domain.releases import is_older, listed
-from timer_trio.storage.migrations.errors import GrantsMissingError, MigrationError
+from timer_trio.storage.migrations.errors import (
+    BuildPutOffError,
+    GrantsMissingError,
+    MigrationError,
+)
 from timer_trio.storage.migrations.steps import Migration
 from timer_trio.storage.migrations.taken import BOOKKEEPING, Connection, has_table
 from timer_trio.storage.postgres.grants import missing_grants
 
 OLDEST_POSTGRESQL: Final = 15
+
+COPY: Final = "timers_copy"
+"""The table that is to take the place of `timers`, as long as it is made."""
 
 # Where a table without a schema would be made. What an extension has brought is nobody's own.
 _TABLES: Final = """
@@ -56,6 +63,15 @@ def check_is_ours(connection: Connection) -> None:
             " DATABASE_URL name a database of the service's own, and make it with `timer-trio db"
             " create`; or, if the timers shall live beside them, run `timer-trio db migrate"
             " --into-existing` once"
+        )
+
+
+def check_is_not_copied(connection: Connection) -> None:
+    """Refuse to change the schema while a copy of `timers` is made that has the one of before."""
+    if has_table(connection, COPY):
+        raise BuildPutOffError(
+            "the table `timers` is being put into partitions: let `timer-trio db partition` end, or"
+            " drop what it has begun with `timer-trio db partition --undo`"
         )
 
 

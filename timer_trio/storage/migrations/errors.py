@@ -17,7 +17,7 @@ class GrantsMissingError(MigrationError):
 
 
 class BuildPutOffError(MigrationError):
-    """A concurrent step was not taken, and may be taken later."""
+    """What goes on beside the work was not done, or is in the way of a step; later it may be."""
 
 
 class BuildBusyError(BuildPutOffError):

@@ -17,12 +17,18 @@ import trio
 from timer_trio.storage.migrations.builds import build_next, stop_builds, take_back
 from timer_trio.storage.migrations.checks import (
     check_grants,
+    check_is_not_copied,
     check_is_ours,
     check_server,
     excluded_replicas,
 )
 from timer_trio.storage.migrations.errors import BuildBusyError, MigrationError, explained
-from timer_trio.storage.migrations.steps import Migration, load_migrations
+from timer_trio.storage.migrations.steps import (
+    PARTITIONS,
+    Migration,
+    commands_of,
+    load_migrations,
+)
 from timer_trio.storage.migrations.taken import Connection, forget, record, taken_steps
 from timer_trio.storage.postgres.connections import connect
 from timer_trio.storage.postgres.sqlstate import translated
@@ -140,6 +146,8 @@ def status(
     known = load_migrations() if migrations is None else migrations
     taken = taken_steps(connection, known)
     by_version = {migration.version: migration for migration in known}
+    if PARTITIONS.version in taken:
+        by_version[PARTITIONS.version] = PARTITIONS
     return [
         StepState(
             name=str(step := by_version.get(version) or taken[version]),
@@ -165,6 +173,7 @@ def _take_next(
             if migration.version not in taken and not migration.is_concurrent
         ]
         if migration := _choose(connection, missing, spare_older=spare_older):
+            check_is_not_copied(connection)
             _take(connection, migration)
         return migration
 
@@ -233,6 +242,7 @@ def _take_last_back_at_once(connection: Connection, known: Sequence[Migration]) 
                 "the database is newer than this version of timer-trio: it has step"
                 f" {taken[version]}. Run that newer version, or revert the step with it"
             )
+        check_is_not_copied(connection)
         if not by_version[version].is_concurrent:
             _take_back(connection, by_version[version])
         return by_version[version]
@@ -249,7 +259,7 @@ def _locked(connection: Connection) -> Iterator[None]:
 def _take(connection: Connection, migration: Migration) -> None:
     _begin(connection)
     with explained(migration):
-        connection.execute(migration.up.encode(), prepare=False)
+        _execute_each(connection, migration.up)
         record(connection, migration)
 
 
@@ -264,4 +274,9 @@ def _take_back(connection: Connection, migration: Migration) -> None:
     with explained(migration):
         # Before its SQL: that of the first step drops this very table.
         forget(connection, migration)
-        connection.execute(migration.down.encode(), prepare=False)
+        _execute_each(connection, migration.down)
+
+
+def _execute_each(connection: Connection, text: str) -> None:
+    for command in commands_of(text):
+        connection.execute(command.encode(), prepare=False)

@@ -24,6 +24,10 @@ _CONCURRENTLY: Final = re.compile(r"-- concurrently\b")
 _COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _MAKES: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)\s+ON\s[^;]+")
 _DROPS: Final = re.compile(r"DROP INDEX CONCURRENTLY (\w+)")
+_TOKEN: Final = re.compile(
+    r"""--[^\n]* | '(?:[^']|'')*' | "[^"]*" | (\$\w*\$).*?\1 | ; | [^-'";$]+ | .""",
+    re.DOTALL | re.VERBOSE,
+)
 _AFTER: Final = re.compile(r"-- (?:concurrently, )?after (\d+\.\d+\.\d+)\b")
 
 
@@ -58,6 +62,15 @@ class Migration:
         return _CONCURRENTLY.match(self.up) is not None
 
 
+PARTITIONS: Final = Migration(
+    0,
+    "partitions",
+    "-- after 0.2.0: those before it delete rows of a partition by their places in another one.\n",
+    "",
+)
+"""Written down while `timers` is in partitions. It has no file: `db partition` takes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexChange:
     """What one direction of a concurrent step does; `is_made`: the index is built, not dropped."""
@@ -80,6 +93,20 @@ def index_change(text: str) -> IndexChange:
         "a concurrent step is one CREATE [UNIQUE] INDEX CONCURRENTLY name ON … or one DROP INDEX"
         f" CONCURRENTLY name, without IF, and not {sql!r}"
     )
+
+
+def commands_of(text: str) -> Sequence[str]:
+    """Divide a file into its commands, without what is told beside them.
+
+    Each is sent by itself, as Citus wants those that change tables.
+    """
+    commands = [""]
+    for match in _TOKEN.finditer(text):
+        if match[0] == ";":
+            commands.append("")
+        elif not match[0].startswith("--"):
+            commands[-1] += match[0]
+    return [command.strip() for command in commands if command.strip()]
 
 
 def step_name(version: int, name: str) -> str:

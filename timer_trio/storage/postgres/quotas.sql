@@ -36,7 +36,8 @@ ORDER BY p.id;
 -- name: mark_counted
 -- Has those of a page of timers count that live and do not yet, but for results and occurrences of a
 -- rule. One that somebody holds is left out.
--- By ctid: whatever the statistics say, no row is looked up that is not on the page.
+-- By ctid: whatever the statistics say, no row is looked up that is not on the page; and by id, since
+-- each partition of a table has the same ctids (IS TRUE, for else an index of ids would be looked through).
 WITH page AS MATERIALIZED (
     SELECT ctid AS place, created_at, id
     FROM timers
@@ -45,10 +46,11 @@ WITH page AS MATERIALIZED (
     LIMIT %(limit)s
 ),
 found AS MATERIALIZED (
-    SELECT ctid AS place
+    SELECT ctid AS place, id
     FROM timers
     WHERE
         ctid = ANY (ARRAY(SELECT place FROM page))
+        AND (id = ANY (ARRAY(SELECT id FROM page))) IS TRUE
         AND status IN ('pending', 'executing', 'retrying')
         AND is_counted IS NULL
         AND parent_id IS NULL
@@ -57,7 +59,9 @@ found AS MATERIALIZED (
 ),
 marked AS (
     UPDATE timers SET is_counted = true
-    WHERE ctid = ANY (ARRAY(SELECT place FROM found))
+    WHERE
+        ctid = ANY (ARRAY(SELECT place FROM found))
+        AND (id = ANY (ARRAY(SELECT id FROM found))) IS TRUE
     RETURNING 1
 ),
 told AS (

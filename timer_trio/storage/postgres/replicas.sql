@@ -6,12 +6,13 @@ VALUES (%(replica)s, %(now)s, %(host)s, %(pid)s, %(version)s)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: beat
--- The clock is read last: a reading counts as of the arrival of the answer.
+-- The clock is that of the statement's beginning: a reading counts as of the arrival of the answer, so it
+-- is one before that. No later one is taken, for Citus refuses to write what changes while it is asked.
 WITH own AS (
     UPDATE replicas
     SET
         counter = counter + 1,
-        beaten_at = clock_timestamp(),
+        beaten_at = statement_timestamp(),
         in_flight = %(in_flight)s,
         cached = %(cached)s,
         clock_offset_s = %(clock_offset_s)s
@@ -29,7 +30,7 @@ SELECT
     coalesce(array_agg(id) FILTER (WHERE leaving), '{}') AS leaving,
     (SELECT settings FROM projects WHERE id = 0) AS default_settings,
     coalesce((SELECT version FROM rule_changes), 0) AS rules_version,
-    clock_timestamp() AS now
+    statement_timestamp() AS now
 FROM everybody;
 
 -- name: leave

@@ -357,7 +357,7 @@ def _write_beside(
     if rows[0]["status"] == ScheduleStatus.ENDED:
         raise ScheduleEndedError
     rows = rows_of(connection, query, {"occurrences": texts, "now": now})
-    return [row["id"] for row in rows if row["is_new"]]
+    return [row["id"] for row in rows]
 
 
 def _only(rows: Sequence[DictRow], cipher: Cipher) -> Schedule:

@@ -66,12 +66,24 @@ FROM json_to_recordset(%(occurrences)s::json) AS o (
 );
 
 -- name: new_occurrences
--- Of one that is there already, and pending, only the instant at which it is superseded can have changed.
-{occurrences}
-ORDER BY o.id
-ON CONFLICT (shard, id) DO UPDATE SET superseded_at = excluded.superseded_at
-WHERE t.status = 'pending'
-RETURNING t.id, t.xmax = 0 AS is_new;
+-- Answers with those that were not there. Of one that is, and is pending, only the instant at which it is
+-- superseded can have changed.
+WITH new AS (
+    {occurrences}
+    ORDER BY o.id
+    ON CONFLICT (shard, id) DO NOTHING
+    RETURNING t.id
+),
+known AS (
+    UPDATE timers AS t SET superseded_at = o.superseded_at
+    FROM json_to_recordset(%(occurrences)s::json) AS o (id uuid, superseded_at timestamptz)
+    WHERE
+        t.shard = get_byte(uuid_send(o.id), 15)
+        AND t.id = o.id
+        AND t.status = 'pending'
+        AND NOT EXISTS (SELECT FROM new WHERE new.id = o.id)
+)
+SELECT id FROM new;
 
 -- name: schedule
 SELECT *

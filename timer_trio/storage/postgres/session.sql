@@ -3,10 +3,24 @@
 -- name: session
 -- Makes a new connection ready, and reads what durability the server offers. By statement, since a
 -- pooler in between passes no start-up options on. Where tables are looked for is pinned as it was
--- when the session began, since another client of a pooler may have changed it meanwhile.
+-- when the session began, since another client of a pooler may have changed it meanwhile. Citus has to see
+-- the values of a statement to know where it leads: it gets no plan that would do for all of them.
 SELECT
     (
-        SELECT count(set_config(name, value, false))
+        SELECT
+            count(
+                set_config(
+                    name,
+                    CASE
+                        WHEN
+                            name = 'plan_cache_mode'
+                            AND EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')
+                            THEN 'auto'
+                        ELSE value
+                    END,
+                    false
+                )
+            )
         FROM unnest(%(names)s::text[], %(values)s::text[]) AS s (name, value)
     ) AS settings,
     set_config('search_path', coalesce(%(search_path)s, path.reset_val), false) AS search_path,
