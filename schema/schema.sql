@@ -500,6 +500,14 @@ CREATE TABLE audit (
 CREATE INDEX audit_target ON audit (project, target, at, id) WHERE target IS NOT NULL;
 CREATE INDEX audit_at ON audit (at);
 
+-- Which cells there are, and which of them this is: whoever says otherwise must not write here.
+-- Without a row there is one cell.
+CREATE TABLE cell_map (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    map text NOT NULL,
+    own text NOT NULL
+);
+
 -- Which of these files have been applied, and what they said.
 CREATE TABLE timer_trio_migrations (
     version integer PRIMARY KEY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from timer_trio.access.audit_log import AuditLog
 from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
-from timer_trio.api import ApiContext, MorePages, create_app
+from timer_trio.api import ApiContext, CellHealth, MorePages, create_app
 from timer_trio.api.access_log import AccessLog
 from timer_trio.api.asgi import ACCESS_LOG
 from timer_trio.calendar import instants, zone_data_version
@@ -37,6 +37,7 @@ from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import Claim, DueTimer, ReplicaId, Status, TimerId, shard_of
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.places import Places
 from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
@@ -70,7 +71,8 @@ class HealthOnDemand:
     trouble: str | None = None
     ready: bool = True
     warnings: list[str] = field(default_factory=list)
-    replica_id: ReplicaId = _REPLICA
+    cells: Sequence[CellHealth] = ()
+    replica_ids: Sequence[ReplicaId] = (_REPLICA,)
 
 
 class HandClock(Clock):
@@ -135,7 +137,7 @@ class ApiUnderTest:
             offer=self.offered.extend,
             metrics=metrics,
             releases=releases,
-            shards=Shards(),
+            places=Places.of_one_cell(Shards()),
             window_s=300,
         )
         calendar = Calendar(instants, zone_data_version())
@@ -146,7 +148,7 @@ class ApiUnderTest:
             offer=self.offered.extend,
             expect=lambda _: None,
             releases=releases,
-            shards=Shards(),
+            places=Places.of_one_cell(Shards()),
         )
         replanner = Replanner(
             storage=self.storage, clock=self.clock, calendar=calendar, offer=self.offered.extend

@@ -68,11 +68,22 @@ def shared_database(postgres_url: str, template: str) -> Iterator[str]:
         yield make_conninfo(postgres_url, dbname=name)
 
 
+@pytest.fixture(scope="session")
+def second_shared_database(postgres_url: str, template: str) -> Iterator[str]:
+    with database(postgres_url, template) as name:
+        yield make_conninfo(postgres_url, dbname=name)
+
+
 @pytest.fixture
 def clean_database_url(shared_database: str) -> str:
     """A migrated database without a row: much quicker to have than one of one's own."""
-    _empty(shared_database)
-    return shared_database
+    return _cleaned(shared_database)
+
+
+@pytest.fixture
+def second_clean_database_url(second_shared_database: str) -> str:
+    """Another one, as a second cell."""
+    return _cleaned(second_shared_database)
 
 
 @pytest.fixture(scope="session")
@@ -88,15 +99,14 @@ def partitioned_database(postgres_url: str, template: str) -> Iterator[str]:
 @pytest.fixture
 def clean_partitioned_url(partitioned_database: str) -> str:
     """A clean database whose timers are in partitions."""
-    _empty(partitioned_database)
-    return partitioned_database
+    return _cleaned(partitioned_database)
 
 
-def _empty(url: str) -> None:
+def _cleaned(url: str) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "DELETE FROM destination_outcomes; DELETE FROM destination_now; DELETE FROM flow_terms;"
-            "DELETE FROM breaker_probes;"
+            "DELETE FROM breaker_probes; DELETE FROM cell_map;"
             "DELETE FROM timers; DELETE FROM attempts; DELETE FROM timer_keys;"
             "DELETE FROM schedules; DELETE FROM replicas; DELETE FROM api_keys;"
             "DELETE FROM projects WHERE id <> 0; UPDATE projects SET settings = '{}',"
@@ -104,6 +114,7 @@ def _empty(url: str) -> None:
             "DELETE FROM flows; DELETE FROM paused_destinations;"
             "DELETE FROM signing_secrets; DELETE FROM audit; DELETE FROM project_quotas"
         )
+    return url
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.run.replica import Chance, Database, Replica
+from timer_trio.run.replica import Replica
+from timer_trio.run.stages import Chance, Database
 from timer_trio.storage import Storage
 from timer_trio.transport import Transport
 
@@ -36,15 +37,17 @@ def replica_on(
     """A replica with its own clock, on a storage that nobody else uses, unless told otherwise."""
     return Replica(
         settings,
-        Database(
-            storage=storage,
-            clock=clock or Clock(),
-            alone=alone,
-            prepare=prepare,
-            warnings=warnings,
-            trouble=trouble,
-            encrypts=encrypts,
-        ),
+        [
+            Database(
+                storage=storage,
+                clock=clock or Clock(),
+                alone=alone,
+                prepare=prepare,
+                warnings=warnings,
+                trouble=trouble,
+                encrypts=encrypts,
+            )
+        ],
         transport=transport,
         lease=lease,
         chance=chance,

@@ -72,6 +72,11 @@ class Clock:
         self._offset_s = max(each.at(now_s)[0] for each in self._readings)
         return step_s
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there was a reading."""
+        return self._offset_s is not None
+
     def now(self) -> datetime:
         """Return the database's time, in UTC.
 
@@ -84,7 +89,7 @@ class Clock:
 
     def timestamp(self) -> datetime:
         """Return the time for people to read: the machine's until the database has told its own."""
-        if self._offset_s is None:
+        if not self.is_set:
             return datetime.now(UTC)  # noqa: TID251 - nothing is decided by it
         return self.now()
 
@@ -96,6 +101,22 @@ class Clock:
         """Sleep until the database's clock shows `instant`; never wakes before it."""
         while (wait_s := self.seconds_until(instant)) > 0:  # noqa: ASYNC110 - corrected
             await trio.sleep(wait_s)
+
+
+class FirstClock(Clock):
+    """Shows what the first of several clocks shows that is set: they go alike, if loosely."""
+
+    def __init__(self, clocks: Sequence[Clock]) -> None:
+        super().__init__()
+        self._clocks = clocks
+
+    @property
+    def is_set(self) -> bool:
+        return any(clock.is_set for clock in self._clocks)
+
+    def now(self) -> datetime:
+        clocks = iter(self._clocks)
+        return next((clock for clock in clocks if clock.is_set), self._clocks[0]).now()
 
 
 def _step_s(reading: _Reading, known: Sequence[tuple[float, float]]) -> float:

@@ -6,13 +6,13 @@ import base64
 import binascii
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import platformdirs
 from psycopg import ProgrammingError
@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from timer_trio.domain.addresses import LOOPBACK, AllowedDestination
+from timer_trio.domain.cells import ALL, Cell, CellMap, read_cell
 from timer_trio.domain.errors import TimerTrioError
 from timer_trio.domain.host_names import is_name
 
@@ -47,6 +48,8 @@ _WITH_UNIT: Final = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s?(?P<unit>ms|s)"
 _MAX_SECRET: Final = 65_536
 _API_KEY: Final = re.compile(r"[!-~]{32,}")
 _ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+# Of what stands between two cells, a semicolon may be in a URL as well.
+_NEXT_CELL: Final = re.compile(r"\s*;\s*(?=[0-9]+-[0-9]+=)")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 
 OWN_FOLDERS: Final = frozenset(
@@ -101,6 +104,38 @@ def _database_url(value: SecretStr) -> SecretStr:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("it does not begin with postgresql://")
     return value
+
+
+class CellUrl(NamedTuple):
+    """A cell, and the URL of its database."""
+
+    cell: Cell
+    url: SecretStr
+
+
+def _cells(value: SecretStr) -> SecretStr:
+    _read_cells(value)
+    return value
+
+
+def _read_cells(value: SecretStr) -> Sequence[CellUrl]:
+    """Read the map of cells; what is raised repeats nothing of a URL."""
+    found = [_read_cell(entry) for entry in _NEXT_CELL.split(value.get_secret_value().strip(" ;"))]
+    CellMap([each.cell for each in found])
+    if len({each.url.get_secret_value() for each in found}) < len(found):
+        raise ValueError("two cells have the same database")
+    return found
+
+
+def _read_cell(entry: str) -> CellUrl:
+    text, equals, url = entry.partition("=")
+    if not equals or "://" in text:
+        raise ValueError("each cell is a range of shards, an = and a URL")
+    cell = read_cell(text.strip())
+    try:
+        return CellUrl(cell, _database_url(SecretStr(url.strip())))
+    except ValueError as error:
+        raise ValueError(f"the URL of {cell}: {error}") from None
 
 
 def _api_key(value: SecretStr) -> SecretStr:
@@ -227,6 +262,11 @@ class Settings(BaseModel, frozen=True):
     listen_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
         default=None, description="a URL such as postgresql://user:password@host:5432/name"
     )
+    cells: Annotated[SecretStr, AfterValidator(_cells)] | None = Field(
+        default=None,
+        description="ranges of shards that follow one another from 0 to 255, each with the URL of"
+        " its database, such as 0-127=postgresql://a/timers;128-255=postgresql://b/timers",
+    )
     api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
         default=None, description="at least 32 letters, digits or signs, without spaces"
     )
@@ -303,6 +343,13 @@ class Settings(BaseModel, frozen=True):
     max_metadata_keys: int = _count(64, 1, 10_000)
     database_pool_size: int = _count(10, 1, 1000)
 
+    @property
+    def databases(self) -> Sequence[CellUrl]:
+        """The databases of all cells; none: the service runs one of its own."""
+        if self.cells is not None:
+            return _read_cells(self.cells)
+        return [] if self.database_url is None else [CellUrl(ALL, self.database_url)]
+
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         broken = [rule for rule in _RULES if not rule.holds(self)]
@@ -325,6 +372,21 @@ _RULES: Final = (
         frozenset({"DATABASE_URL", "API_KEY"}),
         lambda settings: settings.database_url is None or settings.api_key is not None,
         "{API_KEY} is required with {DATABASE_URL}: at least 32 letters, digits or signs",
+    ),
+    _Rule(
+        frozenset({"CELLS", "API_KEY"}),
+        lambda settings: settings.cells is None or settings.api_key is not None,
+        "{API_KEY} is required with {CELLS}: at least 32 letters, digits or signs",
+    ),
+    _Rule(
+        frozenset({"CELLS", "DATABASE_URL"}),
+        lambda settings: settings.cells is None or settings.database_url is None,
+        "{CELLS} and {DATABASE_URL} cannot stand side by side: the cells are all databases",
+    ),
+    _Rule(
+        frozenset({"CELLS", "LISTEN_URL"}),
+        lambda settings: settings.cells is None or settings.listen_url is None,
+        "{LISTEN_URL} is of one database, and cannot stand beside {CELLS}",
     ),
     _Rule(
         frozenset({"LISTEN_URL", "DATABASE_URL"}),
@@ -354,7 +416,7 @@ _RULES: Final = (
 )
 
 
-SECRETS: Final = ("DATABASE_URL", "LISTEN_URL", "API_KEY", "ENCRYPTION_KEYS")
+SECRETS: Final = ("DATABASE_URL", "LISTEN_URL", "CELLS", "API_KEY", "ENCRYPTION_KEYS")
 """Settings that may stand in files of their own."""
 FILE: Final = "_FILE"
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Final
 
 import psycopg
 import pytest
 
+from tests.contract.cells import CellsOfSuite
 from tests.contract.timers import NOW
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import TimerId
@@ -32,6 +33,8 @@ ENCRYPTION_KEY: Final = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
         "postgres",
         pytest.param("encrypted", marks=pytest.mark.sampled(of=4)),
         pytest.param("partitioned", marks=pytest.mark.sampled(of=8)),
+        pytest.param("cells", marks=pytest.mark.sampled(of=2)),
+        pytest.param("postgres cells", marks=pytest.mark.sampled(of=6)),
     ]
 )
 def kind(request: pytest.FixtureRequest) -> str:
@@ -47,9 +50,22 @@ def storage_url(kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def storage(kind: str, request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Each of the two, PostgreSQL with a key and in partitions as well: they mean the same."""
+    """Each of the two, PostgreSQL with a key and in partitions as well: they mean the same.
+
+    So do two cells of either.
+    """
     if kind == "memory":
         yield MemoryStorage(lambda: NOW)
+        return
+    if kind == "cells":
+        yield CellsOfSuite([MemoryStorage(lambda: NOW), MemoryStorage(lambda: NOW)])
+        return
+    if kind == "postgres cells":
+        urls = map(request.getfixturevalue, ["clean_database_url", "second_clean_database_url"])
+        with ExitStack() as stack:
+            yield CellsOfSuite(
+                [stack.enter_context(closing(PostgresStorage(url, pool_size=4))) for url in urls]
+            )
         return
     url = request.getfixturevalue("storage_url")
     cipher = Cipher([ENCRYPTION_KEY] if kind == "encrypted" else [])
@@ -72,7 +88,9 @@ def sql(clean_database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stranger]:
-    """Somebody who locks rows and leaves his session open."""
+    """Somebody who locks rows, in the first cell, and leaves his session open."""
+    if isinstance(storage, CellsOfSuite):
+        storage = storage.storages[0]
     if isinstance(storage, MemoryStorage):
         patch = request.getfixturevalue("monkeypatch")
         patch.setattr("timer_trio.storage.memory.timers.CHANGE_LOCK_S", 0.01)
@@ -88,7 +106,9 @@ def stranger(storage: Storage, request: pytest.FixtureRequest) -> Iterator[Stran
 
 @pytest.fixture
 def set_project(storage: Storage, request: pytest.FixtureRequest) -> Callable[[ProjectId], None]:
-    """Give all timers to a project, as somebody who edits rows by hand does."""
+    """Give all timers of the first cell to a project, as somebody who edits rows by hand does."""
+    if isinstance(storage, CellsOfSuite):
+        storage = storage.storages[0]
     if isinstance(storage, MemoryStorage):
         rows = storage._rows
 

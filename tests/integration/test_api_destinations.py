@@ -302,7 +302,7 @@ async def test_what_postgresql_keeps_is_told_and_a_stop_writes_what_ended_last(
             await client.post("/destinations/pause", json={"destination": name})
             (told,) = (await client.get("/destinations")).json()["data"]["destinations"]
             assert (told["destination"], told["paused"]) == (name, True)
-        recent_at = recent_since(replica._database.clock.now())
+        recent_at = recent_since(replica._clock.now())
         (facts,) = (await storage.destinations(DestinationQuery(recent_at=recent_at))).destinations
         assert (facts.destination, facts.ends) == (name, Ends(rejected=1))
         assert sum(facts.durations) == 1

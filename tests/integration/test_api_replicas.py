@@ -117,7 +117,7 @@ async def test_the_one_that_answers_says_so_also_under_a_new_id(api: ApiUnderTes
         await join(api, replica)
         api.clock.advance(1)
     for answering in (BOB, ALICE):
-        api.health.replica_id = answering
+        api.health.replica_ids = [answering]
         told = {each["id"]: each["is_this_one"] for each in await replicas_of(api)}
         assert told == {str(replica): replica == answering for replica in (ALICE, BOB)}
 

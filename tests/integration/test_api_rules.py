@@ -234,7 +234,7 @@ async def test_nothing_is_held_back_while_an_older_release_would_send_it(
     api: ApiUnderTest,
 ) -> None:
     old = Identity(host="old-1", version="0.1.0")
-    await api.storage.join(api.health.replica_id, api.clock.now(), old)
+    await api.storage.join(api.health.replica_ids[0], api.clock.now(), old)
     for method, path, body in (
         ("PUT", "/flows/mails", LIMITS),
         ("POST", "/destinations/pause", THERE),

@@ -43,7 +43,7 @@ async def populate(api: ApiUnderTest) -> None:
     api.clock.advance(60)
     await api.storage.join(ALICE, api.clock.now(), identity)
     await api.storage.beat(ALICE, ReplicaStats())
-    api.health.replica_id = ALICE
+    api.health.replica_ids = [ALICE]
 
 
 async def test_table_shows_what_the_service_tells(tmp_path: Path) -> None:

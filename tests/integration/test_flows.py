@@ -294,7 +294,7 @@ async def test_what_is_known_of_probes_is_forgotten(
     for delay in (10, 12):
         await create(service, None, delay=delay, misfire_grace_seconds=600)
     await service.wait_callbacks(2)
-    storage = service._replica._database.storage
+    storage = service._replica._storage
     assert isinstance(storage, MemoryStorage)
     assert len(storage._probes) == 1
     await trio.sleep(KEPT.total_seconds() + 2 * INTERVAL_S)

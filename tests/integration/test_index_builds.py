@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import trio
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from tests.acceptance.conftest import as_url
@@ -20,7 +21,8 @@ from tests.command import run_command
 from tests.integration.test_pooler import pooler
 from tests.replicas import api_client
 from tests.roles import documented_role
-from timer_trio.config import Settings
+from timer_trio.config import CellUrl, Settings
+from timer_trio.domain.cells import ALL
 from timer_trio.maintenance import index_builds
 from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares
@@ -385,7 +387,9 @@ async def test_service_starts_serves_and_stops_while_an_index_is_built(
     async with held_up(url):
         with trio.fail_after(PATIENCE_S):
             async with (
-                replica_on(url, Settings(), shares=shares, alone=True) as replica,
+                replica_on(
+                    [CellUrl(ALL, SecretStr(url))], Settings(), shares=shares, alone=True
+                ) as replica,
                 trio.open_nursery() as nursery,
             ):
                 await nursery.start(replica.run)

@@ -104,6 +104,23 @@ async def test_one_that_is_set_later_rings_no_later() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_alarm_rings_for_all_who_listen() -> None:
+    async with running() as readiness, trio.open_nursery() as nursery:
+        bells = [Bell(), Bell()]
+        for bell in bells:
+            nursery.start_soon(readiness.alarm.run, bell.ring)
+        await wait_all_tasks_blocked()
+        readiness.alarm.set(trio.current_time())
+        with trio.fail_after(10):
+            for bell in bells:
+                await bell.wait_rung()
+        late = Bell()
+        nursery.start_soon(readiness.alarm.run, late.ring)
+        with trio.fail_after(10):
+            await late.wait_rung()
+        nursery.cancel_scope.cancel()
+
+
 async def test_alarm_that_rang_before_anybody_listened_rings_again() -> None:
     async with running() as readiness, trio.open_nursery() as nursery:
         bell = Bell()

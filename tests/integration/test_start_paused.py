@@ -64,7 +64,7 @@ async def test_parent_pauses_all_projects_once_the_database_is_there(
 
 def test_worker_that_is_started_again_pauses_nothing() -> None:
     settings = Settings(start_paused=True, workers=2)
-    database = _Database(url="postgresql://localhost/timers", api_key=SecretStr("k" * 32))
+    database = _Database(urls=[], api_key=SecretStr("k" * 32))
     server = Server(settings, None, most_connections=10)
     service = _Service(settings, database, server, Signals(lambda: None))
     assert not service._settings_of_workers().start_paused

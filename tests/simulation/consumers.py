@@ -113,7 +113,7 @@ class Consumer:
         )
 
         async def create(replica: Replica) -> None:
-            now, flow_key = replica._database.clock.now(), self._flow and self._flow.key
+            now, flow_key = replica._clock.now(), self._flow and self._flow.key
             if under_way_s is None:
                 self.timer_id = (
                     await replica._intake.create(spec, now, self._project, flow_key)
@@ -158,7 +158,7 @@ class Consumer:
         asked_s = trio.current_time()
         try:
             timer = await process.request(
-                lambda replica: replica._database.storage.get(self._id(), self._project)
+                lambda replica: replica._storage.get(self._id(), self._project)
             )
         except (StorageUnavailableError, *REFUSALS, ConnectionLostError):
             return

@@ -13,6 +13,7 @@ import outcome
 import trio
 
 from tests.simulation.forwarding import ForwardingStorage
+from timer_trio.domain.cells import CellNumber
 from timer_trio.domain.errors import ContentionError, RowRefusedError, StorageUnavailableError
 from timer_trio.domain.settlement import Settlement
 from timer_trio.storage import Hint, HintsLostError, Storage
@@ -44,11 +45,19 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Away:
-    """The database cannot be reached: by nobody, or by one process alone."""
+    """The databases cannot be reached: by nobody, or by one process alone.
+
+    `cell`: that of this number alone is away.
+    """
 
     began_s: float
     ended_s: float
     process: str | None = None
+    cell: CellNumber | None = None
+
+    def concerns(self, process: str, cell: CellNumber) -> bool:
+        """Tell whether it keeps a process from a cell."""
+        return self.process in {None, process} and self.cell in {None, cell}
 
 
 @dataclass(slots=True)
@@ -68,21 +77,21 @@ class Faults:
     hints_lost: bool = False
     healed: bool = False
 
-    def is_away(self, process: str, now_s: float) -> bool:
+    def is_away(self, process: str, cell: CellNumber, now_s: float) -> bool:
         return any(
             away.began_s <= now_s < away.ended_s
             for away in self.outages
-            if away.process in {None, process}
+            if away.concerns(process, cell)
         )
 
-    def next_away_s(self, process: str) -> float:
-        """When the database is next out of a process's reach, from now on."""
+    def next_away_s(self, process: str, cell: CellNumber) -> float:
+        """When the database of a cell is next out of a process's reach, from now on."""
         now_s = trio.current_time()
         return min(
             (
                 max(away.began_s, now_s)
                 for away in self.outages
-                if away.process in {None, process} and away.ended_s > now_s
+                if away.concerns(process, cell) and away.ended_s > now_s
             ),
             default=float("inf"),
         )
@@ -146,7 +155,7 @@ class Thread:
 
 
 class FaultyStorage(ForwardingStorage):
-    """A Storage as one process reaches it.
+    """The Storage of one cell as one process reaches it.
 
     `on_fault` hears of each call that fails, by its verb, and `on_unheard` of each hint that does
     not arrive at this process.
@@ -157,6 +166,7 @@ class FaultyStorage(ForwardingStorage):
         database: Storage,
         *,
         process: str,
+        cell: CellNumber,
         thread: Thread,
         faults: Faults,
         random: Random,
@@ -166,6 +176,7 @@ class FaultyStorage(ForwardingStorage):
     ) -> None:
         super().__init__(database)
         self._process = process
+        self._cell = cell
         self._thread = thread
         self._faults = faults
         self._random = random
@@ -209,7 +220,9 @@ class FaultyStorage(ForwardingStorage):
         on_hint(hint)
 
     async def _break_off_when_away(self, listening: trio.CancelScope) -> None:
-        await trio.sleep_until(self._faults.next_away_s(self._process) + BREAK_NOTICED_S)
+        await trio.sleep_until(
+            self._faults.next_away_s(self._process, self._cell) + BREAK_NOTICED_S
+        )
         listening.cancel()
 
     async def _ask(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
@@ -248,5 +261,5 @@ class FaultyStorage(ForwardingStorage):
     async def _travel(self) -> None:
         if self._faults.delay_s:
             await trio.sleep(self._random.uniform(0.0, self._faults.delay_s))
-        if self._faults.is_away(self._process, trio.current_time()):
+        if self._faults.is_away(self._process, self._cell, trio.current_time()):
             raise StorageUnavailableError("the database is away")

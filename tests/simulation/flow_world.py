@@ -48,8 +48,8 @@ class FlowWorld(World):
         """Delete the settings of a flow."""
 
         async def delete(replica: Replica) -> None:
-            now = replica._database.clock.now()
-            await replica._database.storage.delete_flow(flow, now)
+            now = replica._clock.now()
+            await replica._storage.delete_flow(flow, now)
 
         return await self._rule(delete)
 
@@ -57,7 +57,10 @@ class FlowWorld(World):
         """Pause, or resume, a project or one of its destinations."""
 
         async def pause(replica: Replica) -> None:
-            storage, now = replica._database.storage, replica._database.clock.now()
+            storage, now = (
+                replica._storage,
+                replica._clock.now(),
+            )
             if isinstance(gate, Lane):
                 verb = storage.resume_destination if resume else storage.pause_destination
                 await verb(gate.project, gate.destination, now)
@@ -83,7 +86,7 @@ class FlowWorld(World):
     async def _rule(self, call: Callable[[Replica], Awaitable[None]]) -> bool:
         async def rule(replica: Replica) -> None:
             await call(replica)
-            replica._rules.look()
+            replica._look_at_rules()
 
         process = await self.any_process()
         try:
@@ -119,7 +122,7 @@ PROJECTS: Final = (DEFAULT_PROJECT, SECOND_PROJECT)
 
 
 async def _put_flow(replica: Replica, flow: FlowId, change: FlowChange) -> None:
-    await replica._database.storage.put_flow(flow, change, replica._database.clock.now())
+    await replica._storage.put_flow(flow, change, replica._clock.now())
 
 
 def _pausing(pause: Pause) -> FlowRules:

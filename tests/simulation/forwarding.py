@@ -100,6 +100,7 @@ class ForwardingStorage(ABC):
     unmarked_projects = _forwarded(Storage.unmarked_projects)
     mark_counted = _forwarded(Storage.mark_counted)
     key_seal = _forwarded(Storage.key_seal)
+    set_key_seal = _forwarded(Storage.set_key_seal)
     create_api_key = _forwarded(Storage.create_api_key)
     api_keys = _forwarded(Storage.api_keys)
     known_key = _forwarded(Storage.known_key)

@@ -6,11 +6,12 @@ Instants are seconds of the world's clock, which is the database's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.bulk import Bulk
+from timer_trio.domain.cells import CellMap, CellNumber
 from timer_trio.domain.flow import FlowId
 from timer_trio.domain.gates import Gate
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
@@ -143,12 +144,13 @@ class TimerLog:
 class Loss:
     """From here on nobody knows what became of what the process was firing.
 
-    `held`: what it claimed, if somebody has swept it.
+    `held`: what it claimed, if somebody has swept it. `cell`: where; None: it has died everywhere.
     """
 
     process: str
     at_s: float
     held: frozenset[TimerId] = frozenset()
+    cell: CellNumber | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,8 @@ class Trouble:
 
     `process`: who has it; then none may be late but what was in its `shards` when it began or fell
     to it meanwhile, and what it was asked for or has claimed. None: the trouble is everybody's.
-    `blinds`: who has it sees nobody's heartbeat, and so begins anew to watch for the dead.
+    `blinds`: who has it sees nobody's heartbeat, and so begins anew to watch for the dead. `cell`:
+    where it is; None: everywhere.
     """
 
     cause: str
@@ -176,15 +179,20 @@ class Trouble:
     process: str | None = None
     shards: set[int] = field(default_factory=set)
     blinds: bool = False
+    cell: CellNumber | None = None
 
 
 @dataclass(slots=True)
 class Life:
-    """From when to when a process saw the heartbeats of others, if no trouble kept it from that."""
+    """From when to when a process saw the heartbeats of others, if no trouble kept it from that.
+
+    In each cell there are others, so it has a life in each.
+    """
 
     process: str
     began_s: float
     ended_s: float = float("inf")
+    cell: CellNumber | None = None
 
 
 class Verb(StrEnum):
@@ -265,7 +273,7 @@ class History:
 
     interval_s: float = 0.0
     timer_logs: list[TimerLog] = field(default_factory=list)
-    lives: dict[str, Life] = field(default_factory=dict)
+    lives: dict[tuple[str, CellNumber], Life] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
@@ -285,4 +293,21 @@ class History:
         """Tell whether a process died, or was declared dead, in a span of time."""
         return any(
             loss.process == process and since_s <= loss.at_s <= until_s for loss in self.losses
+        )
+
+    def within(self, cell: CellNumber, cells: CellMap) -> History:
+        """Tell of the timers of one cell, and of those that are in none, and what befell them.
+
+        A cell shares nothing with another: what goes wrong there excuses nothing here.
+        """
+        return replace(
+            self,
+            timer_logs=[
+                timer_log
+                for timer_log in self.timer_logs
+                if timer_log.row is None or cells.of_timer(timer_log.row.id) == cell
+            ],
+            lives={key: life for key, life in self.lives.items() if life.cell == cell},
+            losses=[loss for loss in self.losses if loss.cell in {None, cell}],
+            troubles=[each for each in self.troubles if each.cell in {None, cell}],
         )

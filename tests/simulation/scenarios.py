@@ -53,9 +53,16 @@ def random_history(seed: int, scenario: Scenario, build: Build | None = None) ->
 
 
 def history_of(
-    consumers: Sequence[Consume], seed: int, scenario: Scenario, build: Build | None = None
+    consumers: Sequence[Consume],
+    seed: int,
+    scenario: Scenario,
+    build: Build | None = None,
+    also_away: Callable[[Random, float], Sequence[Away]] = lambda *_: (),
 ) -> History:
-    """Run the history of a seed, with these consumers."""
+    """Run the history of a seed, with these consumers.
+
+    `also_away` says what else cannot be reached, and hears when the great thing goes wrong.
+    """
     random = Random(f"{scenario} {seed}")
     span_s = FLEET_SPAN_S if scenario is Scenario.FLEET else SPAN_S
     climax_s = random.uniform(1.0, span_s * 0.75)
@@ -63,11 +70,13 @@ def history_of(
     async def script(world: World) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(play, world, scenario, climax_s)
-            for consume in consumers:
-                nursery.start_soon(consume, world, climax_s, span_s)
+            for each in consumers:
+                nursery.start_soon(each, world, climax_s, span_s)
         await world.settled()
 
-    return run_world(seed, faults_of(random, scenario, climax_s), script, build)
+    faults = faults_of(random, scenario, climax_s)
+    faults.outages = [*faults.outages, *also_away(random, climax_s)]
+    return run_world(seed, faults, script, build)
 
 
 def faults_of(random: Random, scenario: Scenario, began_s: float) -> Faults:

@@ -77,7 +77,7 @@ class ScheduleConsumer:
         """Ask for a schedule, under its name where it has one."""
 
         async def create(replica: Replica, request: ScheduleRequest) -> None:
-            now, schedules = replica._database.clock.now(), replica._schedules
+            now, schedules = replica._clock.now(), replica._schedules
             if spec.name is not None:
                 written = await schedules.put_named(spec.name, spec, now, DEFAULT_PROJECT)
                 request.schedule_id = written.schedule.id
@@ -128,7 +128,7 @@ class ScheduleConsumer:
 
     async def backfill(self, *, ago_s: float, limit: int, spacing_s: float) -> None:
         async def backfill(replica: Replica, request: ScheduleRequest) -> None:
-            now = replica._database.clock.now()
+            now = replica._clock.now()
             wanted = Backfill(
                 first=now - timedelta(seconds=ago_s),
                 last=now,
@@ -156,7 +156,7 @@ class ScheduleConsumer:
 
         async def cancel(replica: Replica, request: ScheduleRequest) -> None:
             request.timer_id = timer_id
-            await replica._database.storage.cancel(timer_id, replica._database.clock.now())
+            await replica._storage.cancel(timer_id, replica._clock.now())
 
         await self._ask(ScheduleAsked.CANCEL, cancel)
 

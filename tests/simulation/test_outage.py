@@ -48,8 +48,8 @@ def drained(history: History, back_s: float) -> Iterator[list[float]]:
         for send in timer_log.sends
         if send.sent_s > back_s
     )
-    for name in history.lives:
-        yield [due_s for _, due_s, process in sends if process == name]
+    for life in history.lives.values():
+        yield [due_s for _, due_s, process in sends if process == life.process]
 
 
 @pytest.mark.sampled(of=3)

@@ -134,7 +134,9 @@ def test_timer_freed_by_a_sweep_waits_for_who_has_it_in_hand(delivery: Delivery)
     async def race(world: World) -> None:
         await Consumer(world).create(in_s=0.05, behaviour=Behaviour.SILENT, delivery=delivery)
         await trio.sleep(0.2)
-        assert await world.database.sweep(world.processes[0].replica.replica_id, None, world.now())
+        assert await world.database.sweep(
+            world.processes[0].replica.replica_ids[0], None, world.now()
+        )
 
     (timer_log,) = assert_harmless(MemoryStorage, race).timer_logs
     assert timer_log.row is not None

@@ -98,9 +98,7 @@ async def create(world: World, spec: TimerSpec) -> TimerId | None:
     process = await world.any_process()
     try:
         summary = await process.request(
-            lambda replica: replica._intake.create(
-                spec, replica._database.clock.now(), DEFAULT_PROJECT
-            )
+            lambda replica: replica._intake.create(spec, replica._clock.now(), DEFAULT_PROJECT)
         )
     except (*REFUSALS, StorageUnavailableError, ConnectionLostError):
         return None
@@ -109,7 +107,7 @@ async def create(world: World, spec: TimerSpec) -> TimerId | None:
 
 async def redrive(world: World, timer_id: TimerId, in_s: float) -> Act:
     async def call(replica: Replica) -> Answer:
-        due_at = replica._database.clock.now() + timedelta(seconds=in_s)
+        due_at = replica._clock.now() + timedelta(seconds=in_s)
         await replica._redriver.redrive(timer_id, due_at, DEFAULT_PROJECT)
         return Answer(timer_id)
 
@@ -118,7 +116,8 @@ async def redrive(world: World, timer_id: TimerId, in_s: float) -> Act:
 
 async def create_keyed(world: World, key: str, spec: TimerSpec, body: int = 0) -> Act:
     async def call(replica: Replica) -> Answer:
-        timer = replica._intake.new_timer(spec, replica._database.clock.now(), DEFAULT_PROJECT)
+        now = replica._clock.now()
+        timer = replica._intake.new_timer(spec, now, DEFAULT_PROJECT, under=key)
         data = JsonText(f'"created by request {world.random.getrandbits(32)}"')
         own = FirstAnswer(fingerprint=bytes([body]), timer_ids=(timer.id,), status=201, data=data)
         first = await replica._intake.create_keyed(KeyedCreate(key=key, timers=[timer], answer=own))
@@ -131,7 +130,7 @@ async def create_keyed(world: World, key: str, spec: TimerSpec, body: int = 0) -
 
 async def create_named(world: World, name: str, spec: TimerSpec, on_conflict: OnConflict) -> Act:
     async def call(replica: Replica) -> Answer:
-        arrived_at = replica._database.clock.now()
+        arrived_at = replica._clock.now()
         written = await _names(replica).create(name, spec, arrived_at, on_conflict)
         is_kept = on_conflict is OnConflict.KEEP and not written.is_new
         return Answer(written.timer.id, "" if is_kept else spec.callback.payload or "")
@@ -186,7 +185,7 @@ async def _now(world: World) -> datetime:
     while True:
         process = await world.any_process()
         try:
-            return process.replica._database.clock.now()
+            return process.replica._clock.now()
         except StorageUnavailableError:
             await trio.sleep(PATIENCE_S)
 
@@ -266,7 +265,7 @@ async def _change_many(world: World, climax_s: float, span_s: float) -> None:
 
 
 def _names(replica: Replica) -> Names:
-    return Names(replica._database.storage, replica._intake, DEFAULT_PROJECT)
+    return Names(replica._storage, replica._intake, DEFAULT_PROJECT)
 
 
 def _moment_s(world: World, climax_s: float, span_s: float) -> float:

@@ -1,4 +1,4 @@
-"""A world: one database, processes that come, die and freeze, receivers, and its history.
+"""A world: its databases, processes that come, die and freeze, receivers, and its history.
 
 Everything follows from one seed: the faults, the consumers, and the order in which trio runs its
 tasks.
@@ -18,6 +18,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from json import loads
 from random import Random
 from typing import Any, Final, TypeVar
@@ -26,7 +27,6 @@ from uuid import UUID
 import trio
 import trio.testing
 
-from tests.replicas import replica_on
 from tests.simulation.far_end import START, FarEnd
 from tests.simulation.faults import (
     GIVEN_BACK_RECOVERY_S,
@@ -58,6 +58,7 @@ from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.attempt import all_attempts
 from timer_trio.domain.bulk import BulkPage, BulkReply
+from timer_trio.domain.cells import ONE_CELL, CellMap, CellNumber
 from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.shards import owners
@@ -72,7 +73,9 @@ from timer_trio.domain.timer import (
     TimerId,
     shard_of,
 )
-from timer_trio.run.replica import Chance, Replica
+from timer_trio.run.replica import Replica
+from timer_trio.run.stages import Chance, Database
+from timer_trio.run.supervisor import OutcomesLostError
 from timer_trio.storage import Hint, Swept
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
@@ -95,11 +98,15 @@ class ConnectionLostError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What a world is made of; tests of the checkers put broken parts here."""
+    """What a world is made of; tests of the checkers put broken parts here.
+
+    `cells`: each has a database of its own.
+    """
 
     settings: Settings = field(default_factory=Settings)
     lease: LeaseTimes = field(default_factory=LeaseTimes)
     storage: type[MemoryStorage] = MemoryStorage
+    cells: CellMap = ONE_CELL
     freezes: Mapping[tuple[str, int], float] = field(default_factory=dict)
     """For how many seconds a process freezes at which of its points, by name and number."""
 
@@ -118,17 +125,22 @@ class Process:
         self.is_closed = False
         self.is_leaving = False
         self.is_frozen = False
+        self._left_s = float("inf")
         self.ended = trio.Event()
-        self.storage = FaultyStorage(
-            world.database,
-            process=self.name,
-            thread=self._thread,
-            faults=world.faults,
-            random=world.random,
-            statements=world.nursery,
-            on_fault=self._note_fault,
-            on_unheard=self._note_unheard,
-        )
+        self.storages = [
+            FaultyStorage(
+                database,
+                process=self.name,
+                cell=cell,
+                thread=self._thread,
+                faults=world.faults,
+                random=world.random,
+                statements=world.nursery,
+                on_fault=partial(self._note_fault, cell),
+                on_unheard=partial(self._note_unheard, cell),
+            )
+            for cell, database in world.cells
+        ]
         transport = FarEnd(
             process=self.name,
             thread=self._thread,
@@ -137,15 +149,26 @@ class Process:
             on_send=world.sent,
             secrets=world.secrets_of,
         )
-        self.replica = replica_on(
-            self.storage,
-            transport,
+        self.replica = Replica(
             world.build.settings,
-            clock=Clock(elapsed=trio.current_time),
-            alone=alone,
+            [
+                Database(
+                    storage=storage,
+                    clock=Clock(elapsed=trio.current_time),
+                    alone=alone,
+                    cell=cell,
+                )
+                for storage, cell in zip(self.storages, world.build.cells.cells, strict=True)
+            ],
+            transport=transport,
             lease=world.build.lease,
             chance=Chance(world.random.getrandbits, self._new_id),
         )
+
+    @property
+    def storage(self) -> FaultyStorage:
+        """The way to its database, where there is one; else to the first of them."""
+        return self.storages[0]
 
     @property
     def is_alive(self) -> bool:
@@ -159,7 +182,7 @@ class Process:
         is_cut_off = any(
             away.began_s < now_s + FORESIGHT_S and away.ended_s > now_s - FORESIGHT_S
             for away in world.faults.outages
-            if away.process in {None, self.name}
+            if away.process in {None, self.name} and away.cell is None
         )
         return self.is_alive and not (self.is_leaving or self.is_frozen or is_cut_off)
 
@@ -172,7 +195,13 @@ class Process:
 
     async def run(self) -> None:
         with self._life:
-            await self.replica.run(self._serve)
+            try:
+                await self.replica.run(self._serve)
+            except OutcomesLostError:
+                # What `stop` notes as lost, where one cell of several may be away meanwhile.
+                outages = self._world.faults.outages
+                if all(away.cell is None or away.ended_s <= self._left_s for away in outages):
+                    raise
         self.ended.set()
 
     async def request(self, call: Callable[[Replica], Awaitable[T]]) -> T:
@@ -192,14 +221,15 @@ class Process:
     @property
     def shards(self) -> frozenset[int]:
         """Which shards it counts as its own."""
-        return self.replica._agenda.shards.own
+        return frozenset().union(*(stages.shards.own for stages in self.replica._stages))
 
     @property
     def shards_in_hand(self) -> frozenset[int]:
         """Which shards it owns, and those of the timers that it claims just now or has claimed."""
-        agenda = self.replica._agenda
-        claiming = {key % SHARDS for key in agenda.cache._taken}
-        return self.shards | claiming | {shard_of(timer_id) for timer_id in agenda._in_hand}
+        agendas = [stages.agenda for stages in self.replica._stages]
+        claiming = {key % SHARDS for agenda in agendas for key in agenda.cache._taken}
+        in_hand = {shard_of(timer_id) for agenda in agendas for timer_id in agenda._in_hand}
+        return self.shards | claiming | in_hand
 
     def kill(self) -> None:
         """End it as `kill -9` does: what is on its way to the database still arrives there."""
@@ -218,10 +248,13 @@ class Process:
     async def stop(self) -> None:
         """End it as SIGTERM does; callbacks that outlast the grace are lost."""
         self.is_leaving = True
+        self._left_s = trio.current_time()
+        shards = self.shards_in_hand
         self._world.end_life(self.name)
         self.replica.stop()
         await self.ended.wait()
         self._world.lose(self.name)
+        self._world.note_left_rows(self, self._left_s, shards)
 
     async def freeze(self, seconds: float) -> None:
         """Let nothing pass to or from it for a while, as SIGSTOP does."""
@@ -233,7 +266,7 @@ class Process:
         self._thread.thaw()
         self.is_frozen = False
 
-    def _note_fault(self, verb: str, fault: Fault) -> None:
+    def _note_fault(self, cell: CellNumber, verb: str, fault: Fault) -> None:
         cause = f"{verb}: {fault}"
         self._world.trouble_of(
             self,
@@ -241,11 +274,13 @@ class Process:
             trio.current_time(),
             recovery_s=GIVEN_BACK_RECOVERY_S if self.is_leaving else ONE_CALL_RECOVERY_S,
             blinds=verb in HEARTBEAT_VERBS,
+            cell=cell,
         )
 
-    def _note_unheard(self, hint: Hint) -> None:
-        timers = frozenset(timer.id for timer in hint.timers if shard_of(timer.id) in self.shards)
-        shards = self.shards & hint.shards
+    def _note_unheard(self, cell: CellNumber, hint: Hint) -> None:
+        own = self.replica._stages[cell].shards.own
+        timers = frozenset(timer.id for timer in hint.timers if shard_of(timer.id) in own)
+        shards = own & hint.shards
         self._world.history.unheard.append(
             Unheard(at_s=trio.current_time(), timers=timers, shards=shards)
         )
@@ -283,12 +318,25 @@ class World:
         self.processes: list[Process] = []
         self.names: dict[ReplicaId, str] = {}
         self._came = trio.Event()
-        self.database = _watched(build.storage, self)
+        self.databases = [_watched(build.storage, self, CellNumber(n)) for n in build.cells.numbers]
         for away in faults.outages:
             nursery.start_soon(self._note_outage, away)
 
     def now(self) -> datetime:
         return instant(trio.current_time())
+
+    @property
+    def database(self) -> MemoryStorage:
+        """The one that there is; where there are several, the first."""
+        return self.databases[0]
+
+    @property
+    def cells(self) -> Iterator[tuple[CellNumber, MemoryStorage]]:
+        """The databases of all cells."""
+        return ((CellNumber(number), each) for number, each in enumerate(self.databases))
+
+    def database_of(self, timer_id: TimerId) -> MemoryStorage:
+        return self.databases[self.build.cells.of_timer(timer_id)]
 
     @property
     def alive(self) -> list[Process]:
@@ -313,7 +361,8 @@ class World:
     def tried(self, number: int | None, one: Try) -> None:
         if number is None:
             return
-        row = self.database._rows.get(TimerId(UUID(one.timer_id)))
+        timer_id = TimerId(UUID(one.timer_id))
+        row = self.database_of(timer_id)._rows.get(timer_id)
         holder = None if row is None else row.claimed_by
         one.is_held = holder is not None and self.names[holder] == one.process
         self.history.timer_logs[number].tries.append(one)
@@ -326,15 +375,22 @@ class World:
 
     def secrets_of(self, timer_id: TimerId) -> Sequence[SigningSecret]:
         """List the secrets of a timer's project."""
-        row = self.database._rows.get(timer_id)
-        return self.database._signing.get(row.project if row else DEFAULT_PROJECT, ())
+        database = self.database_of(timer_id)
+        row = database._rows.get(timer_id)
+        return database._signing.get(row.project if row else DEFAULT_PROJECT, ())
 
-    def lose(self, process: str, held: frozenset[TimerId] = frozenset()) -> None:
-        self.history.losses.append(Loss(process, trio.current_time(), held))
+    def lose(
+        self,
+        process: str,
+        held: frozenset[TimerId] = frozenset(),
+        cell: CellNumber | None = None,
+    ) -> None:
+        self.history.losses.append(Loss(process, trio.current_time(), held, cell))
 
     def end_life(self, process: str) -> None:
-        if life := self.history.lives.get(process):
-            life.ended_s = min(life.ended_s, trio.current_time())
+        for life in self.history.lives.values():
+            if life.process == process:
+                life.ended_s = min(life.ended_s, trio.current_time())
 
     def trouble_of(
         self,
@@ -344,6 +400,7 @@ class World:
         *,
         recovery_s: float,
         blinds: bool = False,
+        cell: CellNumber | None = None,
     ) -> None:
         """Note a trouble of one process that begins now."""
         self.history.troubles.append(
@@ -355,20 +412,43 @@ class World:
                 process=process.name,
                 shards=set(process.shards_in_hand),
                 blinds=blinds,
+                cell=cell,
             )
         )
+        self.note_heirs()
+
+    def note_left_rows(self, process: Process, began_s: float, shards: frozenset[int]) -> None:
+        """Note where a process has left its row behind, as one that dies does."""
+        for cell, database in self.cells:
+            if any(self.names[row] == process.name for row in database._counters):
+                self.history.troubles.append(
+                    Trouble(
+                        cause=f"{process.name}: it left while the database was away",
+                        began_s=began_s,
+                        ended_s=float("inf"),
+                        recovery_s=0.0,
+                        process=process.name,
+                        shards={*shards},
+                        cell=cell,
+                    )
+                )
         self.note_heirs()
 
     def note_heirs(self) -> None:
         """Note what falls to those who are in trouble: they do not know of it, all others do."""
         now_s, troubles = trio.current_time(), self.history.troubles
         lasting = [each for each in troubles if each.process and each.ended_s > now_s]
-        records = self.database._replicas.values()
-        members = [record.id for record in records if not record.is_leaving]
-        for shard, owner in enumerate(owners(members) if lasting and members else []):
+        for (number, database), cell in zip(self.cells, self.build.cells.cells, strict=True):
+            records = database._replicas.values()
+            members = [record.id for record in records if not record.is_leaving]
+            divided = owners(members) if lasting and members else []
             for trouble in lasting:
-                if trouble.process == self.names[owner]:
-                    trouble.shards.add(shard)
+                if trouble.cell in {None, number}:
+                    trouble.shards.update(
+                        shard
+                        for shard in cell.shards
+                        if divided and self.names[divided[shard]] == trouble.process
+                    )
 
     def trouble(self, cause: str, began_s: float, recovery_s: float) -> None:
         """Note a trouble of everybody that ends now."""
@@ -380,9 +460,11 @@ class World:
     async def lock(self, timer_ids: Collection[TimerId], seconds: float) -> None:
         """Lock rows as a stranger does who leaves his session open, and changes nothing."""
         began_s = trio.current_time()
-        self.database.locked |= set(timer_ids)
+        for database in self.databases:
+            database.locked |= set(timer_ids)
         await trio.sleep(seconds)
-        self.database.locked -= set(timer_ids)
+        for database in self.databases:
+            database.locked -= set(timer_ids)
         lock = Trouble(
             cause="a lock",
             began_s=began_s,
@@ -390,7 +472,7 @@ class World:
             recovery_s=UNLOCKED_RECOVERY_S,
         )
         for timer_id in timer_ids:
-            row = self.database._rows.get(timer_id)
+            row = self.database_of(timer_id)._rows.get(timer_id)
             if row and (timer_log := self._log_of(row.timer)):
                 timer_log.locks.append(lock)
 
@@ -422,23 +504,25 @@ class World:
             held = {name: count for name, count in process.held.items() if count}
             self.history.leaks += [f"{process.name} has {held}"] if held else []
             await process.stop()
-            left = [row for row in self.database._counters if self.names[row] == process.name]
+            counters = [row for database in self.databases for row in database._counters]
+            left = [row for row in counters if self.names[row] == process.name]
             self.history.leaks += [f"{process.name} has left a row behind"] if left else []
 
     def _is_settled(self) -> bool:
-        rows = self.database._rows.values()
+        rows = [row for database in self.databases for row in database._rows.values()]
         return all(row.timer.status in ENDED for row in rows) and not any(
             any(process.held.values()) for process in self.alive
         )
 
     async def _read_rows(self) -> None:
-        for row in self.database._rows.values():
-            timer_log = self._log_of(row.timer)
-            if timer_log is None:
-                continue
-            timer_log.row = row.timer
-            records = await self.database.attempts(row.timer.id, row.project)
-            timer_log.attempts = all_attempts(row.timer, records)
+        for database in self.databases:
+            for row in database._rows.values():
+                timer_log = self._log_of(row.timer)
+                if timer_log is None:
+                    continue
+                timer_log.row = row.timer
+                records = await database.attempts(row.timer.id, row.project)
+                timer_log.attempts = all_attempts(row.timer, records)
 
     def _log_of(self, timer: Timer) -> TimerLog | None:
         number = loads(timer.spec.callback.payload or "").get("number")
@@ -449,7 +533,12 @@ class World:
         for process in self.alive:
             if process.name == away.process:
                 self.trouble_of(
-                    process, "an outage", away.ended_s, recovery_s=OUTAGE_RECOVERY_S, blinds=True
+                    process,
+                    "an outage",
+                    away.ended_s,
+                    recovery_s=OUTAGE_RECOVERY_S,
+                    blinds=True,
+                    cell=away.cell,
                 )
         if away.process is None:
             self.history.troubles.append(
@@ -459,6 +548,7 @@ class World:
                     ended_s=away.ended_s,
                     recovery_s=OUTAGE_RECOVERY_S,
                     blinds=True,
+                    cell=away.cell,
                 )
             )
 
@@ -535,8 +625,8 @@ def _scheduled_by(seed: int) -> Iterator[None]:
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
 
 
-def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
-    """Make the database, and note when it declares a living process dead, and who owns what.
+def _watched(storage: type[MemoryStorage], world: World, cell: CellNumber) -> MemoryStorage:
+    """Make the database of a cell; note when it declares a living process dead, and who owns what.
 
     What is written of each row is noted as well, and what each page of a bulk action does.
     """
@@ -573,7 +663,8 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
         async def join(self, replica: ReplicaId, now: datetime, identity: Identity) -> None:
             await super().join(replica, now, identity)
             name = world.names[replica]
-            world.history.lives.setdefault(name, Life(name, trio.current_time()))
+            life = Life(name, trio.current_time(), cell=cell)
+            world.history.lives.setdefault((name, cell), life)
             world.note_heirs()
 
         async def leave(self, replica: ReplicaId) -> None:
@@ -588,7 +679,7 @@ def _watched(storage: type[MemoryStorage], world: World) -> MemoryStorage:
             held = frozenset(row.timer.id for row in rows if row.claimed_by == replica)
             swept: Swept | None = await super().sweep(replica, counter, now)
             if was_there and replica is not None and replica not in self._counters:
-                world.lose(world.names[replica], held)
+                world.lose(world.names[replica], held, cell)
                 world.note_heirs()
             return swept
 

@@ -151,6 +151,5 @@ async def test_metrics_show_what_is_on_the_agenda(parts: Parts, agenda: Agenda) 
     agenda.report(parts.metrics, parts.clock)
     assert parts.sample("oldest_overdue_seconds") == 0
     agenda.add([parts.due(-3), parts.due(10)])
-    agenda.slots.hold(PROMPT)
     assert parts.sample("oldest_overdue_seconds") == pytest.approx(3, abs=0.001)
-    assert (parts.sample("cached"), parts.sample("in_flight")) == (2, 1)
+    assert parts.sample("cached") == 2

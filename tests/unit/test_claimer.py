@@ -13,7 +13,7 @@ from timer_trio.delivery.claimer import LAST_CLAIMS_S
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.probes import Granted, ProbeEnd
 from timer_trio.domain.timer import DueTimer, Status, TimerId
-from timer_trio.run.supervisor import deliver
+from timer_trio.run.stages import deliver
 
 ELSEWHERE: Final = "https://elsewhere.example/hook"
 
@@ -23,7 +23,13 @@ async def run(parts: Parts) -> trio.Event:
     ended = trio.Event()
 
     async def run_until_ended() -> None:
-        await deliver(parts.claimer, parts.launcher, parts.firer, parts.lifecycle)
+        await deliver(
+            parts.claimer,
+            parts.launcher,
+            parts.firer,
+            parts.lifecycle,
+            parts.lifecycle.give_back,
+        )
         ended.set()
 
     parts.nursery.start_soon(run_until_ended)

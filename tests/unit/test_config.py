@@ -77,6 +77,7 @@ def test_environment_wins_over_the_file() -> None:
 UNSET = {
     "CALLBACK_ALLOW": "::1",
     "CALLBACK_CA_FILE": certifi.where(),
+    "CELLS": f"0-255={URL}",
     "ENCRYPTION_KEYS": ENCRYPTION_KEY,
     "SENSITIVE_HEADERS": "X-Token",
     "LISTEN_URL": URL,
@@ -90,6 +91,8 @@ UNSET = {
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_every_setting_has_a_name_that_is_certainly_ours_and_wins(field: str) -> None:
     name, with_database = environment_name(field), {"DATABASE_URL": URL, "API_KEY": KEY}
+    if name == "CELLS":  # they stand in its place
+        del with_database["DATABASE_URL"]
     defaults = environment_of(load_settings(with_database))
     value = defaults[f"TIMER_TRIO_{name}"] or UNSET[name]
     bare = load_settings({**with_database, name: value})
@@ -477,3 +480,51 @@ def test_wrong_secret_in_a_file_is_told_by_the_name_of_the_file(tmp_path: Path) 
     text = refusal({"TIMER_TRIO_API_KEY_FILE": str(tmp_path / "key")})
     assert text.startswith("TIMER_TRIO_API_KEY_FILE must be at least 32 letters")
     assert "5ecret" not in text
+
+
+def test_cells_are_read_with_their_urls() -> None:
+    cells = f" 0-127={URL}a ; 128-255={URL}?options=-c;"
+    settings = load_settings({"CELLS": cells, "API_KEY": KEY})
+    read = [(str(cell), url.get_secret_value()) for cell, url in settings.databases]
+    assert read == [("0-127", f"{URL}a"), ("128-255", f"{URL}?options=-c")]
+    assert load_settings(environment_of(settings)) == settings
+    assert URL not in repr(settings)
+
+
+def test_one_database_is_the_only_cell() -> None:
+    settings = load_settings({"DATABASE_URL": URL, "API_KEY": KEY})
+    assert [(str(cell), url.get_secret_value()) for cell, url in settings.databases] == [
+        ("0-255", URL)
+    ]
+    assert load_settings({}).databases == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (URL, "each cell is a range of shards, an = and a URL"),
+        (f"0-127={URL}", "the ranges end at 127 and not at 255"),
+        (f"0-127={URL}a;129-255={URL}b", "129-255 stands where 128 should begin"),
+        (f"0-127={URL}a;128-255={URL}a", "two cells have the same database"),
+        (f"0-127={URL}a;128-255=mysql://secret@b", "the URL of 128-255"),
+        (f"low={URL}a;128-255={URL}b", "'low' is no range of shards such as 0-127"),
+    ],
+)
+def test_cells_that_cannot_be_are_refused_in_words(cells: str, words: str) -> None:
+    told = refusal({"CELLS": cells, "API_KEY": KEY})
+    assert told.startswith("CELLS must be ranges of shards")
+    assert words in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"API_KEY": ""}, "API_KEY is required with CELLS"),
+        ({"DATABASE_URL": URL}, "CELLS and DATABASE_URL cannot stand side by side"),
+        ({"LISTEN_URL": URL}, "LISTEN_URL is of one database, and cannot stand beside CELLS"),
+    ],
+)
+def test_cells_stand_in_place_of_one_database(more: dict[str, str], words: str) -> None:
+    cells = {"CELLS": f"0-127={URL}a;128-255={URL}b", "API_KEY": KEY}
+    assert words in refusal(cells | more)

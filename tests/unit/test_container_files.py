@@ -42,7 +42,7 @@ def test_example_names_every_setting_with_its_default() -> None:
     assert values.keys() == {environment_name(field) for field in Settings.model_fields}
     unset = {name for name, value in values.items() if not value}
     assert unset == {
-        *("API_KEY", "CALLBACK_ALLOW", "CALLBACK_CA_FILE", "DATABASE_URL", "DATA_DIR"),
+        *("API_KEY", "CALLBACK_ALLOW", "CALLBACK_CA_FILE", "CELLS", "DATABASE_URL", "DATA_DIR"),
         *("ENCRYPTION_KEYS", "LISTEN_URL", "LOG_FORMAT", "MAX_CONNECTIONS_PER_ADDRESS"),
         *("RETENTION_DAYS", "ROOT_PATH", "SENSITIVE_HEADERS"),
     }

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.contract.timers import NOW, seconds
+from timer_trio.domain.cells import Cell
 from timer_trio.domain.errors import QuotaUsedUpError
 from timer_trio.domain.project import DEFAULT_PROJECT
 from timer_trio.domain.quota import (
@@ -14,6 +15,7 @@ from timer_trio.domain.quota import (
     Verdict,
     admitted,
     counted,
+    part_of,
     recount_after,
 )
 
@@ -67,3 +69,23 @@ def test_a_refusal_says_what_to_do(live: int, more: int, words: str) -> None:
     error = QuotaUsedUpError(DEFAULT_PROJECT, LiveCount(live, NOW), 1000, more)
     assert words in str(error)
     assert str(error).endswith("until some have ended, cancel some, or have the setting raised")
+
+
+@pytest.mark.parametrize(
+    ("limit", "parts"), [(10, [5, 5]), (11, [6, 5]), (8, [3, 3, 2]), (2, [1, 1]), (1, [1, 1, 1])]
+)
+def test_parts_of_a_limit_are_all_of_it_and_none_is_nothing(limit: int, parts: list[int]) -> None:
+    count = len(parts)
+    assert [part_of(limit, place, count) for place in range(count)] == parts
+
+
+@pytest.mark.parametrize(
+    ("live", "words"),
+    [
+        (5, "has 5 live timers, as many as its part of max_live_timers allows in cell 0-127: wait"),
+        (4, "and its part of max_live_timers allows 5 in cell 0-127, too few for 2 more: wait"),
+    ],
+)
+def test_refusal_by_a_cell_says_which_one_is_full(live: int, words: str) -> None:
+    error = QuotaUsedUpError(DEFAULT_PROJECT, LiveCount(live), 5, 2, cell=Cell(0, 127))
+    assert words in str(error)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timer_trio.domain.sample import NOTHING, Sample, Seen, Span, sample_of
+from timer_trio.domain.sample import NOTHING, Sample, Seen, Span, sample_of, together
 from timer_trio.domain.timer import Status
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -44,3 +44,12 @@ def test_so_many_are_no_later_than_a_share_says(late: list[int]) -> None:
         assert value in late
         assert sum(each <= value for each in late) >= share * len(late)
         assert sum(each < value for each in late) < share * len(late)
+
+
+def test_samples_of_two_places_are_added_and_none_is_later_than_told() -> None:
+    first = Sample(counts={Status.COMPLETED: 2, Status.PENDING: 1}, late_s=(0.1, 0.9))
+    second = Sample(counts={Status.COMPLETED: 3}, late_s=(0.2, 0.5))
+    assert together([first, second, NOTHING]) == Sample(
+        counts={Status.COMPLETED: 5, Status.PENDING: 1}, late_s=(0.2, 0.9)
+    )
+    assert together([NOTHING, NOTHING]) == NOTHING

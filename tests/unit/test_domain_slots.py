@@ -339,3 +339,32 @@ def test_a_long_silence_makes_any_destination_slow() -> None:
     assert pace_of(mean_after(None, 1.0)) is Pace.SLOW
     assert pace_of(mean_after(0.0, WORST_S)) is Pace.SLOW
     assert mean_after(0.5, 300.0) == mean_after(0.5, WORST_S)
+
+
+def test_slots_are_shared_by_all_claimers_and_each_has_its_own_waiting() -> None:
+    slots = proven_slots(8, 2)
+    others = slots.beside()
+    heard: list[tuple[str, Lane]] = []
+    slots.on_freed = lambda lane: heard.append(("first", lane))
+    others.on_freed = lambda lane: heard.append(("second", lane))
+
+    assert filled(slots) == 1
+    assert others.in_use == 1
+    assert others.wait_if_full(A, 0.0) == A
+    assert slots.waiting == {A: None}
+    slots.keep_waiting([])
+    slots.release(A, 5.0)
+    slots.tell_freed(A)
+
+    assert others.waiting == {A: 5.0}
+    assert others.free == 8
+    assert heard == [("first", A), ("second", A)]
+
+
+def test_change_of_pace_is_told_to_all_claimers() -> None:
+    slots = proven_slots(8, 2)
+    others = slots.beside()
+
+    answer(others, A, in_s=60.0)
+
+    assert slots.take_changed() == others.take_changed() == {A}

@@ -17,6 +17,7 @@ from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer, shard_of
 from timer_trio.intake.create_queue import MAX_CREATES_US
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.places import Places
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
 
@@ -54,7 +55,7 @@ def intake_over(
         offer=offer,
         metrics=Metrics(),
         releases=Releases(storage),
-        shards=shards,
+        places=Places.of_one_cell(shards),
         window_s=300,
     )
 
@@ -106,4 +107,4 @@ async def test_near_timer_in_a_flow_is_in_the_flows_shard_whoever_owns_that(
         nursery.cancel_scope.cancel()
     chosen = [flow_shard(DEFAULT_PROJECT, flow) for flow in flows]
     assert [shard_of(timer.id) for timer in offered] == chosen
-    assert not set(chosen) <= intake._shards.own
+    assert not set(chosen) <= intake._places._places[0].shards.own

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,9 @@ class FaultyNames:
         self.lost: set[TimerId] = set()
         self.written: list[TimerId] = []
         self.room: int | None = None
+
+    def runs(self, timers: Iterable[NewTimer]) -> Iterator[Sequence[NewTimer]]:
+        yield [*timers]
 
     async def create_all(self, timers: Sequence[NewTimer]) -> Mapping[str | None, HeldName]:
         timer_ids = [timer.id for timer in timers]

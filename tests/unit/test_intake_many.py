@@ -25,6 +25,7 @@ from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer, Status, TimerId
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, Intake
 from timer_trio.intake.names import Names
+from timer_trio.intake.places import Places
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -76,7 +77,7 @@ class IntakeUnderTest:
             offer=self._offer,
             metrics=Metrics(),
             releases=Releases(storage),
-            shards=Shards(),
+            places=Places.of_one_cell(Shards()),
             window_s=300,
         )
         self.names = Names(storage, self.intake, DEFAULT_PROJECT)

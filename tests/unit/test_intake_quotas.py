@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from tests.contract.timers import NOW, keyed, new_timer, spec
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
+from timer_trio.domain.cells import Cell
 from timer_trio.domain.errors import QuotaUsedUpError, StorageUnavailableError
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
@@ -22,6 +23,7 @@ from timer_trio.domain.quota import LiveCount
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, NewTimer
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.places import Places
 from timer_trio.intake.used_up import MAX_PROJECTS, UsedUp
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.telemetry.metrics import Metrics
@@ -94,7 +96,7 @@ async def running() -> AsyncIterator[UnderTest]:
         offer=offered.extend,
         metrics=Metrics(),
         releases=Releases(storage),
-        shards=Shards(),
+        places=Places.of_one_cell(Shards()),
         window_s=300,
     )
     async with trio.open_nursery() as nursery:
@@ -223,3 +225,11 @@ async def test_what_is_remembered_has_an_end(autojump_clock: MockClock) -> None:
     assert used_up.refusal(ProjectId(MAX_PROJECTS), MOST, 1) is not None
     assert used_up.refusal(ProjectId(0), MOST, 1) is None
     assert used_up.refusal(ProjectId(MAX_PROJECTS), MOST + 1, 1) is None
+
+
+async def test_a_full_cell_tells_nothing_of_the_others(autojump_clock: MockClock) -> None:
+    clock = Clock()
+    clock.take_reading(NOW, trio.current_time())
+    used_up = UsedUp(clock)
+    used_up.note(QuotaUsedUpError(SHOP, LiveCount(MOST, NOW), MOST, 1, cell=Cell(0, 127)))
+    assert used_up.refusal(SHOP, MOST, 1) is None

@@ -41,6 +41,7 @@ from timer_trio.domain.schedule import (
 from timer_trio.domain.schedule_rule import CronRule, EveryRule
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, TimerId, shard_of
+from timer_trio.intake.places import Places
 from timer_trio.intake.schedules import Backfill, Schedules
 
 NEVER: Final = CronRule(text="0 0 30 2 *", timezone="UTC")
@@ -87,7 +88,7 @@ class Consumer:
             offer=self.offered.extend,
             expect=lambda _: None,
             releases=Releases(self.database),
-            shards=shards,
+            places=Places.of_one_cell(shards),
             random_bits=Random(7).getrandbits,
         )
 

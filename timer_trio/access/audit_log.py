@@ -13,7 +13,7 @@ from timer_trio.clock import Clock
 from timer_trio.domain.audit import Act, Actor, AuditEntry, EntryId
 from timer_trio.domain.audit_backlog import AuditBacklog
 from timer_trio.domain.errors import RowRefusedError, StorageError
-from timer_trio.storage import AuditStorage
+from timer_trio.storage.protocols import AuditTrail
 
 INTERVAL_S: Final = 1.0
 """What a crash loses, and a little more."""
@@ -33,7 +33,7 @@ class AuditLog:
     def __init__(
         self,
         *,
-        storage: AuditStorage,
+        storage: AuditTrail,
         clock: Clock,
         is_kept: bool = True,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,

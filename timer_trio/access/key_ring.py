@@ -7,7 +7,7 @@ from typing import Final
 from timer_trio.access.recent import Recent
 from timer_trio.domain.api_key import KeyId, KnownKey, Token, bears_seal
 from timer_trio.domain.project import NO_SETTINGS, Project, ProjectSettings
-from timer_trio.storage import Storage
+from timer_trio.storage import ApiStorage
 
 MOST_KEYS: Final = 10_000
 """Some 10 MB; of more keys that are used within five seconds some are read again."""
@@ -20,7 +20,7 @@ class KeyRing:
     A key that was made up costs no look-up, and one that was revoked one in five seconds.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: ApiStorage) -> None:
         self._storage = storage
         self._seal: bytes | None = None
         self._default_settings = NO_SETTINGS

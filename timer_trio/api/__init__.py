@@ -28,6 +28,6 @@
 """
 
 from timer_trio.api.app import MorePages, create_app
-from timer_trio.api.context import ApiContext, ClockControl, Health
+from timer_trio.api.context import ApiContext, CellHealth, ClockControl, Health
 
-__all__ = ["ApiContext", "ClockControl", "Health", "MorePages", "create_app"]
+__all__ = ["ApiContext", "CellHealth", "ClockControl", "Health", "MorePages", "create_app"]

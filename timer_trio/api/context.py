@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -32,15 +32,26 @@ from timer_trio.intake.names import Names
 from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.scheduler.replanning import Replanner
-from timer_trio.storage import Storage
+from timer_trio.storage import ApiStorage
 from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.tracing import Tracing
+
+
+class CellHealth(NamedTuple):
+    """How a cell is, which is named by its shards."""
+
+    name: str
+    is_connected: bool
 
 
 class Health(Protocol):
     @property
     def database_connected(self) -> bool:
-        """Whether the last heartbeat was confirmed."""
+        """Whether the last heartbeat was confirmed; with several cells, that of any."""
+
+    @property
+    def cells(self) -> Sequence[CellHealth]:
+        """How each cell is, if there are several."""
 
     @property
     def trouble(self) -> str | None:
@@ -55,8 +66,8 @@ class Health(Protocol):
         """What weakens the promises, in words for an operator."""
 
     @property
-    def replica_id(self) -> ReplicaId:
-        """Which replica this is; another one once it has joined anew."""
+    def replica_ids(self) -> Collection[ReplicaId]:
+        """Which replica this is, in each cell; another one once it has joined anew."""
 
 
 class ClockControl(Protocol):
@@ -85,7 +96,7 @@ class ClockControl(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    storage: Storage
+    storage: ApiStorage
     intake: Intake
     redriver: Redriver
     bulk_writer: BulkWriter

@@ -13,8 +13,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from timer_trio.access.project_end import ProjectNotEmptyError
 from timer_trio.calendar import RuleError
+from timer_trio.domain.cells import SeveralCellsError
 from timer_trio.domain.errors import (
     ApiKeyNotFoundError,
+    CellAwayError,
     ContentionError,
     CreatesUnknownError,
     CreateUnknownError,
@@ -202,7 +204,7 @@ def refusal_of(error: BaseException) -> Refusal:  # noqa: C901, PLR0911, PLR0912
             return _invalid([FieldError(error.field, str(error))])
         case FlowFixedError():
             return _invalid([FieldError("flow_key", str(error))])
-        case StatusForbidsError():
+        case StatusForbidsError() | SeveralCellsError():
             return Refusal(HTTPStatus.BAD_REQUEST, Code.INVALID, str(error))
         case NameTakenError() | ItemTakenError() | IdempotencyConflictError():
             return _conflict(error)
@@ -321,6 +323,8 @@ def _unavailable(
         message = "it is not known whether this was created; send it again with the same key"
     elif isinstance(error, OlderReplicasError | BusyError | SealedError):
         message = str(error)
+    elif isinstance(error, CellAwayError):
+        message = f"{error.words}: try again once it is back"
     elif isinstance(error, ContentionError):
         message = "what this changes is being changed by somebody else; try again"
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, Code.INTERNAL, message, data, RETRY)

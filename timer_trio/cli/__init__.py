@@ -33,6 +33,7 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 - ``table``           rows of text in columns, or with tabs
 - ``terminal``        what the terminal can show
 - ``db``              the schema
+- ``cells``           the databases among which timers are divided
 - ``database``        how ``db`` reaches the database
 """
 
@@ -42,6 +43,7 @@ import click
 
 from timer_trio.cli.audit import audit_command
 from timer_trio.cli.bulk import bulk_command
+from timer_trio.cli.cells import cells_command
 from timer_trio.cli.db import db
 from timer_trio.cli.destinations import destinations_command
 from timer_trio.cli.flows import flows_command
@@ -76,3 +78,4 @@ for command in (
 ):
     main.add_command(command)
 main.add_command(db)
+main.add_command(cells_command)

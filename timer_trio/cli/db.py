@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from timer_trio.cli.database import with_connection, with_database
+from timer_trio.cli.database import choose_cell, with_connection, with_database
 from timer_trio.cli.errors import PruneRefusedError, ReencryptFailedError
 from timer_trio.cli.group import read_settings, version
 from timer_trio.cli.terminal import progress_stream, shows_progress
@@ -29,12 +29,15 @@ _UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
 
 @click.group()
+@click.option("--cell", metavar="RANGE", help="Of those of CELLS, the one with these shards.")
 @version
-def db() -> None:
+def db(cell: str | None) -> None:
     """Create, migrate, revert or inspect the database.
 
-    It is that of DATABASE_URL, or the service's own, which is started if it does not run.
+    It is that of DATABASE_URL, or the service's own, which is started if it does not run. Of
+    several cells it is one, such as --cell 0-127.
     """
+    choose_cell(cell)
 
 
 @db.command()

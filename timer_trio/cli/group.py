@@ -66,4 +66,4 @@ def read_settings(env_file: Path | None = _ENV_FILE) -> Settings:
     if file.is_foreign:
         reason = f"it has no variable that begins with {PREFIX}"
         structlog.get_logger().info("env_file_ignored", file=str(env_file), reason=reason)
-    return settings if settings.database_url else reachable_data_dir(settings)
+    return settings if settings.databases else reachable_data_dir(settings)

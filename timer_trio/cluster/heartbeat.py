@@ -84,7 +84,7 @@ class Heartbeat:
         self._next_confirmed = trio.Event()
         self._living = 1
         self.replica = ReplicaId(new_id())
-        metrics.database_up.set_function(lambda: self.is_connected)
+        metrics.database_up.add(lambda: self.is_connected)
 
     @property
     def is_connected(self) -> bool:

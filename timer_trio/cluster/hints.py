@@ -13,7 +13,7 @@ from timer_trio.clock import Clock
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.domain.errors import ContentionError, StorageUnavailableError
 from timer_trio.domain.shards import HANDOVER_S
-from timer_trio.domain.timer import SHARDS, DueTimer, shard_of
+from timer_trio.domain.timer import DueTimer, shard_of
 from timer_trio.storage import Hint, HintsLostError, HintStorage
 from timer_trio.storage.group_commit import RETRY_PAUSE_S
 
@@ -91,7 +91,7 @@ class Hints:
         self._offer(timers, self._agenda.add_again)
 
     def _offer(self, timers: Iterable[DueTimer], add: Callable[[Iterable[DueTimer]], None]) -> None:
-        if len(self._shards.own) == SHARDS:
+        if self._shards.owns_all:
             add(timers)
             return
         now = self._clock.now()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from math import inf
 
@@ -40,6 +41,7 @@ class Agenda:
         self._probe_news = trio.Event()
         self._look_by = trio.CancelScope()
         self._wants_any_slot = False
+        slots.on_freed = self._look_if_waited_for
 
     def add(self, timers: Iterable[DueTimer]) -> None:
         """Take note of timers, and have the claimer look if one of them comes first now."""
@@ -119,7 +121,10 @@ class Agenda:
             await self._probe_news.wait()
 
     def note_slot_freed(self, lane: Lane) -> None:
-        """Have the claimer look soon if somebody may have waited for this slot."""
+        """Have who claims for these slots look soon if somebody may have waited for this one."""
+        self.slots.tell_freed(lane)
+
+    def _look_if_waited_for(self, lane: Lane) -> None:
         waiting = self.slots.waiting
         if self._wants_any_slot or lane in waiting or lane.project in waiting:
             self.wake()
@@ -158,21 +163,10 @@ class Agenda:
             # Slots come free one by one: one claim serves those of the next few milliseconds.
             await trio.sleep(TOP_UP_PAUSE_S)
 
-    def destinations(self, clock: Clock) -> Iterable[DestinationNow]:
-        """Tell what is in hand of each destination."""
-        waiting = dict(self.cache.waiting(clock.now().timestamp()))
-        in_flight = dict(self.slots.held())
-        until = {lane: datetime.fromtimestamp(s, UTC) for lane, s in self.gates.breakers.opened()}
-        return (
-            DestinationNow(lane, waiting.get(lane, 0), in_flight.get(lane, 0), until.get(lane))
-            for lane in waiting.keys() | in_flight.keys() | until.keys()
-        )
-
     def report(self, metrics: Metrics, clock: Clock) -> None:
         """Show in the metrics what is here."""
-        metrics.in_flight.set_function(lambda: self.slots.in_use)
-        metrics.cached.set_function(lambda: len(self.cache))
-        metrics.oldest_overdue_s.set_function(lambda: self._oldest_overdue_s(clock))
+        metrics.cached.add(lambda: len(self.cache))
+        metrics.oldest_overdue_s.add(lambda: self._oldest_overdue_s(clock))
 
     def _oldest_overdue_s(self, clock: Clock) -> float:
         first_s = self.cache.first_due_s
@@ -184,3 +178,17 @@ class Agenda:
             put(timer)
         if self.cache.peek() != before:
             self.wake()
+
+
+def destinations_now(agendas: Sequence[Agenda], now: datetime) -> Iterable[DestinationNow]:
+    """Tell what is in hand of each destination, of agendas that share their slots."""
+    waiting: Counter[Lane] = Counter()
+    until: dict[Lane, float] = {}
+    for agenda in agendas:
+        waiting.update(dict(agenda.cache.waiting(now.timestamp())))
+        for lane, until_s in agenda.gates.breakers.opened():
+            until[lane] = max(until_s, until.get(lane, until_s))
+    in_flight = dict(agendas[0].slots.held())
+    for lane in waiting.keys() | in_flight.keys() | until.keys():
+        until_at = datetime.fromtimestamp(until[lane], UTC) if lane in until else None
+        yield DestinationNow(lane, waiting[lane], in_flight.get(lane, 0), until_at)

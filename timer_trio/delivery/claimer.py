@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from math import inf
 from typing import Final
 
@@ -22,6 +23,8 @@ MAX_OPEN: Final = 10_000
 """Timers in flight and unsettled: what an outage may leave unwritten, and memory must hold."""
 MAX_CLAIMS: Final = 500
 """Timers in one claim: 14-20 ms, after which the first of many can be sent."""
+AWAY_LOOK: Final = timedelta(seconds=0.1)
+"""Between looks whether a cell that is away answers again, while it may claim still."""
 LAST_CLAIMS_S: Final = 3.0
 """How long a stop waits for claims to be answered: after it nothing of them might be sent."""
 
@@ -87,6 +90,9 @@ class Claimer:
     def _plan(self) -> Plan:
         if not (self._heartbeat.is_held and self._rules.are_current):
             return Plan(armed=(), wake_at=None, out_of_slots=False)
+        if self._agenda.slots.are_shared and not self._heartbeat.is_connected:
+            # What would be claimed now would hold slots in vain that others have a use for.
+            return Plan(armed=(), wake_at=self._clock.now() + AWAY_LOOK, out_of_slots=False)
         return take_due(
             self._agenda.cache,
             self._agenda.slots,

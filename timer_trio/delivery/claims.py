@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple
@@ -41,10 +41,19 @@ from timer_trio.storage import ClaimReply, WorkStorage
 
 CLAIMS_AT_ONCE: Final = 2
 """While one is on its way the database works on the other; more would only wait there."""
+LEND_AFTER_S: Final = 0.25
+"""A claim takes 20 ms: which is not answered by then waits for a cell that is away."""
 TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Lending:
+    """Whether the slots of a batch are free for others, until it is answered."""
+
+    has_begun: bool = False
 
 
 class Taken(NamedTuple):
@@ -116,9 +125,51 @@ class Claims:
         self.count += 1
         self._open[batch.claim] += 1
         try:
-            await self._take_reply(batch, await self._asked(batch))
+            await self._take_reply(*await self._asked_in_time(batch))
         finally:
             self._open -= Counter((batch.claim,))
+
+    async def _asked_in_time(self, batch: Batch) -> tuple[Batch, ClaimReply]:
+        """Ask; if the answer takes long others may have the slots, if there are others.
+
+        Answers of which timers there is something to be done.
+        """
+        if not self._agenda.slots.are_shared:
+            return batch, await self._asked(batch)
+        async with trio.open_nursery() as nursery:
+            lending = Lending()
+            nursery.start_soon(self._lend, batch, lending)
+            reply = await self._asked(batch)
+            nursery.cancel_scope.cancel()
+        return self._take_slots_again(batch, reply) if lending.has_begun else (batch, reply)
+
+    async def _lend(self, batch: Batch, lending: Lending) -> None:
+        await trio.sleep(LEND_AFTER_S)
+        lending.has_begun = True
+        now_s = self._clock.now().timestamp()
+        for armed in batch.armed:
+            self._agenda.slots.release(armed.timer.lane, now_s)
+        for armed in batch.armed:
+            self._agenda.note_slot_freed(armed.timer.lane)
+
+    def _take_slots_again(self, batch: Batch, reply: ClaimReply) -> tuple[Batch, ClaimReply]:
+        """Hold the slots of a batch again; what has none any more is given back, and due again."""
+        slots, now_s = self._agenda.slots, self._clock.now().timestamp()
+        left = {each.timer.id: each for each in batch.armed}
+        kept: list[ClaimedTimer] = []
+        for timer in reply.claimed:
+            due = left[timer.id].timer
+            is_full = slots.wait_if_full(due.lane, now_s) is not None
+            slots.hold(due.lane)
+            if is_full:
+                del left[timer.id]
+                self._agenda.cache.done(timer.id)
+                self._firer.give_back(self._firer.prepare(timer, due, batch.replica))
+            else:
+                kept.append(timer)
+        for each in left.keys() - {timer.id for timer in kept}:
+            slots.hold(left[each].timer.lane)
+        return replace(batch, armed=[*left.values()]), replace(reply, claimed=kept)
 
     async def _asked(self, batch: Batch) -> ClaimReply:
         # Nothing is known of what was not asked for: it is due as it was.

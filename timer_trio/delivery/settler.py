@@ -68,7 +68,7 @@ class Settler:
             max_weight=MAX_RESULTS_US,
             linger_s=LINGER_S,
         )
-        metrics.unsettled.set_function(lambda: len(self))
+        metrics.unsettled.add(lambda: len(self))
 
     def __len__(self) -> int:
         """How many outcomes are not written yet."""

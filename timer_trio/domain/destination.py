@@ -126,6 +126,21 @@ class DestinationPage:
     next: Destination | None
 
 
+def together(facts: Sequence[DestinationFacts]) -> DestinationFacts:
+    """Add what is known of one destination in several places, in each of which it is paused."""
+    opened = [each.breaker_open_until for each in facts if each.breaker_open_until is not None]
+    paused = [each.paused_at for each in facts if each.paused_at is not None]
+    return DestinationFacts(
+        destination=facts[0].destination,
+        waiting=sum(each.waiting for each in facts),
+        in_flight=sum(each.in_flight for each in facts),
+        breaker_open_until=max(opened, default=None),
+        ends=Ends(*map(sum, zip(*(each.ends for each in facts), strict=True))),
+        durations=tuple(map(sum, zip(*(each.durations for each in facts), strict=True))),
+        paused_at=min(paused, default=None),
+    )
+
+
 def place_of(outcome: CallbackOutcome) -> int:
     """Tell which of the Ends an outcome is."""
     return _PLACES.get(type(outcome), _OTHER)

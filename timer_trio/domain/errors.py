@@ -10,6 +10,7 @@ from timer_trio.domain.releases import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from timer_trio.domain.cells import Cell
     from timer_trio.domain.project import ProjectId
     from timer_trio.domain.schedule import ScheduleId
     from timer_trio.domain.timer import Status, TimerId
@@ -62,6 +63,14 @@ class StorageError(TimerTrioError):
 
 class StorageUnavailableError(StorageError):
     """The database cannot be reached, or the answer was lost: the statement may have committed."""
+
+
+class CellAwayError(StorageUnavailableError):
+    """A cell is needed, and cannot be reached; `words` are for a consumer."""
+
+    def __init__(self, words: str, reason: str) -> None:
+        super().__init__(f"{words}: {reason}")
+        self.words = words
 
 
 class RowsFailedError(StorageUnavailableError):
@@ -162,12 +171,23 @@ class CreatesUnknownError(StorageUnavailableError):
 class QuotaUsedUpError(TimerTrioError):
     """A project has as many live timers as it may: nothing was done."""
 
-    def __init__(self, project: ProjectId, known: LiveCount, max_live: int, more: int) -> None:
+    def __init__(
+        self,
+        project: ProjectId,
+        known: LiveCount,
+        max_live: int,
+        more: int,
+        *,
+        cell: Cell | None = None,
+    ) -> None:
         live = f"{max_live:,} or more" if known.live == BEYOND else f"{known.live:,}"
+        limit, where = "max_live_timers", ""
+        if cell is not None:
+            limit, where = f"its part of {limit}", f" in cell {cell}"
         what = (
-            f"and max_live_timers allows {max_live:,}, too few for {more:,} more"
+            f"and {limit} allows {max_live:,}{where}, too few for {more:,} more"
             if known.live < max_live
-            else "as many as max_live_timers allows"
+            else f"as many as {limit} allows{where}"
         )
         super().__init__(
             f"the project has {live} live timers, {what}: wait until some have ended, cancel some,"
@@ -175,6 +195,10 @@ class QuotaUsedUpError(TimerTrioError):
         )
         self.project = project
         self.known = known
+        self.max_live = max_live
+        self.more = more
+        self.cell = cell
+        """What is full; None: all that there is."""
 
 
 class ProjectNotFoundError(TimerTrioError):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.timer import ENDED, JsonText, NewTimer, Status, Timer, TimerId
 
@@ -36,6 +37,14 @@ class KeyedCreate:
     answer: FirstAnswer
     project: ProjectId = DEFAULT_PROJECT
     """Whose the key is, and the timers."""
+
+
+def key_shard(project: ProjectId, key: str) -> int:
+    """Return the shard of what a name or an idempotency key leads to, unless its flow says another.
+
+    A flow that is called like it is in the same one.
+    """
+    return flow_shard(project, FlowKey(key))
 
 
 class OnConflict(StrEnum):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from timer_trio.domain.cells import ALL, Cell
 from timer_trio.domain.timer import ReplicaId
 
 
@@ -36,7 +37,10 @@ class ReplicaStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaRecord:
-    """A replica's row. `beaten_at`: when the database took its last heartbeat; None: none yet."""
+    """A replica's row, in the database of a cell.
+
+    `beaten_at`: when the database took its last heartbeat; None: none yet.
+    """
 
     id: ReplicaId
     identity: Identity
@@ -44,6 +48,7 @@ class ReplicaRecord:
     started_at: datetime
     beaten_at: datetime | None
     is_leaving: bool
+    cell: Cell = ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,15 @@ def counted(found: int, max_live: int, now: datetime) -> LiveCount:
     return LiveCount(found if found <= max_live else BEYOND, now)
 
 
+def part_of(limit: int, place: int, parts: int) -> int:
+    """Return how much of a limit is one of its parts', the rest being that of the first ones.
+
+    Each has room for one at least: so together they may exceed a limit that is below their number.
+    """
+    each, rest = divmod(limit, parts)
+    return max(1, each + (place < rest))
+
+
 def recount_after(max_live: int) -> timedelta:
     """Return how long a count holds: a second, more where it takes the database longer."""
     return max(_RECOUNT, max_live * _RECOUNT_EACH)

@@ -14,6 +14,7 @@ from typing import Final
 
 from timer_trio.domain.membership import ReplicaRecord
 from timer_trio.domain.shards import owners
+from timer_trio.domain.timer import ReplicaId
 
 SILENT_AFTER: Final = timedelta(seconds=4)
 """Four heartbeats: at about that time the others sweep a replica, if there are any."""
@@ -37,8 +38,12 @@ def roster(records: Sequence[ReplicaRecord], now: datetime) -> Sequence[RosterEn
 
     A silent one owns its shards until it is swept, one that leaves owns none.
     """
-    members = [record.id for record in records if not record.is_leaving]
-    shares = Counter(owners(members) if members else ())
+    shares: Counter[ReplicaId] = Counter()
+    for cell in {record.cell for record in records}:
+        members = [each.id for each in records if each.cell == cell and not each.is_leaving]
+        if members:
+            divided = owners(members)
+            shares.update(divided[shard] for shard in cell.shards)
     return [
         RosterEntry(record=record, status=_status(record, now), shards=shares[record.id])
         for record in records

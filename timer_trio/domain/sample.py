@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -65,6 +66,16 @@ def sample_of(seen: Iterable[Seen]) -> Sample:
             expected_at = max(timer.execute_at, timer.created_at)
             late.append((timer.executed_at - expected_at).total_seconds())
     return Sample(counts=counts, late_s=_shares(sorted(late)))
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Add samples of one span that were looked at apart: of the lateness, none was greater."""
+    counts: Counter[Status] = Counter()
+    for sample in samples:
+        counts.update(sample.counts)
+    late = [sample.late_s for sample in samples if sample.late_s is not None]
+    greatest = (max(low for low, _ in late), max(high for _, high in late)) if late else None
+    return Sample(counts=dict(counts), late_s=greatest)
 
 
 def _shares(values: Sequence[float]) -> tuple[float, float] | None:

@@ -39,9 +39,13 @@ def _weights(replica: ReplicaId) -> tuple[int, ...]:
 
 
 class Shards:
-    """What one replica knows of who owns what. At first it knows of nobody, and owns nothing."""
+    """What one replica knows of who owns what. At first it knows of nobody, and owns nothing.
 
-    def __init__(self) -> None:
+    `within`: those that there are, of the cell that it is a replica of.
+    """
+
+    def __init__(self, within: range = range(SHARDS)) -> None:
+        self._within = within
         self.own: frozenset[int] = frozenset()
         self.has_others = True
         """Whether somebody else owns shards too, or all of them, for all that is known."""
@@ -59,9 +63,14 @@ class Shards:
         self._members = known
         self.has_others = bool(known - {replica})
         divided = owners(known) if known else []
-        self._choices = tuple(n for n, owner in enumerate(divided) if owner == replica)
+        self._choices = tuple(n for n in self._within if divided and divided[n] == replica)
         self.own = frozenset(self._choices)
         return True
+
+    @property
+    def owns_all(self) -> bool:
+        """Whether nobody else owns any."""
+        return len(self.own) == len(self._within)
 
     def owns(self, timer_id: TimerId) -> bool:
         """Whether a timer is in a shard of this replica's own."""
@@ -71,4 +80,4 @@ class Shards:
         """Choose the shard of a new timer: any, or one of this replica's own, if it has some."""
         if own and self._choices:
             return self._choices[random_bits(32) % len(self._choices)]
-        return random_bits(8) % SHARDS
+        return self._within[random_bits(32) % len(self._within)]

@@ -10,7 +10,8 @@ few; one that has not answered within a second counts as slow, which makes room 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,11 +47,19 @@ class _Load:
     pace: Pace = Pace.NEW
 
 
+@dataclass(slots=True, eq=False)
+class _Count:
+    """How many slots are held."""
+
+    held: int = 0
+
+
 class Slots:
-    """The slots of one replica. A timer holds one from before its claim until its callback ends.
+    """The slots of one process. A timer holds one from before its claim until its callback ends.
 
     `waiting` names what was found full, with the time at which the first slot came free since
-    (None: not yet). Times are Unix seconds.
+    (None: not yet), and `changed` whose pace has changed. Times are Unix seconds. `on_freed` is
+    called, by `tell_freed`, with where the callback went whose slot came free.
     """
 
     def __init__(
@@ -65,13 +74,33 @@ class Slots:
         self._held = dict.fromkeys(Pace, 0)
         # Since when who is not slow has been silent, the longest first.
         self._silent_since: OrderedDict[Lane, float] = OrderedDict()
-        self._changed: set[Lane] = set()
-        self.in_use = 0
+        self.changed: set[Lane] = set()
+        self._count = _Count()
         self.waiting: dict[Queue, float | None] = {}
+        self.on_freed: Callable[[Lane], None] = lambda _: None
+        self._all = [self]
+
+    def beside(self) -> Slots:
+        """Return the same slots for another claimer, with other timers that wait for them."""
+        other = copy(self)  # what counts is shared
+        other.changed = set()
+        other.waiting = {}
+        other.on_freed = lambda _: None
+        self._all.append(other)
+        return other
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether there are other claimers."""
+        return len(self._all) > 1
+
+    @property
+    def in_use(self) -> int:
+        return self._count.held
 
     @property
     def free(self) -> int:
-        return self._total - self.in_use
+        return self._total - self._count.held
 
     def is_unproven(self, lane: Lane) -> bool:
         """Whether a destination has not answered in good time so far."""
@@ -127,7 +156,7 @@ class Slots:
     def unproven_wait(self) -> bool:
         """Whether any slot that comes free may be one for those that wait for their pace's."""
         waiting = self.waiting
-        return bool(self._changed) or Pace.NEW in waiting or Pace.SLOW in waiting
+        return bool(self.changed) or Pace.NEW in waiting or Pace.SLOW in waiting
 
     def keep_waiting(self, queues: Iterable[Queue]) -> None:
         """Keep these queues waiting, and no others: nothing else has timers due."""
@@ -135,7 +164,7 @@ class Slots:
 
     def take_changed(self) -> set[Lane]:
         """Name the destinations whose pace has changed since this was asked."""
-        changed, self._changed = self._changed, set()
+        changed, self.changed = self.changed, set()
         return changed
 
     def hold(self, lane: Lane) -> None:
@@ -145,7 +174,7 @@ class Slots:
         load.held += 1
         self._held[load.pace] += 1
         self._of_project[lane.project] += 1
-        self.in_use += 1
+        self._count.held += 1
 
     def release(self, lane: Lane, now_s: float) -> None:
         """Free the slot of a callback that was not sent."""
@@ -157,6 +186,11 @@ class Slots:
         load.unanswered += 1
         if load.unanswered == 1 and load.pace is not Pace.SLOW:
             self._silent_since[lane] = now_s
+
+    def tell_freed(self, lane: Lane) -> None:
+        """Have all who claim hear that a slot came free."""
+        for each in self._all:
+            each.on_freed(lane)
 
     def held(self) -> Iterator[tuple[Lane, int]]:
         """Count the slots that each destination holds, of those that hold any."""
@@ -186,12 +220,13 @@ class Slots:
         load.held -= 1
         self._held[load.pace] -= 1
         self._of_project[lane.project] -= 1
-        self.in_use -= 1
-        waiting = self.waiting
-        if waiting:
-            for queue in (lane, lane.project, Pace.NEW, Pace.SLOW):
-                if queue in waiting and waiting[queue] is None:
-                    waiting[queue] = now_s
+        self._count.held -= 1
+        for each in self._all:
+            waiting = each.waiting
+            if waiting:
+                for queue in (lane, lane.project, Pace.NEW, Pace.SLOW):
+                    if queue in waiting and waiting[queue] is None:
+                        waiting[queue] = now_s
         if load.mean_s is None and not load.held:
             del self._loads[lane]  # nothing is known
 
@@ -236,7 +271,8 @@ class Slots:
         self._held[load.pace] -= load.held
         self._held[pace] += load.held
         load.pace = pace
-        self._changed.add(lane)
+        for each in self._all:
+            each.changed.add(lane)
 
     def _forget_oldest(self) -> None:
         lane, load = next(iter(self._loads.items()))

@@ -88,12 +88,16 @@ class ImportWriter:
         def on_refused(each: LineTimer, _error: Exception) -> None:
             errors[each.line] = LineError(each.line, "", self._refusal)
 
-        try:
-            await by_halves(timers, partial(self._write_some, errors), on_refused)
-        except CreatesUnknownError as error:
-            return _unknown_lines(timers, error.timer_ids)
-        except QuotaUsedUpError as error:
-            self.used_up = error
+        lines = (each.line for each in timers)
+        for run in self._names.runs(each.timer for each in timers):
+            some = [LineTimer(next(lines), timer) for timer in run]
+            try:
+                await by_halves(some, partial(self._write_some, errors), on_refused)
+            except CreatesUnknownError as error:
+                return _unknown_lines(some, error.timer_ids)
+            except QuotaUsedUpError as error:
+                self.used_up = error
+                break
         return None
 
     def _through_line(self, last_line: int) -> int:

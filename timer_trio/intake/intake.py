@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NoReturn, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ import trio
 from timer_trio.callback_url import read_url
 from timer_trio.clock import Clock
 from timer_trio.cluster.releases import Releases
+from timer_trio.domain.cells import CellNumber
 from timer_trio.domain.errors import (
     CreatesUnknownError,
     CreateUnknownError,
@@ -20,9 +22,8 @@ from timer_trio.domain.errors import (
     RowRefusedError,
 )
 from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
-from timer_trio.domain.keys import FirstAnswer, KeyedCreate
+from timer_trio.domain.keys import FirstAnswer, KeyedCreate, key_shard
 from timer_trio.domain.project import ProjectId
-from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import (
     NEW_COLUMNS,
     DueTimer,
@@ -35,9 +36,11 @@ from timer_trio.domain.timer import (
     TimerSummary,
     due_timer,
     new_timer_id,
+    shard_of,
 )
 from timer_trio.intake.counted_queue import CountedQueue
 from timer_trio.intake.create_queue import CreateQueue
+from timer_trio.intake.places import Places
 from timer_trio.intake.used_up import UsedUp
 from timer_trio.storage.group_commit import repeat_until_answered
 from timer_trio.storage.protocols import KeyStorage, TimerStorage
@@ -56,9 +59,38 @@ class IntakeStorage(TimerStorage, KeyStorage, Protocol):
     """What the intake asks of a storage."""
 
 
+class _Queues:
+    """What waits to be written into one cell."""
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[NewTimer]], Awaitable[Sequence[None]]],
+        commit_keyed: Callable[[Sequence[KeyedCreate]], Awaitable[Sequence[FirstAnswer]]],
+        used_up: UsedUp,
+        metrics: Metrics,
+    ) -> None:
+        self.plain = CreateQueue[NewTimer, None]("create", commit, metrics)
+        # A plain create never waits for a stranger's key.
+        self.keyed = CreateQueue[KeyedCreate, FirstAnswer]("create_keyed", commit_keyed, metrics)
+        # Nor for a project that limits its live timers.
+        self.counted = CountedQueue[NewTimer, None]("create_counted", commit, used_up, metrics)
+        self.counted_keyed = CountedQueue[KeyedCreate, FirstAnswer](
+            "create_keyed_counted", commit_keyed, used_up, metrics
+        )
+
+    async def run(self) -> NoReturn:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.plain.run)
+            nursery.start_soon(self.keyed.run)
+            nursery.start_soon(self.counted.run)
+            nursery.start_soon(self.counted_keyed.run)
+        raise AssertionError("none of them ends")
+
+
 class Intake:
     """Writes what consumers ask for, and offers it to be fired once it has committed.
 
+    What is written together is in one cell: one that is away keeps no create of another waiting.
     `encrypts`: no replica of the first release can read what is written.
     """
 
@@ -70,7 +102,7 @@ class Intake:
         offer: Callable[[Iterable[DueTimer]], None],
         metrics: Metrics,
         releases: Releases,
-        shards: Shards,
+        places: Places,
         window_s: float,
         encrypts: bool = False,
         random_bits: Callable[[int], int] = secrets.randbits,
@@ -80,31 +112,22 @@ class Intake:
         self._offer = offer
         self._metrics = metrics
         self._releases = releases
-        self._shards = shards
+        self._places = places
+        self._cells = places.cells
         self._window = timedelta(seconds=window_s)
         self._encrypts = encrypts
         self._random_bits = random_bits
-        self._plain = CreateQueue[NewTimer, None]("create", self._commit, metrics)
-        # A plain create never waits for a stranger's key.
-        self._keyed = CreateQueue[KeyedCreate, FirstAnswer](
-            "create_keyed", self._commit_keyed, metrics
-        )
-        # Nor for a project that limits its live timers.
         self._used_up = UsedUp(clock)
-        self._counted = CountedQueue[NewTimer, None](
-            "create_counted", self._commit, self._used_up, metrics
-        )
-        self._counted_keyed = CountedQueue[KeyedCreate, FirstAnswer](
-            "create_keyed_counted", self._commit_keyed, self._used_up, metrics
-        )
+        self._queues = [
+            _Queues(self._commit, self._commit_keyed, self._used_up, metrics)
+            for _ in self._cells.numbers
+        ]
 
     async def run(self) -> NoReturn:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._plain.run)
-            nursery.start_soon(self._keyed.run)
-            nursery.start_soon(self._counted.run)
-            nursery.start_soon(self._counted_keyed.run)
-        raise AssertionError("neither of them ends")
+            for queues in self._queues:
+                nursery.start_soon(queues.run)
+        raise AssertionError("none of them ends")
 
     async def create(
         self,
@@ -128,7 +151,8 @@ class Intake:
         timer = self.new_timer(spec, arrived_at, project, flow_key=flow_key, max_live=max_live)
         await self._require_known([timer])
         self._refuse_if_used_up([timer])
-        queue = self._plain if max_live is None else self._counted
+        queues = self._queues_of(timer)
+        queue = queues.plain if max_live is None else queues.counted
         with trio.move_on_after(CREATE_DEADLINE_S):
             await queue.submit(timer, spec)
             return new_summary(timer)
@@ -146,13 +170,14 @@ class Intake:
             QuotaUsedUpError: the key is free, and the project has not room for them.
         """
         await self._require_known(create.timers)
-        is_counted = create.timers[0].max_live is not None
-        queue = self._counted_keyed if is_counted else self._keyed
+        first = create.timers[0]
+        queues = self._queues_of(first)
+        queue = queues.keyed if first.max_live is None else queues.counted_keyed
         with trio.move_on_after(CREATE_DEADLINE_S):
             if refusal := self._refusal(create.timers):
                 return await self._earlier_answer(create, refusal)
             if len(create.timers) == 1:
-                return await queue.submit(create, create.timers[0].spec)
+                return await queue.submit(create, first.spec)
             return await self._create_many_keyed(create)
         raise KeyedCreateUnknownError
 
@@ -182,18 +207,24 @@ class Intake:
         *,
         flow_key: FlowKey | None = None,
         max_live: int | None = None,
+        under: str | None = None,
     ) -> NewTimer:
         """Return a timer with an id of its own; nothing is written yet.
 
-        One in a flow gets the flow's shard. Any other near one gets a shard of our own: nobody else
-        need hear of it. With `max_live` it is counted, and written only if its project has not as
-        many live timers already.
+        One in a flow gets the flow's shard, else one with a name the name's, else one to be written
+        under an idempotency key, `under`, the key's. Any other near one gets a shard of our own:
+        nobody else need hear of it. With `max_live` it is counted, and written only if its project
+        has not as many live timers already.
+
+        Raises:
+            SeveralCellsError: its name is of another cell than its flow.
         """
-        if flow_key is None:
-            is_near = spec.execute_at < now + self._window
-            shard = self._shards.choose(self._random_bits, own=is_near)
-        else:
-            shard = flow_shard(project, flow_key)
+        shards = [] if flow_key is None else [flow_shard(project, flow_key)]
+        shards += [] if key is None else [key_shard(project, key)]
+        self._cells.only(shards)
+        if under is not None:
+            shards.append(key_shard(project, under))
+        shard = shards[0] if shards else self._places.choose(own=self._is_near(spec, now))
         return NewTimer(
             id=new_timer_id(now, shard, self._random_bits),
             created_at=now,
@@ -205,8 +236,38 @@ class Intake:
             traceparent=UNDER_WAY.get(),
         )
 
+    def together(self, timers: Sequence[NewTimer], under: str | None = None) -> Sequence[NewTimer]:
+        """Return new timers that are all in one cell; those that may be in any get other ids.
+
+        It is the cell of what has a flow or a name, else of an idempotency key, `under`.
+
+        Raises:
+            SeveralCellsError: their flows and names are of several.
+        """
+        if self._cells.is_single:
+            return timers
+        cell = self._cells.only(shard_of(timer.id) for timer in timers if _is_placed(timer))
+        if cell is None:
+            first = shard_of(timers[0].id) if under is None else key_shard(timers[0].project, under)
+            cell = self._cells.of_shard(first)
+        return [self._moved_to(cell, timer) for timer in timers]
+
+    def runs(self, timers: Iterable[NewTimer]) -> Iterator[list[NewTimer]]:
+        """Divide new timers, in their order, into as few parts as can be written together each."""
+        run: list[NewTimer] = []
+        cell = None
+        for timer in timers:
+            wanted = self._cells.of_timer(timer.id) if cell is None or _is_placed(timer) else cell
+            if wanted != cell and run:
+                yield run
+                run = []
+            cell = wanted
+            run.append(self._moved_to(cell, timer))
+        if run:
+            yield run
+
     async def create_all(self, timers: Sequence[NewTimer]) -> None:
-        """Write new timers, all or none; they are durable when this returns.
+        """Write new timers of one cell, all or none; they are durable when this returns.
 
         Raises:
             RowRefusedError: the database refuses a value of one of them.
@@ -269,6 +330,19 @@ class Intake:
             ContentionError: it was not canceled.
         """
         return await self._storage.cancel(timer_id, self._clock.now(), project)
+
+    def _queues_of(self, timer: NewTimer) -> _Queues:
+        return self._queues[self._cells.of_timer(timer.id)]
+
+    def _is_near(self, spec: TimerSpec, now: datetime) -> bool:
+        return spec.execute_at < now + self._window
+
+    def _moved_to(self, cell: CellNumber, timer: NewTimer) -> NewTimer:
+        if self._cells.of_timer(timer.id) == cell:
+            return timer
+        is_near = self._is_near(timer.spec, timer.created_at)
+        shard = self._places.choose(own=is_near, cell=cell)
+        return replace(timer, id=new_timer_id(timer.created_at, shard, self._random_bits))
 
     async def _require_known(self, timers: Sequence[NewTimer]) -> None:
         if self._encrypts or not all(timer.is_plain for timer in timers):
@@ -355,6 +429,11 @@ class Intake:
             for timer in create.timers
         )
         return [stands[create.project, create.key] for create in creates]
+
+
+def _is_placed(timer: NewTimer) -> bool:
+    """Whether a flow or a name says where it is."""
+    return timer.flow_key is not None or timer.key is not None
 
 
 def new_summary(timer: NewTimer) -> TimerSummary:

@@ -6,7 +6,7 @@ again. A new timer takes the name of one that has ended in the statement that wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
@@ -121,6 +121,10 @@ class Names:
                 if await self._intake.create_named(timers, before):
                     return {}
         raise CreatesUnknownError([timer.id for timer in timers])
+
+    def runs(self, timers: Iterable[NewTimer]) -> Iterator[Sequence[NewTimer]]:
+        """Divide new timers as Intake.runs: `create_all` takes one such part at a time."""
+        return self._intake.runs(timers)
 
     async def get(self, key: str) -> Timer:
         """Read the live timer of this name, or the last one that ended.

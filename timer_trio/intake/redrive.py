@@ -11,7 +11,7 @@ from timer_trio.cluster.releases import Releases
 from timer_trio.domain.errors import NameTakenError
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import ENDED, DueTimer, Lane, TimerId, TimerSummary
-from timer_trio.storage import Storage
+from timer_trio.storage import ApiStorage
 
 
 class Redriver:
@@ -20,7 +20,7 @@ class Redriver:
     def __init__(
         self,
         *,
-        storage: Storage,
+        storage: ApiStorage,
         clock: Clock,
         offer: Callable[[Iterable[DueTimer]], None],
         releases: Releases,

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Final, NamedTuple, TypeVar
 
 import trio
@@ -23,7 +22,7 @@ from timer_trio.domain.errors import (
     StorageUnavailableError,
 )
 from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
-from timer_trio.domain.keys import FirstAnswer
+from timer_trio.domain.keys import FirstAnswer, key_shard
 from timer_trio.domain.occurrence import BACKFILL, extra_occurrence_id, occurrence_id
 from timer_trio.domain.planning import (
     Calendar,
@@ -49,11 +48,11 @@ from timer_trio.domain.schedule import (
     due_occurrences,
 )
 from timer_trio.domain.schedule_rule import field_of
-from timer_trio.domain.shards import Shards
-from timer_trio.domain.timer import DueTimer, TimerSummary, new_timer_id
+from timer_trio.domain.timer import DueTimer, TimerId, TimerSummary, new_timer_id, shard_of
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, new_summary
-from timer_trio.storage import ScheduleStorage
+from timer_trio.intake.places import Places
 from timer_trio.storage.group_commit import repeat_until_answered
+from timer_trio.storage.protocols import ScheduleBook
 
 Reply = TypeVar("Reply")
 
@@ -98,13 +97,13 @@ class Schedules:
     def __init__(
         self,
         *,
-        storage: ScheduleStorage,
+        storage: ScheduleBook,
         clock: Clock,
         calendar: Calendar,
         offer: Callable[[Iterable[DueTimer]], None],
         expect: Callable[[datetime], None],
         releases: Releases,
-        shards: Shards,
+        places: Places,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._storage = storage
@@ -113,7 +112,7 @@ class Schedules:
         self._offer = offer
         self._expect = expect
         self._releases = releases
-        self._shards = shards
+        self._places = places
         self._random_bits = random_bits
 
     def new(
@@ -127,6 +126,7 @@ class Schedules:
 
         Raises:
             RuleError: its rule has no instants, or cannot be read.
+            SeveralCellsError: its name is of another cell than its flow.
         """
         schedule_id = self._new_id(spec.name, now, project, flow_key)
         schedule = new_schedule(schedule_id, spec, now, project, flow_key)
@@ -197,6 +197,7 @@ class Schedules:
         Raises:
             RuleError: its rule has no instants then, or cannot be read; nothing was changed.
             FlowFixedError: it is not in that flow; nothing was changed.
+            SeveralCellsError: its new name is of another cell; nothing was changed.
             ScheduleNotFoundError, ScheduleEndedError, ScheduleNameTakenError, RowRefusedError:
                 nothing was changed.
             StorageUnavailableError: it may have been changed or not.
@@ -206,6 +207,9 @@ class Schedules:
         def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
             refuse_other_flow(schedule.flow_key, flow_key)
             spec = change(schedule.spec)
+            if spec.name is not None and spec.name != schedule.spec.name:
+                own = shard_of(TimerId(schedule_id))
+                self._places.cells.only([own, key_shard(project, spec.name)])
             if spec.timing != schedule.spec.timing:
                 check_rule(spec.timing.rule, replace(schedule, spec=spec).bounds)
             return changed(schedule, standing, spec, now, self._calendar)
@@ -372,12 +376,15 @@ class Schedules:
     def _new_id(
         self, name: str | None, now: datetime, project: ProjectId, flow_key: FlowKey | None
     ) -> ScheduleId:
-        """Return the id of a new schedule: its flow or its name says the shard, or it is ours."""
-        shard = self._shards.choose(self._random_bits, own=True)
-        if flow_key is not None:
-            shard = flow_shard(project, flow_key)
-        elif name is not None:
-            shard = blake2b(name.encode(), digest_size=1).digest()[0]
+        """Return the id of a new schedule: its flow or its name says the shard, or it is ours.
+
+        Raises:
+            SeveralCellsError: its name is of another cell than its flow.
+        """
+        shards = [] if flow_key is None else [flow_shard(project, flow_key)]
+        shards += [] if name is None else [key_shard(project, name)]
+        self._places.cells.only(shards)
+        shard = shards[0] if shards else self._places.choose(own=True)
         return ScheduleId(new_timer_id(now, shard, self._random_bits))
 
 

@@ -21,7 +21,9 @@ class UsedUp:
         self._known: dict[ProjectId, LiveCount] = {}
 
     def note(self, error: QuotaUsedUpError) -> None:
-        """Remember what a refusal says."""
+        """Remember what a refusal says, unless another cell may have room."""
+        if error.cell is not None:
+            return
         if len(self._known) >= MAX_PROJECTS:
             self._known.clear()
         self._known[error.project] = error.known

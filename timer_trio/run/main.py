@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from timer_trio import __version__
 from timer_trio.calendar import zone_data_version
-from timer_trio.config import Settings
+from timer_trio.config import CellUrl, Settings
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.cells import ALL
 from timer_trio.embedded import WorkersLock, embedded_postgres, kept_api_key
 from timer_trio.run.metrics_of_all import MetricsOfAll
 from timer_trio.run.open_files import Shares
@@ -29,9 +30,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Database:
-    """`lock`: that of the embedded one; None: the database is not ours."""
+    """`lock`: that of the embedded one; None: the databases are not ours."""
 
-    url: str
+    urls: Sequence[CellUrl]
     api_key: SecretStr
     lock: WorkersLock | None = None
 
@@ -74,7 +75,7 @@ class _Service:
 
     async def run_here(self, shares: Shares) -> bool:
         async with replica_on(
-            self.database.url, self.settings, shares=shares, alone=self.database.alone
+            self.database.urls, self.settings, shares=shares, alone=self.database.alone
         ) as replica:
             self.signals.handler = replica.stop
             self._log_start()
@@ -84,9 +85,11 @@ class _Service:
     async def run_workers(self, hypercorn_config: Path | None) -> bool:
         self.server.listen()
         self._log_start()
-        await prepare_database(self.database.url, alone=self.database.alone)
+        for _, url in self.database.urls:
+            await prepare_database(url.get_secret_value(), alone=self.database.alone)
         if self.settings.start_paused:
-            await pause_all_on(self.database.url)
+            for _, url in self.database.urls:
+                await pause_all_on(url.get_secret_value())
         start = Start(
             settings=self._settings_of_workers(),
             hypercorn_config=hypercorn_config,
@@ -104,12 +107,11 @@ class _Service:
         return await workers.run(self.settings.workers)
 
     def _settings_of_workers(self) -> Settings:
-        database = {
-            "database_url": SecretStr(self.database.url),
-            "api_key": self.database.api_key,
-        }
         # One that is started again must not pause what was resumed.
-        return self.settings.model_copy(update=database | {"workers": 1, "start_paused": False})
+        update = {"api_key": self.database.api_key, "workers": 1, "start_paused": False}
+        if self.database.lock is not None:
+            update["database_url"] = self.database.urls[0].url
+        return self.settings.model_copy(update=update)
 
     def _log_start(self) -> None:
         allowed = [str(entry) for entry in self.settings.callback_allow]
@@ -148,13 +150,12 @@ class _Service:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[_Database]:
     """Yield the database of the settings, or run our own for the length of the block."""
-    if settings.database_url is None:
+    if not settings.databases:
         async with embedded_postgres(settings.data_dir) as url:
             api_key = settings.api_key or kept_api_key(settings.data_dir)
             with closing(WorkersLock(settings.data_dir)) as lock:
-                yield _Database(url=url, api_key=api_key, lock=lock)
+                yield _Database(urls=[CellUrl(ALL, SecretStr(url))], api_key=api_key, lock=lock)
         return
     if settings.api_key is None:
         raise AssertionError("the settings demand a key with a database")
-    url = settings.database_url.get_secret_value()
-    yield _Database(url=url, api_key=settings.api_key)
+    yield _Database(urls=settings.databases, api_key=settings.api_key)

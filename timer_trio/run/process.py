@@ -7,8 +7,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
@@ -19,12 +19,14 @@ from pydantic import SecretStr
 
 from timer_trio import __version__
 from timer_trio.clock import Clock
-from timer_trio.config import Settings
+from timer_trio.config import CellUrl, Settings, StartRefusedError
 from timer_trio.domain.addresses import AddressGuard
+from timer_trio.domain.cells import CellMap, KeptMap, difference
 from timer_trio.domain.membership import Identity
 from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares, Wanted, divide
-from timer_trio.run.replica import Database, Replica
+from timer_trio.run.replica import Replica
+from timer_trio.run.stages import Database
 from timer_trio.run.tracing import collecting
 from timer_trio.server import Server
 from timer_trio.storage.cipher import cipher_of
@@ -57,7 +59,9 @@ def use_system(settings: Settings) -> Shares:
         clients=settings.max_connections,
         callbacks=settings.max_in_flight,
         idle=MAX_IDLE,
-        database=2 * (settings.database_pool_size + OWN_CONNECTIONS),
+        database=2
+        * max(1, len(settings.databases))
+        * (settings.database_pool_size + OWN_CONNECTIONS),
     )
     return divide(_allow_open_files(wanted), wanted)
 
@@ -127,7 +131,7 @@ async def _handle(received: AsyncIterator[int], signals: Signals) -> NoReturn:
 
 @asynccontextmanager
 async def replica_on(
-    database_url: str,
+    databases: Sequence[CellUrl],
     settings: Settings,
     *,
     shares: Shares,
@@ -136,18 +140,13 @@ async def replica_on(
 ) -> AsyncIterator[Replica]:
     """Make a replica, and what it stands on for the length of the block.
 
-    `alone`: no other replica can be alive on this database. `prepare` brings that to the schema.
+    `alone`: no other replica can be alive on its database. `prepare` brings one to the schema.
     """
-    listen_url = settings.listen_url.get_secret_value() if settings.listen_url else None
     cipher = cipher_of(settings.encryption_keys)
     identity = Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__)
+    cells = CellMap([each.cell for each in databases])
     async with (
-        PostgresStorage(
-            database_url,
-            pool_size=settings.database_pool_size,
-            listen_url=listen_url,
-            cipher=cipher,
-        ) as storage,
+        AsyncExitStack() as stack,
         CallbackTransport(
             guard=AddressGuard(settings.callback_allow),
             ca_file=settings.callback_ca_file,
@@ -159,29 +158,51 @@ async def replica_on(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(transport.close_expired_forever)
-        nursery.start_soon(storage.watch_servers)
-        nursery.start_soon(build_indexes, listen_url or database_url)
+        known = []
+        for cell, secret in databases:
+            url = secret.get_secret_value()
+            listen_url = settings.listen_url.get_secret_value() if settings.listen_url else None
+            nursery.start_soon(build_indexes, listen_url or url)
+            storage = await stack.enter_async_context(
+                PostgresStorage(
+                    url,
+                    pool_size=settings.database_pool_size,
+                    listen_url=listen_url,
+                    cipher=cipher,
+                )
+            )
+            nursery.start_soon(storage.watch_servers)
+            known.append(
+                Database(
+                    storage=storage,
+                    clock=Clock(),
+                    alone=alone,
+                    cell=cell,
+                    prepare=partial(
+                        _prepare, storage, partial(prepare, url), KeptMap(str(cells), str(cell))
+                    ),
+                    warnings=storage.warnings,
+                    trouble=storage.trouble,
+                    encrypts=cipher.seals,
+                )
+            )
         yield Replica(
             fit(settings, shares),
-            Database(
-                storage=storage,
-                clock=Clock(),
-                alone=alone,
-                prepare=partial(_prepare, storage, partial(prepare, database_url)),
-                warnings=storage.warnings,
-                trouble=storage.trouble,
-                encrypts=cipher.seals,
-            ),
+            known,
             transport=transport,
-            alarm=transport.alarm,
+            new_alarm=lambda: transport.alarm,
             identity=identity,
             collector=collector,
         )
         nursery.cancel_scope.cancel()
 
 
-async def _prepare(storage: PostgresStorage, prepare: Callable[[], Awaitable[None]]) -> None:
+async def _prepare(
+    storage: PostgresStorage, prepare: Callable[[], Awaitable[None]], told: KeptMap
+) -> None:
     await prepare()
+    if words := difference(await storage.keep_map(told), told):
+        raise StartRefusedError(words)
     await storage.look_for_sealed()
 
 

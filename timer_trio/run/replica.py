@@ -1,14 +1,11 @@
-"""One replica: its parts wired together."""
+"""One replica of the service: the stages of all its cells, what they share, and its API."""
 
 from __future__ import annotations
 
-import secrets
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final
 
-import structlog
 import trio
 from quart_trio import QuartTrio
 
@@ -18,58 +15,34 @@ from timer_trio.access.key_ring import KeyRing
 from timer_trio.access.key_uses import KeyUses
 from timer_trio.access.project_end import ProjectEnd
 from timer_trio.alarm import Alarm, TrioAlarm
-from timer_trio.api import ApiContext, ClockControl, create_app
+from timer_trio.api import ApiContext, CellHealth, ClockControl, create_app
 from timer_trio.calendar import instants, zone_data_version
-from timer_trio.clock import Clock
-from timer_trio.cluster.heartbeat import Heartbeat
-from timer_trio.cluster.hints import HINTS_LOST_WARNING, Hints
-from timer_trio.cluster.membership import Membership
+from timer_trio.clock import Clock, FirstClock
+from timer_trio.cluster.hints import HINTS_LOST_WARNING
 from timer_trio.cluster.releases import Releases
 from timer_trio.config import Settings
-from timer_trio.delivery.agenda import Agenda
-from timer_trio.delivery.callback import Caller
-from timer_trio.delivery.claim_asker import ClaimAsker
-from timer_trio.delivery.claimer import MAX_OPEN, Claimer
-from timer_trio.delivery.claims import Claims
-from timer_trio.delivery.firer import Firer
-from timer_trio.delivery.flow_keeper import FlowKeeper
-from timer_trio.delivery.launcher import Launcher
-from timer_trio.delivery.leftovers import Leftovers
-from timer_trio.delivery.lines import Lines
-from timer_trio.delivery.loader import Loader
-from timer_trio.delivery.probe_keeper import ProbeKeeper
-from timer_trio.delivery.rule_keeper import RuleKeeper
-from timer_trio.delivery.settler import Settler
-from timer_trio.delivery.signing import SigningKeys
+from timer_trio.delivery.agenda import destinations_now
+from timer_trio.delivery.claimer import MAX_OPEN
 from timer_trio.domain.addresses import AddressGuard
-from timer_trio.domain.breaker import Breakers
-from timer_trio.domain.cache import Cache
-from timer_trio.domain.flows import Flows
-from timer_trio.domain.gates import Gates
-from timer_trio.domain.lately import Lately
+from timer_trio.domain.cells import CellMap, CellNumber
 from timer_trio.domain.masking import sensitive_headers
-from timer_trio.domain.membership import Identity, LeaseTimes, ReplicaStats
+from timer_trio.domain.membership import Identity, LeaseTimes
 from timer_trio.domain.planning import Calendar
 from timer_trio.domain.project_shares import ProjectShares
-from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import Slots
-from timer_trio.domain.timer import ReplicaId
+from timer_trio.domain.timer import DueTimer, ReplicaId
 from timer_trio.intake.bulk import BulkWriter
 from timer_trio.intake.intake import Intake
+from timer_trio.intake.places import Places
 from timer_trio.intake.redrive import Redriver
 from timer_trio.intake.schedules import Schedules
 from timer_trio.lifecycle import Lifecycle
-from timer_trio.maintenance.attempt_rotation import AttemptRotation
-from timer_trio.maintenance.audit_retention import AuditRetention
-from timer_trio.maintenance.deleted_projects import DeletedProjects
-from timer_trio.maintenance.quota_marks import QuotaMarks
-from timer_trio.maintenance.retention import Retention
-from timer_trio.run.presence import Presence
-from timer_trio.run.start_paused import pause_all
+from timer_trio.maintenance.cell_union import CellUnion
+from timer_trio.run.stages import Chance, Database, Shared, Stages
 from timer_trio.run.supervisor import Parts, Serve, Supervisor
-from timer_trio.scheduler.planner import INTERVAL_S, Planner
 from timer_trio.scheduler.replanning import Replanner
-from timer_trio.storage import Storage
+from timer_trio.storage import ApiStorage
+from timer_trio.storage.routed import FollowingSigning, RoutedStorage
 from timer_trio.telemetry.destinations import DestinationReports
 from timer_trio.telemetry.exposition import exposed
 from timer_trio.telemetry.metrics import Metrics
@@ -77,26 +50,8 @@ from timer_trio.telemetry.record import Recorder
 from timer_trio.telemetry.tracing import Collector, Tracing
 from timer_trio.transport import Transport
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Database:
-    """A storage, the clock of its database, and what is known of that.
-
-    `prepare` is called before the replica joins, again and again while the database is away, and
-    once more after that; `warnings` and `trouble` are for /health. `alone` says that no other
-    replica can be alive, so what others still claim is freed at once. `encrypts`: what is written
-    is nothing that replicas of the first release could read.
-    """
-
-    storage: Storage
-    clock: Clock
-    alone: bool
-    prepare: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-    warnings: Callable[[], Sequence[str]] = tuple
-    trouble: Callable[[], str | None] = lambda: None
-    encrypts: bool = False
+MIN_CACHED: Final = 1_000
+"""Timers that a cell may have in memory at least, however many cells share the cache."""
 
 
 def _show_limits(metrics: Metrics, settings: Settings) -> None:
@@ -109,255 +64,148 @@ def _show_limits(metrics: Metrics, settings: Settings) -> None:
     metrics.limit("response_body_bytes", "RESPONSE_BODY_BYTES", settings.response_body_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """Where random numbers and ids come from."""
-
-    bits: Callable[[int], int] = secrets.randbits
-    new_id: Callable[[], uuid.UUID] = uuid.uuid4
-
-
 class Replica:
-    """The stages of one process over one database: its parts, made and known to each other."""
+    """The stages of one process over its databases, and the API before them."""
 
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        databases: Sequence[Database],
         *,
         transport: Transport,
-        alarm: Alarm | None = None,
+        new_alarm: Callable[[], Alarm] = TrioAlarm,
         lease: LeaseTimes = LeaseTimes(),  # noqa: B008 - frozen
         identity: Identity = Identity(version=__version__),  # noqa: B008 - frozen
-        chance: Chance = Chance(),
+        chance: Chance = Chance(),  # noqa: B008 - frozen
         collector: Collector | None = None,
     ) -> None:
+        """Wire the parts together; `databases` are those of all cells, in their order.
+
+        `new_alarm` makes one for each of them.
+        """
         self._settings = settings
-        self._database = database
-        storage, clock = database.storage, database.clock
+        self._cells = cells = CellMap([database.cell for database in databases])
         self._lifecycle = lifecycle = Lifecycle()
         self._metrics = metrics = Metrics()
+        self._clock = clock = _clock_of(databases)
+        first = databases[0].storage
+        storage: ApiStorage = first
+        self._union = None
+        if not cells.is_single:
+            storages = [database.storage for database in databases]
+            storage = routed = RoutedStorage(cells, storages, self._is_connected)
+            self._union = CellUnion(cells, routed.unite, self._is_connected)
+        self._storage = storage
         self._tracing = tracing = (
             None if collector is None else Tracing(collector, clock, chance.bits)
         )
-        shares = ProjectShares(lambda: self._heartbeat.living)
-        slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination, shares)
-        cache = Cache(settings.cache_max_timers, slots.is_unproven)
-        self._agenda = agenda = Agenda(
-            cache=cache, slots=slots, gates=Gates(Flows(), Breakers()), shards=Shards()
-        )
-        agenda.report(metrics, clock)
-        _show_limits(metrics, settings)
-        self._hints = Hints(
-            storage=storage,
-            clock=clock,
-            agenda=agenda,
-            window_s=settings.cache_window_s,
-            on_break=self._look_for_leftovers,
-        )
         self._calendar = calendar = Calendar(instants, zone_data_version())
-        self._replanner = Replanner(
-            storage=storage, clock=clock, calendar=calendar, offer=self._hints.offer
-        )
-        self._planner = Planner(
-            storage=storage,
-            clock=clock,
-            calendar=calendar,
-            replanner=self._replanner,
-            shards=agenda.shards,
-            offer=self._hints.offer,
-            metrics=metrics,
-            interval_s=max(INTERVAL_S, settings.loader_interval_s),
-        )
-        self._rules = rules = RuleKeeper(storage=storage, agenda=agenda, shares=shares)
-        self._key_ring = KeyRing(storage)
-        self._membership = Membership(
-            agenda, self._hints, self._planner.look, self._look_for_leftovers
-        )
-        self._heartbeat = Heartbeat(
-            storage=storage,
-            clock=clock,
-            metrics=metrics,
-            times=lease,
-            membership=self._membership,
-            stats=lambda: ReplicaStats(
-                in_flight=slots.in_use, cached=len(cache), clock_offset_s=clock.machine_offset_s
-            ),
-            identity=identity,
-            new_id=chance.new_id,
-            on_settings=self._key_ring.note_default_settings,
-            on_rules=rules.note_version,
-        )
-        self._flow_keeper = flow_keeper = FlowKeeper(
-            storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat, rules=rules
-        )
-        self._probe_keeper = ProbeKeeper(
-            storage=storage, clock=clock, agenda=agenda, heartbeat=self._heartbeat
-        )
-        self._destinations = DestinationReports(
-            storage=storage,
-            clock=clock,
-            metrics=metrics,
-            replica=lambda: self._heartbeat.replica,
-            gauges=lambda: agenda.destinations(clock),
-        )
-        self._recorder = Recorder(metrics, self._destinations.count, tracing)
         self._sensitive = sensitive_headers(settings.sensitive_headers)
-        lately = Lately()
-        self._settler = Settler(
-            storage=storage,
-            clock=clock,
+        self._key_ring = key_ring = KeyRing(storage)
+        shares = ProjectShares(lambda: self.living)
+        slots = Slots(settings.max_in_flight, settings.max_in_flight_per_destination, shares)
+        metrics.in_flight.set_function(lambda: slots.in_use)
+        _show_limits(metrics, settings)
+        self._destinations = destinations = DestinationReports(
+            storage=databases[0].storage,
+            clock=databases[0].clock,
             metrics=metrics,
-            lately=lately,
-            on_superseded=self._note_superseded,
+            replica=lambda: self._stages[0].heartbeat.replica,
+            gauges=lambda: destinations_now([each.agenda for each in self._stages], clock.now()),
         )
-        self._keys = keys = SigningKeys(
-            storage=storage,
-            clock=clock,
-            is_busy=lambda: slots.in_use > 0,
-            random_bits=chance.bits,
-        )
-        lines = Lines()
-        self._firer = firer = Firer(
+        self._recorder = Recorder(metrics, destinations.count, tracing)
+        shared = Shared(
+            settings=settings,
             lifecycle=lifecycle,
-            clock=clock,
-            heartbeat=self._heartbeat,
-            agenda=agenda,
-            settler=self._settler,
-            caller=Caller(transport, settings.response_body_bytes),
+            metrics=metrics,
+            shares=shares,
+            transport=transport,
             recorder=self._recorder,
-            lines=lines,
-            keys=keys,
-            offer=self._hints.offer_again,
+            calendar=calendar,
             sensitive=self._sensitive,
             tracing=tracing,
+            on_held_back=destinations.stir,
+            on_settings=key_ring.note_default_settings,
+            max_cached=max(MIN_CACHED, settings.cache_max_timers // len(cells)),
+            new_alarm=new_alarm,
+            lease=lease,
+            identity=identity,
+            chance=chance,
         )
-        self._launcher = launcher = Launcher(
-            lifecycle=lifecycle,
-            clock=clock,
-            firer=firer,
-            lines=lines,
-            alarm=alarm or TrioAlarm(),
-            together_s=settings.fire_together_s,
+        self._stages = [
+            Stages(
+                database,
+                shared,
+                slots.beside() if number else slots,
+                FollowingSigning(database.storage, first) if number else first,
+            )
+            for number, database in enumerate(databases)
+        ]
+        self._releases = releases = Releases(
+            *(database.storage for database in databases),
+            is_connected=lambda cell: cells.is_single or self._is_connected(cell),
         )
-        claims = Claims(
-            lifecycle=lifecycle,
-            storage=storage,
-            clock=clock,
-            agenda=agenda,
-            heartbeat=self._heartbeat,
-            launcher=launcher,
-            firer=firer,
-            asker=ClaimAsker(
-                storage=storage,
-                clock=clock,
-                heartbeat=self._heartbeat,
-                metrics=metrics,
-                flows=agenda.gates.flows,
-                reach_s=settings.claim_reach_s,
-                tracing=tracing,
-                random_bits=chance.bits,
-            ),
-            sensitive=self._sensitive,
-            keys=keys,
-            lately=lately,
+        places = Places(cells, self._stages, chance.bits)
+        self._replanner = Replanner(
+            storage=storage, clock=clock, calendar=calendar, offer=self._offer
         )
-        self._claimer = Claimer(
-            lifecycle=lifecycle,
-            clock=clock,
-            agenda=agenda,
-            heartbeat=self._heartbeat,
-            settler=self._settler,
-            claims=claims,
-            rules=rules,
-            flow_keeper=flow_keeper,
-            on_held_back=self._destinations.stir,
-            ahead_s=settings.claim_ahead_s,
-            reach_s=settings.claim_reach_s,
-        )
-        self._loader = Loader(
-            storage=storage,
-            clock=clock,
-            agenda=agenda,
-            interval_s=settings.loader_interval_s,
-            window_s=settings.cache_window_s,
-        )
-        self._leftovers = Leftovers(
-            storage=storage,
-            clock=clock,
-            agenda=agenda,
-            heartbeat=self._heartbeat,
-            claims=claims,
-            settler=self._settler,
-            lately=lately,
-            offer=self._hints.offer_again,
-        )
-        self._releases = releases = Releases(storage)
         self._redriver = Redriver(
-            storage=storage, clock=clock, offer=self._hints.offer, releases=releases
+            storage=storage, clock=clock, offer=self._offer, releases=releases
         )
         self._bulk_writer = BulkWriter(
-            storage=storage,
-            clock=clock,
-            offer=self._hints.offer,
-            metrics=metrics,
-            releases=releases,
+            storage=storage, clock=clock, offer=self._offer, metrics=metrics, releases=releases
         )
         self._intake = Intake(
             storage=storage,
             clock=clock,
-            offer=self._hints.offer,
+            offer=self._offer,
             metrics=metrics,
             releases=releases,
-            shards=agenda.shards,
+            places=places,
             window_s=settings.cache_window_s,
-            encrypts=database.encrypts,
+            encrypts=any(database.encrypts for database in databases),
             random_bits=chance.bits,
         )
         self._schedules = Schedules(
             storage=storage,
             clock=clock,
             calendar=calendar,
-            offer=self._hints.offer,
-            expect=self._planner.expect,
+            offer=self._offer,
+            expect=self._expect,
             releases=releases,
-            shards=agenda.shards,
+            places=places,
             random_bits=chance.bits,
         )
         self._key_uses = KeyUses(storage)
-        self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=self._key_ring)
-        self._deleted_projects = DeletedProjects(storage=storage, clock=clock)
-        self._quota_marks = QuotaMarks(storage=storage)
-        self._rotation = AttemptRotation(
-            storage=storage,
-            clock=clock,
-            keep=timedelta(days=settings.attempt_retention_days),
-        )
+        self._project_end = ProjectEnd(storage=storage, clock=clock, key_ring=key_ring)
         self._audit_log = AuditLog(
             storage=storage,
             clock=clock,
             is_kept=settings.audit_days > 0,
             new_id=chance.new_id,
         )
-        self._audit_retention = AuditRetention(
-            storage=storage, clock=clock, keep=timedelta(days=settings.audit_days)
-        )
-        days = settings.retention_days
-        self._retention = Retention(
-            storage=storage,
-            clock=clock,
-            metrics=metrics,
-            keep=None if days is None else timedelta(days=days),
-        )
 
     @property
     def database_connected(self) -> bool:
-        return self._heartbeat.is_connected
+        """Whether a database answers."""
+        return any(stages.is_connected for stages in self._stages)
+
+    @property
+    def cells(self) -> Sequence[CellHealth]:
+        """How each cell is, if there are several."""
+        if self._cells.is_single:
+            return ()
+        return [CellHealth(str(each.database.cell), each.is_connected) for each in self._stages]
+
+    @property
+    def living(self) -> int:
+        """How many replicas live, this one included, as the last heartbeats have read it."""
+        return max(stages.heartbeat.living for stages in self._stages)
 
     @property
     def trouble(self) -> str | None:
-        """What the database is there for and does not do now, in words for an operator."""
-        return self._database.trouble()
+        """What a database is there for and does not do now, in words for an operator."""
+        return next(filter(None, (each.database.trouble() for each in self._stages)), None)
 
     @property
     def ready(self) -> bool:
@@ -368,7 +216,10 @@ class Replica:
     @property
     def warnings(self) -> Sequence[str]:
         """What weakens the promises, in words for an operator."""
-        return [*self._database.warnings(), *([HINTS_LOST_WARNING] if self._hints.are_lost else [])]
+        told = dict.fromkeys(words for each in self._stages for words in each.database.warnings())
+        are_lost = any(stages.hints.are_lost for stages in self._stages)
+        away = [f"cell {each.name} is away" for each in self.cells if not each.is_connected]
+        return [*told, *([HINTS_LOST_WARNING] if are_lost else []), *away]
 
     @property
     def metrics(self) -> Metrics:
@@ -381,9 +232,9 @@ class Replica:
         return self._lifecycle
 
     @property
-    def replica_id(self) -> ReplicaId:
-        """Which replica this is; another one once it has joined anew."""
-        return self._heartbeat.replica
+    def replica_ids(self) -> Sequence[ReplicaId]:
+        """Which replica this is, in each cell; another one once it has joined anew."""
+        return [stages.heartbeat.replica for stages in self._stages]
 
     async def wait_loaded(self) -> None:
         """Return when the first load is done."""
@@ -395,15 +246,17 @@ class Replica:
 
         It holds where all tasks are blocked, on a clock that stands.
         """
-        return self._agenda.is_at_rest and not len(self._settler)
+        return all(stages.is_at_rest for stages in self._stages)
 
     def look_anew(self) -> None:
         """Look at all anew: its clock was set."""
-        self._membership.resume()
+        for stages in self._stages:
+            stages.membership.resume()
 
     def hurry(self) -> None:
         """Write outcomes now, without waiting for others that could be written with them."""
-        self._settler.hurry()
+        for stages in self._stages:
+            stages.settler.hurry()
 
     async def metrics_text(self) -> bytes:
         """Say in Prometheus' words what this replica has to show."""
@@ -421,7 +274,7 @@ class Replica:
         """
         return create_app(
             ApiContext(
-                storage=self._database.storage,
+                storage=self._storage,
                 intake=self._intake,
                 redriver=self._redriver,
                 bulk_writer=self._bulk_writer,
@@ -432,7 +285,7 @@ class Replica:
                 key_uses=self._key_uses,
                 audit_log=self._audit_log,
                 project_end=self._project_end,
-                clock=self._database.clock,
+                clock=self._clock,
                 health=self,
                 metrics=self._metrics,
                 metrics_text=metrics_text or self.metrics_text,
@@ -444,10 +297,10 @@ class Replica:
                 default_misfire_grace_s=self._settings.misfire_grace_s,
                 guard=AddressGuard(self._settings.callback_allow),
                 releases=self._releases,
-                living=lambda: self._heartbeat.living,
+                living=lambda: self.living,
                 sensitive=self._sensitive,
-                rules_changed=self._rules.look,
-                on_quota_set=self._quota_marks.look,
+                rules_changed=self._look_at_rules,
+                on_quota_set=self._mark_counted,
                 stopping=self._lifecycle.handing_over,
                 tracing=self._tracing,
                 clock_control=clock_control,
@@ -472,49 +325,45 @@ class Replica:
             OutcomesLostError: the database did not take the last outcomes in time.
         """
         parts = Parts(
-            settler=self._settler,
+            stages=self._stages,
             recorder=self._recorder,
+            destinations=self._destinations,
             intake=self._intake,
             key_uses=self._key_uses,
             audit_log=self._audit_log,
-            hints=self._hints,
-            presence=self._presence(),
-            loader=self._loader,
-            planner=self._planner,
-            claimer=self._claimer,
-            launcher=self._launcher,
-            firer=self._firer,
-            keys=self._keys,
-            rules=self._rules,
-            flow_keeper=self._flow_keeper,
-            leftovers=self._leftovers,
-            probe_keeper=self._probe_keeper,
-            rotation=self._rotation,
-            retention=self._retention,
-            audit_retention=self._audit_retention,
-            deleted_projects=self._deleted_projects,
-            destinations=self._destinations,
-            quota_marks=self._quota_marks,
+            union=self._union,
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)
 
-    def _look_for_leftovers(self) -> None:
-        self._leftovers.look()
+    def _is_connected(self, cell: CellNumber) -> bool:
+        return self._stages[cell].is_connected
 
-    def _note_superseded(self) -> None:
-        """Look what became of timers whose claims have been found not to stand any more."""
-        self._leftovers.look()
-        self._agenda.refill.ask_near()
+    def _offer(self, timers: Iterable[DueTimer]) -> None:
+        """Hand on timers that were created or moved, each to the stages of its cell."""
+        if self._cells.is_single:
+            self._stages[0].hints.offer(timers)
+            return
+        parts: list[list[DueTimer]] = [[] for _ in self._stages]
+        for timer in timers:
+            parts[self._cells.of_timer(timer.id)].append(timer)
+        for stages, part in zip(self._stages, parts, strict=True):
+            if part:
+                stages.hints.offer(part)
 
-    def _presence(self) -> Presence:
-        return Presence(
-            heartbeat=self._heartbeat,
-            shards=self._agenda.shards,
-            prepare=self._database.prepare,
-            alone=self._database.alone,
-            begin=self._pause_all if self._settings.start_paused else trio.lowlevel.checkpoint,
-        )
+    def _expect(self, plan_at: datetime) -> None:
+        for stages in self._stages:
+            stages.planner.expect(plan_at)
 
-    async def _pause_all(self) -> None:
-        await pause_all(self._database.storage, self._database.clock.now())
+    def _look_at_rules(self) -> None:
+        for stages in self._stages:
+            stages.rules.look()
+
+    def _mark_counted(self) -> None:
+        for stages in self._stages:
+            stages.quota_marks.look()
+
+
+def _clock_of(databases: Sequence[Database]) -> Clock:
+    clocks = [database.clock for database in databases]
+    return clocks[0] if len(clocks) == 1 else FirstClock(clocks)

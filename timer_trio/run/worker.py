@@ -39,14 +39,15 @@ async def work(
         StartRefusedError: it cannot run in this environment.
         OutcomesLostError: it stopped, and the database did not take the last outcomes.
     """
-    if settings.database_url is None or settings.api_key is None:
+    if not settings.databases or settings.api_key is None:
         raise AssertionError("the parent names its database and the key")
     shares = use_system(settings)
     server = Server(settings, hypercorn_config, listening, most_connections=shares.clients)
-    url = settings.database_url.get_secret_value()
     async with (
         handled_signals() as signals,
-        replica_on(url, settings, shares=shares, alone=False, prepare=_prepare) as replica,
+        replica_on(
+            settings.databases, settings, shares=shares, alone=False, prepare=_prepare
+        ) as replica,
         trio.open_nursery() as nursery,
     ):
         # A signal to all processes of a service comes twice, here and from the parent, who alone

@@ -8,6 +8,7 @@ told of it: a look a minute finds what must be planned, minutes before it is nee
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from math import inf
@@ -88,6 +89,9 @@ class Planner:
         self._expected_s = inf
         self._has_new_shards = True
         self._counted_s = -inf
+        self._counted: Counter[str] = Counter()
+        self._lag_s = 0.0
+        metrics.planner_lag_s.add(lambda: self._lag_s)
 
     def look(self) -> None:
         """Have it look at once, by other zone data too: shards were gained, or time went by."""
@@ -144,7 +148,7 @@ class Planner:
     def _note_lag(self, found: Sequence[Schedule | UnreadableSchedule], now: datetime) -> None:
         planned_at = [one.plan_at for one in found if isinstance(one, Schedule) and one.plan_at]
         waited_s = (now - min(planned_at, default=now)).total_seconds()
-        self._metrics.planner_lag_s.set(max(0.0, waited_s - self._interval_s))
+        self._lag_s = max(0.0, waited_s - self._interval_s)
 
     async def _plans_of(
         self, schedules: Sequence[Schedule | UnreadableSchedule], now: datetime
@@ -233,7 +237,9 @@ class Planner:
         if now_s < self._counted_s + COUNT_INTERVAL_S:
             return
         for status, count in (await self._storage.count_schedules()).items():
-            self._metrics.schedules.labels(status).set(count)
+            # Those of other cells are counted beside.
+            self._metrics.schedules.labels(status).inc(count - self._counted[status])
+            self._counted[status] = count
         self._counted_s = now_s
 
 

@@ -17,7 +17,7 @@ from timer_trio.domain.schedule import (
     due_occurrences,
 )
 from timer_trio.domain.timer import DueTimer
-from timer_trio.storage import ScheduleStorage
+from timer_trio.storage.protocols import ScheduleBook
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ class Replanner:
     def __init__(
         self,
         *,
-        storage: ScheduleStorage,
+        storage: ScheduleBook,
         clock: Clock,
         calendar: Calendar,
         offer: Callable[[Iterable[DueTimer]], None],

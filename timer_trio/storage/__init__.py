@@ -2,6 +2,7 @@
 
 from timer_trio.storage.protocols import (
     ApiKeyStorage,
+    ApiStorage,
     AttemptStorage,
     AuditStorage,
     Beat,
@@ -39,6 +40,7 @@ from timer_trio.storage.protocols import (
 
 __all__ = [
     "ApiKeyStorage",
+    "ApiStorage",
     "AttemptStorage",
     "AuditStorage",
     "Beat",

@@ -293,17 +293,8 @@ class BulkStorage(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotated:
-    """How many days of attempts were made and dropped, and why the rest was not."""
-
-    made: int
-    dropped: int
-    put_off: str | None
-
-
-class AttemptStorage(Protocol):
-    """What attempts of timers are read for."""
+class AttemptHistory(Protocol):
+    """What people are told of a timer's attempts."""
 
     async def attempts(
         self, timer_id: TimerId, project: ProjectId = DEFAULT_PROJECT
@@ -313,6 +304,19 @@ class AttemptStorage(Protocol):
         A first attempt that was delivered is told by the timer's own row alone, unless its answer
         is kept.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """How many days of attempts were made and dropped, and why the rest was not."""
+
+    made: int
+    dropped: int
+    put_off: str | None
+
+
+class AttemptStorage(AttemptHistory, Protocol):
+    """What becomes of attempts, too."""
 
     async def rotate_attempts(self, now: datetime, cutoff: datetime) -> Rotated:
         """Make room for the attempts of the next days, and drop days that end before `cutoff`.
@@ -552,7 +556,14 @@ class OccurrenceStorage(Protocol):
         """
 
 
-class ReplicaStorage(Protocol):
+class ReplicaRoster(Protocol):
+    """Which replicas there are."""
+
+    async def replicas(self) -> Sequence[ReplicaRecord]:
+        """Read the rows of all replicas, in the order in which they started."""
+
+
+class ReplicaStorage(ReplicaRoster, Protocol):
     """What replicas write of themselves, and of each other."""
 
     async def join(
@@ -583,12 +594,9 @@ class ReplicaStorage(Protocol):
         a replica it frees nothing but claims that outlived theirs: those whose rows were locked.
         """
 
-    async def replicas(self) -> Sequence[ReplicaRecord]:
-        """Read the rows of all replicas, in the order in which they started."""
 
-
-class ScheduleStorage(Protocol):
-    """What consumers and the planner do with schedules.
+class ScheduleBook(Protocol):
+    """What consumers do with schedules.
 
     A lock is taken of a schedule before any of its occurrences.
     """
@@ -656,6 +664,25 @@ class ScheduleStorage(Protocol):
             RowRefusedError: the database refuses a value; nothing was changed.
         """
 
+    async def add_occurrences(
+        self,
+        schedule_id: ScheduleId,
+        occurrences: Sequence[NewOccurrence],
+        now: datetime,
+        project: ProjectId = DEFAULT_PROJECT,
+    ) -> Sequence[TimerId]:
+        """Write occurrences beside the rule; answers which are new.
+
+        Raises:
+            ScheduleNotFoundError: there is none.
+            ScheduleEndedError: nothing was written.
+            RowRefusedError: the database refuses a value; nothing was written.
+        """
+
+
+class ScheduleStorage(ScheduleBook, Protocol):
+    """What the planner does with schedules, too."""
+
     async def next_plan_at(self, shards: Collection[int]) -> datetime | None:
         """Return when a schedule in these shards must be planned next; None: there is none."""
 
@@ -689,21 +716,6 @@ class ScheduleStorage(Protocol):
         Answers whether it still had this version.
         """
 
-    async def add_occurrences(
-        self,
-        schedule_id: ScheduleId,
-        occurrences: Sequence[NewOccurrence],
-        now: datetime,
-        project: ProjectId = DEFAULT_PROJECT,
-    ) -> Sequence[TimerId]:
-        """Write occurrences beside the rule; answers which are new.
-
-        Raises:
-            ScheduleNotFoundError: there is none.
-            ScheduleEndedError: nothing was written.
-            RowRefusedError: the database refuses a value; nothing was written.
-        """
-
     async def count_schedules(self) -> Mapping[str, int]:
         """Count the schedules by status, and those that the service has paused as `broken`."""
 
@@ -711,11 +723,15 @@ class ScheduleStorage(Protocol):
 class ProjectStorage(Protocol):
     """Whose things are."""
 
-    async def create_project(self, name: str, now: datetime) -> Project:
-        """Write a new project.
+    async def create_project(
+        self, name: str, now: datetime, number: ProjectId | None = None
+    ) -> Project:
+        """Write a new project, under this number if another cell has it under that already.
+
+        With a number the same call again has the same answer.
 
         Raises:
-            ProjectNameTakenError: nothing was written.
+            ProjectNameTakenError: or the number is; nothing was written.
         """
 
     async def projects(self) -> Sequence[Project]:
@@ -763,18 +779,11 @@ class ProjectStorage(Protocol):
         """Delete what is remembered of a deleted project."""
 
 
-class RuleStorage(Protocol):
+class RuleBook(Protocol):
     """What people hold back: pauses, and limits of flows.
 
-    Each change has a version of its own, as each change of a project has: whoever reads one of them
-    has all that is older. To change what is so already changes nothing that can be seen.
+    To change what is so already changes nothing that can be seen.
     """
-
-    async def rules_since(self, version: int) -> RuleChanges:
-        """Read what has changed after a version, what was deleted among it.
-
-        After 0, the first: all that holds anything back or was resumed of late, but for flows.
-        """
 
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         """Write settings of a flow, whether it has any or not.
@@ -827,6 +836,20 @@ class RuleStorage(Protocol):
         """Pause every project, and answer how many were not."""
 
 
+class RuleStorage(RuleBook, Protocol):
+    """What has changed of it.
+
+    Each change has a version of its own, as each change of a project has: whoever reads one of them
+    has all that is older.
+    """
+
+    async def rules_since(self, version: int) -> RuleChanges:
+        """Read what has changed after a version, what was deleted among it.
+
+        After 0, the first: all that holds anything back or was resumed of late, but for flows.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
     """How many timers of a page count from now on, and where the next begins; None: no more."""
@@ -856,7 +879,13 @@ class ApiKeyStorage(Protocol):
     """Who may do what."""
 
     async def key_seal(self) -> bytes:
-        """Read what the ids of keys are sealed with; it never changes."""
+        """Read what the ids of keys are sealed with."""
+
+    async def set_key_seal(self, seal: bytes) -> None:
+        """Have the ids of keys sealed as another cell does: those that were made before are lost.
+
+        It never changes afterwards.
+        """
 
     async def create_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
         """Write a new key; the same call again changes nothing.
@@ -882,7 +911,7 @@ class ApiKeyStorage(Protocol):
         """Write when keys were last used, unless a later instant is known already."""
 
 
-class AuditStorage(Protocol):
+class AuditTrail(Protocol):
     """Who has done what."""
 
     async def write_audit(self, entries: Sequence[AuditEntry]) -> None:
@@ -893,6 +922,10 @@ class AuditStorage(Protocol):
 
     async def audit(self, query: AuditQuery) -> AuditPage:
         """Read a page of the audit of a project, the newest first."""
+
+
+class AuditStorage(AuditTrail, Protocol):
+    """Who has done what, and how long that is known."""
 
     async def prune_audit(self, cutoff: datetime, limit: int) -> int:
         """Delete up to `limit` entries of all projects that began before `cutoff`.
@@ -964,14 +997,8 @@ class RetentionStorage(Protocol):
         """
 
 
-class DestinationStorage(Protocol):
-    """What is known of destinations."""
-
-    async def note_destinations(self, report: DestinationReport) -> None:
-        """Write what a replica knows; the same call again changes nothing.
-
-        It takes the database some 20 us a lane, on rows that nobody else needs.
-        """
+class DestinationList(Protocol):
+    """What people are told of destinations."""
 
     async def destinations(self, query: DestinationQuery) -> DestinationPage:
         """Read a page of those that are in hand, paused, or were called of late.
@@ -980,6 +1007,16 @@ class DestinationStorage(Protocol):
 
         Raises:
             RowRefusedError: the database refuses a value to be looked for.
+        """
+
+
+class DestinationStorage(DestinationList, Protocol):
+    """What replicas know of destinations, too."""
+
+    async def note_destinations(self, report: DestinationReport) -> None:
+        """Write what a replica knows; the same call again changes nothing.
+
+        It takes the database some 20 us a lane, on rows that nobody else needs.
         """
 
 
@@ -1010,27 +1047,40 @@ class SigningStorage(Protocol):
         """
 
 
-class Storage(
+class ApiStorage(
     TimerStorage,
     SampleStorage,
     RedriveStorage,
     BulkStorage,
-    AttemptStorage,
+    AttemptHistory,
     KeyStorage,
+    ScheduleBook,
+    ProjectStorage,
+    RuleBook,
+    ApiKeyStorage,
+    AuditTrail,
+    ReplicaRoster,
+    SigningStorage,
+    DestinationList,
+    Protocol,
+):
+    """What consumers and people ask for: of one database, or of several that are one to them."""
+
+
+class Storage(
+    ApiStorage,
+    AttemptStorage,
     WorkStorage,
     FlowStorage,
     ProbeStorage,
     OccurrenceStorage,
     ScheduleStorage,
-    ProjectStorage,
     RuleStorage,
     QuotaStorage,
-    ApiKeyStorage,
     AuditStorage,
     ReplicaStorage,
     HintStorage,
     RetentionStorage,
-    SigningStorage,
     DestinationStorage,
     Protocol,
 ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -33,8 +33,19 @@ VERBS: Final = (
 disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
 
+class JointGauge:
+    """A gauge that shows together what several parts of the process tell."""
+
+    def __init__(self, gauge: Gauge, join: Callable[[Iterable[float]], float] = sum) -> None:
+        self._parts: list[Callable[[], float]] = []
+        gauge.set_function(lambda: join([part() for part in self._parts]) if self._parts else 0.0)
+
+    def add(self, part: Callable[[], float]) -> None:
+        self._parts.append(part)
+
+
 class Metrics:
-    """The instruments of one replica, in a registry of their own."""
+    """The instruments of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -97,8 +108,10 @@ class Metrics:
             ["status"],
             registry=self.registry,
         )
-        self.planner_lag_s = self._gauge(
-            "planner_lag_seconds", "How long a schedule waits to be planned, beyond a look a minute"
+        self.planner_lag_s = self._joint(
+            "planner_lag_seconds",
+            "How long a schedule waits to be planned, beyond a look a minute",
+            max,
         )
         self.flush_rows = Histogram(
             "timer_trio_flush_rows",
@@ -123,15 +136,17 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = self._gauge("in_flight", "Timers claimed and not yet answered")
-        self.unsettled = self._gauge("unsettled", "Outcomes not yet written")
-        self.cached = self._gauge("cached", "Timers in memory")
+        self.unsettled = self._joint("unsettled", "Outcomes not yet written")
+        self.cached = self._joint("cached", "Timers in memory")
         self.open_breakers = self._gauge(
             "breaker_open", "Destinations that are left alone since their callbacks failed"
         )
-        self.oldest_overdue_s = self._gauge(
-            "oldest_overdue_seconds", "How long the first timer in memory has been due"
+        self.oldest_overdue_s = self._joint(
+            "oldest_overdue_seconds", "How long the first timer in memory has been due", max
         )
-        self.database_up = self._gauge("database_up", "Whether the last heartbeat was confirmed")
+        self.database_up = self._joint(
+            "database_up", "Whether the last heartbeat was confirmed, of all cells", min
+        )
         self._gauge("workers", "Processes that work, this one included").set(1)
         self._show_known_labels()
 
@@ -157,6 +172,11 @@ class Metrics:
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"timer_trio_{name}", words, registry=self.registry)
+
+    def _joint(
+        self, name: str, words: str, join: Callable[[Iterable[float]], float] = sum
+    ) -> JointGauge:
+        return JointGauge(self._gauge(name, words), join)
 
     def _batches(self, name: str, words: str, limits: Sequence[float]) -> BatchHistogram:
         histogram = BatchHistogram(f"timer_trio_{name}", words, limits)

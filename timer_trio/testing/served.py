@@ -148,7 +148,7 @@ class VirtualService:
 
 
 def _refuse_real_service(settings: Settings) -> None:
-    if settings.database_url is not None:
+    if settings.databases:
         raise StartRefusedError(
             "--test-clock is no real service and keeps nothing: start it without DATABASE_URL"
         )

@@ -13,7 +13,8 @@ import trio
 from timer_trio.clock import Clock
 from timer_trio.config import Settings
 from timer_trio.domain.membership import LeaseTimes
-from timer_trio.run.replica import Database, Replica
+from timer_trio.run.replica import Replica
+from timer_trio.run.stages import Database
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.testing.clock import hold_clock_for_threads
 from timer_trio.testing.log import quiet_log
@@ -47,9 +48,13 @@ class TimerService:
         self.callbacks: list[Callback] = []
         self._replica = Replica(
             settings,
-            Database(
-                storage=MemoryStorage(self.now), clock=Clock(elapsed=trio.current_time), alone=True
-            ),
+            [
+                Database(
+                    storage=MemoryStorage(self.now),
+                    clock=Clock(elapsed=trio.current_time),
+                    alone=True,
+                )
+            ],
             transport=Receiver(self.now, self._note, answer),
             lease=LEASE,
         )

@@ -23,7 +23,8 @@ from timer_trio.domain.virtual_time import (
     ClockResetError,
     ClockTooFarError,
 )
-from timer_trio.run.replica import Database, Replica
+from timer_trio.run.replica import Replica
+from timer_trio.run.stages import Database
 from timer_trio.testing.noted_storage import NotedStorage
 from timer_trio.testing.service import LEASE
 from timer_trio.testing.standing_clock import StandingClock
@@ -61,12 +62,14 @@ class World:
         self._replica = Replica(
             # What is claimed ahead would be `executing` for as long as the clock stands.
             settings.model_copy(update={"claim_ahead_s": 0.0, "claim_reach_s": 0.0}),
-            Database(
-                storage=self._storage,
-                clock=self._clock,
-                alone=True,
-                warnings=lambda: [NO_REAL_SERVICE],
-            ),
+            [
+                Database(
+                    storage=self._storage,
+                    clock=self._clock,
+                    alone=True,
+                    warnings=lambda: [NO_REAL_SERVICE],
+                )
+            ],
             transport=transport,
             lease=LEASE,
         )

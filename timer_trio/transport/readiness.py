@@ -43,7 +43,7 @@ class Readiness(Protocol):
 
     @property
     def alarm(self) -> Alarm:
-        """Rings in the same wait."""
+        """Rings in the same wait; to be asked for by each who listens."""
 
     def register(self, connected: socket.socket, on_readable: OnReadable) -> None:
         """Call `on_readable` whenever there is something more to read, or the other side is gone.
@@ -68,12 +68,15 @@ class Readiness(Protocol):
 
 
 class TimerAlarm:
-    """Rings when the timer of an EpollReadiness is ready: to the microsecond, not millisecond."""
+    """Rings when the timer of an EpollReadiness is ready: to the microsecond, not millisecond.
+
+    Several may listen: it rings for all of them.
+    """
 
     def __init__(self, timer: TimerFd) -> None:
         self._timer = timer
-        self._on_ring: Callable[[], None] | None = None
-        self._was_unheard = False
+        self._on_ring: list[Callable[[], None]] = []
+        self._has_rung = False
         self.rings_at_s = inf
 
     def set(self, at_s: float) -> None:
@@ -83,22 +86,20 @@ class TimerAlarm:
             self._timer.set(at_s - trio.current_time())
 
     async def run(self, on_ring: Callable[[], None]) -> NoReturn:
-        self._on_ring = on_ring
-        if self._was_unheard:
-            self._was_unheard = False
+        self._on_ring.append(on_ring)
+        if self._has_rung:  # maybe for what this one had set it to
             self.set(trio.current_time())
         try:
             await trio.sleep_forever()
         finally:
-            self._on_ring = None
+            self._on_ring.remove(on_ring)
         raise AssertionError("it sleeps for ever")
 
     def ring(self) -> None:
         self.rings_at_s = inf
-        if self._on_ring is None:
-            self._was_unheard = True
-        else:
-            self._on_ring()
+        self._has_rung = True
+        for on_ring in self._on_ring:
+            on_ring()
         if self.rings_at_s == inf:
             self._timer.stop()
 
@@ -172,8 +173,11 @@ class TaskReadiness:
 
     def __init__(self) -> None:
         self._watches: dict[socket.socket, trio.CancelScope] = {}
-        self.alarm: Final = TrioAlarm()
         self.expected = 0
+
+    @property
+    def alarm(self) -> Alarm:
+        return TrioAlarm()
 
     def register(self, connected: socket.socket, on_readable: OnReadable) -> None:
         self._watches[connected] = trio.CancelScope()

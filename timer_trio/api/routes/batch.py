@@ -88,7 +88,7 @@ class _Batch:
         try:
             if key is not None:
                 return await self._create_keyed(key, raw, arrived_at)
-            timers = await self._slices.collect(self._read(raw, arrived_at))
+            timers = self._intake.together(await self._read_all(raw, arrived_at))
             taken = await self._context.names.create_all(timers)
         except RowRefusedError:
             words = "the database refuses a value of one of them; none was created"
@@ -104,10 +104,16 @@ class _Batch:
         fingerprint = Fingerprint("POST /timers/batch")
 
         async def read() -> New:
-            timers = await self._slices.collect(self._read(raw, arrived_at, fingerprint))
+            read = await self._read_all(raw, arrived_at, fingerprint)
+            timers = self._intake.together(read, key)
             return new_timers(self._intake, timers, await self._data_of(timers))
 
         return await self._keyed.answer(key, fingerprint, read)
+
+    async def _read_all(
+        self, raw: bytes, now: datetime, fingerprint: Fingerprint | None = None
+    ) -> Sequence[NewTimer]:
+        return await self._slices.collect(self._read(raw, now, fingerprint))
 
     async def _data_of(self, timers: Sequence[NewTimer]) -> str:
         return summaries_json(await self._slices.collect(_written(timers)))

@@ -20,6 +20,14 @@ _EXACT: Final = ConfigDict(extra="forbid")
 
 
 @with_config(_EXACT)
+class CellData(TypedDict):
+    name: Annotated[str, Field(description="Its shards.", examples=["0-127"])]
+    database: Annotated[
+        Literal["connected", "disconnected"], Field(description="As of its last heartbeat.")
+    ]
+
+
+@with_config(_EXACT)
 class HealthData(TypedDict):
     status: Annotated[
         Literal["up", "degraded"],
@@ -38,6 +46,10 @@ class HealthData(TypedDict):
     ]
     reason: Annotated[
         NotRequired[str], Field(description="What the database is there for and does not do.")
+    ]
+    cells: Annotated[
+        NotRequired[list[CellData]],
+        Field(description="Each of them, if there are several; it is up while any is connected."),
     ]
     warnings: Annotated[
         NotRequired[list[str]], Field(description="What weakens the service's promises.")
@@ -80,12 +92,16 @@ class _Health:
         connected, trouble = self._health.database_connected, self._health.trouble
         data: HealthData = {
             "status": "up" if connected and not trouble else "degraded",
-            "database": "connected" if connected else "disconnected",
+            "database": _word(connected=connected),
             "timestamp": rfc3339(self._clock.timestamp()),
             "zone_data": self._zone_data,
         }
         if trouble:
             data["reason"] = trouble
+        if cells := self._health.cells:
+            data["cells"] = [
+                {"name": name, "database": _word(connected=connected)} for name, connected in cells
+            ]
         if self._health.warnings:
             data["warnings"] = list(self._health.warnings)
         if data["status"] == "up":
@@ -100,6 +116,10 @@ class _Health:
         ready = self._health.ready
         data: ReadyData = {"status": "ready" if ready else "not ready"}
         return success(data) if ready else _unavailable("the service is not ready", data)
+
+
+def _word(*, connected: bool) -> Literal["connected", "disconnected"]:
+    return "connected" if connected else "disconnected"
 
 
 def _unavailable(message: str, data: HealthData | ReadyData) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from quart import Response, request
@@ -15,7 +15,7 @@ from timer_trio.api.parameters import refuse_parameters
 from timer_trio.api.responses import Id, Instant, success
 from timer_trio.api.route import ON_STORED, Operation, Route, Success
 from timer_trio.domain.roster import ReplicaStatus, RosterEntry, roster
-from timer_trio.domain.timer import SHARDS, ReplicaId, rfc3339
+from timer_trio.domain.timer import SHARDS, rfc3339
 
 _EXACT: Final = ConfigDict(extra="forbid")
 _OFFSET_DIGITS: Final = 3
@@ -81,6 +81,10 @@ class ReplicaData(TypedDict):
     is_this_one: Annotated[
         bool, Field(description="Whether it is the one that answers.", examples=[True])
     ]
+    cell: Annotated[
+        NotRequired[str],
+        Field(description="Where there are several, in which of them. A process is in each."),
+    ]
 
 
 @with_config(_EXACT)
@@ -113,15 +117,20 @@ class _Replicas:
         # Of before the rows are read: an answer that takes its time makes nobody silent.
         now = self._clock.now()
         entries = roster(await self._storage.replicas(), now)
-        this_one = self._health.replica_id
         data: ReplicasData = {
             "timestamp": rfc3339(now),
-            "replicas": [_replica_data(entry, this_one) for entry in entries],
+            "replicas": [self._data_of(entry) for entry in entries],
         }
         return success(data)
 
+    def _data_of(self, entry: RosterEntry) -> ReplicaData:
+        data = _replica_data(entry, is_this_one=entry.record.id in self._health.replica_ids)
+        if self._health.cells:
+            data["cell"] = str(entry.record.cell)
+        return data
 
-def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
+
+def _replica_data(entry: RosterEntry, *, is_this_one: bool) -> ReplicaData:
     record, identity, stats = entry.record, entry.record.identity, entry.record.stats
     offset_s = stats.clock_offset_s
     return {
@@ -137,7 +146,7 @@ def _replica_data(entry: RosterEntry, this_one: ReplicaId) -> ReplicaData:
         "heartbeat_at": None if record.beaten_at is None else rfc3339(record.beaten_at),
         # What is added makes a -0.0 of the rounding 0.0.
         "clock_offset_seconds": None if offset_s is None else round(offset_s, _OFFSET_DIGITS) + 0.0,
-        "is_this_one": record.id == this_one,
+        "is_this_one": is_this_one,
     }
 
 

@@ -142,6 +142,7 @@ class _Timers:
                 own_project(),
                 flow_key=asked.flow_key,
                 max_live=own_quota(),
+                under=key,
             )
             return new_timers(self._intake, [timer], summary_json(new_summary(timer)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 import trio
 
@@ -15,16 +14,17 @@ from timer_trio.domain.project import ProjectId
 from timer_trio.storage.memory.database import ApiKeyRow
 from timer_trio.storage.memory.projects import MemoryProjects
 
-_SEAL: Final = bytes(32)
-"""Nobody but the process itself reaches what is in memory."""
-
 
 class MemoryApiKeys(MemoryProjects):
     """ApiKeyStorage in memory."""
 
     async def key_seal(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        return _SEAL
+        return self._key_seal
+
+    async def set_key_seal(self, seal: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self._key_seal = seal
 
     async def create_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
         await trio.lowlevel.checkpoint()

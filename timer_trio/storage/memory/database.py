@@ -55,6 +55,8 @@ from timer_trio.domain.timer import (
 )
 from timer_trio.storage.protocols import Hint
 
+_SEAL: Final = bytes(32)
+"""Nobody but the process itself reaches what is in memory."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -160,6 +162,7 @@ class Database:
         self._rules_version = 1
         self._flows: dict[FlowId, FlowRow] = {}
         self._paused_destinations: dict[tuple[ProjectId, Destination], DestinationRow] = {}
+        self._key_seal = _SEAL
         self._api_keys: dict[KeyId, ApiKeyRow] = {}
         self._audit: dict[EntryId, AuditEntry] = {}
         self._live: dict[ProjectId, LiveCount] = {}

@@ -24,12 +24,18 @@ from timer_trio.storage.memory.timers import canceled
 class MemoryProjects(Database):
     """ProjectStorage in memory."""
 
-    async def create_project(self, name: str, now: datetime) -> Project:
+    async def create_project(
+        self, name: str, now: datetime, number: ProjectId | None = None
+    ) -> Project:
         await trio.lowlevel.checkpoint()
-        if any(row.name == name for row in self._projects.values()):
+        named = (each for each, row in self._projects.items() if row.name == name)
+        holder = next(named, None)
+        if holder is not None and holder == number:
+            return self._project(holder)
+        if holder is not None or number in self._projects:
             raise ProjectNameTakenError
-        project = ProjectId(self._next_project)
-        self._next_project += 1
+        project = ProjectId(self._next_project) if number is None else number
+        self._next_project = max(self._next_project, project + 1)
         self._projects[project] = ProjectRow(name, now, changed=self._raised_version())
         return self._project(project)
 

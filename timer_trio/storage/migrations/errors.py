@@ -17,7 +17,7 @@ class GrantsMissingError(MigrationError):
 
 
 class BuildPutOffError(MigrationError):
-    """What goes on beside the work was not done, or is in the way of a step; later it may be."""
+    """A step that goes on beside the work was not taken, or is in the way: it may be later."""
 
 
 class BuildBusyError(BuildPutOffError):

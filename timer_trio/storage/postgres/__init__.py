@@ -6,6 +6,7 @@ from timer_trio.storage.postgres.api_keys import PostgresApiKeys
 from timer_trio.storage.postgres.attempts import PostgresAttempts
 from timer_trio.storage.postgres.audit import PostgresAudit
 from timer_trio.storage.postgres.bulk import PostgresBulk
+from timer_trio.storage.postgres.cell_map import PostgresCellMap
 from timer_trio.storage.postgres.destinations import PostgresDestinations
 from timer_trio.storage.postgres.flow_terms import PostgresFlowTerms
 from timer_trio.storage.postgres.flows import PostgresFlows
@@ -43,6 +44,7 @@ class PostgresStorage(
     PostgresApiKeys,
     PostgresAudit,
     PostgresReplicas,
+    PostgresCellMap,
     PostgresHints,
     PostgresRetention,
     PostgresSigning,

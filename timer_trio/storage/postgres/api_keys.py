@@ -21,6 +21,9 @@ class PostgresApiKeys(Database):
         (row,) = await self._api.fetch("key_seal", {})
         return bytes(row["seal"])
 
+    async def set_key_seal(self, seal: bytes) -> None:
+        await self._api.fetch("set_key_seal", {"seal": seal})
+
     async def create_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
         parameters = {
             "id": key.id,

@@ -3,6 +3,9 @@
 -- name: key_seal
 SELECT seal FROM key_seal;
 
+-- name: set_key_seal
+UPDATE key_seal SET seal = %(seal)s;
+
 -- name: create_api_key
 -- A project that somebody is closing is waited for: it has no new keys afterwards.
 WITH known AS (

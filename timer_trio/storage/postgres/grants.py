@@ -28,7 +28,8 @@ _NEEDED: Final = {
     "paused_destinations": _ROWS,
     "rule_changes": ("SELECT", "UPDATE"),
     "audit": _ROWS,
-    "key_seal": ("SELECT",),
+    "key_seal": ("SELECT", "UPDATE"),
+    "cell_map": ("SELECT", "INSERT"),
     "timer_trio_migrations": ("SELECT",),
 }
 

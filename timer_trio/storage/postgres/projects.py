@@ -28,7 +28,11 @@ from timer_trio.storage.postgres.database import Database
 class PostgresProjects(Database):
     """ProjectStorage in PostgreSQL."""
 
-    async def create_project(self, name: str, now: datetime) -> Project:
+    async def create_project(
+        self, name: str, now: datetime, number: ProjectId | None = None
+    ) -> Project:
+        if number is not None:
+            return await self._adopt_project(name, now, number)
         rows = await self._api.fetch("create_project", {"name": name, "now": now})
         if not rows:
             raise ProjectNameTakenError
@@ -73,6 +77,13 @@ class PostgresProjects(Database):
 
     async def forget_project(self, project: ProjectId) -> None:
         await self._api.fetch("forget_project", {"project": project})
+
+    async def _adopt_project(self, name: str, now: datetime, number: ProjectId) -> Project:
+        await self._api.fetch("adopt_project", {"number": number, "name": name, "now": now})
+        known = await self.project_named(name)
+        if known is None or known.id != number:
+            raise ProjectNameTakenError
+        return known
 
 
 def project_of(row: DictRow) -> Project:

@@ -9,6 +9,14 @@ SELECT %(name)s::text, %(now)s::timestamptz, version FROM raised
 ON CONFLICT (name) DO NOTHING
 RETURNING id, name, created_at, settings, closed_at, paused_at;
 
+-- name: adopt_project
+WITH raised AS (
+    UPDATE rule_changes SET version = version + 1 RETURNING version
+)
+INSERT INTO projects (id, name, created_at, changed)
+SELECT %(number)s::integer, %(name)s::text, %(now)s::timestamptz, version FROM raised
+ON CONFLICT DO NOTHING;
+
 -- name: projects
 SELECT id, name, created_at, settings, closed_at, paused_at
 FROM projects

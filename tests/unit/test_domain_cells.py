@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from timer_trio.domain.cells import (
+    ONE_CELL,
+    Cell,
+    CellMap,
+    KeptMap,
+    SeveralCellsError,
+    difference,
+    read_cell,
+)
+from timer_trio.domain.timer import SHARDS, TimerId
+
+HALVES = CellMap([Cell(0, 127), Cell(128, 255)])
+
+
+def test_last_byte_of_an_id_says_its_cell() -> None:
+    assert HALVES.of_timer(TimerId(UUID(int=0x01_7F))) == 0
+    assert HALVES.of_timer(TimerId(UUID(int=0x01_80))) == 1
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_each_shard_is_of_the_cell_that_names_it(shard: int) -> None:
+    assert shard in HALVES.cells[HALVES.of_shard(shard)].shards
+    assert ONE_CELL.of_shard(shard) == 0
+
+
+def test_one_cell_has_all() -> None:
+    assert ONE_CELL.is_single
+    assert not HALVES.is_single
+    assert [str(ONE_CELL), str(HALVES)] == ["0-255", "0-127;128-255"]
+    assert [*HALVES.numbers] == [0, 1]
+
+
+def test_what_is_written_together_is_in_one_cell() -> None:
+    assert HALVES.only([]) is None
+    assert HALVES.only([128, 255]) == 1
+    with pytest.raises(SeveralCellsError):
+        HALVES.only([127, 128])
+
+
+def test_range_is_read() -> None:
+    assert read_cell("0-127") == Cell(0, 127)
+
+
+@pytest.mark.parametrize("text", ["", "12", "a-b", "0-127-", " 0-127", "-1-5", "0-1000", "0..3"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no range of shards such as 0-127"):
+        read_cell(text)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([], "end at -1"),
+        ([Cell(1, 255)], "1-255 stands where 0 should begin"),
+        ([Cell(0, 127), Cell(127, 255)], "127-255 stands where 128 should begin"),
+        ([Cell(0, 127), Cell(129, 255)], "129-255 stands where 128 should begin"),
+        ([Cell(0, 127)], "end at 127 and not at 255"),
+        ([Cell(0, 256)], "ends before it begins, or after 255"),
+        ([Cell(0, 127), Cell(128, 100)], "ends before it begins"),
+    ],
+)
+def test_map_covers_each_shard_once(cells: list[Cell], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CellMap(cells)
+
+
+@pytest.mark.parametrize(
+    ("kept", "told", "words"),
+    [
+        (None, KeptMap("0-255", "0-255"), None),
+        (KeptMap("0-127;128-255", "0-127"), KeptMap("0-127;128-255", "0-127"), None),
+        (KeptMap("0-127;128-255", "0-127"), KeptMap("0-127;128-255", "128-255"), "exchanged"),
+        (KeptMap("0-127;128-255", "0-127"), KeptMap("0-255", "0-255"), "the same CELLS"),
+        (None, KeptMap("0-127;128-255", "0-127"), "other shards than 0-127"),
+    ],
+)
+def test_database_knows_which_cell_it_is(
+    kept: KeptMap | None, told: KeptMap, words: str | None
+) -> None:
+    said = difference(kept, told)
+    assert said is None if words is None else said is not None and words in said
