@@ -10,12 +10,14 @@ from timer_trio.domain.destination import (
     NO_ENDS,
     RECENT,
     SPAN,
+    DestinationFacts,
     Ends,
     class_of,
     place_of,
     quantile_s,
     recent_since,
     span_of,
+    together,
 )
 from timer_trio.domain.outcome import (
     Broken,
@@ -26,6 +28,7 @@ from timer_trio.domain.outcome import (
     TimedOut,
     Unreachable,
 )
+from timer_trio.domain.timer import Destination
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -101,3 +104,35 @@ def test_quantile_is_in_the_class_of_the_one_that_it_names() -> None:
         found = quantile_s(durations, share)
         assert found is not None
         assert class_of(found) == class_of(20.0 if is_slow else 0.002)
+
+
+def test_what_several_cells_know_of_a_destination_is_added() -> None:
+    destination = Destination("https://a.example:443")
+    one = DestinationFacts(
+        destination=destination,
+        waiting=2,
+        in_flight=3,
+        breaker_open_until=NOON,
+        ends=Ends(delivered=5, other=1),
+        durations=counted(0.01, 0.01),
+        paused_at=NOON + SPAN,
+    )
+    other = DestinationFacts(
+        destination=destination,
+        waiting=1,
+        breaker_open_until=NOON + SPAN,
+        ends=Ends(delivered=2, rejected=1),
+        durations=counted(0.01),
+        paused_at=NOON,
+    )
+    quiet = DestinationFacts(destination=destination)
+    assert together([quiet]) == quiet
+    assert together([one, other, quiet]) == DestinationFacts(
+        destination=destination,
+        waiting=3,
+        in_flight=3,
+        breaker_open_until=NOON + SPAN,
+        ends=Ends(delivered=7, rejected=1, other=1),
+        durations=tuple(counted(0.01, 0.01, 0.01)),
+        paused_at=NOON,
+    )

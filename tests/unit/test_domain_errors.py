@@ -4,6 +4,7 @@ import pytest
 
 from tests.contract.timers import new_timer
 from timer_trio.domain.errors import (
+    CellAwayError,
     CreatesUnknownError,
     CreateUnknownError,
     IsResultError,
@@ -60,3 +61,12 @@ def test_unknown_create_counts_as_a_database_that_is_away() -> None:
 
 def test_too_many_pauses_say_what_to_do() -> None:
     assert "1,000 destinations" in str(TooManyPausesError(1_000))
+
+
+def test_cell_that_is_away_is_named_without_the_reason_to_consumers() -> None:
+    error = CellAwayError("cell 0-127 is away", "connection refused")
+    assert isinstance(error, StorageUnavailableError)
+    assert (str(error), error.words) == (
+        "cell 0-127 is away: connection refused",
+        "cell 0-127 is away",
+    )
