@@ -115,7 +115,7 @@ async def test_clients_take_no_file_that_a_callback_needs(
     program = ("-c", FEW_FILES)
     async with service(program=program, DATABASE_URL=service_database) as served:
         (told,) = served.logged("open_files_short")
-        assert (told["MAX_IN_FLIGHT"], told["MAX_CONNECTIONS"]) == (100, 16)
+        assert (told["MAX_IN_FLIGHT"], told["MAX_CONNECTIONS"]) == (76, 16)
         due_at = trio.current_time() + 2 * LEAD_S
         timers = await served.consumer.create_batch([due_at] * 90, callback_url=receiver.url())
         flood = [await begin_request(served, f"127.0.0.{number % 9 + 2}") for number in range(90)]

@@ -289,7 +289,7 @@ def test_database_of_others_is_refused_until_somebody_says_that_it_shall_be(
         "DROP TABLE timer_trio_migrations, timers, attempts, timer_keys, schedules,"
         " projects, project_quotas, api_keys, key_seal, signing_secrets, rule_changes, flows,"
         " paused_destinations, flow_terms, destination_outcomes, destination_now,"
-        " breaker_probes, audit CASCADE;"
+        " breaker_probes, cell_map, audit CASCADE;"
         "CREATE TABLE a ()"
     )
     with pytest.raises(MigrationError, match=r"\(`a`, `customers`, `orders` and 2 more\)"):

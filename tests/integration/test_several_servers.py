@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
@@ -82,3 +83,17 @@ async def test_commit_that_waits_for_no_standby_is_warned_of_where_there_is_one(
             await storage.beat(ALICE)
             said = [each for each in storage.warnings() if "synchronous_commit = local" in each]
         assert bool(said) is warned
+
+
+def ended_by_the_server(url: str) -> bool:
+    try:
+        with connect(url) as connection:
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    except psycopg.errors.AdminShutdown:
+        return True
+    return False
+
+
+def test_session_that_the_server_has_ended_leaves_no_file_behind(database_url: str) -> None:
+    assert ended_by_the_server(database_url)
+    gc.collect()  # a file that is open still is warned of, which fails the test

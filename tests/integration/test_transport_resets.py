@@ -73,6 +73,7 @@ class Storm:
         self, transport: CallbackTransport, urls: list[str], nursery: trio.Nursery
     ) -> None:
         self._transport = transport
+        self.alarm = transport.alarm
         self._urls = urls
         self._nursery = nursery
         self._random = random.Random(SEED)
@@ -88,7 +89,7 @@ class Storm:
             begun = self._transport.begin(request, GivenPermit())
             self._nursery.start_soon(self._call_back, request, begun)
         if self._left:
-            self._transport.alarm.set(trio.current_time() + 0.001)
+            self.alarm.set(trio.current_time() + 0.001)
 
     def _request(self) -> Request:
         is_large = self._random.random() < LARGE_SHARE
@@ -121,8 +122,8 @@ async def test_resets_at_every_stage_leave_nothing_over(readinesses: list[Readin
         transport = await stack.enter_async_context(CallbackTransport(guard=HERE))
         async with trio.open_nursery() as nursery:
             storm = Storm(transport, urls, nursery)
-            nursery.start_soon(transport.alarm.run, storm.ring)
-            transport.alarm.set(trio.current_time())
+            nursery.start_soon(storm.alarm.run, storm.ring)
+            storm.alarm.set(trio.current_time())
     again = f"RESETS_SEED={SEED} RESETS_CALLBACKS={CALLBACKS}"
     assert storm.ended.total() == CALLBACKS, again
     assert storm.ended["answered"] > CALLBACKS // 4, again

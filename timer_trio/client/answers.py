@@ -308,12 +308,21 @@ class DeletedSecret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellHealth:
+    """One of several databases, which is called by its shards."""
+
+    name: str
+    database: Literal["connected", "disconnected"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     status: Literal["up", "degraded"]
     database: Literal["connected", "disconnected"]
     timestamp: datetime
     zone_data: str
     reason: str | None = None
+    cells: tuple[CellHealth, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

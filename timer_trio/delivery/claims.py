@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
@@ -101,6 +101,8 @@ class Claims:
         self._open: Counter[Claim] = Counter()
         self.count = 0
         """How many there have been."""
+        self.on_claim: Callable[[], None] = lambda: None
+        """Called as one begins."""
         self._locked = LockedTimers(
             storage=storage,
             replica=lambda: heartbeat.replica,
@@ -123,6 +125,7 @@ class Claims:
 
     async def _claim(self, batch: Batch) -> None:
         self.count += 1
+        self.on_claim()
         self._open[batch.claim] += 1
         try:
             await self._take_reply(*await self._asked_in_time(batch))

@@ -77,11 +77,17 @@ class Leftovers:
         self._told_again: set[HeldClaim] = set()
         self._claims_before = deque([0] * QUIET_LOOKS, maxlen=QUIET_LOOKS)
         self._asked = trio.Event()
+        self._stirred = trio.Event()
 
     def look(self) -> None:
         """Have a look soon: the database may be another one, or what it says was unexpected."""
         self._lately.recall(trio.current_time())
         self._asked.set()
+        self.stir()
+
+    def stir(self) -> None:
+        """Look again once a minute: something is claimed."""
+        self._stirred.set()
 
     async def run(self) -> NoReturn:
         """Look once a minute while there are claims, and whenever somebody asks, for ever."""
@@ -90,6 +96,7 @@ class Leftovers:
             with trio.move_on_after(INTERVAL_S):
                 await self._asked.wait()
             if self._is_quiet() and not self._asked.is_set():
+                await self._wait_stirred()
                 continue
             self._asked = trio.Event()
             try:
@@ -100,6 +107,11 @@ class Leftovers:
                 await trio.sleep(RETRY_PAUSE_S)
             else:
                 await trio.sleep(AGAIN_S)
+
+    async def _wait_stirred(self) -> None:
+        """Rest until something is claimed or somebody asks, however long that takes."""
+        self._stirred = trio.Event()
+        await self._stirred.wait()
 
     def _is_quiet(self) -> bool:
         """Whether nothing has been claimed since the last but one look."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Final
 
 import trio
 from quart_trio import QuartTrio
@@ -49,9 +48,6 @@ from timer_trio.telemetry.metrics import Metrics
 from timer_trio.telemetry.record import Recorder
 from timer_trio.telemetry.tracing import Collector, Tracing
 from timer_trio.transport import Transport
-
-MIN_CACHED: Final = 1_000
-"""Timers that a cell may have in memory at least, however many cells share the cache."""
 
 
 def _show_limits(metrics: Metrics, settings: Settings) -> None:
@@ -126,7 +122,7 @@ class Replica:
             tracing=tracing,
             on_held_back=destinations.stir,
             on_settings=key_ring.note_default_settings,
-            max_cached=max(MIN_CACHED, settings.cache_max_timers // len(cells)),
+            max_cached=settings.cache_max_timers // len(cells),
             new_alarm=new_alarm,
             lease=lease,
             identity=identity,

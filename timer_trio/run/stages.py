@@ -306,6 +306,7 @@ class Stages:
             lately=lately,
             offer=self.hints.offer_again,
         )
+        claims.on_claim = self._leftovers.stir
         self._presence = Presence(
             heartbeat=heartbeat,
             shards=shards,

@@ -52,6 +52,12 @@ class Session(psycopg.Connection[Row]):
             raise psycopg.OperationalError(str(error)) from error
         self._handle_lock = threading.Lock()
 
+    def __del__(self, *args: Any) -> None:
+        # A `with` does not close what has ended by itself, and the number is to be had again.
+        if hasattr(self, "_handle"):
+            self._handle.close()
+        super().__del__(*args)
+
     def wait(
         self, gen: PQGen[RV], interval: float = INTERVAL_S, timeout: float | None = None
     ) -> RV:
