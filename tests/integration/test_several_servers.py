@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.contract.timers import ALICE
+from tests.receivers import open_files
 from timer_trio.embedded.postgres_server import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -96,4 +96,6 @@ def ended_by_the_server(url: str) -> bool:
 
 def test_session_that_the_server_has_ended_leaves_no_file_behind(database_url: str) -> None:
     assert ended_by_the_server(database_url)
-    gc.collect()  # a file that is open still is warned of, which fails the test
+    before = open_files()
+    assert all(ended_by_the_server(database_url) for _ in range(3))
+    assert open_files() == before

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, Final
 
 import psycopg
@@ -52,11 +53,16 @@ class Session(psycopg.Connection[Row]):
             raise psycopg.OperationalError(str(error)) from error
         self._handle_lock = threading.Lock()
 
-    def __del__(self, *args: Any) -> None:
-        # A `with` does not close what has ended by itself, and the number is to be had again.
-        if hasattr(self, "_handle"):
-            self._handle.close()
-        super().__del__(*args)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(exc_type, exc_val, exc_tb)
+        finally:
+            self.close()  # which psycopg leaves out where the server has ended it
 
     def wait(
         self, gen: PQGen[RV], interval: float = INTERVAL_S, timeout: float | None = None
