@@ -20,7 +20,7 @@ What each part does from which phase on::
     closed        after the grace, or with another  supervisor: cuts callbacks and requests
                   signal
 
-When the last callback has ended, `run/supervisor.py` has the outcomes written and gives the
+When the last callback has ended, `run/stages.py` has the outcomes written and gives the
 replica's place up. The parent of several workers goes from `running` to `handing_over` to `closed`.
 """
 

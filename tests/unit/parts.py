@@ -208,7 +208,7 @@ class Parts:
             lately=self.lately,
             offer=self.offered.extend,
         )
-        self.claims.on_claim = self.leftovers.stir
+        self.claims.on_claim = self.leftovers.note_claim
 
     async def start(self) -> None:
         """Join, and settle what is to be settled from now on."""

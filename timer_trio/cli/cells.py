@@ -17,7 +17,8 @@ from timer_trio.domain.cells import CellMap, KeptMap, difference
 from timer_trio.storage.migrations import migrate
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres import cell_map
-from timer_trio.storage.postgres.connections import connect
+from timer_trio.storage.postgres.connections import bounded, connect
+from timer_trio.storage.postgres.servers import servers_of
 from timer_trio.storage.postgres.sqlstate import words_of
 
 _HEADINGS: Final = ("cell", "database", "replicas", "timers", "state")
@@ -63,10 +64,7 @@ def _row(database: CellUrl, told: KeptMap) -> tuple[str, ...]:
 def _place(url: str) -> str:
     """Name a database without its user and password."""
     given = conninfo_to_dict(url)
-    hosts = str(given.get("host") or given.get("hostaddr") or "localhost").split(",")
-    ports = str(given.get("port") or 5432).split(",")
-    ports = ports * len(hosts) if len(ports) == 1 else ports
-    where = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=False))
+    where = ",".join(server.name for server in servers_of(bounded(url)))
     return f"{where}/{given.get('dbname') or given.get('user') or ''}"
 
 

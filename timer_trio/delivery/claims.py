@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple
@@ -47,13 +47,6 @@ TAKE_SLICE: Final = 50
 """Claimed timers whose requests are made in one go: some milliseconds, then others have a turn."""
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Lending:
-    """Whether the slots of a batch are free for others, until it is answered."""
-
-    has_begun: bool = False
 
 
 class Taken(NamedTuple):
@@ -99,8 +92,6 @@ class Claims:
         self._lately = lately
         self._at_once = trio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._open: Counter[Claim] = Counter()
-        self.count = 0
-        """How many there have been."""
         self.on_claim: Callable[[], None] = lambda: None
         """Called as one begins."""
         self._locked = LockedTimers(
@@ -124,7 +115,6 @@ class Claims:
         await self._claim(self._asker.batch(armed))
 
     async def _claim(self, batch: Batch) -> None:
-        self.count += 1
         self.on_claim()
         self._open[batch.claim] += 1
         try:
@@ -140,15 +130,15 @@ class Claims:
         if not self._agenda.slots.are_shared:
             return batch, await self._asked(batch)
         async with trio.open_nursery() as nursery:
-            lending = Lending()
-            nursery.start_soon(self._lend, batch, lending)
+            lent = trio.Event()
+            nursery.start_soon(self._lend, batch, lent)
             reply = await self._asked(batch)
             nursery.cancel_scope.cancel()
-        return self._take_slots_again(batch, reply) if lending.has_begun else (batch, reply)
+        return self._take_slots_again(batch, reply) if lent.is_set() else (batch, reply)
 
-    async def _lend(self, batch: Batch, lending: Lending) -> None:
+    async def _lend(self, batch: Batch, lent: trio.Event) -> None:
         await trio.sleep(LEND_AFTER_S)
-        lending.has_begun = True
+        lent.set()
         now_s = self._clock.now().timestamp()
         for armed in batch.armed:
             self._agenda.slots.release(armed.timer.lane, now_s)

@@ -14,7 +14,6 @@ before that, so it is held no more, or by another claim. Numbers are never chose
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NoReturn
@@ -75,7 +74,7 @@ class Leftovers:
         self._lately = lately
         self._offer = offer
         self._told_again: set[HeldClaim] = set()
-        self._claims_before = deque([0] * QUIET_LOOKS, maxlen=QUIET_LOOKS)
+        self._looks = QUIET_LOOKS
         self._asked = trio.Event()
         self._stirred = trio.Event()
 
@@ -83,10 +82,11 @@ class Leftovers:
         """Have a look soon: the database may be another one, or what it says was unexpected."""
         self._lately.recall(trio.current_time())
         self._asked.set()
-        self.stir()
+        self._stirred.set()
 
-    def stir(self) -> None:
+    def note_claim(self) -> None:
         """Look again once a minute: something is claimed."""
+        self._looks = 0
         self._stirred.set()
 
     async def run(self) -> NoReturn:
@@ -115,10 +115,8 @@ class Leftovers:
 
     def _is_quiet(self) -> bool:
         """Whether nothing has been claimed since the last but one look."""
-        count = self._claims.count
-        is_quiet = all(before == count for before in self._claims_before)
-        self._claims_before.append(count)
-        return is_quiet
+        self._looks += 1
+        return self._looks > QUIET_LOOKS
 
     async def _look(self) -> None:
         replica = self._heartbeat.replica

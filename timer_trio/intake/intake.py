@@ -21,7 +21,7 @@ from timer_trio.domain.errors import (
     QuotaUsedUpError,
     RowRefusedError,
 )
-from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
+from timer_trio.domain.flow import FlowKey, refuse_other_flow
 from timer_trio.domain.keys import FirstAnswer, KeyedCreate, key_shard
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.timer import (
@@ -219,12 +219,11 @@ class Intake:
         Raises:
             SeveralCellsError: its name is of another cell than its flow.
         """
-        shards = [] if flow_key is None else [flow_shard(project, flow_key)]
-        shards += [] if key is None else [key_shard(project, key)]
-        self._cells.only(shards)
-        if under is not None:
-            shards.append(key_shard(project, under))
-        shard = shards[0] if shards else self._places.choose(own=self._is_near(spec, now))
+        shard = self._places.said(project, flow_key, key)
+        if shard is None and under is not None:
+            shard = key_shard(project, under)
+        if shard is None:
+            shard = self._places.choose(own=self._is_near(spec, now))
         return NewTimer(
             id=new_timer_id(now, shard, self._random_bits),
             created_at=now,

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from timer_trio.domain.cells import ONE_CELL, CellMap, CellNumber
+from timer_trio.domain.flow import FlowKey, flow_shard
+from timer_trio.domain.keys import key_shard
+from timer_trio.domain.project import ProjectId
 from timer_trio.domain.shards import Shards
 
 
@@ -46,6 +49,19 @@ class Places:
     ) -> Places:
         """Return the places where one cell has all there is."""
         return cls(ONE_CELL, [_OnePlace(shards)], random_bits)
+
+    def said(self, project: ProjectId, flow_key: FlowKey | None, name: str | None) -> int | None:
+        """Return the shard that a flow says, else a name; None: there is neither.
+
+        Raises:
+            SeveralCellsError: they are of two cells.
+        """
+        if flow_key is None:
+            return None if name is None else key_shard(project, name)
+        shard = flow_shard(project, flow_key)
+        if name is not None:
+            self.cells.only([shard, key_shard(project, name)])
+        return shard
 
     def choose(self, *, own: bool, cell: CellNumber | None = None) -> int:
         """Choose a shard: any, or one of this replica's own, if it has some.

@@ -21,8 +21,8 @@ from timer_trio.domain.errors import (
     ScheduleNotFoundError,
     StorageUnavailableError,
 )
-from timer_trio.domain.flow import FlowKey, flow_shard, refuse_other_flow
-from timer_trio.domain.keys import FirstAnswer, key_shard
+from timer_trio.domain.flow import FlowKey, refuse_other_flow
+from timer_trio.domain.keys import FirstAnswer
 from timer_trio.domain.occurrence import BACKFILL, extra_occurrence_id, occurrence_id
 from timer_trio.domain.planning import (
     Calendar,
@@ -48,7 +48,7 @@ from timer_trio.domain.schedule import (
     due_occurrences,
 )
 from timer_trio.domain.schedule_rule import field_of
-from timer_trio.domain.timer import DueTimer, TimerId, TimerSummary, new_timer_id, shard_of
+from timer_trio.domain.timer import DueTimer, TimerSummary, new_timer_id
 from timer_trio.intake.intake import CREATE_DEADLINE_S, OFFER_SLICE, new_summary
 from timer_trio.intake.places import Places
 from timer_trio.storage.group_commit import repeat_until_answered
@@ -207,9 +207,6 @@ class Schedules:
         def decide(schedule: Schedule, standing: Standing) -> ScheduleChange:
             refuse_other_flow(schedule.flow_key, flow_key)
             spec = change(schedule.spec)
-            if spec.name is not None and spec.name != schedule.spec.name:
-                own = shard_of(TimerId(schedule_id))
-                self._places.cells.only([own, key_shard(project, spec.name)])
             if spec.timing != schedule.spec.timing:
                 check_rule(spec.timing.rule, replace(schedule, spec=spec).bounds)
             return changed(schedule, standing, spec, now, self._calendar)
@@ -381,10 +378,9 @@ class Schedules:
         Raises:
             SeveralCellsError: its name is of another cell than its flow.
         """
-        shards = [] if flow_key is None else [flow_shard(project, flow_key)]
-        shards += [] if name is None else [key_shard(project, name)]
-        self._places.cells.only(shards)
-        shard = shards[0] if shards else self._places.choose(own=True)
+        shard = self._places.said(project, flow_key, name)
+        if shard is None:
+            shard = self._places.choose(own=True)
         return ScheduleId(new_timer_id(now, shard, self._random_bits))
 
 

@@ -2,7 +2,8 @@
 
 - ``main``            the service from its start to its end, in one process or several
 - ``process``         what one process takes of the system, and the signals that it handles
-- ``replica``         one replica: its parts wired together
+- ``replica``         one replica: the stages of its cells, what they share, and its API
+- ``stages``          the stages over one database, and the order in which they end
 - ``supervisor``      the root nursery of a replica: what runs, and in which order it ends
 - ``presence``        a replica's place among the others: taken, handed over, given up
 - ``database_wait``   what a start asks of a database that may be away

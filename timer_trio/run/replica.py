@@ -103,7 +103,7 @@ class Replica:
         metrics.in_flight.set_function(lambda: slots.in_use)
         _show_limits(metrics, settings)
         self._destinations = destinations = DestinationReports(
-            storage=databases[0].storage,
+            storage=first,
             clock=databases[0].clock,
             metrics=metrics,
             replica=lambda: self._stages[0].heartbeat.replica,

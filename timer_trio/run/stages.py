@@ -306,7 +306,7 @@ class Stages:
             lately=lately,
             offer=self.hints.offer_again,
         )
-        claims.on_claim = self._leftovers.stir
+        claims.on_claim = self._leftovers.note_claim
         self._presence = Presence(
             heartbeat=heartbeat,
             shards=shards,

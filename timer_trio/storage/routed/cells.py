@@ -117,7 +117,10 @@ class Cells:
             return answer
 
     async def _tell_others(self, tell: Ask[T]) -> None:
-        await side_by_side([partial(self._tell, cell, tell) for cell in self._all[1:]])
+        await self._tell_these(self._all[1:], tell)
+
+    async def _tell_these(self, cells: Sequence[CellNumber], tell: Ask[T]) -> None:
+        await side_by_side([partial(self._tell, cell, tell) for cell in cells])
 
     async def _tell(self, cell: CellNumber, tell: Ask[T]) -> None:
         try:

@@ -12,7 +12,6 @@ from timer_trio.domain.signing import SigningSecret
 from timer_trio.storage.protocols import SigningStorage
 from timer_trio.storage.routed.cells import FIRST, Cells
 from timer_trio.storage.routed.common import all_secrets, put_secrets
-from timer_trio.storage.routed.side_by_side import side_by_side
 
 
 class RoutedSigning(Cells):
@@ -34,8 +33,7 @@ class RoutedSigning(Cells):
             others = [cell for cell in self._all[1:] if self._is_connected(cell)]
             for project in {secret.project for secret in secrets}:
                 known = await self._ask(FIRST, partial(all_secrets, project))
-                put = partial(put_secrets, project, known)
-                await side_by_side([partial(self._tell, cell, put) for cell in others])
+                await self._tell_these(others, partial(put_secrets, project, known))
 
     async def change_signing_secrets(
         self,
