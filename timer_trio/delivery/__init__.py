@@ -16,4 +16,5 @@
 - ``firer``        one task a timer, from its instant to its outcome
 - ``callback``     one request, and how it can end
 - ``settler``      writes what became of each timer
+- ``leftovers``    finds what a failover has left under this replica's claims
 """
