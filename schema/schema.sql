@@ -188,7 +188,9 @@ CREATE TABLE replicas (
     beaten_at timestamptz,
     in_flight integer NOT NULL DEFAULT 0,
     cached integer NOT NULL DEFAULT 0,
-    clock_offset_s double precision
+    clock_offset_s double precision,
+    -- Of which cells it has been told; NULL: its release knows of none.
+    map text
 );
 
 -- Keys that consumers choose. An `idempotency` key stands for a request and what it was answered, until
@@ -505,7 +507,10 @@ CREATE INDEX audit_at ON audit (at);
 CREATE TABLE cell_map (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     map text NOT NULL,
-    own text NOT NULL
+    own text NOT NULL,
+    -- The shards that are on their way: from here to another database, if that has the rest of `own`, or
+    -- to here, if they are all of it. NULL: none are.
+    moving text
 );
 
 -- Which of these files have been applied, and what they said.

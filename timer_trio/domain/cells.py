@@ -37,7 +37,11 @@ ALL: Final = Cell(0, SHARDS - 1)
 
 
 class CellMap:
-    """All cells, in the order of their shards."""
+    """All cells, in the order of their shards.
+
+    As long as the database of one has shards of others as well, which are to be moved out of it,
+    these count as its own.
+    """
 
     def __init__(self, cells: Sequence[Cell] = (ALL,)) -> None:
         """Put cells together.
@@ -47,7 +51,9 @@ class CellMap:
         """
         _check(cells)
         self.cells = tuple(cells)
-        self._numbers = bytes(number for number, cell in enumerate(self.cells) for _ in cell.shards)
+        self._held: dict[CellNumber, Cell] = {}
+        self._wanted = bytes(number for number, cell in enumerate(self.cells) for _ in cell.shards)
+        self._numbers = self._wanted
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -61,9 +67,30 @@ class CellMap:
         return len(self.cells) == 1
 
     @property
-    def numbers(self) -> range:
-        """The numbers of all cells."""
-        return range(len(self.cells))
+    def numbers(self) -> Sequence[CellNumber]:
+        """The numbers of those cells that have shards now."""
+        return [*map(CellNumber, sorted({*self._numbers}))]
+
+    def hold(self, number: CellNumber, held: Cell) -> None:
+        """Take note of what the database of a cell has: its own shards, and maybe those of others.
+
+        What several have is of the last of which it was noted.
+        """
+        self._held.pop(number, None)
+        self._held[number] = held
+        numbers = bytearray(self._wanted)
+        for each, cell in self._held.items():
+            if cell != self.cells[each]:
+                numbers[cell.first : cell.last + 1] = bytes([each]) * len(cell.shards)
+        self._numbers = bytes(numbers)
+
+    def has_more(self, number: CellNumber) -> bool:
+        """Whether the database of a cell has shards of others as well."""
+        return self._held.get(number, self.cells[number]) != self.cells[number]
+
+    def is_known_up_to(self, number: CellNumber) -> bool:
+        """Whether it is known of all cells before one what their databases have."""
+        return all(each in self._held for each in map(CellNumber, range(number)))
 
     def of_shard(self, shard: int) -> CellNumber:
         return CellNumber(self._numbers[shard])
@@ -82,6 +109,19 @@ class CellMap:
             raise SeveralCellsError
         return numbers.pop() if numbers else None
 
+    def require_one(self, shards: Iterable[int]) -> None:
+        """Check that these shards are of one cell, wherever they still are.
+
+        Raises:
+            SeveralCellsError: they are of several.
+        """
+        if len({self._wanted[shard] for shard in shards}) > 1:
+            raise SeveralCellsError
+
+    def divides(self, other: CellMap) -> bool:
+        """Whether each cell of another map is one or several of this one."""
+        return {cell.first for cell in other.cells} <= {cell.first for cell in self.cells}
+
 
 class SeveralCellsError(TimerTrioError):
     """What is to be written together belongs to several cells."""
@@ -94,24 +134,45 @@ class SeveralCellsError(TimerTrioError):
 
 
 class KeptMap(NamedTuple):
-    """What a database has been told: which cells there are, and which of them it is."""
+    """What a database has been told: which cells there are, and which of them it is.
+
+    `moving`: shards that are on their way. They go from here to another database if it has the rest
+    of `own`, and come to here if they are all of it.
+    """
 
     map: str
     own: str
+    moving: str | None = None
+
+    @property
+    def held(self) -> Cell:
+        return read_cell(self.own)
+
+    @property
+    def at_rest(self) -> Cell | None:
+        """The shards that can be worked on: those that come before what moves; None: all move."""
+        if self.moving is None:
+            return self.held
+        held, moving = self.held, read_cell(self.moving)
+        return None if moving == held else Cell(held.first, moving.first - 1)
+
+
+UNTOLD: Final = KeptMap(str(ALL), str(ALL))
+"""What counts for a database that was told nothing: it has all there is."""
 
 
 def difference(kept: KeptMap | None, told: KeptMap) -> str | None:
     """Say what is wrong if a database has been told otherwise; None: it has not been.
 
-    One that was told nothing has all there is.
+    Nothing is wrong either where it has its cell and what is to be moved out of it.
     """
-    known = kept or KeptMap(str(ALL), str(ALL))
-    if known == told:
+    known = kept or UNTOLD
+    if (known.map, known.own) == (told.map, told.own) or _is_to_be_divided(known, told):
         return None
     if kept is None:
         return (
-            f"this database has timers of other shards than {told.own}: a cell begins empty, or"
-            " with its own alone"
+            f"this database has timers of other shards than {told.own}: a cell begins empty, with"
+            " its own alone, or as the first of those into which it is split"
         )
     if known.map == told.map:
         return f"this database is cell {known.own}, and not {told.own}: two URLs are exchanged"
@@ -131,6 +192,25 @@ def read_cell(text: str) -> Cell:
     if match is None:
         raise ValueError(f"{text!r} is no range of shards such as 0-127")
     return Cell(int(match["first"]), int(match["last"]))
+
+
+def read_map(text: str) -> CellMap:
+    """Read a map as a database keeps it, such as `0-127;128-255`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return CellMap([read_cell(cell) for cell in text.split(";")])
+
+
+def _is_to_be_divided(known: KeptMap, told: KeptMap) -> bool:
+    """Whether the cells that are told of divide those known, and this one stays where it is."""
+    held, own = known.held, read_cell(told.own)
+    return (
+        own.first == held.first
+        and own.last <= held.last
+        and read_map(told.map).divides(read_map(known.map))
+    )
 
 
 def _check(cells: Sequence[Cell]) -> None:

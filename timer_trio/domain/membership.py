@@ -15,11 +15,12 @@ from timer_trio.domain.timer import ReplicaId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which process a replica is, for people to read."""
+    """Which process a replica is, for people to read; `map`: of which cells it has been told."""
 
     host: str = ""
     pid: int = 0
     version: str = ""
+    map: str = str(ALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from pydantic import SecretStr
 
 from timer_trio import __version__
 from timer_trio.clock import Clock
-from timer_trio.config import CellUrl, Settings, StartRefusedError
+from timer_trio.config import CellUrl, Settings
 from timer_trio.domain.addresses import AddressGuard
-from timer_trio.domain.cells import CellMap, KeptMap, difference
+from timer_trio.domain.cells import CellMap
 from timer_trio.domain.membership import Identity
 from timer_trio.maintenance.index_builds import build_indexes
 from timer_trio.run.open_files import Shares, Wanted, divide
@@ -143,8 +143,12 @@ async def replica_on(
     `alone`: no other replica can be alive on its database. `prepare` brings one to the schema.
     """
     cipher = cipher_of(settings.encryption_keys)
-    identity = Identity(host=socket.gethostname(), pid=os.getpid(), version=__version__)
-    cells = CellMap([each.cell for each in databases])
+    identity = Identity(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        map=str(CellMap([each.cell for each in databases])),
+    )
     async with (
         AsyncExitStack() as stack,
         CallbackTransport(
@@ -178,9 +182,7 @@ async def replica_on(
                     clock=Clock(),
                     alone=alone,
                     cell=cell,
-                    prepare=partial(
-                        _prepare, storage, partial(prepare, url), KeptMap(str(cells), str(cell))
-                    ),
+                    prepare=partial(_prepare, storage, partial(prepare, url)),
                     warnings=storage.warnings,
                     trouble=storage.trouble,
                     encrypts=cipher.seals,
@@ -197,12 +199,8 @@ async def replica_on(
         nursery.cancel_scope.cancel()
 
 
-async def _prepare(
-    storage: PostgresStorage, prepare: Callable[[], Awaitable[None]], told: KeptMap
-) -> None:
+async def _prepare(storage: PostgresStorage, prepare: Callable[[], Awaitable[None]]) -> None:
     await prepare()
-    if words := difference(await storage.keep_map(told), told):
-        raise StartRefusedError(words)
     await storage.look_for_sealed()
 
 

@@ -17,6 +17,7 @@ from timer_trio.domain.api_key import ApiKey, KeyId, KnownKey
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.audit import AuditEntry, AuditPage, AuditQuery
 from timer_trio.domain.bulk import BulkPage, BulkReply
+from timer_trio.domain.cells import KeptMap
 from timer_trio.domain.destination import DestinationPage, DestinationQuery, DestinationReport
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.flow import FlowId, Terms
@@ -1047,6 +1048,25 @@ class SigningStorage(Protocol):
         """
 
 
+class CellMapStorage(Protocol):
+    """Which cell a database is, and what is on its way to it or out of it."""
+
+    async def keep_map(self, told: KeptMap) -> None:
+        """Keep what the database is told, unless it has been told something before.
+
+        Nor is it kept where there are timers or schedules of other shards than those.
+
+        Raises:
+            StorageUnavailableError, ContentionError: call it again.
+        """
+
+    async def kept_map(self) -> KeptMap | None:
+        """Return what the database has been told; None: nothing, and it may have all there is.
+
+        Raises as `keep_map`.
+        """
+
+
 class ApiStorage(
     TimerStorage,
     SampleStorage,
@@ -1082,6 +1102,7 @@ class Storage(
     HintStorage,
     RetentionStorage,
     DestinationStorage,
+    CellMapStorage,
     Protocol,
 ):
     """All of it, for whoever wires the consumers together."""

@@ -10,6 +10,7 @@ from timer_trio.storage.memory.api_keys import MemoryApiKeys
 from timer_trio.storage.memory.attempts import MemoryAttempts
 from timer_trio.storage.memory.audit import MemoryAudit
 from timer_trio.storage.memory.bulk import MemoryBulk
+from timer_trio.storage.memory.cell_map import MemoryCellMap
 from timer_trio.storage.memory.destinations import MemoryDestinations
 from timer_trio.storage.memory.flow_terms import MemoryFlowTerms
 from timer_trio.storage.memory.flows import MemoryFlows
@@ -43,5 +44,6 @@ class MemoryStorage(
     MemoryRetention,
     MemorySigning,
     MemoryDestinations,
+    MemoryCellMap,
 ):
     """A Storage whose database is this object, and whose database's clock is `now`."""

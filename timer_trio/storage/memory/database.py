@@ -13,6 +13,7 @@ import trio
 from timer_trio.domain.api_key import ApiKey, KeyId
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.audit import AuditEntry, EntryId
+from timer_trio.domain.cells import KeptMap
 from timer_trio.domain.destination import Counted, DestinationNow
 from timer_trio.domain.errors import (
     ContentionError,
@@ -175,6 +176,7 @@ class Database:
         self._terms: dict[int, tuple[ReplicaId, int]] = {}
         self._probes: dict[Lane, ProbeRow] = {}
         self._listening: list[Callable[[Hint], None]] = []
+        self._cell: KeptMap | None = None
 
     def _raised_version(self) -> int:
         """Raise the version of the rules, as whoever changes one does."""

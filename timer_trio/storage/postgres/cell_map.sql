@@ -13,7 +13,7 @@ WHERE
 ON CONFLICT DO NOTHING;
 
 -- name: kept_map
-SELECT map, own FROM cell_map;
+SELECT map, own, moving FROM cell_map;
 
 -- name: cell_facts
 -- The number of timers is an estimate: to count millions takes seconds.
@@ -26,4 +26,5 @@ SELECT
         WHERE part.isleaf
     ) AS timers,
     (SELECT map FROM cell_map) AS map,
-    (SELECT own FROM cell_map) AS own;
+    (SELECT own FROM cell_map) AS own,
+    (SELECT moving FROM cell_map) AS moving;

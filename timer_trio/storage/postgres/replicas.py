@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,8 +35,8 @@ class PostgresReplicas(Database):
         now: datetime,
         identity: Identity = Identity(),  # noqa: B008 - frozen
     ) -> None:
-        facts = {"host": identity.host, "pid": identity.pid, "version": identity.version}
-        await self._heartbeat.fetch("join", {"replica": replica, "now": now, **facts})
+        parameters = {"replica": replica, "now": now, **asdict(identity)}
+        await self._heartbeat.fetch("join", parameters)
 
     async def beat(
         self,

@@ -1,8 +1,8 @@
 -- What replicas write of themselves, and of each other.
 
 -- name: join
-INSERT INTO replicas (id, started_at, host, pid, version)
-VALUES (%(replica)s, %(now)s, %(host)s, %(pid)s, %(version)s)
+INSERT INTO replicas (id, started_at, host, pid, version, map)
+VALUES (%(replica)s, %(now)s, %(host)s, %(pid)s, %(version)s, %(map)s)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: beat
@@ -38,7 +38,7 @@ UPDATE replicas SET leaving = true WHERE id = %(replica)s;
 
 -- name: replicas
 SELECT
-    id, host, pid, version, in_flight, cached, clock_offset_s, started_at, beaten_at, leaving
+    id, host, pid, version, map, in_flight, cached, clock_offset_s, started_at, beaten_at, leaving
 FROM replicas
 ORDER BY started_at, id;
 

@@ -14,6 +14,7 @@ import trio
 
 from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
+from timer_trio.domain.cells import ALL
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.keys import KeyedCreate
 from timer_trio.domain.membership import Identity, ReplicaRecord, ReplicaStats
@@ -401,7 +402,9 @@ def _summary(row: Row) -> dict[str, Any]:
 def record_of(row: Row) -> ReplicaRecord:
     return ReplicaRecord(
         id=ReplicaId(row["id"]),
-        identity=Identity(host=row["host"], pid=row["pid"], version=row["version"]),
+        identity=Identity(
+            host=row["host"], pid=row["pid"], version=row["version"], map=row["map"] or str(ALL)
+        ),
         stats=ReplicaStats(
             in_flight=row["in_flight"],
             cached=row["cached"],
