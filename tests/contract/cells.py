@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final, NoReturn, TypeVar
 
 from timer_trio.domain.bulk import BulkPage, BulkReply
-from timer_trio.domain.cells import Cell, CellMap, CellNumber
+from timer_trio.domain.cells import Cell, CellMap, CellNumber, KeptMap
 from timer_trio.domain.destination import DestinationReport
 from timer_trio.domain.flow import FlowId, Terms
 from timer_trio.domain.flows import FlowNow, FlowReadings
@@ -86,8 +86,8 @@ class CellsOfSuite(RoutedStorage):
         del cell
         return limit
 
-    def _refuse_elsewhere(self, cell: CellNumber, timers: Sequence[NewTimer]) -> None:
-        assert self._cell_of(timers) == cell
+    def _refuse_elsewhere(self, timers: Sequence[NewTimer]) -> None:
+        self._cell_of(timers)
 
     def _refuse_name_elsewhere(self, schedule: Schedule) -> None:
         """Nobody looks for it elsewhere."""
@@ -414,6 +414,12 @@ class CellsOfSuite(RoutedStorage):
         self, on_listening: Callable[[], None], on_hint: Callable[[Hint], None]
     ) -> NoReturn:
         await self._storages[ONE].listen(on_listening, on_hint)
+
+    async def keep_map(self, told: KeptMap) -> None:
+        await self._ask_all(lambda storage: storage.keep_map(told))
+
+    async def kept_map(self) -> KeptMap | None:
+        return await self._ask(ONE, lambda storage: storage.kept_map())
 
 
 def _now_of(found: Sequence[FlowNow]) -> FlowNow:

@@ -24,9 +24,10 @@ from tests.schedules import EVERY_MINUTE, schedule_of, schedule_spec
 from timer_trio.domain.api_key import digest
 from timer_trio.domain.audit import AuditQuery
 from timer_trio.domain.bulk import Bulk, BulkAction, BulkPage
-from timer_trio.domain.cells import Cell, CellMap, CellNumber, SeveralCellsError
+from timer_trio.domain.cells import Cell, CellMap, CellNumber, KeptMap, SeveralCellsError
 from timer_trio.domain.errors import (
     ApiKeyNotFoundError,
+    JustDividedError,
     ProjectNameTakenError,
     QuotaUsedUpError,
     RowRefusedError,
@@ -59,6 +60,7 @@ from timer_trio.storage.routed.common import Common, read_common
 FIRST, SECOND = CellNumber(0), CellNumber(1)
 THIRDS: Final = CellMap([Cell(0, 9), Cell(10, 199), Cell(200, 255)])
 SHOP: Final = ProjectId(1)
+CANCEL_ALL: Final = Bulk(action=BulkAction.CANCEL, wanted=TimerFilter(), as_of=LATER)
 AWAY: Final = "cell 128-255 is away: no connection"
 
 
@@ -793,3 +795,48 @@ async def test_flow_is_where_its_timers_are() -> None:
     assert [each.id for each in (await storage.list(TimerQuery(flow_key=flow.key))).timers] == [
         timer.id
     ]
+
+
+async def test_what_has_just_been_moved_away_is_not_said_to_be_missing() -> None:
+    """Nobody knows yet that the first cell has been divided, and the second is not open."""
+    cells = CellMap([Cell(0, 127), Cell(128, 255)])
+    first, second = memory(), memory()
+    cells.hold(FIRST, Cell(0, 255))
+    storage = RoutedStorage(cells, [first, second], lambda cell: cell == FIRST)
+    stays, goes = new_timer(shard=1), replace(new_timer(shard=200), key=named(SECOND))
+    await storage.create_many([stays], NOW)
+    await storage.create_named([goes], {}, NOW)
+    assert (await storage.get(goes.id)).id == goes.id
+    with pytest.raises(TimerNotFoundError):
+        await storage.get(new_timer(shard=201).id)
+    await first.keep_map(KeptMap("0-255", "0-255"))
+    first._delete(goes.id)
+    first._names.clear()
+    first._cell = KeptMap(str(cells), "0-127")
+    for call in (
+        storage.get(goes.id),
+        storage.cancel(goes.id, NOW),
+        storage.name_holder(goes.key or ""),
+        storage.held_names([goes.key or ""]),
+        storage.first_answer("k", NOW),
+        storage.list(TimerQuery()),
+        storage.bulk(BulkPage(bulk=CANCEL_ALL, after=None, size=10, due_at=NOW), NOW),
+        storage.live_in(DEFAULT_PROJECT),
+    ):
+        with pytest.raises(JustDividedError):
+            await call
+    assert (await storage.get(stays.id)).id == stays.id
+    cells.hold(FIRST, Cell(0, 127))
+    assert (await storage.list(TimerQuery())).total == 1
+    assert await storage.name_holder(goes.key or "") is None
+
+
+async def test_creates_that_were_put_together_before_a_cell_was_divided_are_asked_for_again() -> (
+    None
+):
+    storage = routed(memory(), memory())
+    mixed = [new_timer(shard=0), new_timer(shard=200)]
+    with pytest.raises(JustDividedError):
+        await storage.create(mixed, NOW)
+    with pytest.raises(JustDividedError):
+        await storage.create_keyed([keyed("a", mixed[0]), keyed("b", mixed[1])], NOW)

@@ -128,3 +128,5 @@ class ForwardingStorage(ABC):
     signing_secrets = _forwarded(Storage.signing_secrets)
     add_signing_secrets = _forwarded(Storage.add_signing_secrets)
     change_signing_secrets = _forwarded(Storage.change_signing_secrets)
+    keep_map = _forwarded(Storage.keep_map)
+    kept_map = _forwarded(Storage.kept_map)

@@ -8,6 +8,7 @@ from timer_trio.domain.cells import (
     ONE_CELL,
     Cell,
     CellMap,
+    CellNumber,
     KeptMap,
     SeveralCellsError,
     difference,
@@ -33,7 +34,7 @@ def test_one_cell_has_all() -> None:
     assert ONE_CELL.is_single
     assert not HALVES.is_single
     assert [str(ONE_CELL), str(HALVES)] == ["0-255", "0-127;128-255"]
-    assert [*HALVES.numbers] == [0, 1]
+    assert ([*HALVES.numbers], len(HALVES)) == ([0, 1], 2)
 
 
 def test_what_is_written_together_is_in_one_cell() -> None:
@@ -77,7 +78,13 @@ def test_map_covers_each_shard_once(cells: list[Cell], words: str) -> None:
         (KeptMap("0-127;128-255", "0-127"), KeptMap("0-127;128-255", "0-127"), None),
         (KeptMap("0-127;128-255", "0-127"), KeptMap("0-127;128-255", "128-255"), "exchanged"),
         (KeptMap("0-127;128-255", "0-127"), KeptMap("0-255", "0-255"), "the same CELLS"),
-        (None, KeptMap("0-127;128-255", "0-127"), "other shards than 0-127"),
+        (KeptMap("0-255", "0-255"), KeptMap("0-127;128-255", "0-127"), None),
+        (KeptMap("0-99;100-255", "0-99"), KeptMap("0-99;100-199;200-255", "0-99"), None),
+        (KeptMap("0-99;100-255", "100-255"), KeptMap("0-99;100-199;200-255", "100-199"), None),
+        (KeptMap("0-99;100-255", "100-255"), KeptMap("0-9;10-255", "10-255"), "the same CELLS"),
+        (KeptMap("0-99;100-255", "0-99"), KeptMap("0-199;200-255", "0-199"), "the same CELLS"),
+        (None, KeptMap("0-127;128-255", "0-127"), None),
+        (None, KeptMap("0-127;128-255", "128-255"), "other shards than 128-255"),
     ],
 )
 def test_database_knows_which_cell_it_is(
@@ -85,3 +92,45 @@ def test_database_knows_which_cell_it_is(
 ) -> None:
     said = difference(kept, told)
     assert said is None if words is None else said is not None and words in said
+
+
+def test_shards_that_are_to_be_moved_out_of_a_database_are_its_own_until_they_are() -> None:
+    cells = CellMap([Cell(0, 63), Cell(64, 127), Cell(128, 255)])
+    assert not cells.has_more(CellNumber(0))
+    cells.hold(CellNumber(0), Cell(0, 127))
+    assert [cells.of_shard(shard) for shard in (0, 63, 64, 127, 128)] == [0, 0, 0, 0, 2]
+    assert [*cells.numbers] == [0, 2]
+    assert [cells.is_known(number) for number in map(CellNumber, range(2))] == [True, False]
+    assert (cells.held(CellNumber(0)), cells.held(CellNumber(2))) == (Cell(0, 127), Cell(128, 255))
+    assert [cells.has_more(number) for number in map(CellNumber, range(3))] == [True, False, False]
+    cells.hold(CellNumber(1), Cell(64, 127))
+    assert cells.of_shard(64) == 0
+    cells.hold(CellNumber(0), Cell(0, 63))
+    assert [cells.of_shard(shard) for shard in (63, 64, 127, 128)] == [0, 1, 1, 2]
+    assert [*cells.numbers] == [0, 1, 2]
+
+
+def test_what_the_cells_before_one_have_must_be_known() -> None:
+    cells = CellMap([Cell(0, 9), Cell(10, 99), Cell(100, 255)])
+    assert cells.is_known_up_to(CellNumber(0))
+    cells.hold(CellNumber(1), Cell(10, 99))
+    assert not cells.is_known_up_to(CellNumber(2))
+    cells.hold(CellNumber(0), Cell(0, 9))
+    assert cells.is_known_up_to(CellNumber(2))
+
+
+def test_what_will_be_in_several_cells_is_not_of_one() -> None:
+    cells = CellMap([Cell(0, 127), Cell(128, 255)])
+    cells.hold(CellNumber(0), Cell(0, 255))
+    assert cells.only([1, 200]) == 0
+    cells.require_one([128, 255])
+    with pytest.raises(SeveralCellsError):
+        cells.require_one([1, 200])
+
+
+@pytest.mark.parametrize(
+    ("moving", "at_rest"),
+    [(None, Cell(0, 255)), ("128-255", Cell(0, 127)), ("0-255", None)],
+)
+def test_what_moves_is_left_alone(moving: str | None, at_rest: Cell | None) -> None:
+    assert KeptMap("0-255", "0-255", moving).at_rest == at_rest

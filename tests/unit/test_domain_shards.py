@@ -105,3 +105,21 @@ def test_who_owns_nothing_gives_any_shard() -> None:
     shards = Shards()
     shards.divide(ALICE, {BOB})
     assert 0 <= shards.choose(Random(1).getrandbits, own=True) < SHARDS
+
+
+def test_what_is_moved_to_another_database_nobody_owns() -> None:
+    shards = Shards(range(100))
+    shards.divide(ALICE, {ALICE})
+    assert (shards.owns_all, shards.are_all_kept) == (True, True)
+    assert shards.keep(range(50), of=range(100))
+    assert not shards.keep(range(50), of=range(100))
+    assert shards.own == {*range(50)}
+    assert (shards.owns_all, shards.are_all_kept) == (False, False)
+    assert [shards.keeps(new_timer(shard=shard).id) for shard in (49, 50)] == [True, False]
+    chosen = {shards.choose(Random(1).getrandbits, own=False) for _ in range(50)}
+    assert chosen <= {*range(50)}
+    shards.divide(ALICE, {ALICE, BOB})
+    assert shards.own < {*range(50)}
+    shards.keep(range(50), of=range(50))
+    shards.divide(ALICE, {ALICE})
+    assert (shards.owns_all, shards.are_all_kept) == (True, True)

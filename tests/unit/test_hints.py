@@ -225,3 +225,12 @@ async def test_lost_hints_have_the_loader_look_every_second(pair: Parts) -> None
     pair.database.read.clear()
     await trio.sleep(5)
     assert len(pair.database.read) == 5
+
+
+async def test_what_is_moved_to_another_database_is_neither_told_nor_fired(parts: Parts) -> None:
+    open_cache(parts.agenda)
+    parts.agenda.shards.keep(range(128), of=range(SHARDS))
+    stays, goes = (parts.due(SOON_S, shard=shard) for shard in (127, 128))
+    parts.hints.offer([goes, stays])
+    await parts.hints.tell()
+    assert (parts.on_agenda(), parts.database.told) == ([stays], [])

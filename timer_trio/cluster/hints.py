@@ -98,6 +98,8 @@ class Hints:
         soon, window_end = now + _HANDOVER, now + self._window
         ours: list[DueTimer] = []
         for timer in timers:
+            if not self._shards.keeps(timer.id):
+                continue  # whoever serves the database that it is moved to reads it there
             is_ours = self._shards.owns(timer.id)
             if is_ours or (timer.due_at < soon and timer.flow_key is None):
                 # Who shall fire a foreign one may not have noticed yet that it is the owner; but

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -52,8 +53,21 @@ class Membership:
         before = shards.own
         if shards.divide(replica, members):
             log.info("shards", own=len(shards.own), replicas=len(members))
-            self._agenda.gates.lose(before - shards.own)
-            self._agenda.gates.open_flows()
-            self._agenda.refill.ask_window()
-            self._plan_anew()
-            self._hints.hand_over(before - shards.own)
+            self._change(before)
+
+    def keep(self, within: range, of: range) -> None:
+        """Work on these shards of those that there are: the others go to another database."""
+        shards = self._agenda.shards
+        before = shards.own
+        if shards.keep(within, of):
+            log.info("shards_kept", within=len(within), of=len(of))
+            self._change(before)
+
+    def _change(self, before: AbstractSet[int]) -> None:
+        """Follow a change of what this replica owns."""
+        lost = before - self._agenda.shards.own
+        self._agenda.gates.lose(lost)
+        self._agenda.gates.open_flows()
+        self._agenda.refill.ask_window()
+        self._plan_anew()
+        self._hints.hand_over(lost)

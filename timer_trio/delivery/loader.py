@@ -123,7 +123,10 @@ class Loader:
         after = now + timedelta(seconds=HANDOVER_S)
         keys = self._cache.keys()
         for start in range(0, len(keys), LET_GO_SLICE):
-            self._cache.let_go(keys[start : start + LET_GO_SLICE], self._shards.own, after)
+            some = keys[start : start + LET_GO_SLICE]
+            self._cache.let_go(some, self._shards.own, after)
+            if not self._shards.are_all_kept:  # what is moved to another database nobody may claim
+                self._cache.let_go(some, self._shards.within, _START)
             await trio.lowlevel.checkpoint()
 
     async def _read(self, shards: Collection[int], until: datetime) -> int:

@@ -54,6 +54,8 @@ class CellMap:
         self._held: dict[CellNumber, Cell] = {}
         self._wanted = bytes(number for number, cell in enumerate(self.cells) for _ in cell.shards)
         self._numbers = self._wanted
+        self.numbers: Sequence[CellNumber] = [*map(CellNumber, range(len(self.cells)))]
+        """The numbers of those that have shards now."""
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -65,11 +67,6 @@ class CellMap:
     def is_single(self) -> bool:
         """Whether one cell has all there is."""
         return len(self.cells) == 1
-
-    @property
-    def numbers(self) -> Sequence[CellNumber]:
-        """The numbers of those cells that have shards now."""
-        return [*map(CellNumber, sorted({*self._numbers}))]
 
     def hold(self, number: CellNumber, held: Cell) -> None:
         """Take note of what the database of a cell has: its own shards, and maybe those of others.
@@ -83,14 +80,23 @@ class CellMap:
             if cell != self.cells[each]:
                 numbers[cell.first : cell.last + 1] = bytes([each]) * len(cell.shards)
         self._numbers = bytes(numbers)
+        self.numbers = [*map(CellNumber, sorted({*numbers}))]
+
+    def held(self, number: CellNumber) -> Cell:
+        """Return what the database of a cell has: its own shards, for all that is known."""
+        return self._held.get(number, self.cells[number])
+
+    def is_known(self, number: CellNumber) -> bool:
+        """Whether it is known what the database of a cell has, and that it can be asked for it."""
+        return number in self._held
 
     def has_more(self, number: CellNumber) -> bool:
         """Whether the database of a cell has shards of others as well."""
-        return self._held.get(number, self.cells[number]) != self.cells[number]
+        return self.held(number) != self.cells[number]
 
     def is_known_up_to(self, number: CellNumber) -> bool:
         """Whether it is known of all cells before one what their databases have."""
-        return all(each in self._held for each in map(CellNumber, range(number)))
+        return all(map(self.is_known, map(CellNumber, range(number))))
 
     def of_shard(self, shard: int) -> CellNumber:
         return CellNumber(self._numbers[shard])

@@ -73,6 +73,13 @@ class CellAwayError(StorageUnavailableError):
         self.words = words
 
 
+class JustDividedError(CellAwayError):
+    """Some shards of a cell have just been moved out of its database, and are not found yet."""
+
+    def __init__(self) -> None:
+        super().__init__("a cell has just been divided", "ask again")
+
+
 class RowsFailedError(StorageUnavailableError):
     """The database did nothing: for one of the rows, or for a state that is to be waited out."""
 

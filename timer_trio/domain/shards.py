@@ -45,12 +45,25 @@ class Shards:
     """
 
     def __init__(self, within: range = range(SHARDS)) -> None:
-        self._within = within
+        self._all = self.within = within
         self.own: frozenset[int] = frozenset()
         self.has_others = True
         """Whether somebody else owns shards too, or all of them, for all that is known."""
+        self._divided: list[ReplicaId] = []
+        self._replica: ReplicaId | None = None
         self._members: frozenset[ReplicaId] | None = None
         self._choices: tuple[int, ...] = ()
+
+    def keep(self, within: range, of: range) -> bool:
+        """Have nobody own any but those `within`, of those that there are; whether that is new.
+
+        The others are about to be moved to another database: whoever knows of it leaves them alone.
+        """
+        if (within, of) == (self.within, self._all):
+            return False
+        self.within, self._all = within, of
+        self._choose()
+        return True
 
     def divide(self, replica: ReplicaId, members: Collection[ReplicaId]) -> bool:
         """Divide among the replicas that own shards, of which `replica` is this one.
@@ -62,15 +75,24 @@ class Shards:
             return False
         self._members = known
         self.has_others = bool(known - {replica})
-        divided = owners(known) if known else []
-        self._choices = tuple(n for n in self._within if divided and divided[n] == replica)
-        self.own = frozenset(self._choices)
+        self._replica = replica
+        self._divided = owners(known) if known else []
+        self._choose()
         return True
 
     @property
     def owns_all(self) -> bool:
-        """Whether nobody else owns any."""
-        return len(self.own) == len(self._within)
+        """Whether this replica owns all that there are."""
+        return len(self.own) == len(self._all)
+
+    @property
+    def are_all_kept(self) -> bool:
+        """Whether none of them is about to be moved."""
+        return self.within == self._all
+
+    def keeps(self, timer_id: TimerId) -> bool:
+        """Whether a timer stays in this database."""
+        return shard_of(timer_id) in self.within
 
     def owns(self, timer_id: TimerId) -> bool:
         """Whether a timer is in a shard of this replica's own."""
@@ -80,4 +102,9 @@ class Shards:
         """Choose the shard of a new timer: any, or one of this replica's own, if it has some."""
         if own and self._choices:
             return self._choices[random_bits(32) % len(self._choices)]
-        return self._within[random_bits(32) % len(self._within)]
+        return self.within[random_bits(32) % len(self.within)]
+
+    def _choose(self) -> None:
+        divided, replica = self._divided, self._replica
+        self._choices = tuple(n for n in self.within if divided and divided[n] == replica)
+        self.own = frozenset(self._choices)

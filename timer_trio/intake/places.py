@@ -11,6 +11,7 @@ from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.keys import key_shard
 from timer_trio.domain.project import ProjectId
 from timer_trio.domain.shards import Shards
+from timer_trio.domain.timer import SHARDS
 
 
 class Place(Protocol):
@@ -60,7 +61,7 @@ class Places:
             return None if name is None else key_shard(project, name)
         shard = flow_shard(project, flow_key)
         if name is not None:
-            self.cells.only([shard, key_shard(project, name)])
+            self.cells.require_one([shard, key_shard(project, name)])
         return shard
 
     def choose(self, *, own: bool, cell: CellNumber | None = None) -> int:
@@ -74,10 +75,9 @@ class Places:
     def _any_cell(self) -> CellNumber:
         if self.cells.is_single:
             return CellNumber(0)
-        there = [
-            shard
-            for place, cell in zip(self._places, self.cells.cells, strict=True)
-            if place.is_connected
-            for shard in cell.shards
-        ]
-        return self.cells.of_shard(there[self._random_bits(32) % len(there)] if there else 0)
+        chosen = self.cells.of_shard(self._random_bits(8))
+        if self._places[chosen].is_connected:
+            return chosen
+        cells = [self.cells.of_shard(shard) for shard in range(SHARDS)]
+        there = [cell for cell in cells if self._places[cell].is_connected]
+        return there[self._random_bits(32) % len(there)] if there else CellNumber(0)

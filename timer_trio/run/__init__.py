@@ -6,6 +6,7 @@
 - ``stages``          the stages over one database, and the order in which they end
 - ``supervisor``      the root nursery of a replica: what runs, and in which order it ends
 - ``presence``        a replica's place among the others: taken, handed over, given up
+- ``holding``         which shards a database has, while some are moved out of it
 - ``database_wait``   what a start asks of a database that may be away
 - ``start_paused``    a start that holds back what is due
 - ``parent``          the process that starts workers and keeps them running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 import trio
@@ -89,7 +89,7 @@ class Replica:
         self._union = None
         if not cells.is_single:
             storages = [database.storage for database in databases]
-            storage = routed = RoutedStorage(cells, storages, self._is_connected)
+            storage = routed = RoutedStorage(cells, storages, self._is_connected, cells.is_known)
             self._union = CellUnion(cells, routed.unite, self._is_connected)
         self._storage = storage
         self._tracing = tracing = (
@@ -127,9 +127,11 @@ class Replica:
             lease=lease,
             identity=identity,
             chance=chance,
+            cells=cells,
         )
         self._stages = [
             Stages(
+                CellNumber(number),
                 database,
                 shared,
                 slots.beside() if number else slots,
@@ -214,8 +216,7 @@ class Replica:
         """What weakens the promises, in words for an operator."""
         told = dict.fromkeys(words for each in self._stages for words in each.database.warnings())
         are_lost = any(stages.hints.are_lost for stages in self._stages)
-        away = [f"cell {each.name} is away" for each in self.cells if not each.is_connected]
-        return [*told, *([HINTS_LOST_WARNING] if are_lost else []), *away]
+        return [*told, *([HINTS_LOST_WARNING] if are_lost else []), *self._cell_warnings()]
 
     @property
     def metrics(self) -> Metrics:
@@ -331,6 +332,13 @@ class Replica:
         )
         grace_s = self._settings.shutdown_grace_s
         await Supervisor(parts, self._lifecycle, grace_s=grace_s).run(serve, task_status)
+
+    def _cell_warnings(self) -> Iterator[str]:
+        for number, cell in enumerate(self.cells):
+            if number not in self._cells.numbers:
+                yield f"cell {cell.name} has no timers yet: timer-trio cells split moves them there"
+            elif not cell.is_connected:
+                yield f"cell {cell.name} is away"
 
     def _is_connected(self, cell: CellNumber) -> bool:
         return self._stages[cell].is_connected

@@ -48,7 +48,7 @@ from timer_trio.delivery.settler import Settler
 from timer_trio.delivery.signing import SigningKeys
 from timer_trio.domain.breaker import Breakers
 from timer_trio.domain.cache import Cache
-from timer_trio.domain.cells import ALL, Cell
+from timer_trio.domain.cells import ALL, Cell, CellMap, CellNumber
 from timer_trio.domain.flows import Flows
 from timer_trio.domain.gates import Gates
 from timer_trio.domain.lately import Lately
@@ -65,6 +65,7 @@ from timer_trio.maintenance.audit_retention import AuditRetention
 from timer_trio.maintenance.deleted_projects import DeletedProjects
 from timer_trio.maintenance.quota_marks import QuotaMarks
 from timer_trio.maintenance.retention import Retention
+from timer_trio.run.holding import Holding
 from timer_trio.run.presence import Presence
 from timer_trio.run.start_paused import pause_all
 from timer_trio.scheduler.planner import INTERVAL_S, Planner
@@ -133,6 +134,7 @@ class Shared:
     lease: LeaseTimes = LeaseTimes()  # noqa: RUF009 - frozen
     identity: Identity = Identity(version=__version__)  # noqa: RUF009 - frozen
     chance: Chance = Chance()
+    cells: CellMap
 
 
 async def deliver(
@@ -156,11 +158,17 @@ async def deliver(
 class Stages:
     """The stages over one database, from the table to the receiver and back.
 
-    `slots` are the shared ones, as this claimer sees them. `signing` has what signs.
+    It is that of a cell, by its `number`. `slots` are the shared ones, as this claimer sees them.
+    `signing` has what signs.
     """
 
     def __init__(
-        self, database: Database, shared: Shared, slots: Slots, signing: SigningStorage
+        self,
+        number: CellNumber,
+        database: Database,
+        shared: Shared,
+        slots: Slots,
+        signing: SigningStorage,
     ) -> None:
         self.database = database
         self.give_up_s = inf
@@ -196,6 +204,9 @@ class Stages:
         self.rules = rules = RuleKeeper(storage=storage, agenda=agenda, shares=shared.shares)
         self.membership = Membership(
             agenda, self.hints, self.planner.look, self._look_for_leftovers
+        )
+        self._holding = Holding(
+            storage=storage, cells=shared.cells, number=number, membership=self.membership
         )
         self.heartbeat = heartbeat = Heartbeat(
             storage=storage,
@@ -310,7 +321,7 @@ class Stages:
         self._presence = Presence(
             heartbeat=heartbeat,
             shards=shards,
-            prepare=database.prepare,
+            prepare=self._prepare,
             alone=database.alone,
             begin=self._pause_all if settings.start_paused else trio.lowlevel.checkpoint,
         )
@@ -365,6 +376,7 @@ class Stages:
             return 0
         async with trio.open_nursery() as stages:
             stages.start_soon(self._presence.keep)
+            stages.start_soon(self._holding.follow)
             stages.start_soon(self.hints.listen_forever)
             stages.start_soon(self._keys.run)
             stages.start_soon(self.rules.run)
@@ -407,6 +419,10 @@ class Stages:
         """Look what became of timers whose claims have been found not to stand any more."""
         self._leftovers.look()
         self.agenda.refill.ask_near()
+
+    async def _prepare(self) -> None:
+        await self.database.prepare()
+        await self._holding.begin()
 
     async def _join(self) -> bool:
         """Join the others; answers whether that came before a stop."""

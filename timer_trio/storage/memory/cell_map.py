@@ -14,8 +14,9 @@ class MemoryCellMap(Database):
 
     async def keep_map(self, told: KeptMap) -> None:
         await trio.lowlevel.checkpoint()
-        kept = [*self._rows, *map(TimerId, self._schedules)]
-        if self._cell is None and all(shard_of(each) in told.held.shards for each in kept):
+        shards = {shard_of(each) for each in [*self._rows, *map(TimerId, self._schedules)]}
+        maps = {record.identity.map for record in self._replicas.values()}
+        if self._cell is None and shards <= {*told.held.shards} and maps <= {told.map}:
             self._cell = told
 
     async def kept_map(self) -> KeptMap | None:

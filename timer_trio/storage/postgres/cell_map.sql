@@ -1,13 +1,15 @@
 -- Which cell a database is.
 
 -- name: keep_map
--- Unless it has what no process would look for in this cell. Once: later there is a row.
+-- Unless it has what no process would look for in this cell, or somebody is there who may write that.
+-- Once: later there is a row.
 INSERT INTO cell_map (map, own)
 SELECT
     %(map)s,
     %(own)s
 WHERE
     NOT EXISTS (SELECT FROM cell_map)
+    AND NOT EXISTS (SELECT FROM replicas WHERE map IS DISTINCT FROM %(map)s)
     AND NOT EXISTS (SELECT FROM timers WHERE shard NOT BETWEEN %(first)s AND %(last)s)
     AND NOT EXISTS (SELECT FROM schedules WHERE shard NOT BETWEEN %(first)s AND %(last)s)
 ON CONFLICT DO NOTHING;

@@ -27,11 +27,11 @@ class RoutedBulk(RoutedTimers):
         cell = page.after.cell if isinstance(page.after, CellPosition) else cells[0]
         max_live = self._part(page.bulk.max_live, cell)
         asked = replace(page, bulk=replace(page.bulk, max_live=max_live))
-        reply = await self._ask(cell, lambda storage: storage.bulk(asked, now))
+        reply = await self._read(cell, lambda storage: storage.bulk(asked, now))
         if reply.next is not None:
             return replace(reply, next=_within(cell, reply.next))
-        following = CellNumber(cell + 1)
-        return replace(reply, next=_within(following, START) if following in cells else None)
+        following = next((each for each in cells if each > cell), None)
+        return replace(reply, next=None if following is None else _within(following, START))
 
 
 def _within(cell: CellNumber, place: Position) -> CellPosition:

@@ -12,10 +12,12 @@ import trio
 from timer_trio.domain.cells import CellMap, CellNumber
 from timer_trio.domain.errors import (
     CellAwayError,
+    JustDividedError,
     ProjectNotFoundError,
     QuotaUsedUpError,
     RowsFailedError,
     StorageUnavailableError,
+    TimerTrioError,
 )
 from timer_trio.domain.keys import key_shard
 from timer_trio.domain.project import ProjectId
@@ -34,7 +36,8 @@ FIRST: Final = CellNumber(0)
 class Cells:
     """A storage of each cell of a map; `is_connected` tells of which are there, as far as is known.
 
-    Who asks one cell waits for no other. What goes wrong in a cell names it.
+    Who asks one cell waits for no other. What goes wrong in a cell names it. `is_open` tells which
+    may be asked: as long as it is not known what a database has, what it lacks may be in another.
     """
 
     def __init__(
@@ -42,12 +45,18 @@ class Cells:
         cells: CellMap,
         storages: Sequence[Storage],
         is_connected: Callable[[CellNumber], bool],
+        is_open: Callable[[CellNumber], bool] = lambda _: True,
     ) -> None:
         self._cells = cells
         self._storages = storages
         self._is_connected = is_connected
-        self._all = [*map(CellNumber, cells.numbers)]
+        self._is_open = is_open
         self._turn = trio.Lock()
+
+    @property
+    def _all(self) -> Sequence[CellNumber]:
+        """Those that have shards now."""
+        return self._cells.numbers
 
     async def unite(self, cell: CellNumber) -> None:
         """Have a cell know what all are to know: projects, keys, secrets and pauses of the first.
@@ -74,7 +83,34 @@ class Cells:
 
     async def _ask(self, cell: CellNumber, ask: Ask[T]) -> T:
         """Ask one cell; what it cannot do now names it."""
+        try:
+            return await self._ask_named(cell, ask)
+        except TimerTrioError:
+            await self._require_undivided(cell)
+            raise
+
+    async def _read(self, cell: CellNumber, ask: Ask[T]) -> T:
+        """Ask one cell what it would answer otherwise if it had not all of its rows any more."""
+        answer = await self._ask(cell, ask)
+        await self._require_undivided(cell)
+        return answer
+
+    async def _require_undivided(self, cell: CellNumber) -> None:
+        """Check that what has not been found was not there, where shards are to be moved away.
+
+        Raises:
+            JustDividedError: they have just gone.
+        """
+        if not self._cells.has_more(cell):
+            return
+        kept = await self._storages[cell].kept_map()
+        if kept is not None and kept.held == self._cells.cells[cell]:
+            raise JustDividedError
+
+    async def _ask_named(self, cell: CellNumber, ask: Ask[T]) -> T:
         range_ = self._cells.cells[cell]
+        if not self._is_open(cell):
+            raise CellAwayError(f"cell {range_} is away", "it is not known yet what is in it")
         try:
             return await ask(self._storages[cell])
         except RowsFailedError as error:
@@ -87,8 +123,8 @@ class Cells:
             ) from None
 
     async def _ask_these(self, cells: Sequence[CellNumber], ask: Ask[T]) -> Sequence[T]:
-        """Ask several cells side by side; answers in their order."""
-        return await side_by_side([partial(self._ask, cell, ask) for cell in cells])
+        """Read from several cells side by side; answers in their order."""
+        return await side_by_side([partial(self._read, cell, ask) for cell in cells])
 
     async def _ask_all(self, ask: Ask[T]) -> Sequence[T]:
         return await self._ask_these(self._all, ask)
@@ -151,4 +187,6 @@ class Cells:
 
     def _part(self, limit: int | None, cell: CellNumber) -> int | None:
         """Return how much of a limit of live timers is a cell's."""
-        return None if limit is None else part_of(limit, cell, len(self._cells))
+        if limit is None:
+            return None
+        return part_of(limit, self._all.index(cell), len(self._all))

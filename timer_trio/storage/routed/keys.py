@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from timer_trio.domain.cells import CellNumber, SeveralCellsError
-from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder
+from timer_trio.domain.cells import CellNumber
+from timer_trio.domain.keys import FirstAnswer, HeldName, KeyedCreate, NameHolder, key_shard
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
-from timer_trio.domain.timer import NewTimer, TimerId
+from timer_trio.domain.timer import NewTimer, TimerId, shard_of
 from timer_trio.storage.protocols import Storage
 from timer_trio.storage.routed.side_by_side import side_by_side
 from timer_trio.storage.routed.timers import RoutedTimers
@@ -23,7 +23,9 @@ class RoutedKeys(RoutedTimers):
     async def create_keyed(
         self, creates: Sequence[KeyedCreate], now: datetime
     ) -> Sequence[FirstAnswer]:
-        cell = self._cell_of([timer for create in creates for timer in create.timers])
+        for create in creates:
+            self._cell_of(create.timers)
+        cell = self._cell_now([timer for create in creates for timer in create.timers])
         if cell is None:
             return []
         counted = [replace(create, timers=self._counted(create.timers, cell)) for create in creates]
@@ -35,7 +37,7 @@ class RoutedKeys(RoutedTimers):
         # A flow may have decided another cell.
         home = self._cell_of_name(project, key)
         for cell in (home, *(each for each in self._all if each != home)):
-            first = await self._ask(cell, lambda own: own.first_answer(key, now, project))
+            first = await self._read(cell, lambda own: own.first_answer(key, now, project))
             if first is not None:
                 return first
         return None
@@ -44,7 +46,7 @@ class RoutedKeys(RoutedTimers):
         self, key: str, project: ProjectId = DEFAULT_PROJECT
     ) -> NameHolder | None:
         cell = self._cell_of_name(project, key)
-        return await self._ask(cell, lambda storage: storage.name_holder(key, project))
+        return await self._read(cell, lambda storage: storage.name_holder(key, project))
 
     async def held_names(
         self, keys: Collection[str], project: ProjectId = DEFAULT_PROJECT
@@ -53,7 +55,7 @@ class RoutedKeys(RoutedTimers):
         for key in keys:
             asked[self._cell_of_name(project, key)].append(key)
         held = await side_by_side(
-            [partial(self._ask, cell, _held_by(own, project)) for cell, own in asked.items()]
+            [partial(self._read, cell, _held_by(own, project)) for cell, own in asked.items()]
         )
         return {key: name for each in held for key, name in each.items()}
 
@@ -61,15 +63,15 @@ class RoutedKeys(RoutedTimers):
         self, timers: Sequence[NewTimer], before: Mapping[str, TimerId], now: datetime
     ) -> bool:
         cell = self._cells.of_timer(timers[0].id)
-        self._refuse_elsewhere(cell, timers)
+        self._refuse_elsewhere(timers)
         counted = self._counted(timers, cell)
         return await self._ask(cell, lambda storage: storage.create_named(counted, before, now))
 
-    def _refuse_elsewhere(self, cell: CellNumber, timers: Sequence[NewTimer]) -> None:
+    def _refuse_elsewhere(self, timers: Sequence[NewTimer]) -> None:
         names = [(timer.project, timer.key) for timer in timers if timer.key is not None]
-        cells = {self._cell_of(timers), *(self._cell_of_name(*name) for name in names)}
-        if cells != {cell}:
-            raise SeveralCellsError
+        self._cells.require_one(
+            [*(shard_of(each.id) for each in timers), *(key_shard(*name) for name in names)]
+        )
 
 
 def _held_by(

@@ -57,7 +57,7 @@ class RoutedProjects(Cells):
         count = 0
         for cell in self._all:
             empty = partial(_empty, project=project, limit=limit - count, now=now)
-            count += await self._ask(cell, empty) if count < limit else 0
+            count += await self._read(cell, empty) if count < limit else 0
         return count
 
     async def delete_project(self, project: ProjectId) -> None:

@@ -18,8 +18,8 @@ class RoutedReplicas(Cells):
     async def replicas(self) -> Sequence[ReplicaRecord]:
         found = await self._ask_all(lambda storage: storage.replicas())
         named = [
-            [replace(record, cell=cell) for record in records]
-            for cell, records in zip(self._cells.cells, found, strict=True)
+            [replace(record, cell=self._cells.held(cell)) for record in records]
+            for cell, records in zip(self._all, found, strict=True)
         ]
         return merged(named, sum(map(len, found)), by=_place_of)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from timer_trio.domain.cells import CellNumber, SeveralCellsError
+from timer_trio.domain.cells import CellNumber
 from timer_trio.domain.flow import flow_shard
-from timer_trio.domain.keys import FirstAnswer
+from timer_trio.domain.keys import FirstAnswer, key_shard
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import Position
 from timer_trio.domain.schedule import (
@@ -23,7 +23,7 @@ from timer_trio.domain.schedule import (
     ScheduleQuery,
     Standing,
 )
-from timer_trio.domain.timer import TimerId
+from timer_trio.domain.timer import TimerId, shard_of
 from timer_trio.storage.routed.cells import Cells
 from timer_trio.storage.routed.merging import merged
 
@@ -60,7 +60,7 @@ class RoutedSchedules(Cells):
         self, name: str, project: ProjectId = DEFAULT_PROJECT
     ) -> ScheduleId | None:
         cell = self._cell_of_name(project, name)
-        return await self._ask(cell, lambda storage: storage.schedule_named(name, project))
+        return await self._read(cell, lambda storage: storage.schedule_named(name, project))
 
     async def schedules(self, query: ScheduleQuery) -> SchedulePage:
         # One more than is to be shown tells whether another page follows.
@@ -120,8 +120,8 @@ class RoutedSchedules(Cells):
         name = schedule.spec.name
         if name is None:
             return
-        if self._cell_of_name(schedule.project, name) != self._cell_of_schedule(schedule.id):
-            raise SeveralCellsError
+        shard = shard_of(TimerId(schedule.id))
+        self._cells.require_one([shard, key_shard(schedule.project, name)])
 
     def _counted_occurrence(self, occurrence: NewOccurrence, cell: CellNumber) -> NewOccurrence:
         timer = occurrence.timer

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from timer_trio.domain.attempt import AttemptRecord
-from timer_trio.domain.cells import CellNumber
-from timer_trio.domain.errors import RowRefusedError
+from timer_trio.domain.cells import CellNumber, SeveralCellsError
+from timer_trio.domain.errors import JustDividedError, RowRefusedError
 from timer_trio.domain.flow import flow_shard
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import ListedTimer, Order, Sort, TimerFilter, TimerPage, TimerQuery
@@ -28,7 +28,7 @@ class RoutedTimers(Cells):
     """TimerStorage, RedriveStorage and AttemptHistory in several cells."""
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        cell = self._cell_of(timers)
+        cell = self._cell_now(timers)
         if cell is not None:
             counted = self._counted(timers, cell)
             await self._ask(cell, lambda storage: storage.create(counted, now))
@@ -93,6 +93,17 @@ class RoutedTimers(Cells):
             SeveralCellsError: they are of several.
         """
         return self._cells.only(shard_of(timer.id) for timer in timers)
+
+    def _cell_now(self, timers: Sequence[NewTimer]) -> CellNumber | None:
+        """Return the cell of timers that were put together when they were of one; None: none are.
+
+        Raises:
+            JustDividedError: they are of several now.
+        """
+        try:
+            return self._cell_of(timers)
+        except SeveralCellsError:
+            raise JustDividedError from None
 
     def _counted(self, timers: Sequence[NewTimer], cell: CellNumber) -> Sequence[NewTimer]:
         """Have timers of one project count towards the cell's part of the limit."""
