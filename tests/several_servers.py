@@ -76,11 +76,11 @@ class Server:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    async def make(self) -> None:
-        """Make an empty cluster, and start on it."""
+    async def make(self, **settings: str) -> None:
+        """Make an empty cluster, and start on it with these settings beside its own."""
         await make_cluster(self._cluster, self._programs, self._account, self._log)
         (self._cluster / "pg_hba.conf").write_text(REPLICATES)
-        await self.launch()
+        await self.launch(**settings)
 
     async def follow(self, primary: Server) -> None:
         """Copy another server, and start as a standby of it; returns when it receives from it."""
@@ -249,9 +249,9 @@ class Servers:
         """Names them all, in the order in which they were made."""
         return url_of(self.all)
 
-    async def make_primary(self, name: str) -> Server:
+    async def make_primary(self, name: str, **settings: str) -> Server:
         server = self._add(name)
-        await server.make()
+        await server.make(**settings)
         return server
 
     async def make_standby(self, name: str, primary: Server, *, synchronous: bool) -> Server:

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from tests.chaos import cells, churn, clocks, failover, freeze, kill, outage, stop
+from tests.chaos import cells, churn, clocks, failover, freeze, kill, outage, split, stop
 from tests.chaos.report import Figure, Section
 from tests.chaos.stage import Ground
 
@@ -28,6 +28,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Ground], Awaitable[Sequence[Figure]]]]] 
     "clocks": clocks.run,
     "churn": churn.run,
     "cells": cells.run,
+    "split": split.run,
     **failover.SCENARIOS,
 }
 
