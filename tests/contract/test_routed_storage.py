@@ -353,13 +353,13 @@ async def test_timers_that_stay_together_are_in_one_cell() -> None:
     storage = routed(first, second)
     mixed = [new_timer(shard=0), new_timer(shard=200)]
     key = named(FIRST)
-    for call in (
-        storage.create_many(mixed, NOW),
-        storage.create_named([replace(mixed[1], key=key)], {}, NOW),
-        storage.create_keyed([keyed("k", *mixed)], NOW),
-        storage.create_schedule(schedule_with(1, key), [], NOW),
+    for call, error in (
+        (storage.create_many(mixed, NOW), JustDividedError),
+        (storage.create_named([replace(mixed[1], key=key)], {}, NOW), SeveralCellsError),
+        (storage.create_keyed([keyed("k", *mixed)], NOW), JustDividedError),
+        (storage.create_schedule(schedule_with(1, key), [], NOW), SeveralCellsError),
     ):
-        with pytest.raises(SeveralCellsError):
+        with pytest.raises(error):
             await call
     assert [(await each.live_in(DEFAULT_PROJECT)) for each in (first, second)] == [(0, 0), (0, 0)]
 
@@ -831,12 +831,12 @@ async def test_what_has_just_been_moved_away_is_not_said_to_be_missing() -> None
     assert await storage.name_holder(goes.key or "") is None
 
 
-async def test_creates_that_were_put_together_before_a_cell_was_divided_are_asked_for_again() -> (
-    None
-):
-    storage = routed(memory(), memory())
-    mixed = [new_timer(shard=0), new_timer(shard=200)]
-    with pytest.raises(JustDividedError):
-        await storage.create(mixed, NOW)
-    with pytest.raises(JustDividedError):
-        await storage.create_keyed([keyed("a", mixed[0]), keyed("b", mixed[1])], NOW)
+async def test_creates_that_waited_while_a_cell_was_divided_go_where_they_are_now() -> None:
+    first, second = memory(), memory()
+    storage = routed(first, second)
+    timers = [new_timer(shard=shard) for shard in (0, 200, 1)]
+    await storage.create(timers, NOW)
+    creates = [keyed(str(shard), new_timer(shard=shard)) for shard in (200, 0, 201)]
+    answers = await storage.create_keyed(creates, NOW)
+    assert answers == [create.answer for create in creates]
+    assert [await each.live_in(DEFAULT_PROJECT) for each in (first, second)] == [(3, 0), (3, 0)]

@@ -58,16 +58,19 @@ def history_of(
     scenario: Scenario,
     build: Build | None = None,
     also_away: Callable[[Random, float], Sequence[Away]] = lambda *_: (),
+    prepare: Callable[[World], None] = lambda _: None,
 ) -> History:
     """Run the history of a seed, with these consumers.
 
     `also_away` says what else cannot be reached, and hears when the great thing goes wrong.
+    `prepare` is called before anything is started.
     """
     random = Random(f"{scenario} {seed}")
     span_s = FLEET_SPAN_S if scenario is Scenario.FLEET else SPAN_S
     climax_s = random.uniform(1.0, span_s * 0.75)
 
     async def script(world: World) -> None:
+        prepare(world)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(play, world, scenario, climax_s)
             for each in consumers:

@@ -336,7 +336,9 @@ class World:
         return ((CellNumber(number), each) for number, each in enumerate(self.databases))
 
     def database_of(self, timer_id: TimerId) -> MemoryStorage:
-        return self.databases[self.build.cells.of_timer(timer_id)]
+        """Return where a timer is, or would be."""
+        wanted = self.databases[self.build.cells.of_timer(timer_id)]
+        return next((each for each in self.databases if timer_id in each._rows), wanted)
 
     @property
     def alive(self) -> list[Process]:

@@ -23,13 +23,12 @@ class RoutedKeys(RoutedTimers):
     async def create_keyed(
         self, creates: Sequence[KeyedCreate], now: datetime
     ) -> Sequence[FirstAnswer]:
-        for create in creates:
-            self._cell_of(create.timers)
-        cell = self._cell_now([timer for create in creates for timer in create.timers])
-        if cell is None:
-            return []
-        counted = [replace(create, timers=self._counted(create.timers, cell)) for create in creates]
-        return await self._ask(cell, lambda storage: storage.create_keyed(counted, now))
+        answers: dict[int, FirstAnswer] = {}
+        for cell, own in self._by_cell(creates, self._cell_of_create):
+            counted = [replace(each, timers=self._counted(each.timers, cell)) for each in own]
+            found = await self._ask(cell, partial(_create_keyed, counted, now))
+            answers |= {id(create): answer for create, answer in zip(own, found, strict=True)}
+        return [answers[id(create)] for create in creates]
 
     async def first_answer(
         self, key: str, now: datetime, project: ProjectId = DEFAULT_PROJECT
@@ -67,11 +66,21 @@ class RoutedKeys(RoutedTimers):
         counted = self._counted(timers, cell)
         return await self._ask(cell, lambda storage: storage.create_named(counted, before, now))
 
+    def _cell_of_create(self, create: KeyedCreate) -> CellNumber:
+        cell = self._cell_of(create.timers)
+        return self._cell_of_name(create.project, create.key) if cell is None else cell
+
     def _refuse_elsewhere(self, timers: Sequence[NewTimer]) -> None:
         names = [(timer.project, timer.key) for timer in timers if timer.key is not None]
         self._cells.require_one(
             [*(shard_of(each.id) for each in timers), *(key_shard(*name) for name in names)]
         )
+
+
+async def _create_keyed(
+    creates: Sequence[KeyedCreate], now: datetime, storage: Storage
+) -> Sequence[FirstAnswer]:
+    return await storage.create_keyed(creates, now)
 
 
 def _held_by(

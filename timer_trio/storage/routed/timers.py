@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.cells import CellNumber, SeveralCellsError
@@ -15,8 +17,11 @@ from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.query import ListedTimer, Order, Sort, TimerFilter, TimerPage, TimerQuery
 from timer_trio.domain.timer import NewTimer, SpecChange, Timer, TimerId, TimerSummary, shard_of
 from timer_trio.storage.pages import page_of
+from timer_trio.storage.protocols import Storage
 from timer_trio.storage.routed.cells import Cells
 from timer_trio.storage.routed.merging import merged
+
+Row = TypeVar("Row")
 
 ROUND_ROWS: Final = 1_000
 """How many rows of each cell are skipped at once: 8 MB if each has all the metadata it may."""
@@ -28,10 +33,10 @@ class RoutedTimers(Cells):
     """TimerStorage, RedriveStorage and AttemptHistory in several cells."""
 
     async def create(self, timers: Sequence[NewTimer], now: datetime) -> None:
-        cell = self._cell_now(timers)
-        if cell is not None:
-            counted = self._counted(timers, cell)
-            await self._ask(cell, lambda storage: storage.create(counted, now))
+        # Each is by itself: while they waited, their cell may have been divided.
+        for cell, own in self._by_cell(timers, lambda timer: self._cells.of_timer(timer.id)):
+            counted = self._counted(own, cell)
+            await self._ask(cell, partial(_create, counted, now))
 
     async def create_many(self, timers: Sequence[NewTimer], now: datetime) -> None:
         cell = self._cell_of(timers)
@@ -90,20 +95,21 @@ class RoutedTimers(Cells):
         """Return the cell of timers that are written together; None: there are none.
 
         Raises:
-            SeveralCellsError: they are of several.
-        """
-        return self._cells.only(shard_of(timer.id) for timer in timers)
-
-    def _cell_now(self, timers: Sequence[NewTimer]) -> CellNumber | None:
-        """Return the cell of timers that were put together when they were of one; None: none are.
-
-        Raises:
-            JustDividedError: they are of several now.
+            JustDividedError: they were put together when they were of one, and it has been divided.
         """
         try:
-            return self._cell_of(timers)
+            return self._cells.only(shard_of(timer.id) for timer in timers)
         except SeveralCellsError:
             raise JustDividedError from None
+
+    def _by_cell(
+        self, rows: Sequence[Row], cell_of: Callable[[Row], CellNumber]
+    ) -> Iterator[tuple[CellNumber, Sequence[Row]]]:
+        """Put together what is in the same cell."""
+        parts: defaultdict[CellNumber, list[Row]] = defaultdict(list)
+        for row in rows:
+            parts[cell_of(row)].append(row)
+        yield from parts.items()
 
     def _counted(self, timers: Sequence[NewTimer], cell: CellNumber) -> Sequence[NewTimer]:
         """Have timers of one project count towards the cell's part of the limit."""
@@ -156,6 +162,10 @@ class RoutedTimers(Cells):
                 return replace(page, total=total)
             skipped += limit
         return TimerPage(timers=(), total=total, next=None)
+
+
+async def _create(timers: Sequence[NewTimer], now: datetime, storage: Storage) -> None:
+    await storage.create(timers, now)
 
 
 def _created(timer: ListedTimer) -> tuple[datetime, TimerId]:
