@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final, NamedTuple
 
 import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from timer_trio.cli.database import in_words
 from timer_trio.cli.errors import DatabaseFailedError
 from timer_trio.cli.group import read_settings, version
 from timer_trio.cli.table import aligned, in_columns
+from timer_trio.cli.terminal import written_over
 from timer_trio.config import CellUrl
-from timer_trio.domain.cells import CellMap, KeptMap, difference
-from timer_trio.storage.migrations import migrate
+from timer_trio.domain.cells import ALL, Cell, CellMap, KeptMap, difference
+from timer_trio.storage.migrations import migrate, splitting
+from timer_trio.storage.migrations.division import CellDatabase, holds_anything
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres import cell_map
+from timer_trio.storage.postgres.cell_map import CellFacts
 from timer_trio.storage.postgres.connections import bounded, connect
 from timer_trio.storage.postgres.servers import servers_of
 from timer_trio.storage.postgres.sqlstate import words_of
@@ -37,28 +42,115 @@ def status() -> None:
 
     The number of timers is the database's own estimate. Exit code 2: something is to be changed.
     """
-    databases = read_settings().databases
-    if not databases:
-        raise DatabaseFailedError("the service runs a database of its own: there are no cells")
+    databases = _of_settings()
     cells = CellMap([each.cell for each in databases])
-    rows = [_row(each, KeptMap(str(cells), str(each.cell))) for each in databases]
+    found = [_look(each) for each in databases]
+    rows = [_row(each, cells, _holder(each, found)) for each in found]
     for row in aligned([_HEADINGS, *rows], range(2, 4)):
         click.echo(in_columns(row))
     if any(row[-1] != _WELL for row in rows):
         raise DatabaseFailedError("not all cells are well: see above")
 
 
+@cells_command.command("split")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done, and what is missing.")
+@click.option("--undo", is_flag=True, help="Take back what an earlier run has begun.")
+@click.option(
+    "--drain",
+    "drain_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=splitting.DRAIN_S,
+    show_default=True,
+    help="How long callbacks that are under way are waited for once their shards are closed.",
+)
+@click.option(
+    "--source-url",
+    metavar="URL",
+    help="How the new database's server reaches the one that is divided, if not as CELLS says.",
+)
+@version
+def split_command(*, dry_run: bool, undo: bool, drain_s: float, source_url: str | None) -> None:
+    """Move the shards of a cell out of the database that has them still.
+
+    All processes must have been started with the new CELLS. The service goes on, but for some
+    seconds in which no timer of these shards fires. The command can be stopped and called again.
+    """
+    if undo and dry_run:
+        raise click.UsageError("say either --dry-run or --undo")
+    with _all_databases() as databases:
+        if dry_run:
+            click.echo("\n".join(splitting.plan(databases)))
+        elif undo:
+            undone = splitting.undo(databases, _tell)
+            click.echo("taken back" if undone else "nothing to undo: nothing is begun")
+        else:
+            _split(databases, drain_s, source_url)
+
+
+def _split(databases: Sequence[CellDatabase], drain_s: float, source_url: str | None) -> None:
+    steps = splitting.split(databases, _tell, drain_s=drain_s, source_url=source_url)
+    try:
+        with written_over() as write:
+            for progress in steps:
+                write(progress)
+    except KeyboardInterrupt:
+        click.echo("stopped: call it again to go on", err=True)
+        raise
+
+
+def _tell(words: str) -> None:
+    click.echo(words, err=True)
+
+
+@contextmanager
+def _all_databases() -> Iterator[Sequence[CellDatabase]]:
+    """Connect to the databases of all cells."""
+    databases = _of_settings()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connected(each)) for each in databases]
+        with in_words():
+            yield [
+                CellDatabase(each.cell, each.url.get_secret_value(), connection)
+                for each, connection in zip(databases, connections, strict=True)
+            ]
+
+
+def _connected(database: CellUrl) -> Connection:
+    try:
+        return connect(database.url.get_secret_value())
+    except psycopg.Error as error:
+        raise DatabaseFailedError(f"cell {database.cell} is away: {words_of(error)}") from error
+
+
+def _of_settings() -> Sequence[CellUrl]:
+    databases = read_settings().databases
+    if not databases:
+        raise DatabaseFailedError("the service runs a database of its own: there are no cells")
+    return databases
+
+
 _WELL: Final = "well"
 
 
-def _row(database: CellUrl, told: KeptMap) -> tuple[str, ...]:
+class _Found(NamedTuple):
+    """What is found of a cell; `trouble`: why not more."""
+
+    cell: Cell
+    place: str
+    facts: CellFacts | None = None
+    held: Cell | None = None
+    trouble: str = ""
+
+
+def _look(database: CellUrl) -> _Found:
     url = database.url.get_secret_value()
-    head = (str(database.cell), _place(url))
+    found = _Found(database.cell, _place(url))
     try:
         with connect(url) as connection:
-            return (*head, *_facts(connection, told))
+            return _read(connection, found)
     except psycopg.Error as error:
-        return (*head, "", "", words_of(error))
+        return found._replace(trouble=words_of(error))
 
 
 def _place(url: str) -> str:
@@ -68,13 +160,54 @@ def _place(url: str) -> str:
     return f"{where}/{given.get('dbname') or given.get('user') or ''}"
 
 
-def _facts(connection: Connection, told: KeptMap) -> Iterator[str]:
+def _read(connection: Connection, found: _Found) -> _Found:
     if any(state.is_lacking for state in migrate.status(connection)):
-        yield from ("", "", "it lacks a step of the schema: start the service")
-        return
+        return found._replace(trouble="it lacks a step of the schema: start the service")
     facts = cell_map.facts(connection)
-    yield from (str(facts.replicas), f"{facts.timers:,}")
-    if facts.kept is None and told.map != told.own:
-        yield "it has not been told of the cells: start the service"
-    else:
-        yield difference(facts.kept, told) or _WELL
+    is_whole = facts.kept is None and found.cell.first == 0 and holds_anything(connection)
+    held = facts.kept.held if facts.kept else (ALL if is_whole else None)
+    return found._replace(facts=facts, held=held)
+
+
+def _holder(found: _Found, all_found: Sequence[_Found]) -> Cell | None:
+    """Return whose database has the shards of a cell beside its own; None: none but its own."""
+    return next(
+        (
+            each.cell
+            for each in all_found
+            if each is not found and each.held and found.cell.first in each.held.shards
+        ),
+        None,
+    )
+
+
+def _row(found: _Found, cells: CellMap, holder: Cell | None) -> tuple[str, ...]:
+    facts = found.facts
+    counts = (str(facts.replicas), f"{facts.timers:,}") if facts else ("", "")
+    return (str(found.cell), found.place, *counts, _state(found, cells, holder))
+
+
+def _state(found: _Found, cells: CellMap, holder: Cell | None) -> str:
+    kept = found.facts.kept if found.facts else None
+    if holder is not None:
+        if kept is not None and kept.moving == kept.own:
+            return f"it is being filled from the database of {holder}: timer-trio cells split"
+        return f"its shards are in the database of {holder}: timer-trio cells split"
+    if found.trouble:
+        return found.trouble
+    told = KeptMap(str(cells), str(found.cell))
+    if wrong := difference(kept, told):
+        return wrong
+    return _state_at_rest(found, kept, told)
+
+
+def _state_at_rest(found: _Found, kept: KeptMap | None, told: KeptMap) -> str:
+    if kept is not None and kept.moving == kept.own:
+        return "its shards have arrived, and it is not open yet: timer-trio cells split"
+    if kept is not None and kept.moving is not None:
+        return f"{kept.moving} moves to the next cell, and is closed until then"
+    if found.held is not None and found.held != found.cell:
+        return f"it has {found.held}, more than its own: timer-trio cells split"
+    if kept is None and told.map != told.own:
+        return "it has not been told of the cells: start the service"
+    return _WELL

@@ -49,7 +49,7 @@ def with_database(action: Callable[[str], T], settings: Settings | None = None) 
 
     async def act() -> T:
         async with _database(settings or read_settings()) as url:
-            with _in_words():
+            with in_words():
                 return action(url)
 
     return trio.run(act)
@@ -84,7 +84,8 @@ def _chosen(databases: Sequence[CellUrl]) -> CellUrl:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
+    """Raise DatabaseFailedError for what a database does not let us do."""
     try:
         yield
     except psycopg.Error as error:

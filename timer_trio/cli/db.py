@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -14,7 +13,7 @@ import click
 from timer_trio.cli.database import choose_cell, with_connection, with_database
 from timer_trio.cli.errors import PruneRefusedError, ReencryptFailedError
 from timer_trio.cli.group import read_settings, version
-from timer_trio.cli.terminal import progress_stream, shows_progress
+from timer_trio.cli.terminal import progress_stream, written_over
 from timer_trio.cluster.releases import OLDEST
 from timer_trio.domain.releases import is_older
 from timer_trio.storage.cipher import Cipher, cipher_of
@@ -181,25 +180,11 @@ def _reencrypt(connection: Connection, cipher: Cipher) -> Mapping[str, Progress]
             f"replicas of older releases ({', '.join(older)}) cannot read it: stop them first"
         )
     counts: dict[str, Progress] = {}
-    with _written_over() as write:
+    with written_over() as write:
         for page in reencryption.reencrypt(connection, cipher):
             counts[page.table] = counts.get(page.table, Progress(page.table)).plus(page)
             write(f"{page.table}: {counts[page.table].looked} looked at")
     return counts
-
-
-@contextmanager
-def _written_over() -> Iterator[Callable[[str], None]]:
-    """Show how far it is, where somebody looks: one line, written over."""
-    if not shows_progress():
-        yield lambda _: None
-        return
-
-    def write(line: str) -> None:
-        click.echo(f"\r{line}", nl=False, err=True)
-
-    yield write
-    click.echo(err=True)
 
 
 @db.command("partition")
@@ -233,7 +218,7 @@ def partition_command(count: str | None, *, dry_run: bool, undo: bool) -> None:
 def _partition(connection: Connection, count: int) -> None:
     copied = partitioning.partition(connection, count, partial(click.echo, err=True))
     try:
-        with _written_over() as write:
+        with written_over() as write:
             for each in copied:
                 write(f"{each.done} of {each.blocks} blocks copied")
     except KeyboardInterrupt:

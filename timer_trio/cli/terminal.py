@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO, cast
+
+import click
 
 from timer_trio.telemetry.output import is_dumb, wants_colors
 
@@ -41,3 +45,17 @@ class _NoTerminal:
 
     def isatty(self) -> bool:
         return False
+
+
+@contextmanager
+def written_over() -> Iterator[Callable[[str], None]]:
+    """Show how far it is, where somebody looks: one line, written over."""
+    if not shows_progress():
+        yield lambda _: None
+        return
+
+    def write(line: str) -> None:
+        click.echo(f"\r{line}", nl=False, err=True)
+
+    yield write
+    click.echo(err=True)

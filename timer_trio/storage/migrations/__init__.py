@@ -10,5 +10,13 @@
 - ``patience`` what is waited for under a lock that holds others up
 - ``taken``    which steps a database has, as its table ``timer_trio_migrations`` says
 - ``checks``   what must hold before a step is taken
+- ``splitting``  moves shards to the database of another cell, in steps that can be gone on with
+- ``division``  which database is to be divided, and between which cells
+- ``divisible``  what must hold before it is
+- ``replication``  how rows get from one to the other while they change
+- ``partition_days``  the partitions of `attempts`, in the one that is filled
+- ``moving``   the moment at which the shards leave
+- ``handover``  what the new cell is given beside them
+- ``leftovers``  what each has of the other afterwards
 - ``create``   makes the database itself
 """

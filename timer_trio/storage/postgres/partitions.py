@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.sql import SQL, Identifier, Literal
@@ -33,9 +33,9 @@ def rotate(connection: Connection, now: datetime, cutoff: datetime) -> Rotated:
     """Make the partitions of today and the next days, and drop those that end before the cutoff."""
     names = {row["name"] for row in rows_of(connection, "attempt_partitions", {})}
     made, dropped, put_off = 0, 0, None
-    for day in _days_from(now):
-        if _name_of(day) not in names:
-            reason = _try_to(_make, connection, day)
+    for day in days_from(now):
+        if name_of(day) not in names:
+            reason = _try_to(make, connection, day)
             made += reason is None
             put_off = put_off or reason
     for name in sorted(names):
@@ -64,8 +64,9 @@ def _try_to(
     return None
 
 
-def _make(connection: Connection, day: date) -> None:
-    name = Identifier(_name_of(day))
+def make(connection: psycopg.Connection[Any], day: date) -> None:
+    """Make the partition of a day, in a transaction of the caller's."""
+    name = Identifier(name_of(day))
     connection.execute("SET LOCAL lock_timeout = '50ms'")
     connection.execute(SQL("CREATE TABLE {} (LIKE attempts INCLUDING DEFAULTS)").format(name))
     connection.execute(
@@ -80,12 +81,13 @@ def _drop(connection: Connection, name: str) -> None:
     connection.execute(SQL("DROP TABLE IF EXISTS {}").format(Identifier(name)))
 
 
-def _days_from(now: datetime) -> Iterator[date]:
+def days_from(now: datetime) -> Iterator[date]:
+    """List the days whose partitions are to be there."""
     today = now.astimezone(UTC).date()
     return (today + ahead * _DAY for ahead in range(DAYS_AHEAD + 1))
 
 
-def _name_of(day: date) -> str:
+def name_of(day: date) -> str:
     return f"attempts_{day:%Y%m%d}"
 
 
@@ -93,9 +95,15 @@ def _start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _ends_before(name: str, cutoff: datetime) -> bool:
+def day_of(name: str) -> date | None:
+    """Read which day a partition is of; None: of none, as the default one."""
     match = _NAME.fullmatch(name)
     if match is None:
-        return False
+        return None
     year, month, day = map(int, match.groups())
-    return _start_of(date(year, month, day)) + _DAY <= cutoff
+    return date(year, month, day)
+
+
+def _ends_before(name: str, cutoff: datetime) -> bool:
+    day = day_of(name)
+    return day is not None and _start_of(day) + _DAY <= cutoff

@@ -1,0 +1,319 @@
+"""PostgreSQL's logical replication of a range of shards: what is made for it in both databases.
+
+`timers`, `schedules` and `attempts` are filtered by their shard. What a name or the key of a flow
+says no filter can compute, so `timer_keys` and `flows` go whole. `attempts` has no primary key by
+which a change could be found; its rows are never changed but by a re-encryption, and deleted only
+with their timers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier, Literal
+
+from timer_trio.storage.migrations.division import Division
+from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.migrations.taken import Connection
+
+SUBSCRIPTION: Final = "timer_trio_split"
+
+LOOK_S: Final = 0.2
+ARRIVAL_LOOK_S: Final = 0.01
+NEAR_S: Final = 1.0
+"""How far the target may be behind before shards are closed. In time, since under load a flush that
+comes every fifth of a second is always some megabytes late."""
+WORKERLESS_S: Final = 60.0
+MOST_FAILURES: Final = 5
+"""A worker that fails is started again after five seconds, and may find things better then."""
+LATE_S: Final = 5.0
+RELEASE_S: Final = 10.0
+
+_STATE: Final = """
+    SELECT
+        subenabled,
+        (SELECT count(*) FROM pg_subscription_rel WHERE srsubid = oid) AS tables,
+        (SELECT count(*) FROM pg_subscription_rel WHERE srsubid = oid AND srsubstate = 'r'),
+        EXISTS (SELECT FROM pg_stat_subscription WHERE subid = oid AND pid IS NOT NULL),
+        coalesce((
+            SELECT apply_error_count + sync_error_count
+            FROM pg_stat_subscription_stats WHERE subid = oid
+        ), 0),
+        ARRAY(
+            SELECT format('%%s: %%s rows', relid::regclass, tuples_processed)
+            FROM pg_stat_progress_copy
+            WHERE datname = current_database() AND command = 'COPY FROM' AND type = 'CALLBACK'
+        )
+    FROM pg_subscription
+    WHERE subname = %s
+        AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_ID: Final = """
+    SELECT oid FROM pg_subscription
+    WHERE subname = %s
+        AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_BEHIND: Final = """
+    SELECT pg_wal_lsn_diff(%s, confirmed_flush_lsn)::bigint FROM pg_replication_slots
+    WHERE slot_name = %s
+"""
+_DROP_SLOTS: Final = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+    WHERE database = current_database() AND slot_name LIKE %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How the subscription is; `failures`: how often a worker of it has failed."""
+
+    is_enabled: bool
+    tables: int
+    ready: int
+    has_worker: bool
+    failures: int
+    copying: list[str]
+
+
+class Replication:
+    """What carries the moved shards from the source to the target.
+
+    `source_url`: how the target's server reaches the source.
+    """
+
+    def __init__(self, division: Division, source_url: str) -> None:
+        self._source = division.source.connection
+        self._target = division.target.connection
+        self._moved = division.moved
+        self._source_url = source_url
+        self.publication = f"timer_trio_{self._moved.first:03}_{self._moved.last:03}"
+        # Slots are of the whole server, which may have several such databases.
+        self.slot = f"{self.publication}_{_value(self._source, _DATABASE)}"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the target has its subscription."""
+        return self._target.execute(_ID, [SUBSCRIPTION]).fetchone() is not None
+
+    @property
+    def has_slot(self) -> bool:
+        query = "SELECT FROM pg_replication_slots WHERE slot_name = %s"
+        return self._source.execute(query, [self.slot]).fetchone() is not None
+
+    def begin(self) -> None:
+        """Make what is not there: publications, then the slot, then the subscription.
+
+        Raises:
+            MigrationError: the slot is lost, and with it what has not been sent.
+        """
+        if self.is_begun:
+            self._require_slot()
+            return
+        self._publish()
+        # One of an earlier run keeps WAL that nobody needs.
+        self._drop_slot()
+        self._source.execute(
+            "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot]
+        )
+        self._subscribe()
+
+    def wait_copied(self) -> Iterator[str]:
+        """Wait until all tables are copied; yields how far they are.
+
+        Raises:
+            MigrationError: it does not go on, and where to look.
+        """
+        watch = _Watch(self._state().failures)
+        while (state := self._state()).ready < state.tables:
+            watch.look(state)
+            yield ", ".join([f"{state.ready} of {state.tables} tables copied", *state.copying])
+            _sleep(LOOK_S)
+
+    def wait_near(self) -> Iterator[str]:
+        """Wait until what is written arrives soon; yields how far; raises as `wait_copied`."""
+        watch = _Watch(self._state().failures)
+        while True:
+            began, written = time.monotonic(), self.written()
+            while (behind := self.behind(written)) > 0:
+                watch.look(self._state())
+                yield f"{behind / 1e6:.1f} MB behind"
+                _sleep(LOOK_S)
+            if time.monotonic() - began < NEAR_S:
+                return
+
+    def hurry(self) -> None:
+        """Have the target tell of each transaction once it is on disk, and not by the way."""
+        self._alter("SET (synchronous_commit = 'local')")
+
+    def written(self) -> str:
+        """Return up to where the source has written."""
+        return str(_value(self._source, "SELECT pg_current_wal_flush_lsn()"))
+
+    def behind(self, written: str) -> int:
+        """Return how many bytes of what was written up to there have not arrived.
+
+        Raises:
+            MigrationError: the slot is lost, and with it what has not been sent.
+        """
+        row = self._source.execute(_BEHIND, [written, self.slot]).fetchone()
+        if row is None:
+            raise MigrationError(self._lost())
+        return max(0, int(row[0]))
+
+    def wait_arrived(self, written: str) -> Iterator[str]:
+        """Wait until all that was written up to there has arrived, and is on disk."""
+        late = time.monotonic() + LATE_S
+        while (behind := self.behind(written)) > 0:
+            if time.monotonic() > late:
+                late += LATE_S
+                yield f"{behind / 1e6:.1f} MB are still to arrive: {_LOOK_THERE}"
+            _sleep(ARRIVAL_LOOK_S)
+
+    def end_subscription(self) -> bool:
+        """Drop the subscription, so that nothing arrives any more; False: there is none."""
+        row = self._target.execute(_ID, [SUBSCRIPTION]).fetchone()
+        if row is None:
+            return False
+        self._alter("DISABLE")
+        self._alter("SET (slot_name = NONE)")
+        self._target.execute(SQL("DROP SUBSCRIPTION {}").format(Identifier(SUBSCRIPTION)))
+        # Of tables that were being copied; it has dropped them itself if it could reach the source.
+        self._source.execute(_DROP_SLOTS, [rf"pg\_{row[0]}\_sync\_%"])
+        return True
+
+    def end(self) -> bool:
+        """Drop what is left of it in the source; False: there is nothing."""
+        had_slot = self._drop_slot()
+        names = [self.publication, self._attempts]
+        query = "SELECT FROM pg_publication WHERE pubname = ANY (%s)"
+        is_published = self._source.execute(query, [names]).fetchone() is not None
+        for name in names:
+            self._source.execute(SQL("DROP PUBLICATION IF EXISTS {}").format(Identifier(name)))
+        return had_slot or is_published
+
+    @property
+    def _attempts(self) -> str:
+        return f"{self.publication}_attempts"
+
+    def _publish(self) -> None:
+        moved = SQL("WHERE (shard BETWEEN {} AND {})").format(*map(Literal, self._moved))
+        self._make_publication(
+            self.publication,
+            SQL("timers {moved}, schedules {moved}, timer_keys, flows").format(moved=moved),
+            "insert, update, delete",
+        )
+        self._make_publication(self._attempts, SQL("attempts {}").format(moved), "insert")
+
+    def _make_publication(self, name: str, tables: Any, operations: str) -> None:
+        query = "SELECT FROM pg_publication WHERE pubname = %s"
+        if self._source.execute(query, [name]).fetchone() is None:
+            self._source.execute(
+                SQL(
+                    "CREATE PUBLICATION {} FOR TABLE {}"
+                    " WITH (publish = {}, publish_via_partition_root = true)"
+                ).format(Identifier(name), tables, Literal(operations))
+            )
+
+    def _subscribe(self) -> None:
+        # A slot of our own, since another database of the same server could not make one here: that
+        # waits for all transactions to end, this one among them.
+        conninfo = make_conninfo(self._source_url, target_session_attrs="read-write")
+        self._target.execute(
+            SQL(
+                "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}, {}"
+                " WITH (create_slot = false, slot_name = {}, copy_data = true)"
+            ).format(
+                Identifier(SUBSCRIPTION),
+                Literal(conninfo),
+                Identifier(self.publication),
+                Identifier(self._attempts),
+                Literal(self.slot),
+            )
+        )
+
+    def _alter(self, change: str) -> None:
+        self._target.execute(
+            SQL("ALTER SUBSCRIPTION {} {}").format(Identifier(SUBSCRIPTION), SQL(change))
+        )
+
+    def _require_slot(self) -> None:
+        if not self.has_slot:
+            raise MigrationError(self._lost())
+
+    def _lost(self) -> str:
+        return (
+            f"the source has its replication slot {self.slot} no more, as after a failover: what"
+            " has not been sent is not to be had. Take it back with --undo, and begin again"
+        )
+
+    def _drop_slot(self) -> bool:
+        """Drop the slot once the server has noticed that nobody reads it; False: there is none."""
+        until = time.monotonic() + RELEASE_S
+        while self.has_slot:
+            try:
+                self._source.execute("SELECT pg_drop_replication_slot(%s)", [self.slot])
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > until:
+                    raise
+                _sleep(LOOK_S)
+            else:
+                return True
+        return False
+
+    def _state(self) -> _State:
+        row = self._target.execute(_STATE, [SUBSCRIPTION]).fetchone()
+        if row is None:
+            raise MigrationError("the subscription has been dropped meanwhile: run this again")
+        return _State(*row)
+
+
+class _Watch:
+    """Notices that a subscription does not go on."""
+
+    def __init__(self, failures: int) -> None:
+        self._failures = failures
+        self._worked_at = time.monotonic()
+
+    def look(self, state: _State) -> None:
+        """Look at it again.
+
+        Raises:
+            MigrationError: it does not go on.
+        """
+        now = time.monotonic()
+        if state.has_worker:
+            self._worked_at = now
+        if not state.is_enabled:
+            raise MigrationError(
+                f"the subscription {SUBSCRIPTION} has been disabled: ALTER SUBSCRIPTION"
+                f" {SUBSCRIPTION} ENABLE in the new database, and run this again to go on"
+            )
+        if (failures := state.failures - self._failures) >= MOST_FAILURES:
+            raise MigrationError(
+                f"the subscription has failed {failures} times: {_LOOK_THERE}. It is tried again by"
+                " itself; run this again to go on, or with --undo to take it back"
+            )
+        if now - self._worked_at > WORKERLESS_S:
+            raise MigrationError(
+                f"no process works for the subscription: {_LOOK_THERE}. Can its server reach the"
+                " other one (--source-url), and are max_logical_replication_workers and"
+                " max_worker_processes enough? Run this again to go on"
+            )
+
+
+_LOOK_THERE: Final = "the log of the new database's server says why"
+_DATABASE: Final = "SELECT oid FROM pg_database WHERE datname = current_database()"
+
+
+def _value(connection: Connection, query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: TID251 - nobody waits for a command
