@@ -22,6 +22,7 @@ from tests.acceptance.service import API_KEY
 from tests.chaos import checks
 from tests.chaos.book import Book, read_rows
 from tests.chaos.cells import HALVES, PAIR, p99_ms, shard_in
+from tests.chaos.pair import LEADS_S
 from tests.chaos.report import Figure, late, none_of
 from tests.chaos.stage import PER_S, Ground, Stage, staged_on
 from tests.several_servers import Server, several_servers
@@ -67,7 +68,7 @@ async def run(ground: Ground) -> Sequence[Figure]:
             await _fill(source, RESTING if ground.is_full else SHORT_RESTING)
             await stage.begin()
             url = stage.receiver.url("/load")
-            async with load_on(stage.rotation, url, ground.chance, CREATES) as load:
+            async with load_on(stage.rotation, url, ground.chance, CREATES, LEADS_S) as load:
                 began_s = now().timestamp()
                 settings = await _divide(stage, source, target)
                 stage.streaming.start_soon(stop.watch, source, target)
@@ -113,7 +114,7 @@ async def _command(settings: dict[str, str], *arguments: str) -> None:
 
 
 async def _fill(source: Server, count: int) -> None:
-    await run_in_thread(partial(add, source.url, count, "null"), limiter=trio.CapacityLimiter(1))
+    await run_in_thread(partial(add, source.url, count, "{}"), limiter=trio.CapacityLimiter(1))
 
 
 async def _when(server: Server, is_so: Callable[[str | None], bool]) -> float:

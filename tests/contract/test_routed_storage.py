@@ -831,6 +831,33 @@ async def test_what_has_just_been_moved_away_is_not_said_to_be_missing() -> None
     assert await storage.name_holder(goes.key or "") is None
 
 
+async def test_nor_is_it_if_that_becomes_known_while_a_cell_is_asked() -> None:
+    cells = CellMap([Cell(0, 127), Cell(128, 255)])
+    first = memory()
+
+    class Dividing:
+        """Its shards are gone, and this process has just noticed, when it answers."""
+
+        def __getattr__(self, verb: str) -> Any:
+            async def answer(*asked: object, **how: object) -> object:
+                first._cell = KeptMap(str(cells), "0-127")
+                cells.hold(FIRST, Cell(0, 127))
+                return await getattr(first, verb)(*asked, **how)
+
+            return answer
+
+    storage = RoutedStorage(cells, [cast("Storage", Dividing()), memory()], lambda _: True)
+    for call in (
+        lambda: storage.get(new_timer(shard=200).id),
+        lambda: storage.name_holder(named(SECOND)),
+        lambda: storage.held_names([named(SECOND)]),
+        lambda: storage.list(TimerQuery()),
+    ):
+        cells.hold(FIRST, Cell(0, 255))
+        with pytest.raises(JustDividedError):
+            await call()
+
+
 async def test_creates_that_waited_while_a_cell_was_divided_go_where_they_are_now() -> None:
     first, second = memory(), memory()
     storage = routed(first, second)

@@ -83,26 +83,40 @@ class Cells:
 
     async def _ask(self, cell: CellNumber, ask: Ask[T]) -> T:
         """Ask one cell; what it cannot do now names it."""
-        try:
-            return await self._ask_named(cell, ask)
-        except TimerTrioError:
-            await self._require_undivided(cell)
-            raise
+        return await self._believed(cell, ask, self._cells.has_more(cell), reads=False)
 
     async def _read(self, cell: CellNumber, ask: Ask[T]) -> T:
         """Ask one cell what it would answer otherwise if it had not all of its rows any more."""
-        answer = await self._ask(cell, ask)
-        await self._require_undivided(cell)
+        return await self._reading(cell, ask)()
+
+    def _reading(self, cell: CellNumber, ask: Ask[T]) -> Callable[[], Awaitable[T]]:
+        """Return what reads from a cell later, chosen by what it has now."""
+        return partial(self._believed, cell, ask, self._cells.has_more(cell), reads=True)
+
+    async def _believed(
+        self,
+        cell: CellNumber,
+        ask: Ask[T],
+        had_more: bool,  # noqa: FBT001 - whether shards were to be moved away when it was chosen
+        *,
+        reads: bool,
+    ) -> T:
+        try:
+            answer = await self._ask_named(cell, ask)
+        except TimerTrioError:
+            if had_more:
+                await self._require_undivided(cell)
+            raise
+        if had_more and reads:
+            await self._require_undivided(cell)
         return answer
 
     async def _require_undivided(self, cell: CellNumber) -> None:
-        """Check that what has not been found was not there, where shards are to be moved away.
+        """Check that what has not been found was not there.
 
         Raises:
-            JustDividedError: they have just gone.
+            JustDividedError: some shards have been moved away meanwhile.
         """
-        if not self._cells.has_more(cell):
-            return
         kept = await self._storages[cell].kept_map()
         if kept is not None and kept.held == self._cells.cells[cell]:
             raise JustDividedError
@@ -124,7 +138,7 @@ class Cells:
 
     async def _ask_these(self, cells: Sequence[CellNumber], ask: Ask[T]) -> Sequence[T]:
         """Read from several cells side by side; answers in their order."""
-        return await side_by_side([partial(self._read, cell, ask) for cell in cells])
+        return await side_by_side([self._reading(cell, ask) for cell in cells])
 
     async def _ask_all(self, ask: Ask[T]) -> Sequence[T]:
         return await self._ask_these(self._all, ask)

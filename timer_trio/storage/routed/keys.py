@@ -54,7 +54,7 @@ class RoutedKeys(RoutedTimers):
         for key in keys:
             asked[self._cell_of_name(project, key)].append(key)
         held = await side_by_side(
-            [partial(self._read, cell, _held_by(own, project)) for cell, own in asked.items()]
+            [self._reading(cell, _held_by(own, project)) for cell, own in asked.items()]
         )
         return {key: name for each in held for key, name in each.items()}
 
