@@ -155,7 +155,8 @@ class Process:
                 Database(
                     storage=storage,
                     clock=Clock(elapsed=trio.current_time),
-                    alone=alone,
+                    # Of several databases each may have been served while others were not.
+                    alone=alone and world.build.cells.is_single,
                     cell=cell,
                 )
                 for storage, cell in zip(self.storages, world.build.cells.cells, strict=True)

@@ -12,6 +12,7 @@ import trio
 from timer_trio.domain.cells import CellMap, CellNumber
 from timer_trio.domain.errors import (
     CellAwayError,
+    ContentionError,
     JustDividedError,
     ProjectNotFoundError,
     QuotaUsedUpError,
@@ -103,6 +104,8 @@ class Cells:
     ) -> T:
         try:
             answer = await self._ask_named(cell, ask)
+        except (StorageUnavailableError, ContentionError):
+            raise  # it is asked for again
         except TimerTrioError:
             if had_more:
                 await self._require_undivided(cell)
