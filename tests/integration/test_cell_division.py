@@ -31,6 +31,7 @@ CLOSING: Final = ("0-255", "0-255", "128-255")
 COMING: Final = (str(MAP), "128-255", "128-255")
 OPEN: Final = "UPDATE cell_map SET moving = NULL"
 LEFT: Final = "UPDATE cell_map SET map = %s, own = '0-127', moving = NULL"
+BACK: Final = "UPDATE cell_map SET map = '0-255', own = '0-255', moving = NULL"
 COPIES: Final[Sequence[tuple[LiteralString, LiteralString]]] = (
     ("COPY (SELECT * FROM timers WHERE shard >= 128) TO STDOUT", "COPY timers FROM STDIN"),
     ("COPY timer_keys TO STDOUT", "COPY timer_keys FROM STDIN"),
@@ -147,6 +148,10 @@ async def test_what_was_moved_is_fired_from_where_it_is(urls: Urls) -> None:
         await owns(replica, 128)
         move(urls)
         await until(lambda: not replica._cells.has_more(replica._cells.numbers[0]))
+        tell(urls[0], BACK)
+        await owns(replica, 256)
+        tell(urls[0], LEFT, str(MAP))
+        await owns(replica, 128)
         answer = await client.get(f"/timers/{goes}")
         assert (answer.status_code, "cell 128-255 is away" in answer.text) == (503, True)
         assert await status_of(client, stays) == "pending"

@@ -155,11 +155,13 @@ class Process:
                 Database(
                     storage=storage,
                     clock=Clock(elapsed=trio.current_time),
-                    # Of several databases each may have been served while others were not.
-                    alone=alone and world.build.cells.is_single,
+                    # Whoever was there before it: it may join late, and find others who are alive.
+                    alone=alone and bool(database._counters),
                     cell=cell,
                 )
-                for storage, cell in zip(self.storages, world.build.cells.cells, strict=True)
+                for storage, database, cell in zip(
+                    self.storages, world.databases, world.build.cells.cells, strict=True
+                )
             ],
             transport=transport,
             lease=world.build.lease,

@@ -117,6 +117,9 @@ def test_what_the_cells_before_one_have_must_be_known() -> None:
     assert not cells.is_known_up_to(CellNumber(2))
     cells.hold(CellNumber(0), Cell(0, 9))
     assert cells.is_known_up_to(CellNumber(2))
+    assert not cells.are_all_known
+    cells.hold(CellNumber(2), Cell(100, 255))
+    assert cells.are_all_known
 
 
 def test_what_will_be_in_several_cells_is_not_of_one() -> None:

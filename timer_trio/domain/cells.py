@@ -94,6 +94,11 @@ class CellMap:
         """Whether the database of a cell has shards of others as well."""
         return self.held(number) != self.cells[number]
 
+    @property
+    def are_all_known(self) -> bool:
+        """Whether it is known of all cells what their databases have."""
+        return len(self._held) == len(self.cells)
+
     def is_known_up_to(self, number: CellNumber) -> bool:
         """Whether it is known of all cells before one what their databases have."""
         return all(map(self.is_known, map(CellNumber, range(number))))

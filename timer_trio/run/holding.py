@@ -63,8 +63,11 @@ class Holding:
         self._note(kept or UNTOLD)
 
     async def follow(self) -> None:
-        """Take note of what is moved out of the database, until it has its own shards alone."""
-        while self._cells.has_more(self._number):
+        """Take note of what is moved out of the database, until all have their own shards alone.
+
+        What has left it is taken back if it does not arrive.
+        """
+        while self._cells.has_more(self._number) or not self._cells.are_all_known:
             await trio.sleep(LOOK_S)
             try:
                 self._note(await self._storage.kept_map() or UNTOLD)
