@@ -78,11 +78,12 @@ class Stage:
         await trio.sleep(0.5)
         return await self.book()
 
-    async def book(self) -> Book:
+    async def book(self, *, read: bool = True) -> Book:
+        """Say how it stands now; `read`: with all rows of the database."""
         return Book(
             asked=dict(self.stream.asked),
             arrivals=list(self.receiver.arrivals),
-            rows=await read_rows(self.database.url),
+            rows=await read_rows(self.database.url) if read else {},
             machine_ms=max(self.receiver.wakes_late_ms, default=0.0),
             waited_ms=max(self.machine.waited_ms, default=0.0),
         )
