@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from benchmarks.contender import START_S, Contender, service, starting
-from benchmarks.figures import cost_lines, late_lines, sum_of
+from benchmarks.contender import Contender, service, starting
+from benchmarks.figures import run_lines
 from benchmarks.filling import fill
 from benchmarks.firing import Run, fire, steady
 from benchmarks.machine import monotonic, sleep
-from benchmarks.programs import BenchmarkError, temporary_folder
+from benchmarks.programs import START_S, BenchmarkError, temporary_folder
 from benchmarks.receiving import receiver, together
 from benchmarks.report import Line, Size
 
@@ -75,10 +75,7 @@ def _measure(name: str, count: int, *, rounds: int, seconds: float) -> Iterator[
 
 def _beside(name: str, empty: Sequence[Run], full: Sequence[Run]) -> Iterator[Line]:
     for where, runs in ((", empty table", empty), ("", full)):
-        cost = sum_of([each.cost for each in runs])
-        yield from cost_lines(name, cost, sum(each.count for each in runs), where=where)
-        seen = together([each.seen for each in runs])
-        yield from late_lines(name, seen, late=f"late at {RATE}/s", where=where)
+        yield from run_lines(name, runs, late=f"late at {RATE}/s", where=where)
     bare, late = (together([each.seen for each in runs]) for runs in (empty, full))
     ratio = late.late_ms(0.5) / bare.late_ms(0.5)
     yield Line(name, "late, p50, times the empty table's", ratio, at_most=1.2)

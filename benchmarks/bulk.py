@@ -32,7 +32,7 @@ _FILTER: Final = {"metadata.bulk": "yes"}
 def measure(size: Size) -> Iterator[Line]:
     count = QUICK_COUNT if size is Size.QUICK else COUNT
     with service() as contender:
-        add(contender.database_url, count, '{"bulk": "yes"}')
+        add(contender.database.url, count, '{"bulk": "yes"}')
         for action in ACTIONS[:2]:
             done = _Bulk(contender, action)
             done.run()

@@ -1,26 +1,25 @@
-"""Whose cost is measured: the service, or the floor; each with a fresh database of its own."""
+"""Whose cost is measured: the service, or the floor; each with fresh databases of its own."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, LiteralString
 
-import psycopg
-
-from benchmarks.machine import children, cpu_s, family_cpu_s, rss_bytes
-from benchmarks.programs import BenchmarkError, Program, running, temporary_folder
+from benchmarks.cost import Cost, sum_of
+from benchmarks.database import Database, database_in, running_database
+from benchmarks.machine import children, cpu_s, rss_bytes
+from benchmarks.programs import START_S, Program, running, temporary_folder
 from benchmarks.timers import timers, write
+from timer_trio.domain.cells import Cell
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.retry import RetryPolicy
-from timer_trio.embedded import running_url
-from timer_trio.embedded.folders import cluster_dir
-from timer_trio.embedded.postmaster import read_postmaster
+from timer_trio.domain.timer import shard_of
 
-START_S: Final = 60.0
 API_KEY: Final = "an-api-key-of-the-benchmarks-0123456789"
 
 # The receiver stands on this machine. What is written behind the service's back is seen within two
@@ -35,40 +34,18 @@ _SETTINGS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a contender, all its worker processes, and its database have spent so far."""
-
-    worker_s: float
-    database_s: float
-    transactions: int
-    wal_bytes: int
-
-    def __sub__(self, earlier: Cost) -> Cost:
-        return Cost(
-            self.worker_s - earlier.worker_s,
-            self.database_s - earlier.database_s,
-            self.transactions - earlier.transactions,
-            self.wal_bytes - earlier.wal_bytes,
-        )
-
-
 class Contender:
-    """A process that fires timers. `api_url` is empty where it has no API.
+    """A process that fires the timers of its databases. `api_url` is empty where it has no API.
 
-    `reads_itself`: it finds by itself what is written into its database.
+    `reads_itself`: it finds by itself what is written into them. `database` is the first.
     """
 
-    def __init__(self, program: Program, data_dir: Path, api_url: str = "") -> None:
-        url, postmaster = running_url(data_dir), read_postmaster(cluster_dir(data_dir))
-        if url is None or postmaster is None:
-            raise BenchmarkError("its embedded database does not run")
-        self.database_url: Final = url
-        self.data_dir: Final = data_dir
+    def __init__(self, program: Program, databases: Sequence[Database], api_url: str = "") -> None:
+        self._databases = databases
+        self.database: Final = databases[0]
         self.api_url: Final = api_url
         self.reads_itself: Final = bool(api_url)
         self.pid: Final = program.pid
-        self._postmaster_pid = postmaster.pid
         self.program: Final = program
 
     def write(
@@ -79,10 +56,13 @@ class Contender:
         flows: Sequence[FlowKey] = (),
     ) -> None:
         """Write a timer for each instant (Unix seconds), the destinations and flows by turns."""
-        write(self.database_url, timers(instants, urls, retry, flows))
+        wanted = timers(instants, urls, retry, flows)
+        for database in self._databases:
+            own = [timer for timer in wanted if shard_of(timer.id) in database.cell.shards]
+            write(database.url, own)
 
     def load(self) -> None:
-        """Let it read what its database holds, if it has to be told to."""
+        """Let it read what its databases hold, if it has to be told to."""
         if not self.reads_itself:
             self.program.tell("load")
             self.program.wait_line("loaded", START_S)
@@ -98,25 +78,18 @@ class Contender:
         )
 
     def count(self, query: LiteralString, parameters: Sequence[object] = ()) -> int:
-        with psycopg.connect(self.database_url) as connection:
-            row = connection.execute(query, parameters).fetchone()
-        assert row is not None
-        return int(row[0])
+        """Count something in all its databases."""
+        return sum(database.count(query, parameters) for database in self._databases)
 
     def cost(self) -> Cost:
         self.program.check_running()
-        with psycopg.connect(self.database_url) as connection:
-            row = connection.execute(
-                "SELECT xact_commit + xact_rollback,"
-                " (pg_current_wal_insert_lsn() - '0/0')::bigint"
-                " FROM pg_stat_database WHERE datname = current_database()"
-            ).fetchone()
-        assert row is not None
-        return Cost(self._worker_s(), family_cpu_s(self._postmaster_pid), *row)
+        spent = sum_of([database.cost() for database in self._databases])
+        return replace(spent, worker_s=self._worker_s())
 
     def _worker_s(self) -> float:
         """Its own, and that of the worker processes that it has started."""
-        workers = [pid for pid in children(self.pid) if pid != self._postmaster_pid]
+        postmasters = [database.postmaster_pid for database in self._databases]
+        workers = [pid for pid in children(self.pid) if pid not in postmasters]
         return cpu_s(self.pid) + sum(map(cpu_s, workers))
 
     def rss_bytes(self) -> int:
@@ -137,9 +110,27 @@ def service(
     with temporary_folder() as folder:
         data = data_dir or folder / "data"
         with starting(folder, data, settings) as program:
-            line = program.wait_line("listens on", START_S)
-            api_url = next(word for word in line.split() if word.startswith("http://"))
-            yield Contender(program, data, api_url)
+            api_url = _api_url(program)
+            yield Contender(program, [database_in(data)], api_url)
+
+
+@contextmanager
+def service_over(cells: Sequence[Cell]) -> Iterator[Contender]:
+    """Run `timer-trio serve` over these cells until the block ends, each on a server of its own."""
+    with temporary_folder() as folder, ExitStack() as stack:
+        databases = [
+            stack.enter_context(running_database(folder / f"cell-{cell}", cell)) for cell in cells
+        ]
+        told = ";".join(f"{database.cell}={database.url}" for database in databases)
+        with starting(folder, folder / "data", {"CELLS": told}) as program:
+            api_url = _api_url(program)
+            yield Contender(program, databases, api_url)
+
+
+def _api_url(program: Program) -> str:
+    """Return the URL of a service, once it is ready."""
+    url: str = json.loads(program.wait_logged('"event": "ready"', START_S))["url"]
+    return url
 
 
 @contextmanager
@@ -157,4 +148,4 @@ def floor() -> Iterator[Contender]:
         data = folder / "data"
         with running("-m", "benchmarks.floor", str(data), folder=folder) as program:
             program.wait_line("started", START_S)
-            yield Contender(program, data)
+            yield Contender(program, [database_in(data)])

@@ -38,10 +38,10 @@ def measure(size: Size) -> Iterator[Line]:
     schedule = steady(RATE, seconds, 1)
     with service() as contender, receiver(1) as far_end, _silent_urls() as urls:
         alone = fire(contender, far_end, schedule).seen
-        storm = _create_project(contender.database_url)
+        storm = _create_project(contender.database.url)
         # Once the others have begun: by then they are all written.
         at = time() + 3 + count / 5_000 + schedule.lead_s
-        write(contender.database_url, timers([at] * count, urls, project=storm))
+        write(contender.database.url, timers([at] * count, urls, project=storm))
         instants = write_schedule(contender, far_end, schedule)
         beside = await_all(contender, far_end, instants)
         in_flight = _executing(contender)

@@ -6,21 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks.contender import Cost
-from benchmarks.receiving import Seen
+from benchmarks.cost import Cost, sum_of
+from benchmarks.firing import Run
+from benchmarks.receiving import Seen, together
 from benchmarks.report import Line
 
 _SHARES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
 
 
-def sum_of(costs: Sequence[Cost]) -> Cost:
-    """Add up what several runs cost."""
-    return Cost(
-        worker_s=sum(each.worker_s for each in costs),
-        database_s=sum(each.database_s for each in costs),
-        transactions=sum(each.transactions for each in costs),
-        wal_bytes=sum(each.wal_bytes for each in costs),
-    )
+def run_lines(
+    name: str,
+    runs: Sequence[Run],
+    *,
+    late: str = "late",
+    where: str = "",
+    at_most: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Line]:
+    """Tell what a timer of several runs took, and how late they came."""
+    count = sum(each.count for each in runs)
+    yield from cost_lines(name, sum_of([each.cost for each in runs]), count, where=where)
+    seen = together([each.seen for each in runs])
+    yield from late_lines(name, seen, late=late, where=where, at_most=at_most)
 
 
 def cost_lines(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
-from benchmarks.contender import Contender, Cost, Start
+from benchmarks.contender import Contender, Start
+from benchmarks.cost import Cost
 from benchmarks.machine import sleep, time
 from benchmarks.programs import BenchmarkError
 from benchmarks.receiving import Receiving, Seen, receiver
@@ -87,10 +88,20 @@ def burst(count: int, destinations: int) -> Schedule:
     )
 
 
-def run(start: Start, schedule: Schedule) -> Run:
-    """Let a contender fire a schedule on a fresh database."""
+def run(start: Start, schedule: Schedule, warm_up: Schedule | None = None) -> Run:
+    """Let a contender fire a schedule on a fresh database, after another one that does not count.
+
+    Each goes to a receiver of its own, so that nobody has connections to the next one already.
+    """
+    with start() as contender:
+        if warm_up is not None:
+            _fire_alone(contender, warm_up)
+        return _fire_alone(contender, schedule)
+
+
+def _fire_alone(contender: Contender, schedule: Schedule) -> Run:
     failures = schedule.attempts - 1
-    with start() as contender, receiver(schedule.destinations, failures=failures) as far_end:
+    with receiver(schedule.destinations, failures=failures) as far_end:
         return fire(contender, far_end, schedule)
 
 
@@ -139,18 +150,25 @@ def await_all(
     return seen
 
 
-def in_turn(starts: Sequence[Start], schedule: Schedule, rounds: int) -> list[list[Run]]:
+def in_turn(
+    starts: Sequence[Start], schedule: Schedule, rounds: int, warm_up: Schedule | None = None
+) -> list[list[Run]]:
     """Run several contenders one after the other, again and again, and answer with each one's runs.
 
     The machine's speed drifts by more than the goals allow: by turns, it drifts for all of them.
     """
-    turns = [[run(start, schedule) for start in starts] for _ in range(rounds)]
+    turns = [[run(start, schedule, warm_up) for start in starts] for _ in range(rounds)]
     return [list(runs) for runs in zip(*turns, strict=True)]
 
 
 def mean_us(runs: Sequence[Run]) -> float:
     """Tell the CPU time of the worker for a timer, over several runs."""
     return fmean(each.worker_us for each in runs)
+
+
+def mean_database_us(runs: Sequence[Run]) -> float:
+    """Tell the CPU time of the database for a timer, over several runs."""
+    return fmean(each.database_us for each in runs)
 
 
 def check(seen: Seen, count: int) -> None:

@@ -15,7 +15,8 @@ import trio
 
 from benchmarks.burst import DESTINATIONS, LIMITS
 from benchmarks.contender import service
-from benchmarks.figures import cost_lines, sum_of
+from benchmarks.cost import sum_of
+from benchmarks.figures import cost_lines
 from benchmarks.firing import Run, burst, fire
 from benchmarks.machine import time
 from benchmarks.receiving import receiver
@@ -47,7 +48,7 @@ def measure(size: Size) -> Iterator[Line]:
 
 def _run(each: int, keys: Sequence[FlowKey]) -> Run:
     with service(LIMITS) as contender, receiver(DESTINATIONS) as far_end:
-        _limit(contender.database_url, keys)
+        _limit(contender.database.url, keys)
         schedule = replace(burst(FLOWS * each, DESTINATIONS), flows=keys)
         return fire(contender, far_end, schedule)
 

@@ -43,14 +43,14 @@ def measure(size: Size) -> Iterator[Line]:
 
 
 def log_statements(contender: Contender) -> None:
-    with psycopg.connect(contender.database_url, autocommit=True) as connection:
+    with psycopg.connect(contender.database.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET log_statement = 'all'")
         connection.execute("ALTER SYSTEM SET log_line_prefix = '%a: '")
         connection.execute("SELECT pg_reload_conf()")
 
 
 def statements(contender: Contender) -> int:
-    lines = (contender.data_dir / "postgresql.log").read_text("utf-8").splitlines()
+    lines = (contender.database.data_dir / "postgresql.log").read_text("utf-8").splitlines()
     return sum(line.startswith("timer-trio: LOG:  execute") for line in lines)
 
 

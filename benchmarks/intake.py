@@ -130,7 +130,7 @@ def _send_import(contender: Contender, line: bytes, lines: int) -> Any:
 
 
 def _rows(contender: Contender) -> int:
-    with psycopg.connect(contender.database_url) as connection:
+    with psycopg.connect(contender.database.url) as connection:
         row = connection.execute("SELECT count(*) FROM timers").fetchone()
     assert row is not None
     return int(row[0])

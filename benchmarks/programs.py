@@ -13,11 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks.machine import monotonic
+from benchmarks.machine import monotonic, sleep
 
 PROJECT: Final = Path(__file__).parents[1]
+START_S: Final = 60.0
 STOP_S: Final = 15.0
 """For an orderly end; then it is killed."""
+LOOK_S: Final = 0.05
+"""Between looks at a log."""
 
 
 class BenchmarkError(Exception):
@@ -75,6 +78,20 @@ class Program:
         while holding not in (line := self.read_line(give_up_s - monotonic())):
             pass
         return line
+
+    def wait_logged(self, holding: str, within_s: float) -> str:
+        """Return the first line that it logs with these words, of those before as well.
+
+        Raises:
+            BenchmarkError: it ended, or none came in time.
+        """
+        give_up_s = monotonic() + within_s
+        while monotonic() < give_up_s:
+            if line := next((each for each in self.log_lines() if holding in each), None):
+                return line
+            self.check_running()
+            sleep(LOOK_S)
+        raise BenchmarkError(f"not logged within {within_s:g}s; {self._last_words()}")
 
     def log_lines(self) -> list[str]:
         """Return what it has logged so far."""

@@ -89,7 +89,7 @@ def _late_ms(contender: Contender, done: Run) -> LateMs:
 
 def _due_s(contender: Contender) -> Mapping[tuple[str, int], float]:
     """Return when each attempt was due, in Unix seconds, by timer and attempt."""
-    with psycopg.connect(contender.database_url) as connection:
+    with psycopg.connect(contender.database.url) as connection:
         firsts = connection.execute(
             "SELECT id::text, extract(epoch FROM execute_at)::float8 FROM timers"
         ).fetchall()

@@ -46,7 +46,7 @@ def _database() -> Iterator[Line]:
     with service() as contender, receiver(8) as far_end:
         yield Line(NAME, "connections of an idle replica", _connections(contender))
         before = contender.cost()
-        write(contender.database_url, timers([4e9] * CREATES, far_end.urls))
+        write(contender.database.url, timers([4e9] * CREATES, far_end.urls))
         created = contender.cost() - before
         yield Line(NAME, "WAL a created timer", created.wal_bytes / CREATES, "B")
         yield Line(NAME, "database CPU a created timer", created.database_s / CREATES * 1e6, "us")
@@ -58,7 +58,7 @@ def _database() -> Iterator[Line]:
 
 
 def _connections(contender: Contender) -> int:
-    with psycopg.connect(contender.database_url) as connection:
+    with psycopg.connect(contender.database.url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'timer-trio'"
         ).fetchone()

@@ -21,6 +21,7 @@ from psycopg.sql import SQL, Literal
 
 from benchmarks import idle
 from benchmarks.contender import service
+from benchmarks.database import database_in
 from benchmarks.figures import cost_lines, late_lines
 from benchmarks.machine import family_cpu_s, sleep, time
 from benchmarks.programs import BenchmarkError, temporary_folder
@@ -32,8 +33,6 @@ from timer_trio.domain.planning import WINDOW, Calendar
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.timer import DueTimer, ReplicaId
 from timer_trio.embedded import embedded_postgres
-from timer_trio.embedded.folders import cluster_dir
-from timer_trio.embedded.postmaster import read_postmaster
 from timer_trio.scheduler.planner import Planner
 from timer_trio.scheduler.replanning import Replanner
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -87,18 +86,17 @@ async def _plan_all(data_dir: Path, count: int) -> Sequence[Line]:
     async with embedded_postgres(data_dir) as url:
         await migrate_database(url)
         _fill(url, count, ["http://127.0.0.1:1/"], _MINUTELY)
-        postmaster = read_postmaster(cluster_dir(data_dir))
-        assert postmaster is not None
+        postmaster_pid = database_in(data_dir).postmaster_pid
         async with PostgresStorage(url, pool_size=2) as storage:
             planner, planned = await _planner(storage)
-            began_s, database_s = process_time(), family_cpu_s(postmaster.pid)
+            began_s, database_s = process_time(), family_cpu_s(postmaster_pid)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(planner.run)
                 while planned() < count * PLANNED:  # noqa: ASYNC110 - it has nothing to tell
                     await trio.sleep(0.1)
                 nursery.cancel_scope.cancel()
             worker_us = (process_time() - began_s) / planned() * 1e6
-            database_us = (family_cpu_s(postmaster.pid) - database_s) / planned() * 1e6
+            database_us = (family_cpu_s(postmaster_pid) - database_s) / planned() * 1e6
     return [
         Line(NAME, "planner's CPU an occurrence", worker_us, "us", at_most=60),
         Line(NAME, "database CPU an occurrence planned", database_us, "us", at_most=100),
@@ -142,8 +140,8 @@ class Planned:
 def _fired(count: int, seconds: float) -> Iterator[Line]:
     """Measure a while in which all of them fire, after the first windows have been planned."""
     with service() as contender, receiver(DESTINATIONS) as far_end:
-        _fill(contender.database_url, count, far_end.urls, _MINUTELY)
-        _wait_planned(contender.database_url)
+        _fill(contender.database.url, count, far_end.urls, _MINUTELY)
+        _wait_planned(contender.database.url)
         sleep(PERIOD_S)  # what was planned too late for its instant has fired by then
         far_end.expect(10**9, 0.1)
         far_end.report()
@@ -160,8 +158,8 @@ def _fired(count: int, seconds: float) -> Iterator[Line]:
 def _each_second(seconds: int) -> Iterator[Line]:
     """Measure a schedule of every second for so long."""
     with service() as contender, receiver(1) as far_end:
-        _fill(contender.database_url, 1, far_end.urls, _SECONDLY, jitter_s=0)
-        _wait_planned(contender.database_url)
+        _fill(contender.database.url, 1, far_end.urls, _SECONDLY, jitter_s=0)
+        _wait_planned(contender.database.url)
         far_end.expect(10**9, 0.1)
         far_end.report()
         far_end.expect(10**9, seconds)
@@ -182,8 +180,8 @@ def _resting(count: int, seconds: float) -> Iterator[Line]:
 def _statements_a_minute(schedules: int, seconds: float) -> float:
     with service(idle.DEFAULTS) as contender:
         if schedules:
-            _fill(contender.database_url, schedules, ["http://127.0.0.1:1/"], _MONTHLY)
-            _wait_planned(contender.database_url)
+            _fill(contender.database.url, schedules, ["http://127.0.0.1:1/"], _MONTHLY)
+            _wait_planned(contender.database.url)
         idle.log_statements(contender)
         sleep(idle.SETTLING_S)
         before = idle.statements(contender)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
-from benchmarks.contender import Contender, Cost, service
-from benchmarks.figures import cost_lines, late_lines, sum_of
+from benchmarks.contender import Contender, service
+from benchmarks.cost import Cost, sum_of
+from benchmarks.figures import cost_lines, late_lines
 from benchmarks.firing import await_all, steady, write_schedule
 from benchmarks.machine import sleep, time
 from benchmarks.receiving import Receiving, Seen, receiver, together

@@ -108,7 +108,7 @@ class _Work:
         Raises:
             BenchmarkError: a timer was refused, lost, doubled or early.
         """
-        with psycopg.connect(self._contender.database_url, autocommit=True) as connection:
+        with psycopg.connect(self._contender.database.url, autocommit=True) as connection:
             self._create_for(seconds, connection)
             self._take_report()
             self._far_end.expect(self._created - self._arrived, self._longest_delay_s + GRACE_S)

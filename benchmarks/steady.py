@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks.contender import Contender, floor, service
 from benchmarks.figures import late_lines
-from benchmarks.firing import Run, fire, in_turn, mean_us, steady
+from benchmarks.firing import Run, fire, in_turn, mean_database_us, mean_us, steady
 from benchmarks.receiving import Receiving, receiver, together
 from benchmarks.report import Line, Size
 
@@ -57,8 +57,7 @@ def lines(name: str, barest: Sequence[Run], served: Sequence[Run]) -> Iterator[L
     yield Line(name, "worker CPU a timer", mean_us(served), "us")
     ratio = mean_us(served) / mean_us(barest)
     yield Line(name, "worker CPU a timer, times the floor's", ratio, at_most=1.4)
-    database_us = sum(each.database_us for each in served) / len(served)
-    yield Line(name, "database CPU a timer", database_us, "us")
+    yield Line(name, "database CPU a timer", mean_database_us(served), "us")
 
 
 def _highest_rate() -> float:

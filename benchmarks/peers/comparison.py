@@ -15,14 +15,13 @@ from typing import Final
 
 from benchmarks import burst, steady
 from benchmarks.contender import Start, service
-from benchmarks.figures import cost_lines, late_lines, sum_of
-from benchmarks.firing import Run, Schedule, fire, mean_us
+from benchmarks.figures import run_lines
+from benchmarks.firing import Run, Schedule, mean_us, run
 from benchmarks.firing import burst as at_one_instant
 from benchmarks.firing import steady as at_a_rate
 from benchmarks.peers.node import installed_node
 from benchmarks.peers.peer import GRAPHILE_WORKER, PG_BOSS, PG_BOSS_AT_ONCE, peer
 from benchmarks.programs import BenchmarkError
-from benchmarks.receiving import receiver, together
 from benchmarks.report import Line, Size
 
 NAME: Final = "peers"
@@ -76,7 +75,8 @@ def _compared(
 ) -> Iterator[Line]:
     runs = _in_turn(part, sides, schedule, rounds)
     for name, own in runs.items():
-        yield from _lines(f", {part}, {name}", own, sides[name].late_ms)
+        late_ms = sides[name].late_ms
+        yield from run_lines(NAME, own, where=f", {part}, {name}", at_most=late_ms)
     for name, side in sides.items():
         if side.beside in runs:
             yield from _beside(part, name, side, runs)
@@ -86,33 +86,17 @@ def _in_turn(
     part: str, sides: Mapping[str, Side], schedule: Schedule, rounds: int
 ) -> Mapping[str, Sequence[Run]]:
     """Run each again and again; a peer that goes wrong is told of, and that run does not count."""
+    warm_up = at_one_instant(WARM_UP, schedule.destinations)
     runs: dict[str, list[Run]] = {}
     for _ in range(rounds):
         for name, side in sides.items():
             try:
-                runs.setdefault(name, []).append(_run(side.start, schedule))
+                runs.setdefault(name, []).append(run(side.start, schedule, warm_up))
             except BenchmarkError as error:
                 if side.beside:
                     raise
                 print(f"{NAME}: {part}, {name}: {error}", file=sys.stderr)
     return {name: own for name, own in runs.items() if own}
-
-
-def _run(start: Start, schedule: Schedule) -> Run:
-    with start() as contender:
-        # A receiver of its own, so that nobody has connections to the next one already.
-        with receiver(schedule.destinations) as far_end:
-            fire(contender, far_end, at_one_instant(WARM_UP, schedule.destinations))
-        with receiver(schedule.destinations) as far_end:
-            return fire(contender, far_end, schedule)
-
-
-def _lines(where: str, runs: Sequence[Run], late_ms: Mapping[str, float]) -> Iterator[Line]:
-    count = sum(each.count for each in runs)
-    yield from cost_lines(NAME, sum_of([each.cost for each in runs]), count, where=where)
-    yield from late_lines(
-        NAME, together([each.seen for each in runs]), where=where, at_most=late_ms
-    )
 
 
 def _beside(part: str, name: str, side: Side, runs: Mapping[str, Sequence[Run]]) -> Iterator[Line]:

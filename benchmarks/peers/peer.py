@@ -6,22 +6,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, LiteralString
 
-from benchmarks.contender import START_S, Contender
+from benchmarks.contender import Contender
+from benchmarks.database import Database, running_database
 from benchmarks.peers.node import PEERS, installed_node
-from benchmarks.programs import (
-    BenchmarkError,
-    Program,
-    running,
-    running_command,
-    temporary_folder,
-)
+from benchmarks.programs import START_S, Program, running_command, temporary_folder
 from benchmarks.timers import PAYLOAD
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.retry import RetryPolicy
-from timer_trio.embedded import running_url
 
 # As advised for production. graphile-worker would make a line of text for each job otherwise.
 _ENVIRON: Final = {"NODE_ENV": "production", "NO_LOG_SUCCESS": "1"}
@@ -51,8 +44,8 @@ GRAPHILE_WORKER: Final = Kind(
 class Peer(Contender):
     """It writes its own jobs, and works them from its first `load` on."""
 
-    def __init__(self, kind: Kind, program: Program, data_dir: Path) -> None:
-        super().__init__(program, data_dir)
+    def __init__(self, kind: Kind, program: Program, database: Database) -> None:
+        super().__init__(program, [database])
         self._kind = kind
 
     def write(
@@ -75,14 +68,8 @@ class Peer(Contender):
 def peer(kind: Kind) -> Iterator[Contender]:
     """Run a peer, ready to be written to, until the block ends."""
     node = installed_node()
-    with temporary_folder() as folder:
-        data = folder / "data"
-        with running("-m", "benchmarks.database", str(data), folder=folder) as database:
-            database.wait_line("started", START_S)
-            url = running_url(data)
-            if url is None:
-                raise BenchmarkError("the peer's database does not run")
-            command = (str(node), str(PEERS / kind.program), url, *kind.arguments)
-            with running_command(command, folder / "peer.log", _ENVIRON) as program:
-                program.wait_line(f"started with {node.resolve()}", START_S)
-                yield Peer(kind, program, data)
+    with temporary_folder() as folder, running_database(folder / "data") as database:
+        command = (str(node), str(PEERS / kind.program), database.url, *kind.arguments)
+        with running_command(command, folder / "peer.log", _ENVIRON) as program:
+            program.wait_line(f"started with {node.resolve()}", START_S)
+            yield Peer(kind, program, database)
