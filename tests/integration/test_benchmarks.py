@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from benchmarks.contender import Start, floor, service
+from benchmarks.cells import HALVES
+from benchmarks.contender import Start, floor, service, service_over
 from benchmarks.firing import Schedule, run
 from timer_trio.domain.retry import RetryPolicy
 
 FEW = Schedule(count=20, offset_s=lambda number: number / 100, destinations=2, lead_s=5)
 
 
-@pytest.mark.parametrize("start", [floor, service])
+@pytest.mark.parametrize("start", [floor, service, partial(service_over, HALVES)])
 def test_contender_fires_each_timer_once(start: Start) -> None:
     few = run(start, FEW)
     assert len(few.seen.all_late_ms) == few.seen.distinct == FEW.count
