@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 from timer_trio.domain.cells import Cell
 from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.project import ProjectId
-from timer_trio.storage.migrations.division import CellDatabase, Division
+from timer_trio.storage.migrations.division import CellDatabase, Division, kept_of
 from timer_trio.storage.migrations.patience import execute_patiently
 from timer_trio.storage.migrations.taken import Connection
 
@@ -73,6 +73,7 @@ def tell_map(databases: Sequence[CellDatabase], cells: str) -> int:
     return sum(
         each.connection.execute(query, [cells, str(each.cell), cells]).rowcount
         for each in databases
+        if kept_of(each.connection) is not None
     )
 
 

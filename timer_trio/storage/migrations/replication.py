@@ -66,6 +66,13 @@ _DROP_SLOTS: Final = """
     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
     WHERE database = current_database() AND slot_name LIKE %s
 """
+_SLOTS: Final = r"""
+    SELECT slot_name FROM pg_replication_slots
+    WHERE database = current_database() AND slot_name ~ '^timer_trio_\d{3}_\d{3}_\d+$'
+"""
+_PUBLICATIONS: Final = r"""
+    SELECT pubname FROM pg_publication WHERE pubname ~ '^timer_trio_\d{3}_\d{3}(_attempts)?$'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class Replication:
             return
         self._publish()
         # One of an earlier run keeps WAL that nobody needs.
-        self._drop_slot()
+        _drop_slots(self._source)
         self._source.execute(
             "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot]
         )
@@ -186,16 +193,6 @@ class Replication:
         self._source.execute(_DROP_SLOTS, [rf"pg\_{row[0]}\_sync\_%"])
         return True
 
-    def end(self) -> bool:
-        """Drop what is left of it in the source; False: there is nothing."""
-        had_slot = self._drop_slot()
-        names = [self.publication, self._attempts]
-        query = "SELECT FROM pg_publication WHERE pubname = ANY (%s)"
-        is_published = self._source.execute(query, [names]).fetchone() is not None
-        for name in names:
-            self._source.execute(SQL("DROP PUBLICATION IF EXISTS {}").format(Identifier(name)))
-        return had_slot or is_published
-
     @property
     def _attempts(self) -> str:
         return f"{self.publication}_attempts"
@@ -251,25 +248,36 @@ class Replication:
             " has not been sent is not to be had. Take it back with --undo, and begin again"
         )
 
-    def _drop_slot(self) -> bool:
-        """Drop the slot once the server has noticed that nobody reads it; False: there is none."""
-        until = time.monotonic() + RELEASE_S
-        while self.has_slot:
-            try:
-                self._source.execute("SELECT pg_drop_replication_slot(%s)", [self.slot])
-            except psycopg.errors.ObjectInUse:
-                if time.monotonic() > until:
-                    raise
-                _sleep(LOOK_S)
-            else:
-                return True
-        return False
-
     def _state(self) -> _State:
         row = self._target.execute(_STATE, [SUBSCRIPTION]).fetchone()
         if row is None:
             raise MigrationError("the subscription has been dropped meanwhile: run this again")
         return _State(*row)
+
+
+def end_publishing(source: Connection) -> bool:
+    """Drop what was made in a database for the others to follow it; False: there is nothing."""
+    had_slots = _drop_slots(source)
+    names = [name for (name,) in source.execute(_PUBLICATIONS)]
+    for name in names:
+        source.execute(SQL("DROP PUBLICATION {}").format(Identifier(name)))
+    return had_slots or bool(names)
+
+
+def _drop_slots(source: Connection) -> bool:
+    """Drop our slots, once the server has noticed that nobody reads them; False: there are none."""
+    had_any = False
+    until = time.monotonic() + RELEASE_S
+    while names := [name for (name,) in source.execute(_SLOTS)]:
+        had_any = True
+        for name in names:
+            try:
+                source.execute("SELECT pg_drop_replication_slot(%s)", [name])
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > until:
+                    raise
+                _sleep(LOOK_S)
+    return had_any
 
 
 class _Watch:

@@ -39,7 +39,7 @@ from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationErro
 from timer_trio.storage.migrations.handover import hand_over, open_target, tell_map
 from timer_trio.storage.migrations.migrate import migrate
 from timer_trio.storage.migrations.partition_days import copy_days
-from timer_trio.storage.migrations.replication import Replication
+from timer_trio.storage.migrations.replication import Replication, end_publishing
 from timer_trio.storage.migrations.shape import read_table
 from timer_trio.storage.migrations.taken import Connection
 
@@ -133,7 +133,7 @@ def undo(databases: Sequence[CellDatabase], tell: Tell) -> bool:
         replication = Replication(division, division.source.url)
         was_closed = moving.reopen(source)
         had_subscription = replication.end_subscription()
-        had_rest = replication.end()
+        had_rest = end_publishing(source)
         if was_begun := division.is_begun:
             tell(f"emptying the database of {division.target.cell}")
             _empty(target)
@@ -167,7 +167,6 @@ def _divide(
     hand_over(division)
     open_target(division)
     tell(_opened(division, closed_at))
-    replication.end()
     tell_map(databases, str(division.cells))
 
 
@@ -220,6 +219,8 @@ def _clean(databases: Sequence[CellDatabase], tell: Tell) -> Progress:
         cleaned = leftovers.cells_with_leftovers(databases)
         for each in cleaned:
             stack.enter_context(alone(each.connection))
+        for each in cleaned:
+            end_publishing(each.connection)
         tell("deleting what each has of the other; this can be stopped and called again")
         for each in cleaned:
             kept = kept_of(each.connection)
