@@ -153,10 +153,6 @@ class Replication:
             if time.monotonic() - began < NEAR_S:
                 return
 
-    def hurry(self) -> None:
-        """Have the target tell of each transaction once it is on disk, and not by the way."""
-        self._alter("SET (synchronous_commit = 'local')")
-
     def written(self) -> str:
         """Return up to where the source has written."""
         return str(_value(self._source, "SELECT pg_current_wal_flush_lsn()"))
@@ -174,6 +170,10 @@ class Replication:
 
     def wait_arrived(self, written: str) -> Iterator[str]:
         """Wait until all that was written up to there has arrived, and is on disk."""
+        # The target would flush what it commits at its leisure, and tell of it five times a second.
+        # This has it flushed at once, and wakes the worker up. Not earlier: a flush for each
+        # transaction, one after the other, may be slower than they come.
+        self._alter("SET (synchronous_commit = 'local')")
         late = time.monotonic() + LATE_S
         while (behind := self.behind(written)) > 0:
             if time.monotonic() > late:

@@ -203,7 +203,6 @@ def _fill(division: Division, replication: Replication, tell: Tell) -> Iterator[
     tell("all is copied")
     for table in REPLICATED:
         target.execute(SQL("ANALYZE {}").format(Identifier(table)))
-    replication.hurry()
     yield from replication.wait_near()
 
 
