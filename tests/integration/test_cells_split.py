@@ -25,7 +25,7 @@ from timer_trio.domain.cells import Cell, KeptMap
 from timer_trio.domain.flow import FlowKey, flow_shard
 from timer_trio.domain.keys import key_shard
 from timer_trio.domain.project import DEFAULT_PROJECT
-from timer_trio.storage.migrations import moving, splitting
+from timer_trio.storage.migrations import moving, replication, splitting
 from timer_trio.storage.migrations.division import CellDatabase, find, kept_of
 from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationError
 from timer_trio.storage.migrations.handover import ALIKE
@@ -47,6 +47,13 @@ SETTINGS: Final = {
     "fsync": "off",
 }
 _NUMBERS: Final = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no replica that must notice anything, and little to wait for."""
+    monkeypatch.setattr(moving, "NOTICE_S", 0)
+    monkeypatch.setattr(replication, "LOOK_S", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +83,21 @@ def divisible(servers: tuple[Server, Server]) -> Iterator[str]:
         yield str(conninfo_to_dict(url)["dbname"])
 
 
+@pytest.fixture(scope="module")
+def migrated(servers: tuple[Server, Server]) -> Iterator[str]:
+    """The name of a database at the second server that has the schema, and no row."""
+    with made(servers[1], "template0") as url:
+        with connect(url) as connection:
+            migrate(connection)
+        yield str(conninfo_to_dict(url)["dbname"])
+
+
 @pytest.fixture
-def databases(servers: tuple[Server, Server], divisible: str) -> Iterator[Databases]:
+def databases(servers: tuple[Server, Server], divisible: str, migrated: str) -> Iterator[Databases]:
     """One that has all shards, in partitions, and an empty one of another server."""
     with (
         made(servers[0], divisible) as source,
-        made(servers[1], "template0") as target,
+        made(servers[1], migrated) as target,
         told(source, target) as databases,
     ):
         yield databases
@@ -284,7 +300,7 @@ def test_each_has_its_own_afterwards_and_nothing_else_is_left(databases: Databas
     before = everything(databases[0].connection)
     said = divide(databases)
     check_divided(databases, before)
-    assert any("they were closed for 0." in words for words in said)
+    assert any("they were closed for " in words for words in said)
     assert divide(databases) == [
         "nothing to split: no database has shards of others than its own, of 0-127;128-255"
     ]
@@ -392,9 +408,8 @@ BOUNDARIES: Final = (
 
 @pytest.fixture
 def _killed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is killed reopens nothing; and replicas notice everything at once."""
+    """Who is killed reopens nothing."""
     monkeypatch.setattr(moving, "_reopen_surely", lambda _: None)
-    monkeypatch.setattr(moving, "NOTICE_S", 0)
 
 
 @pytest.mark.usefixtures("_killed_at_once")
@@ -443,7 +458,7 @@ def test_run_that_is_killed_at_any_statement_is_gone_on_with(
 def test_undo_leaves_the_first_as_it_was(databases: Databases) -> None:
     fill(databases[0].connection, 500)
     before = everything(databases[0].connection)
-    for words in BOUNDARIES[:4]:
+    for words in BOUNDARIES[:5]:
         with told(*(each.url for each in databases)) as again, pytest.raises(KilledError):
             to_the_end(splitting.split(again, killed_at(words)))
         assert splitting.undo(databases, silent)
@@ -451,8 +466,8 @@ def test_undo_leaves_the_first_as_it_was(databases: Databases) -> None:
         assert everything(databases[0].connection) == before
         assert [of_replication(each.connection) for each in databases] == [0, 0]
     with pytest.raises(KilledError):
-        to_the_end(splitting.split(databases, killed_at("they have left")))
-    with pytest.raises(MigrationError, match=r"the shards 128-255 have left .* already"):
+        to_the_end(splitting.split(databases, killed_at("all has arrived")))
+    with pytest.raises(MigrationError, match=r"all of the shards 128-255 has arrived .* already"):
         splitting.undo(databases, silent)
     divide(databases)
     check_divided(databases, before)
@@ -498,10 +513,7 @@ def test_shards_are_reopened_while_a_callback_is_under_way(databases: Databases)
     assert rows(databases[1].connection, "timers", f"id = '{claimed}'")
 
 
-def test_shards_are_reopened_while_somebody_holds_the_table(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(moving, "NOTICE_S", 0)
+def test_shards_are_reopened_while_somebody_holds_the_table(databases: Databases) -> None:
     fill(databases[0].connection, 10)
     with psycopg.connect(databases[0].url) as other:
         other.execute("SELECT FROM timers")
@@ -511,10 +523,7 @@ def test_shards_are_reopened_while_somebody_holds_the_table(
     divide(databases)
 
 
-def test_replica_that_comes_meanwhile_must_have_been_told(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(moving, "NOTICE_S", 0)
+def test_replica_that_comes_meanwhile_must_have_been_told(databases: Databases) -> None:
     connection = databases[0].connection
     fill(connection, 10)
 
@@ -571,7 +580,6 @@ def untold(databases: Databases) -> None:
 
 
 def not_empty(databases: Databases) -> None:
-    migrate(databases[1].connection)
     databases[1].connection.execute(
         "INSERT INTO flows (project, flow_key, changed, created_at, updated_at)"
         " VALUES (0, 'x', 1, now(), now())"
@@ -579,11 +587,12 @@ def not_empty(databases: Databases) -> None:
 
 
 def foreign(databases: Databases) -> None:
-    databases[1].connection.execute("CREATE TABLE theirs ()")
+    databases[1].connection.execute(
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE theirs ()"
+    )
 
 
 def other_cell(databases: Databases) -> None:
-    migrate(databases[1].connection)
     databases[1].connection.execute(
         "INSERT INTO cell_map (map, own) VALUES ('0-63;64-255', '64-255')"
     )
@@ -658,12 +667,14 @@ def test_plan_names_all_that_is_missing(database_url: str, empty_database_url: s
     ] == [True] * 3
 
 
-def test_parts_leave_one_after_the_other(servers: tuple[Server, Server], divisible: str) -> None:
+def test_parts_leave_one_after_the_other(
+    servers: tuple[Server, Server], divisible: str, migrated: str
+) -> None:
     cells = (Cell(0, 127), Cell(128, 191), Cell(192, 255))
     with (
         made(servers[0], divisible) as source,
-        made(servers[1], "template0") as second,
-        made(servers[1], "template0") as third,
+        made(servers[1], migrated) as second,
+        made(servers[1], migrated) as third,
         told(source, second, third, cells=cells) as databases,
     ):
         fill(databases[0].connection, 500)

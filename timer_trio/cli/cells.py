@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, NamedTuple
@@ -80,7 +81,7 @@ def split_command(*, dry_run: bool, undo: bool, drain_s: float, source_url: str 
         raise click.UsageError("say either --dry-run or --undo")
     with _all_databases() as databases:
         if dry_run:
-            click.echo("\n".join(splitting.plan(databases)))
+            click.echo("\n".join(splitting.plan(databases, source_url)))
         elif undo:
             undone = splitting.undo(databases, _tell)
             click.echo("taken back" if undone else "nothing to undo: nothing is begun")
@@ -91,12 +92,24 @@ def split_command(*, dry_run: bool, undo: bool, drain_s: float, source_url: str 
 def _split(databases: Sequence[CellDatabase], drain_s: float, source_url: str | None) -> None:
     steps = splitting.split(databases, _tell, drain_s=drain_s, source_url=source_url)
     try:
-        with written_over() as write:
+        with _ended_in_order(), written_over() as write:
             for progress in steps:
                 write(progress)
     except KeyboardInterrupt:
         click.echo("stopped: call it again to go on", err=True)
         raise
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have what ends a process, or its terminal, interrupt it: closed shards are reopened then."""
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(each, signal.default_int_handler) for each in ending]
+    try:
+        yield
+    finally:
+        for each, handler in zip(ending, before, strict=True):
+            signal.signal(each, handler)
 
 
 def _tell(words: str) -> None:

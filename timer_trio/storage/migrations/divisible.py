@@ -34,6 +34,10 @@ _SERVER: Final = """
         has_database_privilege(current_database(), 'CREATE')
     FROM pg_roles WHERE rolname = current_user
 """
+_CUTTING: Final = """
+    SELECT name, reset_val FROM pg_settings
+    WHERE name IN ('statement_timeout', 'transaction_timeout') AND reset_val <> '0'
+"""
 _MAY_SUBSCRIBE: Final = """
     SELECT rolsuper OR (
         EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pg_create_subscription')
@@ -66,10 +70,15 @@ class _Named:
     id: TimerId
 
 
-def lacking(division: Division) -> Iterator[str]:
-    """Say what is missing before the division can begin, or go on."""
+def lacking(division: Division, *, is_own_url: bool = True) -> Iterator[str]:
+    """Say what is missing before the division can begin, or go on.
+
+    `is_own_url`: the target's server reaches the source as we do.
+    """
     yield from _lacking_schema(division)
     yield from _lacking_at_source(division)
+    if is_own_url:
+        yield from _cut_off(division)
     yield from _lacking_at_target(division)
     if untold := moving.untold_replicas(division):
         yield (
@@ -130,6 +139,17 @@ def _lacking_at_source(division: Division) -> Iterator[str]:
             f" administrator of {source.cell}"
         )
     yield from _lacking_table(division)
+
+
+def _cut_off(division: Division) -> Iterator[str]:
+    """Say which settings of the role would cut the copying off: it is one statement for a table."""
+    connection, cell = division.source.connection, division.source.cell
+    for name, value in connection.execute(_CUTTING):
+        yield (
+            f"the role {connection.info.user} has {name} = {value} ms in the database of {cell},"
+            f" which ends the copying of a table: ALTER ROLE {connection.info.user} RESET {name}"
+            " meanwhile, or let --source-url name another role that owns the tables"
+        )
 
 
 def _lacking_table(division: Division) -> Iterator[str]:

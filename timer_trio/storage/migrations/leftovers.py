@@ -30,7 +30,14 @@ _BLOCKS: Final = """
     FROM (SELECT to_regclass(%s)) AS t (c) WHERE c IS NOT NULL
 """
 _OTHERS: Final = {
-    "attempts": "shard NOT BETWEEN {} AND {}",
+    # Of timers that were deleted during the copy as well: no deletion of attempts is replicated.
+    "attempts": """
+        shard NOT BETWEEN {} AND {}
+        OR NOT EXISTS (
+            SELECT FROM timers
+            WHERE timers.shard = part.shard AND timers.id = part.timer_id
+        )
+    """,
     "timer_keys": "kind = 'name' AND get_byte(uuid_send(timer_ids[1]), 15) NOT BETWEEN {} AND {}",
 }
 
@@ -87,7 +94,7 @@ def _clean(connection: Connection, part: _Part, own: Cell) -> Iterator[int]:
 def _clean_page(connection: Connection, part: _Part, own: Cell, at: int, end: int) -> None:
     connection.execute(SQL("SET LOCAL lock_timeout = {}").format(Literal(LOCK_WAIT)))
     connection.execute(
-        SQL("DELETE FROM ONLY {} WHERE ctid >= {}::tid AND ctid < {}::tid AND {}").format(
+        SQL("DELETE FROM ONLY {} AS part WHERE ctid >= {}::tid AND ctid < {}::tid AND ({})").format(
             Identifier(part.name),
             Literal(f"({at},0)"),
             Literal(f"({end},0)"),

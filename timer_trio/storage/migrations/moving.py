@@ -17,9 +17,21 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from timer_trio.domain.cells import ALL, UNTOLD, Cell
 from timer_trio.domain.releases import listed
-from timer_trio.storage.migrations.division import DETACHED, CellDatabase, Division, kept_of
+from timer_trio.storage.migrations.division import (
+    DETACHED,
+    CellDatabase,
+    Division,
+    detached_tables,
+    kept_of,
+    shards_of,
+)
 from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationError
-from timer_trio.storage.migrations.patience import IN_THE_WAY, LOCK_WAIT, in_the_way
+from timer_trio.storage.migrations.patience import (
+    IN_THE_WAY,
+    LOCK_WAIT,
+    execute_patiently,
+    in_the_way,
+)
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres.connections import connect
 
@@ -146,6 +158,26 @@ def switch(division: Division, drain_s: float) -> None:
             return
 
 
+def take_back(division: Division) -> None:
+    """Let the source have the shards again that have left it and are nowhere served yet.
+
+    Nobody waits for it but who writes to them; what is attached is read as a whole for that.
+    """
+    held = Cell(division.stays.first, division.moved.last)
+    execute_patiently(
+        division.source.connection,
+        SQL("; ").join(
+            [
+                *map(_attaching, detached_tables(division.source.connection)),
+                *_keeping_schedules(held),
+                SQL("UPDATE cell_map SET own = {}").format(Literal(str(held))),
+                # Where no row is, there is one cell.
+                SQL("DELETE FROM cell_map WHERE own = {}").format(Literal(str(ALL))),
+            ]
+        ),
+    )
+
+
 def _drain(division: Division, until: float) -> None:
     while ids := _claimed(division):
         if time.monotonic() > until:
@@ -210,11 +242,7 @@ def _leaving(division: Division) -> Sequence[Composed]:
     ]
     return [
         *detached,
-        SQL("ALTER TABLE schedules DROP CONSTRAINT IF EXISTS {}").format(Identifier(SCHEDULES)),
-        # Those that leave are still there, and deleted later.
-        SQL(
-            "ALTER TABLE schedules ADD CONSTRAINT {} CHECK (shard BETWEEN {} AND {}) NOT VALID"
-        ).format(Identifier(SCHEDULES), *map(Literal, division.stays)),
+        *_keeping_schedules(division.stays),
         SQL("UPDATE cell_map SET map = {}, own = {}, moving = NULL").format(
             Literal(str(division.cells)), Literal(str(division.stays))
         ),
@@ -224,6 +252,25 @@ def _leaving(division: Division) -> Sequence[Composed]:
             " WHERE current_setting('synchronous_commit') = 'off'"
         ).format(),
     ]
+
+
+def _keeping_schedules(own: Cell) -> Sequence[Composed]:
+    """Return what keeps schedules of other shards out; those that are there are deleted later."""
+    return [
+        SQL("ALTER TABLE schedules DROP CONSTRAINT IF EXISTS {}").format(Identifier(SCHEDULES)),
+        SQL(
+            "ALTER TABLE schedules ADD CONSTRAINT {} CHECK (shard BETWEEN {} AND {}) NOT VALID"
+        ).format(Identifier(SCHEDULES), *map(Literal, own)),
+    ]
+
+
+def _attaching(detached: str) -> Composed:
+    shards = shards_of(detached)
+    name = Identifier(f"timers_{shards.first:03}_{shards.last:03}")
+    return SQL(
+        "ALTER TABLE {} RENAME TO {name};"
+        " ALTER TABLE timers ATTACH PARTITION {name} FOR VALUES FROM ({}) TO ({})"
+    ).format(Identifier(detached), shards.first, shards.last + 1, name=name)
 
 
 def _reopen_surely(source: CellDatabase) -> None:

@@ -18,6 +18,7 @@ from timer_trio.domain.timer import SHARDS
 from timer_trio.storage.migrations import copying
 from timer_trio.storage.migrations.builds import alone
 from timer_trio.storage.migrations.checks import COPY, older_replicas
+from timer_trio.storage.migrations.division import detached_tables
 from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationError
 from timer_trio.storage.migrations.indexes import build, partition_names
 from timer_trio.storage.migrations.shape import (
@@ -140,6 +141,11 @@ def _checked(connection: Connection, count: int) -> Table:
     if count > 1 and (older := older_replicas(connection, PARTITIONS)):
         raise MigrationError(
             f"replicas of older releases ({older}) cannot work with partitions: stop them first"
+        )
+    if detached_tables(connection):
+        raise MigrationError(
+            "partitions that were moved to another cell are still there: timer-trio cells split"
+            " drops them"
         )
     if table.has_copy:
         _check_copy(connection, table, count)

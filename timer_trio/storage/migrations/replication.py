@@ -20,6 +20,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from timer_trio.storage.migrations.division import Division
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.taken import Connection
+from timer_trio.storage.postgres.sessions import Session
 
 SUBSCRIPTION: Final = "timer_trio_split"
 
@@ -60,8 +61,9 @@ _ID: Final = """
 """
 _BEHIND: Final = """
     SELECT pg_wal_lsn_diff(%s, confirmed_flush_lsn)::bigint FROM pg_replication_slots
-    WHERE slot_name = %s
+    WHERE slot_name = %s AND wal_status <> 'lost'
 """
+_TOLD: Final = "SELECT obj_description(%s, 'pg_subscription')"
 _DROP_SLOTS: Final = """
     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
     WHERE database = current_database() AND slot_name LIKE %s
@@ -109,7 +111,8 @@ class Replication:
 
     @property
     def has_slot(self) -> bool:
-        query = "SELECT FROM pg_replication_slots WHERE slot_name = %s"
+        """Whether the source still keeps what has not been sent."""
+        query = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND wal_status <> 'lost'"
         return self._source.execute(query, [self.slot]).fetchone() is not None
 
     def begin(self) -> None:
@@ -119,7 +122,7 @@ class Replication:
             MigrationError: the slot is lost, and with it what has not been sent.
         """
         if self.is_begun:
-            self._require_slot()
+            self.require_sound()
             return
         self._publish()
         # One of an earlier run keeps WAL that nobody needs.
@@ -128,6 +131,23 @@ class Replication:
             "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot]
         )
         self._subscribe()
+
+    def require_sound(self) -> None:
+        """Check that nothing can have been lost on the way.
+
+        Raises:
+            MigrationError: it can.
+        """
+        if not self.has_slot:
+            raise MigrationError(self._lost())
+        row = self._target.execute(_ID, [SUBSCRIPTION]).fetchone()
+        told = row and self._target.execute(_TOLD, row).fetchone()
+        if told and told[0] not in {None, self._history()}:
+            raise MigrationError(
+                "the server of the new database is another one since it was begun to be filled, as"
+                " after a failover, and may lack what had arrived at the one before. Take it back"
+                " with --undo, and begin again"
+            )
 
     def wait_copied(self) -> Iterator[str]:
         """Wait until all tables are copied; yields how far they are.
@@ -232,21 +252,29 @@ class Replication:
                 Literal(self.slot),
             )
         )
+        # A standby that takes its place may lack what this one has confirmed.
+        self._target.execute(
+            SQL("COMMENT ON SUBSCRIPTION {} IS {}").format(
+                Identifier(SUBSCRIPTION), Literal(self._history())
+            )
+        )
 
     def _alter(self, change: str) -> None:
         self._target.execute(
             SQL("ALTER SUBSCRIPTION {} {}").format(Identifier(SUBSCRIPTION), SQL(change))
         )
 
-    def _require_slot(self) -> None:
-        if not self.has_slot:
-            raise MigrationError(self._lost())
-
     def _lost(self) -> str:
         return (
-            f"the source has its replication slot {self.slot} no more, as after a failover: what"
-            " has not been sent is not to be had. Take it back with --undo, and begin again"
+            f"the source has its replication slot {self.slot} no more, as after a failover, or has"
+            " dropped its WAL (max_slot_wal_keep_size): what has not been sent is not to be had."
+            " Take it back with --undo, and begin again"
         )
+
+    def _history(self) -> str:
+        """Tell which history of which cluster the target's server writes, if that may be known."""
+        history = self._target.history if isinstance(self._target, Session) else None
+        return f"{history.system}/{history.timeline}" if history else "unknown"
 
     def _state(self) -> _State:
         row = self._target.execute(_STATE, [SUBSCRIPTION]).fetchone()

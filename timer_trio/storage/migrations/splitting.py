@@ -11,7 +11,11 @@ each run, so that any of them may be killed anywhere, and the next goes on:
   and is opened.
 - What both have of each other is deleted.
 
-Until the shards have left, `undo` takes all of it back.
+Until all has arrived `undo` takes all of it back.
+
+That all has arrived is known by the place in the source's WAL that the target has confirmed, which
+comes after the last that was written for these shards. Nothing is counted besides: that would take
+seconds, within which no timer of theirs fires.
 """
 
 from __future__ import annotations
@@ -60,11 +64,11 @@ _STEPS: Final = (
    What has been written until then arrives in the new one, and that is opened.""",
     """\
 4. What each has of the other is deleted, by pages of 25 ms, half of the time.""",
-    "It can be stopped at any time and called again; until step 3 --undo takes all of it back.",
+    "It can be stopped at any time and called again; until step 3 is done --undo takes it back.",
 )
 
 
-def plan(databases: Sequence[CellDatabase]) -> Sequence[str]:
+def plan(databases: Sequence[CellDatabase], source_url: str | None = None) -> Sequence[str]:
     """Say what `split` would do next, and what is missing for it; raises as that does."""
     division = find(databases)
     if division is None:
@@ -79,7 +83,7 @@ def plan(databases: Sequence[CellDatabase]) -> Sequence[str]:
         ),
         *_STEPS,
     ]
-    missing = [*lacking(division)]
+    missing = lacking(division, is_own_url=source_url is None)
     return [*lines, *(f"Missing: {each}." for each in missing)]
 
 
@@ -116,21 +120,18 @@ def split(
 
 
 def undo(databases: Sequence[CellDatabase], tell: Tell) -> bool:
-    """Take back what is begun, as long as no shards have left; False: nothing is.
+    """Take back what is begun, as long as not all has arrived; False: nothing is.
 
     Raises as `split`.
     """
     division = find(databases)
     if division is None:
         return False
-    if division.is_switched:
-        raise MigrationError(
-            f"the shards {division.moved} have left the database of {division.source.cell} already:"
-            " run this again without --undo, to its end"
-        )
     with _alone(division):
         source, target = division.source.connection, division.target.connection
         replication = Replication(division, division.source.url)
+        if division.is_switched:
+            _take_back(division, replication)
         was_closed = moving.reopen(source)
         had_subscription = replication.end_subscription()
         had_rest = end_publishing(source)
@@ -138,6 +139,15 @@ def undo(databases: Sequence[CellDatabase], tell: Tell) -> bool:
             tell(f"emptying the database of {division.target.cell}")
             _empty(target)
     return was_closed or had_subscription or had_rest or was_begun
+
+
+def _take_back(division: Division, replication: Replication) -> None:
+    if not replication.is_begun:
+        raise MigrationError(
+            f"all of the shards {division.moved} has arrived in the database of"
+            f" {division.target.cell} already: run this again without --undo, to its end"
+        )
+    moving.take_back(division)
 
 
 def _divide(
@@ -151,7 +161,7 @@ def _divide(
     if not division.is_switched:
         # A run that was killed may have left them closed: they are not due to be so yet.
         moving.reopen(division.source.connection)
-        _require(division)
+        _require(division, is_own_url=source_url is None)
         yield from _fill(division, replication, tell)
         tell(f"closing the shards {division.moved}")
         closed_at = time.monotonic()
@@ -177,8 +187,8 @@ def _opened(division: Division, closed_at: float | None) -> str:
     return f"{opened}; they were closed for {time.monotonic() - closed_at:.1f} s"
 
 
-def _require(division: Division) -> None:
-    if missing := [*lacking(division)]:
+def _require(division: Division, *, is_own_url: bool) -> None:
+    if missing := [*lacking(division, is_own_url=is_own_url)]:
         raise MigrationError("; ".join(missing))
 
 
@@ -188,7 +198,6 @@ def _fill(division: Division, replication: Replication, tell: Tell) -> Iterator[
     if not division.is_begun:
         if steps := migrate(target):
             tell(f"applied {len(steps)} steps of the schema to it")
-        _require(division)
         target.execute(
             "INSERT INTO cell_map (map, own, moving) VALUES (%s, %s, %s)",
             [str(division.cells), str(division.moved), str(division.moved)],
@@ -209,6 +218,7 @@ def _fill(division: Division, replication: Replication, tell: Tell) -> Iterator[
 def _arrive(replication: Replication) -> Iterator[str]:
     """Wait until the target has all that was written in the source, and follow it no more."""
     if replication.is_begun:
+        replication.require_sound()
         yield from replication.wait_arrived(replication.written())
         replication.end_subscription()
 
