@@ -564,6 +564,17 @@ def test_lost_slot_is_told_and_can_be_taken_back(databases: Databases) -> None:
     check_divided(databases, before)
 
 
+def test_server_that_took_the_place_of_another_is_not_trusted(databases: Databases) -> None:
+    fill(databases[0].connection, 10)
+    with pytest.raises(KilledError):
+        to_the_end(splitting.split(databases, killed_at("all is copied")))
+    databases[1].connection.execute("COMMENT ON SUBSCRIPTION timer_trio_split IS '7/1'")
+    with pytest.raises(MigrationError, match="may lack what had arrived at the one before"):
+        divide(databases)
+    assert splitting.undo(databases, silent)
+    divide(databases)
+
+
 def test_copy_that_fails_is_told(databases: Databases) -> None:
     fill(databases[0].connection, 100)
     with pytest.raises(KilledError):
@@ -577,6 +588,13 @@ def test_copy_that_fails_is_told(databases: Databases) -> None:
 
 def untold(databases: Databases) -> None:
     join(databases[0].connection, None)
+
+
+def older(databases: Databases) -> None:
+    databases[0].connection.execute(
+        "ALTER TABLE replicas DROP COLUMN map; ALTER TABLE cell_map DROP COLUMN moving;"
+        " DELETE FROM timer_trio_migrations WHERE version = 35"
+    )
 
 
 def not_empty(databases: Databases) -> None:
@@ -607,13 +625,25 @@ def indivisible(databases: Databases) -> None:
     )
 
 
+def indivisible_schedule(databases: Databases) -> None:
+    shard = key_shard(DEFAULT_PROJECT, "one") ^ 128
+    databases[0].connection.execute(
+        "INSERT INTO schedules (shard, id, name, status, version, created_at, updated_at, rule,"
+        " catch_up, overlap, jitter_s, template, planned_to)"
+        " VALUES (%s, %s, 'one', 'active', 1, now(), now(), '{}', 'all', 'allow', 0, '{}', now())",
+        [shard, UUID(bytes=uuid4().bytes[:15] + bytes([shard]))],
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (untold, r"other CELLS, or are of an older release \(h:7\): restart"),
+        (older, r"lacks steps of the schema \(0035 cell_moves\): timer-trio db --cell 0-127 mig"),
         (not_empty, "has rows already, and was never told to be a cell"),
         (foreign, r"holds tables of others \(`theirs`\)"),
         (other_cell, "this database is cell 64-255 of 0-63;64-255, and not 128-255"),
+        (indivisible_schedule, "1 schedules have a name whose cell is another .* such as 'one' of"),
         (indivisible, "1 timers have a name whose cell is another .* such as 'one' of"),
     ],
 )

@@ -75,7 +75,9 @@ def lacking(division: Division, *, is_own_url: bool = True) -> Iterator[str]:
 
     `is_own_url`: the target's server reaches the source as we do.
     """
-    yield from _lacking_schema(division)
+    if steps := [*_lacking_schema(division)]:
+        yield from steps  # what else is asked may need them
+        return
     yield from _lacking_at_source(division)
     if is_own_url:
         yield from _cut_off(division)

@@ -140,7 +140,10 @@ def _is_being_filled(database: CellDatabase, told: str) -> bool:
 def _source_of(target: CellDatabase, databases: Sequence[CellDatabase]) -> CellDatabase:
     """Find who has the shards that a cell is being given, or has just given them away."""
     for each in databases:
-        held = (kept_of(each.connection) or UNTOLD).held
+        kept = kept_of(each.connection)
+        if kept is None and each.cell.first > 0:
+            continue  # it is to be filled later
+        held = (kept or UNTOLD).held
         if each is not target and held.first < target.cell.first <= held.last + 1:
             return each
     raise MigrationError(

@@ -125,8 +125,12 @@ def closed(division: Division) -> Iterator[None]:
 
 def reopen(connection: Connection) -> bool:
     """Take back that shards are closed; False: none were."""
-    was_closed = connection.execute(_REOPEN).rowcount > 0
-    connection.execute(_FORGET, {"all": str(ALL)})
+    kept = kept_of(connection)
+    if kept is None or kept.moving is None:
+        return False
+    with connection.transaction():
+        was_closed = connection.execute(_REOPEN).rowcount > 0
+        connection.execute(_FORGET, {"all": str(ALL)})
     return was_closed
 
 

@@ -63,6 +63,13 @@ _BEHIND: Final = """
     SELECT pg_wal_lsn_diff(%s, confirmed_flush_lsn)::bigint FROM pg_replication_slots
     WHERE slot_name = %s AND wal_status <> 'lost'
 """
+# The statement has a password in it. No other role may say what is logged.
+_UNLOGGED: Final = """
+    SELECT set_config('log_statement', 'none', true),
+        set_config('log_min_error_statement', 'panic', true),
+        set_config('log_min_duration_statement', '-1', true)
+    FROM pg_roles WHERE rolname = current_user AND rolsuper
+"""
 _TOLD: Final = "SELECT obj_description(%s, 'pg_subscription')"
 _DROP_SLOTS: Final = """
     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
@@ -237,27 +244,28 @@ class Replication:
             )
 
     def _subscribe(self) -> None:
-        # A slot of our own, since another database of the same server could not make one here: that
-        # waits for all transactions to end, this one among them.
-        conninfo = make_conninfo(self._source_url, target_session_attrs="read-write")
-        self._target.execute(
-            SQL(
-                "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}, {}"
-                " WITH (create_slot = false, slot_name = {}, copy_data = true)"
-            ).format(
-                Identifier(SUBSCRIPTION),
-                Literal(conninfo),
-                Identifier(self.publication),
-                Identifier(self._attempts),
-                Literal(self.slot),
+        # With a slot of our own: where both databases are of one server it would else wait for all
+        # transactions there to end, its own among them.
+        with self._target.transaction():
+            self._target.execute(_UNLOGGED)
+            self._target.execute(
+                SQL(
+                    "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {}, {}"
+                    " WITH (create_slot = false, slot_name = {}, copy_data = true)"
+                ).format(
+                    Identifier(SUBSCRIPTION),
+                    Literal(make_conninfo(self._source_url, target_session_attrs="read-write")),
+                    Identifier(self.publication),
+                    Identifier(self._attempts),
+                    Literal(self.slot),
+                )
             )
-        )
-        # A standby that takes its place may lack what this one has confirmed.
-        self._target.execute(
-            SQL("COMMENT ON SUBSCRIPTION {} IS {}").format(
-                Identifier(SUBSCRIPTION), Literal(self._history())
+            # A standby that takes its place may lack what this one has confirmed.
+            self._target.execute(
+                SQL("COMMENT ON SUBSCRIPTION {} IS {}").format(
+                    Identifier(SUBSCRIPTION), Literal(self._history())
+                )
             )
-        )
 
     def _alter(self, change: str) -> None:
         self._target.execute(

@@ -189,7 +189,7 @@ def _opened(division: Division, closed_at: float | None) -> str:
 
 def _require(division: Division, *, is_own_url: bool) -> None:
     if missing := [*lacking(division, is_own_url=is_own_url)]:
-        raise MigrationError("; ".join(missing))
+        raise MigrationError("\n".join(missing))
 
 
 def _fill(division: Division, replication: Replication, tell: Tell) -> Iterator[str]:
