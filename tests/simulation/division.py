@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -124,13 +124,19 @@ def _note(world: World, closed_s: float) -> None:
 
 
 async def _drained(source: MemoryStorage) -> bool:
-    """Close what is to be moved; answers whether nothing of it is claimed any more."""
+    """Close what is to be moved; answers whether nobody has anything of it any more."""
     source._cell = BEFORE._replace(moving=str(GOES))
     with trio.move_on_after(DRAIN_S):
-        while any(row.claimed_by and _goes(row.timer.id) for row in source._rows.values()):  # noqa: ASYNC110 - as the command looks
+        while any(map(_goes, _held(source))):  # noqa: ASYNC110 - as the command looks
             await trio.sleep(LOOK_S)
         return True
     return False
+
+
+def _held(source: MemoryStorage) -> Iterator[TimerId]:
+    """Name what is claimed, and what a stranger has locked: he keeps the table from being changed."""
+    yield from (row.timer.id for row in source._rows.values() if row.claimed_by)
+    yield from source.locked
 
 
 def _goes(timer_id: TimerId) -> bool:
