@@ -31,10 +31,10 @@ ENCRYPTION_KEY: Final = "a2V5LWtleS1rZXkta2V5LWtleS1rZXkta2V5LWtleS0="
     params=[
         "memory",
         "postgres",
-        pytest.param("encrypted", marks=pytest.mark.sampled(of=4)),
+        pytest.param("encrypted", marks=pytest.mark.sampled(of=8)),
         pytest.param("partitioned", marks=pytest.mark.sampled(of=8)),
-        pytest.param("cells", marks=pytest.mark.sampled(of=2)),
-        pytest.param("postgres cells", marks=pytest.mark.sampled(of=6)),
+        pytest.param("cells", marks=pytest.mark.sampled(of=4)),
+        pytest.param("postgres cells", marks=pytest.mark.sampled(of=12)),
     ]
 )
 def kind(request: pytest.FixtureRequest) -> str:

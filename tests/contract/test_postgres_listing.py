@@ -5,13 +5,15 @@ So does who looks at the newest timers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from tests.conftest import database
 from tests.contract.timers import NOW
 from timer_trio.domain.flow import FlowKey
 from timer_trio.domain.query import Sort, TimerQuery
@@ -27,9 +29,23 @@ RECENT = NOW - HOUR
 JUST_NOW = NOW - timedelta(seconds=1)
 
 
+@pytest.fixture(scope="module")
+def many(postgres_url: str, template: str) -> Iterator[psycopg.Connection]:
+    """Ten thousand timers that nobody changes."""
+    with database(postgres_url, template) as name:
+        url = make_conninfo(postgres_url, dbname=name)
+        with psycopg.connect(url, autocommit=True) as sql:
+            yield _filled(sql)
+
+
 @pytest.fixture
-def many(sql: psycopg.Connection) -> psycopg.Connection:
-    """Ten thousand timers, one a minute up to now: each tenth canceled, each hundredth failed."""
+def own(sql: psycopg.Connection) -> psycopg.Connection:
+    """As many for one test alone."""
+    return _filled(sql)
+
+
+def _filled(sql: psycopg.Connection) -> psycopg.Connection:
+    """Write one a minute up to now: each tenth canceled, each hundredth failed."""
     sql.execute(
         """
         INSERT INTO timers (
@@ -115,13 +131,13 @@ def test_filter_is_served_by_its_index(
 @pytest.mark.parametrize("sort", Sort)
 @pytest.mark.parametrize("status", [None, Status.FAILED, Status.PENDING])
 def test_flow_is_found_by_its_index(
-    many: psycopg.Connection, status: Status | None, sort: Sort
+    own: psycopg.Connection, status: Status | None, sort: Sort
 ) -> None:
-    many.execute("UPDATE timers SET flow_key = 'flow ' || (metadata ->> 'n')::integer % 500")
-    many.execute("UPDATE timers SET flow_key = NULL WHERE (metadata ->> 'n')::integer % 2 = 0")
-    many.execute("ANALYZE timers")
+    own.execute("UPDATE timers SET flow_key = 'flow ' || (metadata ->> 'n')::integer % 500")
+    own.execute("UPDATE timers SET flow_key = NULL WHERE (metadata ->> 'n')::integer % 2 = 0")
+    own.execute("ANALYZE timers")
     query = TimerQuery(flow_key=FlowKey("flow 75"), status=status, sort=sort)
-    scans, for_nothing = explained(many, query)
+    scans, for_nothing = explained(own, query)
     assert scans == {"timers_flow_sent"}
     assert for_nothing == 0
 
@@ -154,18 +170,18 @@ def test_upper_bound_is_where_the_index_of_its_sort_is_entered(
 
 @pytest.mark.parametrize("sort", Sort)
 def test_what_the_planner_takes_for_frequent_is_found_within_the_bound(
-    many: psycopg.Connection, sort: Sort
+    own: psycopg.Connection, sort: Sort
 ) -> None:
     """It expects 900 that failed and changed lately, and there are five."""
-    many.execute("UPDATE timers SET status = 'failed' WHERE status = 'canceled'")
-    many.execute("UPDATE timers SET updated_at = %s WHERE status = 'pending'", [NOW])
-    many.execute(
+    own.execute("UPDATE timers SET status = 'failed' WHERE status = 'canceled'")
+    own.execute("UPDATE timers SET updated_at = %s WHERE status = 'pending'", [NOW])
+    own.execute(
         "UPDATE timers SET updated_at = %s WHERE created_at < %s AND status = 'failed'",
         [NOW, NOW - timedelta(minutes=9_945)],
     )
-    many.execute("ANALYZE timers")
+    own.execute("ANALYZE timers")
     query = TimerQuery(status=Status.FAILED, ended_after=JUST_NOW, limit=1, sort=sort)
-    assert explained(many, query) == ({"timers_project_failed"}, 0)
+    assert explained(own, query) == ({"timers_project_failed"}, 0)
 
 
 def test_a_start_looks_at_the_newest_timers_of_each_project_alone(
@@ -178,12 +194,12 @@ def test_a_start_looks_at_the_newest_timers_of_each_project_alone(
 
 
 async def test_a_start_finds_what_is_encrypted_in_any_project(
-    many: psycopg.Connection, postgres: PostgresStorage
+    own: psycopg.Connection, postgres: PostgresStorage
 ) -> None:
-    many.execute("INSERT INTO projects (id, name, created_at) VALUES (7, 'other', %s)", [NOW])
+    own.execute("INSERT INTO projects (id, name, created_at) VALUES (7, 'other', %s)", [NOW])
     await postgres.look_for_sealed()
     assert KEY_LACKING not in postgres.warnings()
-    many.execute(
+    own.execute(
         "UPDATE timers SET project = 7, callback_payload = %s WHERE created_at < %s",
         [f"{MARK}of-a-key-that-is-missing", NOW - timedelta(minutes=9_990)],
     )

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.timers import ALICE, BOB, EPOCH, NOW, TRANSITIONS, new_timer, seconds
+from tests.sampling import WHOLE
 from timer_trio.callback_url import read_url
 from timer_trio.domain.answer import KeptAnswer, StoreResponse
 from timer_trio.domain.attempt import AttemptRecord
@@ -316,7 +317,7 @@ BEGINNING: Final = [
 ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100 if WHOLE else 30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(steps, max_size=30))
 def test_any_history_has_the_same_answers_from_both(
     history: list[Step], postgres: PostgresStorage, sql: psycopg.Connection
