@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final, TypeVar
 
 from tests.sampling import is_sampled
@@ -24,3 +25,13 @@ def tried_with(fault: Fault, calls: Iterable[T], *, of: int = 1) -> list[T]:
     """Choose the calls that are to fail so: of many each in one way alone, and one in `of`."""
     turn, ways = [*Fault].index(fault), of * len(Fault)
     return [call for place, call in enumerate(calls) if is_sampled(place + turn, of=ways)]
+
+
+def met_in(histories: Iterable[Iterable[str]], wanted: AbstractSet[str]) -> set[str]:
+    """Tell what histories meet; once that is all that is wanted no more of them are run."""
+    met: set[str] = set()
+    for history in histories:
+        met |= {*history}
+        if met >= wanted:
+            break
+    return met

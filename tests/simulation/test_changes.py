@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import trio
 
+from tests.sampling import is_sampled
 from tests.simulation.changes import SETTINGS, Change, history_of_change
 from tests.simulation.checkers import broken_promises, hardly_late
 from tests.simulation.consumers import Consumer
@@ -41,6 +43,7 @@ def test_nobody_is_late_but_what_the_victim_had_in_hand(seed: int, change: Chang
     assert not broken_promises(history_of_change(seed, change)), again(seed, change)
 
 
+@pytest.mark.sampled(of=4)
 @pytest.mark.parametrize("seed", seeds(0.4))
 @pytest.mark.parametrize("change", Change)
 def test_nor_is_anybody_where_destinations_fill_their_shares_of_the_cache(
@@ -50,6 +53,7 @@ def test_nor_is_anybody_where_destinations_fill_their_shares_of_the_cache(
     assert not broken_promises(history), again(seed, change)
 
 
+@pytest.mark.sampled(of=4)
 @pytest.mark.parametrize("seed", seeds(0.5))
 @pytest.mark.parametrize("change", Change)
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ class Reluctant(MemoryStorage):
 
 @pytest.mark.parametrize("change", Change)
 def test_hint_is_repeated_until_the_database_takes_it(change: Change) -> None:
-    for seed in seeds(0.3):
+    for seed in filter(partial(is_sampled, of=3), seeds(0.3)):
         assert not broken_promises(history_of_change(seed, change, storage=Reluctant))
 
 

@@ -52,7 +52,7 @@ def drained(history: History, back_s: float) -> Iterator[list[float]]:
         yield [due_s for _, due_s, process in sends if process == life.process]
 
 
-@pytest.mark.sampled(of=3)
+@pytest.mark.sampled(of=8)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("length_s", [1.9, 2.6, 10.0])

@@ -51,7 +51,7 @@ from timer_trio.storage.memory import bulk as memory_bulk
 from timer_trio.storage.memory.database import Row, new_row
 from timer_trio.transport import Request
 
-pytestmark = pytest.mark.sampled(of=4)
+pytestmark = pytest.mark.sampled(of=8)
 
 TRIES = 100
 Checker = Callable[[History], Iterator[str]]

@@ -21,7 +21,7 @@ SEEDS: Final = [
 ]
 
 
-@pytest.mark.sampled(of=2)
+@pytest.mark.sampled(of=4)
 @pytest.mark.parametrize(("seed", "scenario"), SEEDS)
 def test_promises_hold(seed: int, scenario: Scenario) -> None:
     again = f"make soak SEED={seed} HISTORIES=1 ARGS='-k {seed}-{scenario}'"
