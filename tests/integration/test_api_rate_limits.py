@@ -193,6 +193,7 @@ async def served_in(replicas: list[ApiUnderTest], key: str, for_s: float, per_s:
     return served
 
 
+@pytest.mark.sampled(of=4)
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize(("per_s", "burst"), [(5, 5), (20, 40), (0.5, 1)])
 async def test_limit_holds_over_all_replicas(

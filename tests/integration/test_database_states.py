@@ -172,6 +172,7 @@ STATES: Final = {
 }
 
 
+@pytest.mark.sampled(of=3)
 @pytest.mark.parametrize("state", STATES)
 async def test_state_of_the_database_is_waited_out(
     url: str, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, state: str
@@ -224,7 +225,7 @@ def objecting(verb: str, state: str) -> str:
     )
 
 
-@pytest.mark.sampled(of=2)
+@pytest.mark.sampled(of=3)
 @pytest.mark.parametrize("verb", ["create", "claim", "settle"])
 @pytest.mark.parametrize("state", ["P0001", "XX001", "42883", "0A000", "23514"])
 async def test_row_that_fails_alone_costs_no_other(

@@ -35,7 +35,7 @@ from timer_trio.transport import Begun, CallbackTransport, Request, TransportErr
 from timer_trio.transport.readiness import Readiness
 
 SEED: Final = int(os.environ.get("RESETS_SEED", "4"))
-CALLBACKS: Final = int(os.environ.get("RESETS_CALLBACKS", "5000"))
+CALLBACKS: Final = int(os.environ.get("RESETS_CALLBACKS", "2000"))
 RECEIVERS: Final = max(50, CALLBACKS // 100)
 AT_ONCE: Final = 100
 BURST: Final = 32
