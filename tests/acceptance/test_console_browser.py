@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, expect
 from psycopg.conninfo import make_conninfo
 
 from tests.acceptance.conftest import as_url
@@ -47,10 +47,20 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, service: httpx.Client) -> StorageState:
+    """What the browser of somebody holds who has signed in."""
+    context = browser.new_context()
+    sign_in(context.new_page(), str(service.base_url))
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture
-def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
+def page(browser: Browser, service: httpx.Client, signed_in: StorageState) -> Iterator[Page]:
     """A page of somebody who has signed in; nothing in it may fail, and no policy be broken."""
-    context = browser.new_context(base_url=str(service.base_url))
+    context = browser.new_context(base_url=str(service.base_url), storage_state=signed_in)
     page = context.new_page()
     errors: list[str] = []
 
@@ -61,7 +71,6 @@ def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
 
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", note)
-    sign_in(page, str(service.base_url))
     yield page
     context.close()
     assert errors == []
@@ -72,7 +81,7 @@ def create(service: httpx.Client, **fields: Any) -> str:
     return str(data_of(service.post("/timers", json=wanted))["id"])
 
 
-@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.soak), PREFIX])
 def test_stranger_comes_from_the_root_to_his_first_timer_and_its_attempts(
     browser: Browser, postgres_url: str, template: str, prefix: str
 ) -> None:
@@ -303,8 +312,8 @@ def test_nothing_is_in_anybodys_way(browser: Browser, service: httpx.Client) -> 
         found += barriers(page)
         sign_in(page, url)
         for place, path in enumerate(paths):
-            # Light and wide one half of them, dark and narrow the other.
-            if not is_sampled(place + turn, of=2):
+            # Light and wide one quarter of them, dark and narrow another.
+            if not is_sampled(place + 2 * turn, of=4):
                 continue
             page.goto(f"/console{path}")
             page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")

@@ -12,7 +12,7 @@ from tests.acceptance.service import service
 
 NOTICED_S = 2.0
 RESUMED_S = 2.0
-OUTAGE_S = 10.0
+OUTAGE_S = 6.0
 
 
 async def test_restarts_of_the_database_break_no_promise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+import pytest
 import trio
 
 from tests.acceptance.load import Load, load_on
@@ -38,6 +39,7 @@ async def wait_fired(receiver: ReceiverProcess, *loads: Load) -> None:
     await receiver.wait_fired(expected)
 
 
+@pytest.mark.soak
 async def test_keys_are_rotated_under_load_without_a_loss(
     service_database: str, receiver: ReceiverProcess
 ) -> None:

@@ -59,6 +59,7 @@ def assert_each_second_once(arrivals: Sequence[Arrival]) -> None:
     assert min(arrival.late_ms for arrival in arrivals) >= 0
 
 
+@pytest.mark.soak
 async def test_each_second_fires_once_over_a_rolling_restart(
     service_database: str, receiver: ReceiverProcess
 ) -> None:
@@ -95,6 +96,7 @@ async def test_killed_planner_loses_and_doubles_no_occurrence(
     assert max(arrival.late_ms for arrival in once.values()) <= TAKEOVER_S * 1000
 
 
+@pytest.mark.soak
 async def test_restarted_database_loses_no_occurrence(
     folder: Path, receiver: ReceiverProcess
 ) -> None:
