@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,27 @@ from timer_trio.testing.log import quiet_log
 
 URL = "https://example.com/hook"
 README = Path(__file__).parents[2].joinpath("README.md").read_text()
-DAYS = 100
+DAYS = 20
+MARCH = datetime(2030, 3, 20, tzinfo=UTC)
+"""Summer time begins in Berlin on the 31st."""
 SOON = timedelta(seconds=1)
 CONFIGURATION = structlog.get_config()
 
 
 @asynccontextmanager
-async def running_service(answer: Answer = lambda _: 200) -> AsyncIterator[TimerService]:
+async def running_service(
+    answer: Answer = lambda _: 200, start: datetime = START
+) -> AsyncIterator[TimerService]:
     async with trio.open_nursery() as nursery:
-        yield await start_timer_service(nursery, answer=answer)
+        yield await start_timer_service(nursery, answer=answer, start=start)
         nursery.cancel_scope.cancel()
 
 
-def on_virtual_time(script: Callable[[TimerService], Awaitable[None]], answer: Answer) -> None:
+def on_virtual_time(
+    script: Callable[[TimerService], Awaitable[None]], answer: Answer, start: datetime = START
+) -> None:
     async def main() -> None:
-        async with running_service(answer) as service:
+        async with running_service(answer, start) as service:
             await script(service)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
@@ -121,7 +127,7 @@ def test_daily_schedule_follows_the_wall_clock_over_a_change_of_it() -> None:
         assert {at.hour for at in sent} == {7, 8}
         assert len({at.date() for at in sent}) == DAYS
 
-    on_virtual_time(script, lambda _: 200)
+    on_virtual_time(script, lambda _: 200, MARCH)
 
 
 def test_clock_shows_the_start() -> None:
