@@ -93,7 +93,7 @@ async def behind(folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[
                 {
                     AS_SENT: getattr(request, "param", AS_SENT),
                     "127.0.0.1:8080": url.removeprefix("http://"),
-                    "443": f"127.0.0.1:{port}",
+                    "listen 443": f"listen 127.0.0.1:{port}",
                     "/etc/nginx/tls/example.com.pem": f"{folder}/cert.pem",
                     "/etc/nginx/tls/example.com.key": f"{folder}/key.pem",
                 }
