@@ -62,7 +62,8 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --numprocesses=auto --dist=worksteal --timeout=0 \
 		-m 'not timed' tests/unit/test_calendar_cron.py tests/simulation tests/contract \
 		tests/integration/test_database_states.py tests/integration/test_api_schemathesis.py \
-		tests/integration/test_api_rate_limits.py tests/acceptance/test_console_browser.py
+		tests/integration/test_api_rate_limits.py tests/integration/test_api_keys.py \
+		tests/acceptance/test_console_browser.py
 	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --timeout=0 -m soak tests/acceptance tests/integration
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \

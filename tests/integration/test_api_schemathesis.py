@@ -14,7 +14,7 @@ from timer_trio.api import auth
 # A schema cannot say "not in the past" or "no offset beside a cursor"; and a canceled timer is
 # still there to be read.
 NOT_OURS = "positive_data_acceptance,use_after_free"
-EXAMPLES = "50" if WHOLE else "8"
+EXAMPLES = "50" if WHOLE else "5"
 
 
 async def test_generated_requests_find_no_breach_of_the_document(
