@@ -58,7 +58,7 @@ from timer_trio.storage.columns import changed
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory.database import Row
 
-pytestmark = pytest.mark.sampled(of=8)
+pytestmark = pytest.mark.sampled(of=6)
 
 TRIES = 300
 Checker = Callable[[History], Iterator[str]]

@@ -82,7 +82,12 @@ def storm_of(
 
 
 @pytest.mark.parametrize(
-    ("ill", "each"), [(Behaviour.SILENT, 2), (Behaviour.DEAD, 1), (Behaviour.SLOW, 1)]
+    ("ill", "each"),
+    [
+        pytest.param(Behaviour.SILENT, 2, marks=pytest.mark.soak),
+        (Behaviour.DEAD, 1),
+        (Behaviour.SLOW, 1),
+    ],
 )
 def test_healthy_receiver_is_served_beside_more_ill_ones_than_there_are_slots(
     ill: Behaviour, each: int
