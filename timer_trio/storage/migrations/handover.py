@@ -67,14 +67,12 @@ def open_target(division: Division) -> None:
     division.target.connection.execute("UPDATE cell_map SET moving = NULL")
 
 
-def tell_map(databases: Sequence[CellDatabase], cells: str) -> int:
-    """Tell this map to those that know an older one, whose own cell it leaves; returns how many."""
+def tell_map(databases: Sequence[CellDatabase], cells: str) -> None:
+    """Tell this map to those that know an older one, and have their cell of it."""
     query = "UPDATE cell_map SET map = %s WHERE own = %s AND map <> %s AND moving IS NULL"
-    return sum(
-        each.connection.execute(query, [cells, str(each.cell), cells]).rowcount
-        for each in databases
-        if kept_of(each.connection) is not None
-    )
+    for each in databases:
+        if kept_of(each.connection) is not None:
+            each.connection.execute(query, [cells, str(each.cell), cells])
 
 
 def _copy_alike(source: Connection, target: Connection) -> None:

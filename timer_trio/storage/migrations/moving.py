@@ -172,7 +172,11 @@ def take_back(division: Division) -> None:
         division.source.connection,
         SQL("; ").join(
             [
-                *map(_attaching, detached_tables(division.source.connection)),
+                *(
+                    _attaching(name)
+                    for name in detached_tables(division.source.connection)
+                    if shards_of(name).first in division.moved.shards
+                ),
                 *_keeping_schedules(held),
                 SQL("UPDATE cell_map SET own = {}").format(Literal(str(held))),
                 # Where no row is, there is one cell.

@@ -130,6 +130,7 @@ class Replication:
         """
         if self.is_begun:
             self.require_sound()
+            self._connect_anew()
             return
         self._publish()
         # One of an earlier run keeps WAL that nobody needs.
@@ -254,7 +255,7 @@ class Replication:
                     " WITH (create_slot = false, slot_name = {}, copy_data = true)"
                 ).format(
                     Identifier(SUBSCRIPTION),
-                    Literal(make_conninfo(self._source_url, target_session_attrs="read-write")),
+                    Literal(self._conninfo),
                     Identifier(self.publication),
                     Identifier(self._attempts),
                     Literal(self.slot),
@@ -266,6 +267,16 @@ class Replication:
                     Identifier(SUBSCRIPTION), Literal(self._history())
                 )
             )
+
+    def _connect_anew(self) -> None:
+        """Have it use the URL of now, which may be another than it was."""
+        with self._target.transaction():
+            self._target.execute(_UNLOGGED)
+            self._alter(f"CONNECTION {Literal(self._conninfo).as_string(self._target)}")
+
+    @property
+    def _conninfo(self) -> str:
+        return make_conninfo(self._source_url, target_session_attrs="read-write")
 
     def _alter(self, change: str) -> None:
         self._target.execute(

@@ -28,7 +28,6 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from timer_trio.domain.cells import Cell
 from timer_trio.storage.migrations import leftovers, moving
 from timer_trio.storage.migrations.builds import alone
 from timer_trio.storage.migrations.divisible import lacking
@@ -106,16 +105,16 @@ def split(
         MigrationError: it cannot be done, and why. What is begun stays, and can be gone on with.
     """
     division = find(databases)
-    if division is not None:
-        with _alone(division):
-            yield from _divide(division, databases, tell, source_url, drain_s)
-    told = tell_map(databases, _map_of(databases)) if division is None else 0
-    if leftovers.cells_with_leftovers(databases):
-        yield from _clean(databases, tell)
-    elif division is None and not told:
+    if division is None:
         tell(_nothing_to_split(databases))
-    following = find(databases) if division is not None else None
-    if following is not None:
+        yield from _end(databases, tell)
+        return
+    if not division.is_begun:
+        yield from _clean(databases, tell)  # of an earlier one
+    with _alone(division):
+        yield from _divide(division, tell, source_url, drain_s)
+    yield from _end(databases, tell)
+    if following := find(databases):
         tell(f"call it again to move the shards {following.moved}")
 
 
@@ -150,13 +149,7 @@ def _take_back(division: Division, replication: Replication) -> None:
     moving.take_back(division)
 
 
-def _divide(
-    division: Division,
-    databases: Sequence[CellDatabase],
-    tell: Tell,
-    source_url: str | None,
-    drain_s: float,
-) -> Progress:
+def _divide(division: Division, tell: Tell, source_url: str | None, drain_s: float) -> Progress:
     replication = Replication(division, source_url or division.source.url)
     if not division.is_switched:
         # A run that was killed may have left them closed: they are not due to be so yet.
@@ -177,7 +170,6 @@ def _divide(
     hand_over(division)
     open_target(division)
     tell(_opened(division, closed_at))
-    tell_map(databases, str(division.cells))
 
 
 def _opened(division: Division, closed_at: float | None) -> str:
@@ -195,9 +187,9 @@ def _require(division: Division, *, is_own_url: bool) -> None:
 def _fill(division: Division, replication: Replication, tell: Tell) -> Iterator[str]:
     """Have the target be the same as the source, but for what was written in the last second."""
     target = division.target.connection
+    if steps := migrate(target):
+        tell(f"applied {len(steps)} steps of the schema to the database of {division.target.cell}")
     if not division.is_begun:
-        if steps := migrate(target):
-            tell(f"applied {len(steps)} steps of the schema to it")
         target.execute(
             "INSERT INTO cell_map (map, own, moving) VALUES (%s, %s, %s)",
             [str(division.cells), str(division.moved), str(division.moved)],
@@ -223,9 +215,17 @@ def _arrive(replication: Replication) -> Iterator[str]:
         replication.end_subscription()
 
 
+def _end(databases: Sequence[CellDatabase], tell: Tell) -> Progress:
+    """Do what is left to do once shards have been moved."""
+    tell_map(databases, _map_of(databases))
+    yield from _clean(databases, tell)
+
+
 def _clean(databases: Sequence[CellDatabase], tell: Tell) -> Progress:
+    cleaned = leftovers.cells_with_leftovers(databases)
+    if not cleaned:
+        return
     with ExitStack() as stack:
-        cleaned = leftovers.cells_with_leftovers(databases)
         for each in cleaned:
             stack.enter_context(alone(each.connection))
         for each in cleaned:
@@ -264,4 +264,4 @@ def _nothing_to_split(databases: Sequence[CellDatabase]) -> str:
 
 
 def _map_of(databases: Sequence[CellDatabase]) -> str:
-    return ";".join(str(Cell(*each.cell)) for each in databases)
+    return ";".join(str(each.cell) for each in databases)
