@@ -31,6 +31,7 @@ from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationErro
 from timer_trio.storage.migrations.handover import ALIKE
 from timer_trio.storage.migrations.migrate import migrate
 from timer_trio.storage.migrations.partitioning import partition
+from timer_trio.storage.migrations.partitioning import plan as plan_partition
 from timer_trio.storage.postgres.connections import connect
 
 Connection = psycopg.Connection[Any]
@@ -575,6 +576,27 @@ def test_server_that_took_the_place_of_another_is_not_trusted(databases: Databas
     divide(databases)
 
 
+def test_leftovers_are_of_deleted_timers_as_well_and_forbid_partitions(
+    databases: Databases,
+) -> None:
+    first, second = (each.connection for each in databases)
+    fill(first, 100)
+    with pytest.raises(KilledError):
+        to_the_end(splitting.split(databases, killed_at("all is copied")))
+    query = "SELECT timer_id FROM attempts WHERE shard > 127 LIMIT 1"
+    (gone,) = first.execute(query).fetchone() or (None,)
+    assert rows(second, "attempts", f"timer_id = '{gone}'")
+    for table, key in (("attempts", "timer_id"), ("timers", "id")):
+        first.execute(f"DELETE FROM {table} WHERE {key} = %s".encode(), [gone])  # noqa: S608 - ours
+    with pytest.raises(KilledError):
+        to_the_end(splitting.split(databases, killed_at("deleting")))
+    with pytest.raises(MigrationError, match="still there: timer-trio cells split drops them"):
+        plan_partition(first, 8)
+    divide(databases)
+    assert not rows(second, "attempts", f"timer_id = '{gone}'")
+    plan_partition(first, 8)
+
+
 def test_copy_that_fails_is_told(databases: Databases) -> None:
     fill(databases[0].connection, 100)
     with pytest.raises(KilledError):
@@ -736,6 +758,14 @@ def test_command_says_how_far_it_is_and_no_password(databases: Databases, tmp_pa
     assert code == 0
     assert "Missing" not in said
     assert run("split", "--undo") == (0, "nothing to undo: nothing is begun\n")
+    with told(*urls) as again, pytest.raises(KilledError):
+        to_the_end(splitting.split(again, killed_at("all is copied")))
+    databases[0].connection.execute(
+        "INSERT INTO cell_map VALUES (true, '0-255', '0-255', '128-255')"
+    )
+    code, said = run("status")
+    assert "128-255 moves to the next cell, and is closed until then" in said
+    assert "it is being filled from the database of 0-127: timer-trio cells split" in said
     code, said = run("split")
     assert (code, "they were closed for" in said) == (0, True)
     code, said = run("status")

@@ -31,12 +31,10 @@ _BLOCKS: Final = """
 """
 _OTHERS: Final = {
     # Of timers that were deleted during the copy as well: no deletion of attempts is replicated.
+    # They are looked for one by one: an EXISTS might read all timers for each page.
     "attempts": """
         shard NOT BETWEEN {} AND {}
-        OR NOT EXISTS (
-            SELECT FROM timers
-            WHERE timers.shard = part.shard AND timers.id = part.timer_id
-        )
+        OR (SELECT id FROM timers AS t WHERE t.shard = part.shard AND t.id = part.timer_id) IS NULL
     """,
     "timer_keys": "kind = 'name' AND get_byte(uuid_send(timer_ids[1]), 15) NOT BETWEEN {} AND {}",
 }
