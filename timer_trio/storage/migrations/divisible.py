@@ -31,7 +31,8 @@ _SERVER: Final = """
             - (SELECT count(*) FROM pg_replication_slots),
         current_setting('max_wal_senders')::integer - (SELECT count(*) FROM pg_stat_replication),
         rolsuper OR rolreplication,
-        has_database_privilege(current_database(), 'CREATE')
+        has_database_privilege(current_database(), 'CREATE'),
+        current_setting('synchronous_standby_names')
     FROM pg_roles WHERE rolname = current_user
 """
 _CUTTING: Final = """
@@ -122,7 +123,7 @@ def _lacking_at_source(division: Division) -> Iterator[str]:
     if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
         yield f"the database of {source.cell} needs PostgreSQL {OLDEST_POSTGRESQL} or newer"
     row = connection.execute(_SERVER).fetchone()
-    level, slots, senders, may_replicate, may_publish = row or ("", 0, 0, False, False)
+    level, slots, senders, may_replicate, may_publish, standbys = row or ("", 0, 0, 0, 0, "")
     if level != "logical":
         yield (
             f"the server of {source.cell} has wal_level = {level}: set it to logical, and start the"
@@ -132,6 +133,11 @@ def _lacking_at_source(division: Division) -> Iterator[str]:
         yield (
             f"the server of {source.cell} has {slots} replication slots and {senders} WAL senders"
             f" free, and {SLOTS} are needed: raise max_replication_slots or max_wal_senders"
+        )
+    if "*" in standbys:
+        yield (
+            f"the server of {source.cell} has synchronous_standby_names = {standbys}, so that its"
+            " commits might wait for the new database in place of a standby: name the standbys"
         )
     if not may_replicate:
         yield f"ALTER ROLE {connection.info.user} REPLICATION, by an administrator of {source.cell}"
