@@ -414,12 +414,23 @@ def _killed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_killed_at_once")
-def test_run_that_is_killed_after_a_step_is_gone_on_with(databases: Databases) -> None:
+def test_run_that_is_killed_after_a_step_is_gone_on_with(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(databases[0].connection, 500)
     before = everything(databases[0].connection)
+
+    def die(_: object) -> None:
+        raise KilledError
+
     for words in BOUNDARIES:
         with told(*(each.url for each in databases)) as again, pytest.raises(KilledError):
             to_the_end(splitting.split(again, killed_at(words)))
+        if words == "all has arrived":
+            with monkeypatch.context() as patch:
+                patch.setattr(splitting, "open_target", die)
+                with pytest.raises(KilledError):
+                    divide(databases)
     divide(databases)
     check_divided(databases, before)
 

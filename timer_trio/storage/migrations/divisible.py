@@ -84,10 +84,7 @@ def lacking(division: Division, *, is_own_url: bool = True) -> Iterator[str]:
         yield from _cut_off(division)
     yield from _lacking_at_target(division)
     if untold := moving.untold_replicas(division):
-        yield (
-            f"replicas were started with other CELLS, or are of an older release"
-            f" ({listed(untold)}): restart them with the new ones"
-        )
+        yield untold
     elif not division.is_begun:
         # From then on replicas refuse what cannot be divided.
         yield from _indivisible(division)

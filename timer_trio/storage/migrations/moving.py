@@ -93,20 +93,16 @@ def partitions(connection: Connection) -> Sequence[tuple[str, Cell]]:
     return [(name, Cell(low, last)) for name, low, last in connection.execute(_PARTITIONS.encode())]
 
 
-def untold_replicas(division: Division) -> Sequence[str]:
-    """Name the replicas at the source that were not told of the cells."""
+def untold_replicas(division: Division) -> str | None:
+    """Say which replicas at the source were not told of the cells; None: all were."""
     rows = division.source.connection.execute(_UNTOLD, [str(division.cells)])
-    return [name for (name,) in rows]
-
-
-def require_told(division: Division) -> None:
-    """Raise MigrationError if a replica at the source was not told of the cells."""
-    if untold := untold_replicas(division):
-        raise MigrationError(
-            f"replicas were started with other CELLS, or are of an older release"
-            f" ({listed(untold)}): restart them with the new ones. One that was killed is"
-            " forgotten within some seconds"
-        )
+    names = [name for (name,) in rows]
+    if not names:
+        return None
+    return (
+        f"replicas were started with other CELLS, or are of an older release ({listed(names)}):"
+        " restart them with the new ones. One that was killed is forgotten within some seconds"
+    )
 
 
 @contextmanager
@@ -152,7 +148,7 @@ def switch(division: Division, drain_s: float) -> None:
                 _hold_still(connection, until)
                 _lock(connection, until)
                 _require_nothing_claimed(division)
-                require_told(division)
+                _require_told(division)
                 connection.execute(SQL("; ").join(_leaving(division)), prepare=False)
         except UnderWayError:
             # Who has not noticed yet may have claimed just now.
@@ -196,6 +192,11 @@ def _drain(division: Division, until: float) -> None:
 def _require_nothing_claimed(division: Division) -> None:
     if ids := _claimed(division):
         raise UnderWayError(ids)
+
+
+def _require_told(division: Division) -> None:
+    if untold := untold_replicas(division):
+        raise MigrationError(untold)
 
 
 def _claimed(division: Division) -> Sequence[str]:
@@ -264,12 +265,12 @@ def _leaving(division: Division) -> Sequence[Composed]:
 
 def _keeping_schedules(own: Cell) -> Sequence[Composed]:
     """Return what keeps schedules of other shards out; those that are there are deleted later."""
-    return [
-        SQL("ALTER TABLE schedules DROP CONSTRAINT IF EXISTS {}").format(Identifier(SCHEDULES)),
-        SQL(
-            "ALTER TABLE schedules ADD CONSTRAINT {} CHECK (shard BETWEEN {} AND {}) NOT VALID"
-        ).format(Identifier(SCHEDULES), *map(Literal, own)),
-    ]
+    name = Identifier(SCHEDULES)
+    drop = SQL("ALTER TABLE schedules DROP CONSTRAINT IF EXISTS {}").format(name)
+    add = SQL(
+        "ALTER TABLE schedules ADD CONSTRAINT {} CHECK (shard BETWEEN {} AND {}) NOT VALID"
+    ).format(name, *map(Literal, own))
+    return [drop] if own == ALL else [drop, add]
 
 
 def _attaching(detached: str) -> Composed:
