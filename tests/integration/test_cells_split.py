@@ -769,6 +769,8 @@ def test_command_says_how_far_it_is_and_no_password(databases: Databases, tmp_pa
     assert code == 0
     assert "Missing" not in said
     assert run("split", "--undo") == (0, "nothing to undo: nothing is begun\n")
+    code, said = run("split", "--source-url", "postgres//timers:hunter2@a")
+    assert (code, "not a PostgreSQL connection string" in said) == (2, True)
     with told(*urls) as again, pytest.raises(KilledError):
         to_the_end(splitting.split(again, killed_at("all is copied")))
     databases[0].connection.execute(

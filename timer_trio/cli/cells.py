@@ -53,6 +53,15 @@ def status() -> None:
         raise DatabaseFailedError("not all cells are well: see above")
 
 
+def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value is not None:
+            bounded(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None  # its cause quotes what may be a password
+    return value
+
+
 @cells_command.command("split")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done, and what is missing.")
 @click.option("--undo", is_flag=True, help="Take back what an earlier run has begun.")
@@ -68,6 +77,7 @@ def status() -> None:
 @click.option(
     "--source-url",
     metavar="URL",
+    callback=_url,
     help="How the new database's server reaches the one that is divided, if not as CELLS says.",
 )
 @version
@@ -153,6 +163,7 @@ class _Found(NamedTuple):
     place: str
     facts: CellFacts | None = None
     held: Cell | None = None
+    is_empty: bool = True
     trouble: str = ""
 
 
@@ -177,9 +188,10 @@ def _read(connection: Connection, found: _Found) -> _Found:
     if any(state.is_lacking for state in migrate.status(connection)):
         return found._replace(trouble="it lacks a step of the schema: start the service")
     facts = cell_map.facts(connection)
-    is_whole = facts.kept is None and found.cell.first == 0 and holds_anything(connection)
+    is_empty = not holds_anything(connection)
+    is_whole = facts.kept is None and found.cell.first == 0 and not is_empty
     held = facts.kept.held if facts.kept else (ALL if is_whole else None)
-    return found._replace(facts=facts, held=held)
+    return found._replace(facts=facts, held=held, is_empty=is_empty)
 
 
 def _holder(found: _Found, all_found: Sequence[_Found]) -> Cell | None:
@@ -209,18 +221,18 @@ def _state(found: _Found, cells: CellMap, holder: Cell | None) -> str:
     if found.trouble:
         return found.trouble
     told = KeptMap(str(cells), str(found.cell))
+    if kept is None and found.is_empty and not cells.is_single:
+        return "it has not been told of the cells: start the service"
     if wrong := difference(kept, told):
         return wrong
-    return _state_at_rest(found, kept, told)
+    return _state_at_rest(found, kept)
 
 
-def _state_at_rest(found: _Found, kept: KeptMap | None, told: KeptMap) -> str:
+def _state_at_rest(found: _Found, kept: KeptMap | None) -> str:
     if kept is not None and kept.moving == kept.own:
         return "its shards have arrived, and it is not open yet: timer-trio cells split"
     if kept is not None and kept.moving is not None:
         return f"{kept.moving} moves to the next cell, and is closed until then"
     if found.held is not None and found.held != found.cell:
         return f"it has {found.held}, more than its own: timer-trio cells split"
-    if kept is None and told.map != told.own:
-        return "it has not been told of the cells: start the service"
     return _WELL
