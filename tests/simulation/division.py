@@ -134,7 +134,7 @@ async def _drained(source: MemoryStorage) -> bool:
 
 
 def _held(source: MemoryStorage) -> Iterator[TimerId]:
-    """Name what is claimed, and what a stranger has locked: he keeps the table from being changed."""
+    """Name what is claimed, and what a stranger has locked: that keeps the table as it is."""
     yield from (row.timer.id for row in source._rows.values() if row.claimed_by)
     yield from source.locked
 
