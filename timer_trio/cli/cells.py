@@ -69,7 +69,7 @@ def _url(_context: click.Context, _option: click.Parameter, value: str | None) -
     "--drain",
     "drain_s",
     metavar="SECONDS",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 60),
     default=splitting.DRAIN_S,
     show_default=True,
     help="How long callbacks that are under way are waited for once their shards are closed.",

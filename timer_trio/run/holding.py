@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 import structlog
@@ -17,6 +18,9 @@ LOOK_S: Final = 0.25
 """Between looks while shards are to be moved out of a database: a part of how long they rest."""
 
 _ELSEWHERE: Final = "another database has its timers until `timer-trio cells split` has moved them"
+
+CLOSED_S: Final = 90.0
+"""So long shards may be about to move. Nobody moves them any more then: `cells split` has died."""
 
 log = structlog.get_logger()
 
@@ -44,6 +48,8 @@ class Holding:
         self._cell = cells.cells[number]
         self._told = KeptMap(str(cells), str(self._cell))
         self._membership = membership
+        self._closed_s = inf
+        """Since when some are about to move."""
 
     async def begin(self) -> None:
         """Read what the database has, and have a new one keep what it is told.
@@ -95,4 +101,11 @@ class Holding:
         if kept.held != self._cells.held(self._number):
             log.info("shards_held", cell=str(self._cell), held=kept.own)
         self._cells.hold(self._number, kept.held)
-        self._membership.keep(at_rest.shards, kept.held.shards)
+        if at_rest == kept.held:
+            self._closed_s = inf
+        else:
+            self._closed_s = min(self._closed_s, trio.current_time())
+        is_over = trio.current_time() > self._closed_s + CLOSED_S
+        # Where they are moved after all, what is claimed then prevents it.
+        open_shards = kept.held.shards if is_over else at_rest.shards
+        self._membership.keep(open_shards, kept.held.shards)

@@ -1054,8 +1054,8 @@ class CellMapStorage(Protocol):
     async def keep_map(self, told: KeptMap) -> None:
         """Keep what the database is told, unless it has been told something before.
 
-        Nor is it kept where there are timers or schedules of other shards than those, or a replica
-        that was told of other cells.
+        Nor is it kept where there are timers or schedules of other shards than those, settings of
+        flows, or a replica that was told of other cells.
 
         Raises:
             StorageUnavailableError, ContentionError: call it again.

@@ -16,7 +16,8 @@ class MemoryCellMap(Database):
         await trio.lowlevel.checkpoint()
         shards = {shard_of(each) for each in [*self._rows, *map(TimerId, self._schedules)]}
         maps = {record.identity.map for record in self._replicas.values()}
-        if self._cell is None and shards <= {*told.held.shards} and maps <= {told.map}:
+        is_its_own = shards <= {*told.held.shards} and maps <= {told.map} and not self._flows
+        if self._cell is None and is_its_own:
             self._cell = told
 
     async def kept_map(self) -> KeptMap | None:

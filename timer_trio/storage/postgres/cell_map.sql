@@ -12,6 +12,7 @@ WHERE
     AND NOT EXISTS (SELECT FROM replicas WHERE map IS DISTINCT FROM %(map)s)
     AND NOT EXISTS (SELECT FROM timers WHERE shard NOT BETWEEN %(first)s AND %(last)s)
     AND NOT EXISTS (SELECT FROM schedules WHERE shard NOT BETWEEN %(first)s AND %(last)s)
+    AND NOT EXISTS (SELECT FROM flows)
 ON CONFLICT DO NOTHING;
 
 -- name: kept_map

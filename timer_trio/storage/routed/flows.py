@@ -12,11 +12,15 @@ from timer_trio.storage.routed.merging import merged
 
 
 class RoutedFlows(Cells):
-    """The verbs of RuleBook that are of flows alone, in several cells."""
+    """The verbs of RuleBook that are of flows alone, in several cells.
+
+    No database can refuse what is of a flow that has been moved away, as it does with timers: so
+    what is written counts, as what is read does, if nothing has been moved until then.
+    """
 
     async def put_flow(self, flow: FlowId, change: FlowChange, now: datetime) -> Flow:
         cell = self._cell_of_flow(flow)
-        return await self._ask(cell, lambda storage: storage.put_flow(flow, change, now))
+        return await self._read(cell, lambda storage: storage.put_flow(flow, change, now))
 
     async def get_flow(self, flow: FlowId, now: datetime) -> FlowState:
         cell = self._cell_of_flow(flow)
@@ -31,7 +35,7 @@ class RoutedFlows(Cells):
 
     async def delete_flow(self, flow: FlowId, now: datetime) -> None:
         cell = self._cell_of_flow(flow)
-        await self._ask(cell, lambda storage: storage.delete_flow(flow, now))
+        await self._read(cell, lambda storage: storage.delete_flow(flow, now))
 
     def _cell_of_flow(self, flow: FlowId) -> CellNumber:
         return self._cells.of_shard(flow_shard(*flow))
