@@ -106,13 +106,16 @@ class Cells:
             answer = await self._ask_named(cell, ask)
         except (StorageUnavailableError, ContentionError):
             raise  # it is asked for again
-        except TimerTrioError:
-            if had_more:
+        except TimerTrioError as error:
+            if not had_more:
+                raise
+            refusal = error
+        else:
+            if had_more and reads:
                 await self._require_undivided(cell)
-            raise
-        if had_more and reads:
-            await self._require_undivided(cell)
-        return answer
+            return answer
+        await self._require_undivided(cell)
+        raise refusal
 
     async def _require_undivided(self, cell: CellNumber) -> None:
         """Check that what has not been found was not there.
