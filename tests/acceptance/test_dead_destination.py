@@ -24,7 +24,7 @@ async def test_dead_destination_delays_nobody_else(
             [due_at + i / 10_000 for i in range(DEAD)], callback_url=dead.url()
         )
         healthy = await served.consumer.create_batch(
-            [due_at + 0.1 + i / 1000 for i in range(HEALTHY)], callback_url=receiver.url()
+            [due_at + 0.1 + i / 100 for i in range(HEALTHY)], callback_url=receiver.url()
         )
         await receiver.wait_fired(healthy)
         late_ms = [arrival.late_ms for arrival in receiver.arrivals]
