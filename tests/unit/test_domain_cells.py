@@ -14,6 +14,7 @@ from timer_trio.domain.cells import (
     difference,
     read_cell,
 )
+from timer_trio.domain.errors import JustDividedError, StorageUnavailableError
 from timer_trio.domain.timer import SHARDS, TimerId
 
 HALVES = CellMap([Cell(0, 127), Cell(128, 255)])
@@ -137,3 +138,9 @@ def test_what_will_be_in_several_cells_is_not_of_one() -> None:
 )
 def test_what_moves_is_left_alone(moving: str | None, at_rest: Cell | None) -> None:
     assert KeptMap("0-255", "0-255", moving).at_rest == at_rest
+
+
+def test_a_cell_that_has_just_been_divided_is_asked_again() -> None:
+    error = JustDividedError()
+    assert isinstance(error, StorageUnavailableError)
+    assert str(error) == "a cell has just been divided: ask again"
