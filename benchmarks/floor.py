@@ -22,6 +22,7 @@ import socket
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -38,6 +39,7 @@ from benchmarks.database import beside_database
 from benchmarks.machine import time
 from timer_trio.delivery.callback import USER_AGENT
 from timer_trio.delivery.launcher import MAX_STARTS
+from timer_trio.domain.membership import Identity
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres.connections import Connection, Connections, bounded
 from timer_trio.storage.postgres.dialing import Dialer
@@ -127,7 +129,7 @@ class Floor:
 
     async def load(self) -> Sequence[tuple[float, UUID]]:
         now = datetime.fromtimestamp(time(), UTC)
-        nobody = {"host": "", "pid": 0, "version": ""}
+        nobody = asdict(Identity())
         await self._execute("join", {"replica": self._replica, "now": now, **nobody})
         rows = await self._connections.run(
             lambda connection: connection.execute(
