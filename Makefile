@@ -65,6 +65,7 @@ soak: $(VENV)/.dev ## Search HISTORIES=100 random histories of each kind, from S
 		tests/integration/test_api_rate_limits.py tests/integration/test_api_keys.py \
 		tests/acceptance/test_console_browser.py
 	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --timeout=0 -m soak tests/acceptance tests/integration
+	@TESTS_WHOLE=1 $(BIN)/python -m pytest -q -x --timeout=0 tests/acceptance/test_turns.py
 	@FUZZ_SEED=$(SEED) FUZZ_COUNT=$(CLIENTS) FUZZ_SECONDS=$(CLIENTS_SECONDS) \
 		$(BIN)/python -m pytest -q -x --timeout=0 tests/integration/test_hostile_scripts.py \
 		tests/acceptance/test_hostile_clients.py::test_random_clients_harm_nothing

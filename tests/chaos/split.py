@@ -26,7 +26,6 @@ from tests.chaos.report import Figure, late, none_of
 from tests.chaos.stage import ENDED_S, PER_S, Ground, Stage, staged_on
 from tests.chaos.stream import LEAD_S
 from tests.several_servers import Server, several_servers
-from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.threads import run_in_thread
 
 CREATES: Final = 60
@@ -125,7 +124,7 @@ async def _fill(url: str, count: int) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             fill_database(connection, count)
 
-    await migrate_database(url)
+    await _command({"DATABASE_URL": url}, "db", "migrate")
     await run_in_thread(fill, limiter=trio.CapacityLimiter(1))
 
 
