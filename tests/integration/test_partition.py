@@ -17,10 +17,11 @@ from tests.roles import documented_role
 from timer_trio import __version__
 from timer_trio.domain.membership import Identity
 from timer_trio.domain.timer import Status, TimerId
-from timer_trio.storage.migrations import copying, patience, taken
+from timer_trio.storage.migrations import copying, paging, patience, taken
 from timer_trio.storage.migrations.builds import alone
 from timer_trio.storage.migrations.errors import BuildBusyError, BuildPutOffError, MigrationError
 from timer_trio.storage.migrations.migrate import migrate, revert, status
+from timer_trio.storage.migrations.paging import Paged
 from timer_trio.storage.migrations.partitioning import partition, plan, undo
 from timer_trio.storage.migrations.steps import Migration, load_migrations
 from timer_trio.storage.postgres import PostgresStorage
@@ -36,8 +37,8 @@ NEW: Final = Identity(host="h", pid=1, version=__version__)
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "MIN_BLOCKS", 1)
-    monkeypatch.setattr(copying, "MAX_BLOCKS", 1)
+    monkeypatch.setattr(paging, "MIN_BLOCKS", 1)
+    monkeypatch.setattr(paging, "MAX_BLOCKS", 1)
     monkeypatch.setattr(patience, "LOCK_PAUSE_S", 0.05)
 
 
@@ -57,12 +58,12 @@ def silent(_: str) -> None:
     pass
 
 
-def to_the_end(copied: Iterable[copying.Copied]) -> None:
+def to_the_end(copied: Iterable[Paged]) -> None:
     for _ in copied:
         pass
 
 
-def stopped_after_a_page(connection: Connection, count: int) -> copying.Copied:
+def stopped_after_a_page(connection: Connection, count: int) -> Paged:
     """Begin, and end as a run does that is stopped by hand."""
     with closing(partition(connection, count, silent)) as copied:
         return next(copied)
@@ -373,5 +374,5 @@ def test_somebody_who_keeps_the_table_is_named(
 def test_pages_are_of_a_time(
     size: int, took: float, following: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "MAX_BLOCKS", 128)
-    assert copying.next_size(size, took) == following
+    monkeypatch.setattr(paging, "MAX_BLOCKS", 128)
+    assert paging.next_size(size, took) == following

@@ -97,9 +97,10 @@ class Hints:
         now = self._clock.now()
         soon, window_end = now + _HANDOVER, now + self._window
         ours: list[DueTimer] = []
+        if not self._shards.are_all_kept:
+            # Whoever serves the database that the others are moved to reads them there.
+            timers = [timer for timer in timers if self._shards.keeps(timer.id)]
         for timer in timers:
-            if not self._shards.keeps(timer.id):
-                continue  # whoever serves the database that it is moved to reads it there
             is_ours = self._shards.owns(timer.id)
             if is_ours or (timer.due_at < soon and timer.flow_key is None):
                 # Who shall fire a foreign one may not have noticed yet that it is the owner; but

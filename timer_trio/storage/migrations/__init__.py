@@ -5,6 +5,7 @@
 - ``builds``   the concurrent steps: indexes, built outside any transaction
 - ``partitioning``  puts the table `timers` into partitions, or back into one
 - ``copying``  the copy of `timers` that takes its place, from its beginning to the swap
+- ``paging``   long work on the blocks of a table, by pages
 - ``shape``    what the table `timers` is, and the statements that make its copy
 - ``indexes``  an index built beside the work, of each partition where there are any
 - ``patience`` what is waited for under a lock that holds others up

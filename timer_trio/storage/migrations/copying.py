@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
@@ -21,6 +19,7 @@ from timer_trio.domain.timer import SHARDS
 from timer_trio.storage.migrations.checks import COPY, excluded_replicas
 from timer_trio.storage.migrations.errors import MigrationError
 from timer_trio.storage.migrations.indexes import is_valid
+from timer_trio.storage.migrations.paging import Paged, Pager
 from timer_trio.storage.migrations.patience import LOCK_WAIT, execute_patiently, patiently
 from timer_trio.storage.migrations.shape import (
     DELETE,
@@ -38,20 +37,6 @@ from timer_trio.storage.migrations.shape import (
 )
 from timer_trio.storage.migrations.steps import PARTITIONS
 from timer_trio.storage.migrations.taken import Connection, forget, record
-
-PAGE_S: Final = 0.025
-"""What one page takes at most of the database's time: little enough for a claim."""
-MIN_BLOCKS: Final = 4
-MAX_BLOCKS: Final = 256
-MIN_PAUSE_S: Final = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """How much of the table, in blocks, has been copied."""
-
-    done: int
-    blocks: int
 
 
 def begin(connection: Connection, table: Table, count: int) -> None:
@@ -78,44 +63,22 @@ def begin(connection: Connection, table: Table, count: int) -> None:
         )
 
 
-def fill(connection: Connection, table: Table) -> Iterator[Copied]:
+def fill(connection: Connection, table: Table) -> Iterator[Paged]:
     """Copy what was there before the copy was, from where an earlier run has ended."""
     copy_page = _page_copier(connection, table)
     query = SQL("SELECT part, part::regclass::text, next, blocks FROM {} ORDER BY 1")
     parts = connection.execute(query.format(Identifier(table.schema, POSITION))).fetchall()
     done, blocks = (sum(part[place] for part in parts) for place in (2, 3))
-    size = MIN_BLOCKS
+    pager = Pager(connection)
     for oid, part, first, end in parts:
-        at = first
-        while at < end:
-            page = _Page(oid, part, at, min(at + size, end))
-            began = time.monotonic()
-            patiently(connection, partial(copy_page, page))
-            took = time.monotonic() - began
-            done += page.last - at
-            at, size = page.last, next_size(size, took)
-            yield Copied(done, blocks)
-            # Half of the time is for others.
-            time.sleep(max(MIN_PAUSE_S, took))  # noqa: TID251 - nobody waits for a command
+        before = done - first
+        for at in pager.work(first, end, partial(copy_page, oid, part)):
+            done = before + at
+            yield Paged(done, blocks)
 
 
-def next_size(size: int, took: float) -> int:
-    """Return how many blocks the next page has, if one of `size` took so long."""
-    fitting = size * PAGE_S / max(took, 1e-6)
-    return max(MIN_BLOCKS, min(MAX_BLOCKS, 2 * size, int(fitting)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """The blocks from `first` to before `last` of a table that has rows."""
-
-    oid: int
-    part: str
-    first: int
-    last: int
-
-
-def _page_copier(connection: Connection, table: Table) -> Callable[[_Page], None]:
+def _page_copier(connection: Connection, table: Table) -> Callable[[int, str, int, int], None]:
+    """Return what copies some blocks of a table that has rows, by its oid and its name."""
     columns = identifiers(columns_of(connection, table))
     copy, position = (Identifier(table.schema, name) for name in (COPY, POSITION))
 
@@ -129,19 +92,19 @@ def _page_copier(connection: Connection, table: Table) -> Callable[[_Page], None
         " UPDATE {position} SET next = {next} WHERE part = {oid}"
     )
 
-    def copy_page(page: _Page) -> None:
+    def copy_page(oid: int, part: str, first: int, end: int) -> None:
         connection.execute(
             copying.format(
                 wait=Literal(LOCK_WAIT),
                 turn=Literal(TURN),
                 copy=copy,
                 columns=columns,
-                part=SQL(page.part),
-                first=Literal(f"({page.first},0)"),
-                last=Literal(f"({page.last},0)"),
+                part=SQL(part),
+                first=Literal(f"({first},0)"),
+                last=Literal(f"({end},0)"),
                 position=position,
-                next=Literal(page.last),
-                oid=Literal(page.oid),
+                next=Literal(end),
+                oid=Literal(oid),
             )
         )
 

@@ -9,8 +9,8 @@ the key says.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,10 +19,10 @@ import psycopg
 from psycopg.sql import SQL, Identifier, Literal
 
 from timer_trio.domain.cells import Cell
-from timer_trio.storage.migrations.copying import MIN_BLOCKS, MIN_PAUSE_S, Copied, next_size
 from timer_trio.storage.migrations.division import CellDatabase, detached_tables, shards_of
 from timer_trio.storage.migrations.indexes import partition_names
-from timer_trio.storage.migrations.patience import LOCK_WAIT, execute_patiently, patiently
+from timer_trio.storage.migrations.paging import Paged, Pager
+from timer_trio.storage.migrations.patience import LOCK_WAIT, execute_patiently
 from timer_trio.storage.migrations.taken import Connection
 
 _BLOCKS: Final = """
@@ -51,15 +51,18 @@ def cells_with_leftovers(databases: Sequence[CellDatabase]) -> Sequence[CellData
     ]
 
 
-def clean(connection: Connection, own: Cell) -> Iterator[Copied]:
+def clean(connection: Connection, own: Cell) -> Iterator[Paged]:
     """Delete what is of other shards, by pages, half of the time; yields how far it is."""
     names = [("timer_keys", "timer_keys")]
     names += [("attempts", name) for name in partition_names(connection, "attempts")]
     parts = [_Part(table, name, _blocks(connection, name)) for table, name in names]
     blocks, before = sum(part.blocks for part in parts), 0
+    pager = Pager(connection)
     for part in parts:
-        for done in _clean(connection, part, own):
-            yield Copied(before + done, blocks)
+        # A replica may have dropped a partition of old attempts.
+        with suppress(psycopg.errors.UndefinedTable):
+            for done in pager.work(0, part.blocks, partial(_clean_page, connection, part, own)):
+                yield Paged(before + done, blocks)
         before += part.blocks
 
 
@@ -70,23 +73,6 @@ class _Part:
     table: str
     name: str
     blocks: int
-
-
-def _clean(connection: Connection, part: _Part, own: Cell) -> Iterator[int]:
-    """Clean one of them; yields up to which block it is."""
-    at, size = 0, MIN_BLOCKS
-    while at < part.blocks:
-        began = time.monotonic()
-        end = min(at + size, part.blocks)
-        try:
-            patiently(connection, partial(_clean_page, connection, part, own, at, end))
-        except psycopg.errors.UndefinedTable:
-            return  # a replica has dropped a partition of old attempts
-        took = time.monotonic() - began
-        at, size = end, next_size(size, took)
-        yield at
-        # Half of the time is for others.
-        time.sleep(max(MIN_PAUSE_S, took))  # noqa: TID251 - nobody waits for a command
 
 
 def _clean_page(connection: Connection, part: _Part, own: Cell, at: int, end: int) -> None:

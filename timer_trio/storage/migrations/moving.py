@@ -31,7 +31,9 @@ from timer_trio.storage.migrations.patience import (
     LOCK_WAIT,
     execute_patiently,
     in_the_way,
+    rest,
 )
+from timer_trio.storage.migrations.shape import partition_name
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres.connections import connect
 
@@ -138,7 +140,7 @@ def switch(division: Division, drain_s: float) -> None:
         BuildPutOffError: somebody holds the tables all the time.
         MigrationError: not now; nothing has changed.
     """
-    _sleep(NOTICE_S)
+    rest(NOTICE_S)
     until = time.monotonic() + drain_s
     connection = division.source.connection
     while True:
@@ -186,7 +188,7 @@ def _drain(division: Division, until: float) -> None:
     while ids := _claimed(division):
         if time.monotonic() > until:
             raise UnderWayError(ids)
-        _sleep(LOOK_S)
+        rest(LOOK_S)
 
 
 def _require_nothing_claimed(division: Division) -> None:
@@ -222,7 +224,7 @@ def _lock(connection: Connection, until: float) -> None:
             except IN_THE_WAY:
                 if time.monotonic() > until:
                     raise
-                _sleep(LOCK_PAUSE_S)
+                rest(LOCK_PAUSE_S)
             else:
                 return
 
@@ -275,7 +277,7 @@ def _keeping_schedules(own: Cell) -> Sequence[Composed]:
 
 def _attaching(detached: str) -> Composed:
     shards = shards_of(detached)
-    name = Identifier(f"timers_{shards.first:03}_{shards.last:03}")
+    name = Identifier(partition_name(*shards))
     return SQL(
         "ALTER TABLE {} RENAME TO {name};"
         " ALTER TABLE timers ATTACH PARTITION {name} FOR VALUES FROM ({}) TO ({})"
@@ -292,7 +294,3 @@ def _reopen_surely(source: CellDatabase) -> None:
         pass
     with connect(source.url) as another:
         reopen(another)
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: TID251 - nobody waits for a command

@@ -21,6 +21,7 @@ from timer_trio.storage.migrations.checks import COPY, older_replicas
 from timer_trio.storage.migrations.division import detached_tables
 from timer_trio.storage.migrations.errors import BuildPutOffError, MigrationError
 from timer_trio.storage.migrations.indexes import build, partition_names
+from timer_trio.storage.migrations.paging import Paged
 from timer_trio.storage.migrations.shape import (
     Table,
     columns_of,
@@ -64,9 +65,7 @@ def plan(connection: Connection, count: int) -> Sequence[str]:
     return [f"{what} It becomes {_named(count)}:", *_STEPS]
 
 
-def partition(
-    connection: Connection, count: int, tell: Tell
-) -> Generator[copying.Copied, None, None]:
+def partition(connection: Connection, count: int, tell: Tell) -> Generator[Paged, None, None]:
     """Divide `timers` into so many partitions, or make it one table; yields while it copies.
 
     The connection must be in autocommit mode, and is the owner's.

@@ -26,6 +26,11 @@ _OLDEST: Final = """
 """
 
 
+def rest(seconds: float) -> None:
+    """Let others work."""
+    time.sleep(seconds)  # noqa: TID251 - nobody waits for a command
+
+
 def execute_patiently(connection: Connection, statement: Composed) -> None:
     """Run what needs such a lock, in a transaction or as a part of one.
 
@@ -47,7 +52,7 @@ def patiently(connection: Connection, act: Callable[[], object]) -> None:
             with connection.transaction():
                 act()
         except IN_THE_WAY:
-            time.sleep(LOCK_PAUSE_S)  # noqa: TID251 - nobody waits for a command
+            rest(LOCK_PAUSE_S)
         else:
             return
     raise BuildPutOffError(f"somebody holds the table: {in_the_way(connection)}")

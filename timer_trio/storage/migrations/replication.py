@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from timer_trio.storage.migrations.division import Division
 from timer_trio.storage.migrations.errors import MigrationError
+from timer_trio.storage.migrations.patience import rest
 from timer_trio.storage.migrations.taken import Connection
 from timer_trio.storage.postgres.sessions import Session
 
@@ -167,7 +168,7 @@ class Replication:
         while (state := self._state()).ready < state.tables:
             watch.look(state)
             yield ", ".join([f"{state.ready} of {state.tables} tables copied", *state.copying])
-            _sleep(LOOK_S)
+            rest(LOOK_S)
 
     def wait_near(self) -> Iterator[str]:
         """Wait until what is written arrives soon; yields how far; raises as `wait_copied`."""
@@ -177,7 +178,7 @@ class Replication:
             while (behind := self.behind(written)) > 0:
                 watch.look(self._state())
                 yield f"{behind / 1e6:.1f} MB behind"
-                _sleep(LOOK_S)
+                rest(LOOK_S)
             if time.monotonic() - began < NEAR_S:
                 return
 
@@ -207,7 +208,7 @@ class Replication:
             if time.monotonic() > late:
                 late += LATE_S
                 yield f"{behind / 1e6:.1f} MB are still to arrive: {_LOOK_THERE}"
-            _sleep(ARRIVAL_LOOK_S)
+            rest(ARRIVAL_LOOK_S)
 
     def end_subscription(self) -> bool:
         """Drop the subscription, so that nothing arrives any more; False: there is none."""
@@ -323,7 +324,7 @@ def _drop_slots(source: Connection) -> bool:
             except psycopg.errors.ObjectInUse:
                 if time.monotonic() > until:
                     raise
-                _sleep(LOOK_S)
+                rest(LOOK_S)
     return had_any
 
 
@@ -368,7 +369,3 @@ _DATABASE: Final = "SELECT oid FROM pg_database WHERE datname = current_database
 def _value(connection: Connection, query: str) -> Any:
     row = connection.execute(query.encode()).fetchone()
     return row[0] if row else None
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: TID251 - nobody waits for a command

@@ -117,9 +117,14 @@ def partitions_of(count: int) -> Sequence[Partition]:
     """Divide the shards into so many ranges; their names are not those of another division."""
     width = SHARDS // count
     return [
-        Partition(f"timers_{low:03}_{low + width - 1:03}", low, low + width)
+        Partition(partition_name(low, low + width - 1), low, low + width)
         for low in range(0, SHARDS, width)
     ]
+
+
+def partition_name(first: int, last: int) -> str:
+    """Name the partition of these shards, both ends included."""
+    return f"timers_{first:03}_{last:03}"
 
 
 def read_table(connection: Connection) -> Table:
