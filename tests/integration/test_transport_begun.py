@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -30,7 +31,7 @@ from tests.receivers import (
     send,
     tls_contexts,
 )
-from timer_trio.transport import Begun, CallbackTransport, Request, WithheldError
+from timer_trio.transport import Answer, CallbackTransport, Request, WithheldError
 from timer_trio.transport.errors import ReceiveError
 from timer_trio.transport.pool import Pool
 from timer_trio.transport.readiness import Readiness
@@ -41,10 +42,11 @@ SETTLED_S: Final = 0.02
 pytestmark = pytest.mark.usefixtures("readinesses")
 
 
-def begun(transport: CallbackTransport, request: Request) -> Begun:
-    waits = transport.begin(request, GivenPermit())
+def begun(transport: CallbackTransport, request: Request) -> Callable[[], Awaitable[Answer]]:
+    permit = GivenPermit()
+    waits = transport.begin(request, permit)
     assert waits is not None
-    return waits
+    return partial(waits, permit)
 
 
 async def test_answer_may_come_before_anybody_waits_for_it(readinesses: list[Readiness]) -> None:
@@ -145,12 +147,13 @@ async def test_request_is_with_the_receiver_before_any_other_task_runs(*, tls: b
             asked.append(has_arrived(arriving, within_s=0))
             return True
 
-        waits = transport.begin(request_to(served.url()), GivenPermit(may_send))
+        permit = GivenPermit(may_send)
+        waits = transport.begin(request_to(served.url()), permit)
         assert waits is not None
         assert asked == [False]
         assert has_arrived(arriving, within_s=5)  # this task has not let go since
         with trio.move_on_after(0):
-            await waits()
+            await waits(permit)
 
 
 def has_arrived(stream: trio.SocketStream, *, within_s: float) -> bool:

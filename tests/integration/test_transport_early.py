@@ -173,18 +173,18 @@ async def test_kept_connection_that_ends_within_a_request_costs_another_try_if_i
     async with receiver(ends_within_the_second) as served:
         async with CallbackTransport(guard=HERE) as transport:
             await send(transport, request_to(served.url()))
-            waits = transport.begin(
-                request_to(served.url(), is_once=is_once, content=LARGE), GivenPermit()
-            )
+            permit = GivenPermit()
+            request = request_to(served.url(), is_once=is_once, content=LARGE)
+            waits = transport.begin(request, permit)
             assert waits is not None
             if waits_late:
                 await wait_all_tasks_blocked(0.02)
             with trio.fail_after(PATIENCE_S):
                 if is_once:
                     with pytest.raises(SendError, match=words):
-                        await waits()
+                        await waits(permit)
                 else:
-                    assert (await waits()).status == 200
+                    assert (await waits(permit)).status == 200
         assert [len(request.body) for request in recorder.requests] == [len(LARGE)] * (not is_once)
         assert [each.expected for each in readinesses] == [0]
     assert open_files() == before

@@ -86,8 +86,9 @@ class Storm:
             self._left -= 1
             self._in_flight += 1
             request = self._request()
-            begun = self._transport.begin(request, GivenPermit())
-            self._nursery.start_soon(self._call_back, request, begun)
+            permit = GivenPermit()
+            begun = self._transport.begin(request, permit)
+            self._nursery.start_soon(self._call_back, request, permit, begun)
         if self._left:
             self.alarm.set(trio.current_time() + 0.001)
 
@@ -99,10 +100,10 @@ class Storm:
             content=LARGE if is_large else b"{}",
         )
 
-    async def _call_back(self, request: Request, begun: Begun | None) -> None:
+    async def _call_back(self, request: Request, permit: GivenPermit, begun: Begun | None) -> None:
         with trio.fail_after(60):  # a request that nobody answers ends the test
             try:
-                await (begun() if begun else self._transport.send(request, GivenPermit()))
+                await (begun(permit) if begun else self._transport.send(request, permit))
                 self.ended["answered"] += 1
             except TransportError as error:
                 self.ended[type(error).__name__] += 1

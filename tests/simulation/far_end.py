@@ -123,11 +123,11 @@ class FarEnd:
             one.ended_s = trio.current_time()
             raise WithheldError("this replica may not send any more")
         send = self._begin(request, one)
-        return partial(self._note_ending, one, partial(self._finish, request, permit, one, send))
+        return partial(self._note_ending, one, partial(self._finish, request, one, send))
 
     async def send(self, request: Request, permit: Permit) -> Answer:
         one = self._note_try(request)
-        return await self._note_ending(one, partial(self._send, request, permit, one))
+        return await self._note_ending(one, partial(self._send, request, one), permit)
 
     def _note_try(self, request: Request) -> Try:
         _, _, headers = read_head(request)
@@ -142,9 +142,9 @@ class FarEnd:
         self._on_try(payload.get("number"), one)
         return one
 
-    async def _note_ending(self, one: Try, answered: Begun) -> Answer:
+    async def _note_ending(self, one: Try, answered: Begun, permit: Permit) -> Answer:
         try:
-            answer = await answered()
+            answer = await answered(permit)
         except TransportError as error:
             if one.sent_s is not None or not isinstance(error, WithheldError):
                 one.ending = Ending.UNREACHABLE
@@ -157,13 +157,13 @@ class FarEnd:
         one.ending = Ending.DELIVERED if answer.status == OK else Ending.REJECTED
         return answer
 
-    async def _send(self, request: Request, permit: Permit, one: Try) -> Answer:
+    async def _send(self, request: Request, one: Try, permit: Permit) -> Answer:
         await self._connect(behaviour_at(request.endpoint.host))
         if not permit.may_send():
             raise WithheldError("this replica may not send any more")
-        return await self._finish(request, permit, one, self._begin(request, one))
+        return await self._finish(request, one, self._begin(request, one), permit)
 
-    async def _finish(self, request: Request, permit: Permit, one: Try, send: Send) -> Answer:
+    async def _finish(self, request: Request, one: Try, send: Send, permit: Permit) -> Answer:
         behaviour = behaviour_at(request.endpoint.host)
         if behaviour is Behaviour.CLOSING:
             await trio.sleep(CLOSES_S)

@@ -46,6 +46,7 @@ from timer_trio.domain.timer import (
     TimerId,
     TimerSummary,
 )
+from timer_trio.domain.trace import TraceContext
 from timer_trio.storage.memory import MemoryStorage
 from timer_trio.storage.memory import bulk as memory_bulk
 from timer_trio.storage.memory.database import Row, new_row
@@ -297,8 +298,8 @@ def test_result_that_one_ending_shares_with_the_next_is_found_out(
 
 
 def test_webhook_id_of_each_attempt_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def request_of(timer: ClaimedTimer, sign: Sign) -> Request:
-        request = callback.request_of(timer, sign)
+    def request_of(timer: ClaimedTimer, sign: Sign, span: TraceContext | None) -> Request:
+        request = callback.request_of(timer, sign, span)
         own, other = f"webhook-id: {timer.id}", f"webhook-id: {timer.id}.{timer.attempt}"
         return request._replace(head=request.head.replace(own.encode(), other.encode()))
 

@@ -231,7 +231,7 @@ class Process:
         """Which shards it owns, and those of the timers that it claims just now or has claimed."""
         agendas = [stages.agenda for stages in self.replica._stages]
         claiming = {key % SHARDS for agenda in agendas for key in agenda.cache._taken}
-        in_hand = {shard_of(timer_id) for agenda in agendas for timer_id in agenda._in_hand}
+        in_hand = {key % SHARDS for agenda in agendas for key in agenda._in_hand}
         return self.shards | claiming | in_hand
 
     def kill(self) -> None:

@@ -239,6 +239,7 @@ def test_nothing_due_is_no_want_of_slots() -> None:
 def test_who_waits_is_remembered_while_nobody_gets_a_slot() -> None:
     cache, slots = cache_of([(0.0, A)] * 2), proven_slots(1000, 1)
     plan(cache, slots)
+    put(cache, [(0.0, B)], first_id=3)
     assert plan(cache, slots, budget=0).out_of_slots
     assert A in slots.waiting
 

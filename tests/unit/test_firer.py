@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.garbage import nothing_left
 from tests.unit.parts import OTHER, PROMPT, Parts, open_cache
 from timer_trio.callback_url import read_url
 from timer_trio.delivery.firer import SHORTAGE_PAUSE
@@ -434,3 +435,11 @@ async def test_refused_timer_fails_without_a_callback(parts: Parts) -> None:
     assert parts.agenda.slots.in_use == 0
     assert await parts.outcome(due.id) == (Status.FAILED, "no timer")
     assert parts.receivers.sent == []
+
+
+async def test_fired_timer_leaves_no_garbage(parts: Parts) -> None:
+    with nothing_left():
+        for status in (200, 503):
+            parts.receivers.reply = status
+            for _ in range(10):
+                await parts.fire(await parts.prepare())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.unit.parts import Parts, open_cache
-from timer_trio.delivery.signing import AGAIN, FORGET_S, FRESH_S, PATIENCE_S, RENEW_S, Sign
+from timer_trio.delivery.signing import AGAIN, FORGET_S, FRESH_S, PATIENCE_S, RENEW_S
 from timer_trio.domain.arming import Armed
 from timer_trio.domain.errors import StorageUnavailableError
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
@@ -48,7 +49,7 @@ def count(lines: bytes) -> int:
     return len(read(lines)["webhook-signature"].split(" "))
 
 
-async def sign_of(parts: Parts) -> Sign:
+async def sign_of(parts: Parts) -> Callable[[bytes], bytes]:
     sign = (await parts.prepare()).request.sign  # type: ignore[union-attr]
     assert sign is not None
     return sign
@@ -185,7 +186,8 @@ async def test_who_is_stopped_while_he_waits_for_secrets_gives_back(parts: Parts
 async def test_secrets_of_a_project_that_has_nothing_left_are_forgotten(parts: Parts) -> None:
     await parts.keys.wait_ready(OTHER)
     await trio.sleep(FORGET_S + 1)
-    await sign_of(parts)  # in hand from now on, so that all is renewed
+    firing = await parts.prepare()  # in hand from now on, so that all is renewed
+    parts.keys.are_ready(firing.timer)
     parts.keys.expect()
     await trio.sleep(2 * RENEW_S)
     assert [*parts.keys._known] == [DEFAULT_PROJECT]

@@ -92,6 +92,27 @@ def test_answer_is_the_same_in_any_pieces(raw: bytes, cuts: list[int]) -> None:
     assert (answer.headers, answer.body) == (whole.headers, whole.body)
 
 
+KEPT = [
+    LENGTH,
+    CHUNKED,
+    b"HTTP/1.1 204 No\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH,
+    b"HTTP/1.1 503 No\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\nno",
+]
+
+
+@given(st.lists(st.sampled_from(KEPT), min_size=1, max_size=6), st.integers(1, 90))
+def test_answers_of_one_connection_know_nothing_of_each_other(raws: list[bytes], cut: int) -> None:
+    reader = fed()
+    for raw in raws:
+        assert (reader.is_complete, reader.has_begun) == (False, False)
+        for piece in (raw[:cut], raw[cut:]):
+            if piece:
+                reader.feed(piece)
+        assert (reader.is_complete, reader.is_reusable) == (True, True)
+        assert reader.take() == fed(raw).take()
+
+
 def test_headers_of_interim_answers_and_trailers_are_dropped() -> None:
     raw = b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + CHUNKED
     assert fed(raw).headers == [(b"Transfer-Encoding", b"chunked")]

@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 from trio.testing import MockClock
 
+from timer_trio.transport.answer import AnswerReader
 from timer_trio.transport.connection import Connection
 from timer_trio.transport.pool import ROOM, Pool
 from timer_trio.transport.readiness import OnReadable, TaskReadiness
@@ -41,7 +42,8 @@ def put(
     pool: Pool, endpoint: Endpoint = HERE, ears: Ears | None = None
 ) -> tuple[Connection, FakeStream]:
     stream = FakeStream()
-    connected = Connection(cast("TcpStream", stream), "192.0.2.1:80", ears or Ears())
+    reader = AnswerReader(max_header_bytes=1024, max_body_bytes=1024)
+    connected = Connection(cast("TcpStream", stream), "192.0.2.1:80", ears or Ears(), reader)
     pool.put(endpoint, connected)
     return connected, stream
 

@@ -19,7 +19,7 @@ from timer_trio.domain.gates import Gates
 from timer_trio.domain.outcome import CallbackOutcome, Short, Withheld
 from timer_trio.domain.shards import Shards
 from timer_trio.domain.slots import TOP_UP_PAUSE_S, Slots
-from timer_trio.domain.timer import Claim, DueTimer, Lane, TimerId
+from timer_trio.domain.timer import Claim, DueTimer, Lane, TimerId, shard_of
 from timer_trio.telemetry.metrics import Metrics
 
 
@@ -36,7 +36,7 @@ class Agenda:
         self.gates = gates
         self.shards = shards
         self.refill = Refill()
-        self._in_hand: dict[TimerId, Claim] = {}
+        self._in_hand: dict[int, Claim] = {}  # by the ids' numbers
         self._changed = trio.Event()
         self._probe_news = trio.Event()
         self._look_by = trio.CancelScope()
@@ -57,8 +57,10 @@ class Agenda:
         What is in other replicas' shards is left to them. What this one still has in hand, a sweep
         has freed: its outcome is about to come, and to be written if nobody claims it meanwhile.
         """
-        own = (timer for timer in timers if self.shards.owns(timer.id))
-        wanted = (timer for timer in own if timer.id not in self._in_hand)
+        own, in_hand = self.shards.own, self._in_hand
+        wanted = [
+            timer for timer in timers if shard_of(timer.id) in own and timer.id.int not in in_hand
+        ]
         self._put(wanted, self.cache.put_reading)
 
     def read_anew(self, flow: FlowId) -> None:
@@ -68,17 +70,17 @@ class Agenda:
 
     def take_in_hand(self, timer_id: TimerId, claim: Claim) -> None:
         """Count a timer as in hand: this process has claimed it, and its outcome is not written."""
-        self._in_hand[timer_id] = claim
+        self._in_hand[timer_id.int] = claim
 
     def let_go(self, timer_id: TimerId, claim: Claim) -> None:
         """Count a timer as out of hand: its outcome is written, or will never be known."""
-        held = self._in_hand.pop(timer_id, claim)
+        held = self._in_hand.pop(timer_id.int, claim)
         if held != claim:  # the claim that is let go was undone, and another one came after it
-            self._in_hand[timer_id] = held
+            self._in_hand[timer_id.int] = held
 
     def has_in_hand(self, timer_id: TimerId, claim: Claim) -> bool:
         """Whether a timer is in hand under this claim."""
-        return self._in_hand.get(timer_id) == claim
+        return self._in_hand.get(timer_id.int) == claim
 
     def release(self, timer: DueTimer, now_s: float) -> None:
         """Count a timer no more that was to be claimed, and was not sent."""
@@ -123,6 +125,11 @@ class Agenda:
     def note_slot_freed(self, lane: Lane) -> None:
         """Have who claims for these slots look soon if somebody may have waited for this one."""
         self.slots.tell_freed(lane)
+
+    def note_written(self) -> None:
+        """Have the claimer look soon if it waits for room: an outcome has been written."""
+        if self._wants_any_slot:
+            self.wake()
 
     def _look_if_waited_for(self, lane: Lane) -> None:
         waiting = self.slots.waiting

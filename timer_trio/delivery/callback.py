@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import trio
@@ -75,7 +75,7 @@ class Caller:
         """
         with scope:
             try:
-                answer = await (begun() if begun else self.transport.send(request, permit))
+                answer = await (begun(permit) if begun else self.transport.send(request, permit))
             except TransportError as error:
                 return outcome_of(error)
             if 200 <= answer.status < 300:
@@ -126,7 +126,8 @@ def request_of(
         f"{occurrence}{trace}{length}\r\n"
     )
     is_once = callback.delivery is Delivery.AT_MOST_ONCE
-    return Request(endpoint, common + head.encode("ascii"), body, is_once, sign)
+    signed = None if sign is None else partial(sign, timer_id.encode("ascii"))
+    return Request(endpoint, common + head.encode("ascii"), body, is_once, signed)
 
 
 def _traced(span: TraceContext, own_headers: Mapping[str, str]) -> str:

@@ -298,7 +298,7 @@ class Firer:
             self._tracing.end_settlement(span, settlement.status, ended_at)
         if not isinstance(settlement, Completed):  # as nearly always
             self._not_completed(settlement, due)
-        self._written(settlement, due)
+        self._written(settlement)
 
     def _not_completed(self, settlement: Settlement, due: DueTimer) -> None:
         if isinstance(settlement, Release):
@@ -314,12 +314,12 @@ class Firer:
         self._agenda.let_go(settlement.timer_id, settlement.claim)
         if isinstance(settlement, Retry):
             self._offer([due._replace(due_at=settlement.due_at)])
-        self._written(settlement, due)
+        self._written(settlement)
 
-    def _written(self, settlement: Settlement, due: DueTimer) -> None:
+    def _written(self, settlement: Settlement) -> None:
         if settlement.result is not None:
             self._offer([due_timer(settlement.result)])
-        self._agenda.note_slot_freed(due.lane)
+        self._agenda.note_written()
 
     def _note_withheld(self, timer: ClaimedTimer) -> None:
         if not self._lifecycle.giving_back.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -170,14 +171,9 @@ def _note_unreadable(cursor: ShardCursor, error: Exception) -> None:
 
 def next_cursors(page: Sequence[DueTimer], per_shard: int) -> list[ShardCursor]:
     """Name the shards of which a page holds as much as it may, and where each goes on."""
-    counts: dict[int, int] = {}
-    last: dict[int, DueTimer] = {}
-    for timer in page:
-        shard = shard_of(timer.id)
-        counts[shard] = counts.get(shard, 0) + 1
-        last[shard] = timer
-    return [
-        ShardCursor(shard, last[shard].due_at, last[shard].id)
-        for shard, count in counts.items()
-        if count >= per_shard
-    ]
+    shards = [shard_of(timer.id) for timer in page]
+    full = [shard for shard, count in Counter(shards).items() if count >= per_shard]
+    if not full:  # mostly
+        return []
+    last = dict(zip(shards, page, strict=True))
+    return [ShardCursor(shard, last[shard].due_at, last[shard].id) for shard in full]

@@ -32,8 +32,8 @@ PATIENCE_S: Final = 1.0
 FORGET_S: Final = 600.0
 """Secrets of a project of which nothing was claimed for so long are read anew when needed."""
 
-Sign = Callable[[bytes], bytes]
-"""Returns the last lines of a head, for a body that goes out now."""
+Sign = Callable[[bytes, bytes], bytes]
+"""Returns the last lines of a head, for the spelled id of a timer and a body that goes out now."""
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ class SigningKeys:
         self._expected.set()
 
     def are_ready(self, timer: ClaimedTimer) -> bool:
-        """Whether the callback of a timer can be made now."""
+        """Whether the callback of a timer can be made now; what signs it counts as used."""
         return timer.spec.signing is Signing.NONE or self._are_fresh(timer.project)
 
     async def wait_ready(self, project: ProjectId) -> None:
@@ -127,12 +127,14 @@ class SigningKeys:
         if timer.spec.signing is Signing.NONE:
             return None
         keys = self._in_use[timer.project]
-        keys.used_s = trio.current_time()
-        return partial(signed_lines, keys, self._clock, f"{timer.id}.")
+        return partial(signed_lines, keys, self._clock)
 
     def _are_fresh(self, project: ProjectId) -> bool:
         keys = self._known.get(project)
-        return keys is not None and keys.read_s >= trio.current_time() - FRESH_S
+        if keys is None:
+            return False
+        keys.used_s = trio.current_time()
+        return keys.read_s >= keys.used_s - FRESH_S
 
     def _ask(self, project: ProjectId) -> None:
         if project not in self._being_read:
@@ -181,9 +183,9 @@ class SigningKeys:
             return None
 
 
-def signed_lines(keys: ProjectKeys, clock: Clock, head: str, body: bytes) -> bytes:
-    """Return the last lines of a head that goes out now; `head` is the id and a dot."""
+def signed_lines(keys: ProjectKeys, clock: Clock, spelled_id: bytes, body: bytes) -> bytes:
+    """Return the last lines of the head of a callback that goes out now."""
     now = clock.now()
     timestamp = b"%d" % now.timestamp()
-    signed = signature(keys.signers, now, b"%b%b." % (head.encode("ascii"), timestamp), body)
+    signed = signature(keys.signers, now, b"%b.%b." % (spelled_id, timestamp), body)
     return b"webhook-timestamp: %b\r\nwebhook-signature: %b\r\n\r\n" % (timestamp, signed)

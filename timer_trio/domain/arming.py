@@ -140,8 +140,13 @@ def _recall(cache: Cache, slots: Slots, gates: Gates, now_s: float) -> set[Backl
     for lane in changed:
         cache.judge_anew(lane)
     for queue in changed | cache.queues:
-        # Mostly a destination's own backlog alone waits for it.
-        room = slots.room(queue, now_s) if cache.is_line_behind(queue) else 1
+        if cache.is_line_behind(queue):
+            room = slots.room(queue, now_s)
+        elif isinstance(queue, Lane) and queue not in changed:
+            # Mostly: a destination's own backlog alone waits for it.
+            room = int(slots.opens_for(queue, now_s))
+        else:
+            room = 1
         if room:
             shown.update(cache.recall(queue, room))
     for key in gates.take_opened(now_s):

@@ -142,6 +142,13 @@ class Slots:
             return next(iter(self._silent_since.values()), now_s) + PROMPT_S
         return None
 
+    def opens_for(self, lane: Lane, now_s: float) -> bool:
+        """Whether a destination that waits for its own slots may hold one now."""
+        load = self._loads.get(lane)
+        pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
+        limit = self._limit(pace)
+        return self._is_open(lane, limit - held, limit, now_s)
+
     def room(self, queue: Queue, now_s: float) -> int:
         """How many backlogs that wait for a queue are worth a look now."""
         if isinstance(queue, Pace):
@@ -249,7 +256,8 @@ class Slots:
             return False
         freed_s = self.waiting.get(queue)
         if freed_s is None or room * TOP_UP_SHARE >= limit or now_s >= freed_s + TOP_UP_PAUSE_S:
-            self.waiting.pop(queue, None)
+            if queue in self.waiting:
+                del self.waiting[queue]
             return True
         return False
 

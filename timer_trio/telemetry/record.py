@@ -103,8 +103,9 @@ class Recorder:
         )
 
     def note(self, record: EndedCallback) -> None:
+        if not self._records:
+            self._noted.set()
         self._records.append(record)
-        self._noted.set()
 
     async def run(self) -> NoReturn:
         """Write for ever; what has been noted when it is cancelled is written then."""

@@ -1,4 +1,4 @@
-"""The bytes of an answer, without I/O."""
+"""The bytes of answers, without I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from timer_trio.transport.wording import size
 
 
 class AnswerReader:
-    """Collects one answer from the bytes that are fed to it, until `is_complete`.
+    """Collects one answer after the other from the bytes that are fed to it, until `is_complete`.
 
     The body is cut at `max_body_bytes`; so is one that hides behind endless chunk extensions or
     trailers. An answer like that is complete, and its connection good for nothing more. So is that
     of an answer which the strict parser refuses, and which is then read leniently from its start.
+
+    It has to be closed: until then it and its parser hold each other, and nobody frees them.
     """
 
     def __init__(self, *, max_header_bytes: int, max_body_bytes: int) -> None:
@@ -24,7 +26,11 @@ class AnswerReader:
         self._max_body_bytes = max_body_bytes
         self._parser: httptools.HttpResponseParser | LenientParser
         self._parser = httptools.HttpResponseParser(self)
-        self._refusal: Exception | None = None
+        self._expect()
+
+    def _expect(self) -> None:
+        """Be ready for an answer."""
+        self._refusal = ""
         self._seen: list[bytes] = []
         self._received = 0
         self._has_head = False
@@ -49,9 +55,15 @@ class AnswerReader:
     def body(self) -> bytes:
         return b"".join(self._body)[: self._max_body_bytes]
 
-    @property
-    def answer(self) -> Answer:
-        return Answer(self.status, self.headers, self.body)
+    def take(self) -> Answer:
+        """Return the answer, which is complete, and be ready for the next one."""
+        answer = Answer(self.status, self.headers, self.body)
+        self._expect()
+        return answer
+
+    def close(self) -> None:
+        """Take no more bytes."""
+        del self._parser
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
@@ -60,26 +72,26 @@ class AnswerReader:
             ProtocolError: they are no HTTP, or too many headers.
         """
         self._received += len(data)
-        if self._refusal is None:
+        if not self._refusal:
             self._seen.append(data)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserCallbackError:
                 raise  # a bug of this class, not of the receiver
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-                self._take_refusal(error)
+                self._take_refusal(str(error) or type(error).__name__)
         else:
             self._feed_leniently(data)
         self._check_limits()
 
-    def _take_refusal(self, refusal: Exception) -> None:
+    def _take_refusal(self, refusal: str) -> None:
         if self.is_complete:
             self._has_more = True
             return
-        self._begin_anew(refusal=refusal)
+        self._begin_anew(refusal)
         self._feed_leniently(b"".join(self._seen))
 
-    def _begin_anew(self, *, refusal: Exception) -> None:
+    def _begin_anew(self, refusal: str) -> None:
         self._refusal = refusal
         self._parser = LenientParser(self)
         self._has_head = False

@@ -123,9 +123,8 @@ class CallbackTransport:
         kept = self._pool.take(request.endpoint, within_s=within_s)
         if kept is None:
             return None
-        return partial(
-            self._finish_on_kept, request, permit, kept, self._begin_on(kept, request, permit)
-        )
+        self._begin_on(kept, request, permit)
+        return partial(self._finish_on_kept, request, kept)
 
     async def send(self, request: Request, permit: Permit) -> Answer:
         """Send a request and wait for the end of its answer.
@@ -141,7 +140,7 @@ class CallbackTransport:
         begun = self.begin(request, permit)
         if begun is None:
             return await self._send_on_fresh(request, permit)
-        return await begun()
+        return await begun(permit)
 
     async def close_expired_forever(self) -> NoReturn:
         """Close connections that have been idle for too long, even if no request comes any more."""
@@ -150,14 +149,16 @@ class CallbackTransport:
             self._pool.close_expired()
 
     async def _finish_on_kept(
-        self, request: Request, permit: Permit, connection: Connection, reader: AnswerReader
+        self, request: Request, connection: Connection, permit: Permit
     ) -> Answer:
         try:
-            return await self._finish_on(connection, request.endpoint, reader)
+            answer = await connection.finish()
         except SendError as lost:
-            if request.is_once or reader.has_begun:
+            if request.is_once or connection.has_answer_begun:
                 raise
             return await self._send_again(request, permit, lost)
+        self._keep(connection, request.endpoint)
+        return answer
 
     async def _send_again(self, request: Request, permit: Permit, lost: SendError) -> Answer:
         try:
@@ -168,37 +169,27 @@ class CallbackTransport:
 
     async def _send_on_fresh(self, request: Request, permit: Permit) -> Answer:
         connection = await self._open(request.endpoint, permit)
-        reader = self._begin_on(connection, request, permit)
-        return await self._finish_on(connection, request.endpoint, reader)
+        self._begin_on(connection, request, permit)
+        answer = await connection.finish()
+        self._keep(connection, request.endpoint)
+        return answer
 
-    def _begin_on(self, connection: Connection, request: Request, permit: Permit) -> AnswerReader:
-        reader = AnswerReader(
-            max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
-        )
+    def _begin_on(self, connection: Connection, request: Request, permit: Permit) -> None:
         try:
             whole = request.head_now() + request.body
             if permit.may_send():
                 # No checkpoint here: what was true above still is when the first byte goes out.
-                connection.begin(whole, reader)
-                return reader
+                connection.begin(whole)
+                return
         except BaseException:
             connection.close()
             raise
-        self._pool.put(request.endpoint, connection)
+        self._keep(connection, request.endpoint)
         raise WithheldError("this replica may not send any more")
 
-    async def _finish_on(
-        self, connection: Connection, endpoint: Endpoint, reader: AnswerReader
-    ) -> Answer:
-        is_reusable = False
-        try:
-            is_reusable = await connection.finish(reader)
-        finally:
-            if is_reusable:
-                self._pool.put(endpoint, connection)
-            else:
-                connection.close()
-        return reader.answer
+    def _keep(self, connection: Connection, endpoint: Endpoint) -> None:
+        if connection.is_open:
+            self._pool.put(endpoint, connection)
 
     async def _open(self, endpoint: Endpoint, permit: Permit) -> Connection:
         try:
@@ -224,7 +215,10 @@ class CallbackTransport:
             stream.close()
             raise
         permit.phase = None
-        return Connection(secured, str(address), self._readiness)
+        reader = AnswerReader(
+            max_header_bytes=self._max_header_bytes, max_body_bytes=self._max_body_bytes
+        )
+        return Connection(secured, str(address), self._readiness, reader)
 
     def _vetted(self, host: str, addresses: Sequence[Address]) -> list[Address]:
         refused = {a.ip: kind for a in addresses if (kind := self._guard.refusal(host, a.ip))}

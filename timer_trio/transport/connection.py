@@ -1,4 +1,4 @@
-"""One connection: a request out, its answer in."""
+"""One connection: a request out, its answer in, and the next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import trio
 from timer_trio.transport.answer import AnswerReader
 from timer_trio.transport.errors import ReceiveError, SendError, ShortageError, TransportError
 from timer_trio.transport.readiness import Readiness
+from timer_trio.transport.request import Answer
 from timer_trio.transport.shortage import NO_MEMORY, lacking
 from timer_trio.transport.streams import ByteStream
 from timer_trio.transport.wording import loss
@@ -22,10 +23,13 @@ class Connection:
 
     What comes is read as soon as `readiness` sees it, whoever runs then. `peer` is the address at
     the other end. `used_at`: when it opened or its last answer was complete, on trio's clock.
-    `is_open` turns false where the other side closes, or says something unasked.
+    `is_open` turns false where the other side closes, or says something unasked, and once no other
+    request can follow.
     """
 
-    def __init__(self, stream: ByteStream, peer: str, readiness: Readiness) -> None:
+    def __init__(
+        self, stream: ByteStream, peer: str, readiness: Readiness, reader: AnswerReader
+    ) -> None:
         """Have the stream watched.
 
         Raises:
@@ -33,7 +37,8 @@ class Connection:
         """
         self._stream = stream
         self._readiness = readiness
-        self._answer: AnswerReader | None = None
+        self._reader = reader
+        self._is_asked = False
         self._failure: TransportError | None = None
         self._error: Exception | None = None
         self._waiting: trio.lowlevel.Task | None = None
@@ -46,10 +51,16 @@ class Connection:
             readiness.register(stream.socket, self._read)
         except OSError as error:
             stream.close()
+            reader.close()
             raise ShortageError(f"{lacking(error) or error} to wait for {peer}") from None
 
-    def begin(self, request: bytes, answer: AnswerReader) -> None:
-        """Hand a request to the system before anything else runs; its answer is read into `answer`.
+    @property
+    def has_answer_begun(self) -> bool:
+        """Whether anything has come since the last request."""
+        return self._reader.has_begun
+
+    def begin(self, request: bytes) -> None:
+        """Hand a request to the system before anything else runs.
 
         What goes wrong is told by `finish`, but for a ShortageError: then nothing was sent.
         """
@@ -62,14 +73,14 @@ class Connection:
             self._failure = SendError(loss(error, self.peer))
         except MemoryError:
             raise ShortageError(f"{NO_MEMORY} to write to {self.peer}") from None
-        self._answer = answer
+        self._is_asked = True
         self._readiness.expected += 1
         # Of what a handshake has read already, no event will tell.
         if self._failure is not None or not self._stream.is_drained:
             self._read(is_gone=self._failure is not None)
 
-    async def finish(self, answer: AnswerReader) -> bool:
-        """Wait until the request is out and its answer complete, and say if another one may follow.
+    async def finish(self) -> Answer:
+        """Wait until the request is out and its answer complete, and return it.
 
         The rest of a request is not sent if no answer can come any more, or if it has come and
         refuses the request, or the other side has gone since.
@@ -79,22 +90,29 @@ class Connection:
             ReceiveError: it broke or ended later; the answer may have begun.
             ProtocolError: what came is no HTTP.
 
-        Cancellation: the connection must be closed.
+        Cancellation: closes the connection.
         """
+        reader, stream = self._reader, self._stream
+        is_reusable = False
         try:
-            if self._stream.has_unsent and self._failure is None:
-                await self._send_rest(answer)
-            while not answer.is_complete and self._error is None:
+            if stream.has_unsent and self._failure is None:
+                await self._send_rest()
+            while not reader.is_complete and self._error is None:
                 self._waiting = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+            if self._error is not None:
+                raise self._error
+            is_out = self._failure is None and not stream.has_unsent
+            is_reusable = is_out and self.is_open and reader.is_reusable
+            return reader.take()
         finally:
-            self._answer = None
+            self._is_asked = False
+            self._error = self._failure = None  # their tracebacks hold this connection
             self._readiness.expected -= 1
-        if self._error is not None:
-            raise self._error
-        self.used_at = trio.current_time()
-        is_out = self._failure is None and not self._stream.has_unsent
-        return is_out and self.is_open and answer.is_reusable
+            if is_reusable:
+                self.used_at = trio.current_time()
+            else:
+                self.close()
 
     def close(self) -> None:
         """Close it; again does nothing."""
@@ -103,9 +121,10 @@ class Connection:
             self._is_closed = True
             self._readiness.unregister(self._stream.socket)
             self._stream.close()
+            self._reader.close()
 
-    async def _send_rest(self, answer: AnswerReader) -> None:
-        if not self._is_futile(answer):
+    async def _send_rest(self) -> None:
+        if not self._is_futile():
             await self._flush()
         if self._stream.has_unsent and isinstance(self._error, ReceiveError):
             self._error = self._failure or SendError(str(self._error))
@@ -121,9 +140,10 @@ class Connection:
         finally:
             self._sending = None
 
-    def _is_futile(self, answer: AnswerReader) -> bool:
+    def _is_futile(self) -> bool:
         """Whether it leads to nothing to send the rest of the request."""
-        is_refused = answer.is_complete and (answer.status >= _REFUSES or not self.is_open)
+        reader = self._reader
+        is_refused = reader.is_complete and (reader.status >= _REFUSES or not self.is_open)
         return is_refused or self._error is not None
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
@@ -135,20 +155,20 @@ class Connection:
 
     def _read(self, is_gone: bool) -> None:  # noqa: FBT001 - as whoever calls it has it
         """Read what has come; wake whoever waits, once that is all or cannot go on."""
-        answer = self._answer
-        if answer is None or answer.is_complete or self._error is not None:
+        reader = self._reader
+        if not self._is_asked or reader.is_complete or self._error is not None:
             # It is gone, or says what would be taken for the next answer.
             self._give_up()
             return
         try:
-            self._read_into(answer)
+            self._read_into(reader)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             self._error = error
-        if answer.is_complete:
+        if reader.is_complete:
             self.is_open = self._stream.is_drained and not is_gone
         elif self._error is None:
             return
-        self._wake(answer)
+        self._wake()
 
     def _give_up(self) -> None:
         if self._sending is None:
@@ -157,24 +177,24 @@ class Connection:
             self.is_open = False
             self._sending.cancel()
 
-    def _wake(self, answer: AnswerReader) -> None:
+    def _wake(self) -> None:
         if self._waiting is not None:
             trio.lowlevel.reschedule(self._waiting)
             self._waiting = None
-        elif self._sending is not None and self._is_futile(answer):
+        elif self._sending is not None and self._is_futile():
             self._sending.cancel()
 
-    def _read_into(self, answer: AnswerReader) -> None:
-        while not answer.is_complete:
+    def _read_into(self, reader: AnswerReader) -> None:
+        while not reader.is_complete:
             data = self._receive()
             if data is None:
                 if self._failure is not None:
                     raise self._failure
                 return
             if data:
-                answer.feed(data)
-            elif not answer.feed_end():
-                raise self._failure or self._ended(answer)
+                reader.feed(data)
+            elif not reader.feed_end():
+                raise self._failure or self._ended()
 
     def _receive(self) -> bytes | None:
         try:
@@ -182,6 +202,6 @@ class Connection:
         except OSError as error:
             raise self._failure or ReceiveError(loss(error, self.peer)) from None
 
-    def _ended(self, answer: AnswerReader) -> TransportError:
-        when = "in the middle of its answer" if answer.has_begun else "before an answer"
+    def _ended(self) -> TransportError:
+        when = "in the middle of its answer" if self.has_answer_begun else "before an answer"
         return ReceiveError(f"connection closed by {self.peer} {when}")

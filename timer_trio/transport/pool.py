@@ -47,8 +47,10 @@ class Pool:
 
     def take(self, endpoint: Endpoint, *, within_s: float) -> Connection | None:
         """Take a connection that is still open and was used at most so many seconds ago."""
-        oldest = trio.current_time() - min(within_s, self.max_idle_s)
         idle = self._idle.get(endpoint)
+        if idle is None:
+            return None
+        oldest = trio.current_time() - min(within_s, self.max_idle_s)
         while idle and idle[-1].used_at >= oldest:
             connection = idle[-1]
             self._remove_newest(endpoint)
@@ -62,8 +64,10 @@ class Pool:
         if not self._is_open:
             connection.close()
             return
-        self.close_expired()
-        idle = self._idle.setdefault(endpoint, deque())
+        self._close_expired(connection.used_at)
+        idle = self._idle.get(endpoint)
+        if idle is None:
+            idle = self._idle[endpoint] = deque()
         idle.append(connection)
         self._by_age[connection] = endpoint
         if len(idle) > self._max_idle_per_endpoint:
@@ -72,7 +76,11 @@ class Pool:
             self._close_oldest(next(iter(self._by_age.values())))
 
     def close_expired(self) -> None:
-        oldest = trio.current_time() - self.max_idle_s
+        """Close what has been idle for too long."""
+        self._close_expired(trio.current_time())
+
+    def _close_expired(self, now_s: float) -> None:
+        oldest = now_s - self.max_idle_s
         while self._by_age and next(iter(self._by_age)).used_at < oldest:
             self._close_oldest(next(iter(self._by_age.values())))
 

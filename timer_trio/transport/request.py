@@ -56,10 +56,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-Begun = Callable[[], Awaitable[Answer]]
+Begun = Callable[[Permit], Awaitable[Answer]]
 """Waits for the end of the answer to a request that has gone out, and ends as `Transport.send`.
 
-It must be called, at once or a little later."""
+It must be called, at once or a little later, with the permit of the request."""
 
 
 class Transport(Protocol):
