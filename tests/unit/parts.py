@@ -194,6 +194,7 @@ class Parts:
             claims=self.claims,
             rules=self.rules,
             flow_keeper=self.flow_keeper,
+            lines=lines,
             ahead_s=AHEAD_S,
             reach_s=REACH_S,
         )

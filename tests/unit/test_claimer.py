@@ -9,9 +9,10 @@ from trio.testing import wait_all_tasks_blocked
 from tests.unit.parts import AHEAD_S, PROMPT, REACH_S, SOON_S, Parts, Sizes, open_cache
 from timer_trio.callback_url import read_url
 from timer_trio.delivery import claimer
-from timer_trio.delivery.claimer import LAST_CLAIMS_S
+from timer_trio.delivery.claimer import IN_LINE_PAUSE_S, LAST_CLAIMS_S
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.probes import Granted, ProbeEnd
+from timer_trio.domain.slots import TOP_UP_PAUSE_S
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 from timer_trio.run.stages import deliver
 
@@ -128,6 +129,21 @@ async def test_timer_without_a_slot_stays_pending_until_one_is_free(parts: Parts
     assert await parts.status(second.id) is Status.PENDING
     await trio.sleep(0.1 + SOON_S)
     assert parts.receivers.called == [first.id, second.id]
+
+
+@pytest.mark.parametrize(("in_line", "pause_s"), [((), 0.0), (("somebody",), IN_LINE_PAUSE_S)])
+@pytest.mark.parametrize("parts", [Sizes(slots=1)], indirect=True)
+async def test_who_stands_in_line_puts_a_claim_for_the_next_slots_off(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, in_line: tuple[str, ...], pause_s: float
+) -> None:
+    monkeypatch.setattr(parts.claimer, "_lines", in_line)
+    parts.receivers.answer_s = 3
+    await add(parts, 0)
+    second = await add(parts, 0.001, ELSEWHERE)
+    await run(parts)
+    await trio.sleep(3 + SOON_S)
+    assert [each.timer_ids for each in parts.database.asked][-1] == [second.id]
+    assert parts.database.asked[-1].at_s == pytest.approx(3 + TOP_UP_PAUSE_S + pause_s, abs=0.005)
 
 
 @pytest.mark.parametrize("parts", [Sizes(slots_per_destination=1)], indirect=True)

@@ -14,6 +14,7 @@ from timer_trio.cluster.heartbeat import Heartbeat
 from timer_trio.delivery.agenda import Agenda
 from timer_trio.delivery.claims import Claims
 from timer_trio.delivery.flow_keeper import FlowKeeper
+from timer_trio.delivery.lines import Lines
 from timer_trio.delivery.rule_keeper import RuleKeeper
 from timer_trio.delivery.settler import Settler
 from timer_trio.domain.arming import Plan, batches, take_due
@@ -25,6 +26,9 @@ MAX_CLAIMS: Final = 500
 """Timers in one claim: 14-20 ms, after which the first of many can be sent."""
 AWAY_LOOK: Final = timedelta(seconds=0.1)
 """Between looks whether a cell that is away answers again, while it may claim still."""
+IN_LINE_PAUSE_S: Final = 0.05
+"""While all slots are held and callbacks stand in line: what is claimed then waits for the
+processor as well, and fewer, larger claims leave it more of that."""
 LAST_CLAIMS_S: Final = 3.0
 """How long a stop waits for claims to be answered: after it nothing of them might be sent."""
 
@@ -46,6 +50,7 @@ class Claimer:
         claims: Claims,
         rules: RuleKeeper,
         flow_keeper: FlowKeeper,
+        lines: Lines,
         on_held_back: Callable[[], None] = lambda: None,
         ahead_s: float,
         reach_s: float,
@@ -58,6 +63,7 @@ class Claimer:
         self._claims = claims
         self._rules = rules
         self._flow_keeper = flow_keeper
+        self._lines = lines
         self._on_held_back = on_held_back
         self._ahead_s = ahead_s
         self._reach_s = reach_s
@@ -86,6 +92,8 @@ class Claimer:
             if self._agenda.cache.wants_refill:
                 self._agenda.refill.ask_near()
             await self._agenda.wait_changed(self._wakes_s(plan), wants_any_slot=plan.out_of_slots)
+            if plan.out_of_slots and self._lines:
+                await trio.sleep(IN_LINE_PAUSE_S)
 
     def _plan(self) -> Plan:
         if not (self._heartbeat.is_held and self._rules.are_current):

@@ -296,6 +296,7 @@ class Stages:
             claims=claims,
             rules=rules,
             flow_keeper=flow_keeper,
+            lines=lines,
             on_held_back=shared.on_held_back,
             ahead_s=settings.claim_ahead_s,
             reach_s=settings.claim_reach_s,
