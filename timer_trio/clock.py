@@ -54,7 +54,7 @@ class Clock:
         self._trio_time = trio.current_time
         self.machine_offset_s: float | None = None
         """By how much the machine's wall clock is ahead of the database's at most; for people."""
-        self.elapsed: Final = elapsed or seconds_since_boot()
+        self.elapsed: Final = elapsed or _seconds_since_boot()
         """Seconds on a clock that counts suspend, where there is one, for the fence."""
 
     def take_reading(self, database_now: datetime, asked_s: float) -> float:
@@ -134,7 +134,7 @@ def _step_s(reading: _Reading, known: Sequence[tuple[float, float]]) -> float:
     return ahead_s if ahead_s > NOISE_S else 0.0
 
 
-def seconds_since_boot() -> Callable[[], float]:
+def _seconds_since_boot() -> Callable[[], float]:
     """Return the system's clock that counts suspend, or its monotonic one if it has none."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
