@@ -25,8 +25,10 @@ import trio
 import trustme
 
 from timer_trio.callback_url import read_url
+from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.domain.addresses import LOOPBACK, AddressGuard
-from timer_trio.domain.outcome import Phase
+from timer_trio.domain.outcome import CallbackOutcome, Phase, TimedOut
+from timer_trio.domain.timer import ClaimedTimer
 from timer_trio.transport import Answer, CallbackTransport, Endpoint, Request
 
 HERE: Final = AddressGuard(LOOPBACK)
@@ -128,6 +130,14 @@ async def send(
     transport: CallbackTransport, request: Request, may_send: Callable[[], bool] = yes
 ) -> Answer:
     return await transport.send(request, GivenPermit(may_send))
+
+
+async def call_back(transport: CallbackTransport, timer: ClaimedTimer) -> CallbackOutcome:
+    """Fire a timer, and tell how that ends, within its timeout."""
+    permit = GivenPermit()
+    with trio.move_on_after(timer.spec.callback.timeout_s):
+        return await Caller(transport).call_back(request_of(timer), permit)
+    return TimedOut(permit.phase)
 
 
 def request_to(url: str, *, is_once: bool = False, content: bytes = b"{}") -> Request:

@@ -17,12 +17,12 @@ from tests.receivers import (
     HERE,
     OK,
     Answering,
-    GivenPermit,
     answers,
     answers_and_closes,
     answers_and_half_closes,
     answers_and_resets,
     answers_by_connection,
+    call_back,
     deaf_port,
     endless_body,
     half_closes_at_once,
@@ -35,7 +35,6 @@ from tests.receivers import (
     trickles,
 )
 from timer_trio.callback_url import read_url
-from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.domain.settlement import settlement_of
 from timer_trio.domain.timer import ClaimedTimer, Delivery, JsonText, Status
 from timer_trio.transport import CallbackTransport
@@ -64,8 +63,7 @@ async def ending(
         delivery=delivery,
     )
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
-    scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
-    outcome = await Caller(transport).call_back(request_of(timer), GivenPermit(), scope)
+    outcome = await call_back(transport, timer)
     settlement = settlement_of(timer, outcome, NOW, NOW)
     assert settlement is not None
     assert (settlement.status is Status.COMPLETED) is (settlement.last_error is None)

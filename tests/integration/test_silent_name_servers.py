@@ -12,9 +12,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.contract.timers import FIRST, NOW, new_timer
-from tests.receivers import HERE, OK, GivenPermit, answers, receiver
+from tests.receivers import HERE, OK, answers, call_back, receiver
 from timer_trio.callback_url import read_url
-from timer_trio.delivery.callback import Caller, request_of
 from timer_trio.domain.outcome import CallbackOutcome, Delivered, Phase, Step, TimedOut
 from timer_trio.domain.timer import ClaimedTimer
 from timer_trio.transport import CallbackTransport
@@ -50,8 +49,7 @@ class NameServers:
 async def outcome_of(transport: CallbackTransport, url: str) -> CallbackOutcome:
     new = new_timer(callback_url=read_url(url), timeout_s=TIMEOUT_S)
     timer = ClaimedTimer(id=new.id, claim=FIRST, attempt=1, requested_at=NOW, spec=new.spec)
-    scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
-    return await Caller(transport).call_back(request_of(timer), GivenPermit(), scope)
+    return await call_back(transport, timer)
 
 
 @pytest.fixture

@@ -195,8 +195,9 @@ class Sent(NamedTuple):
 class Receivers:
     """A transport to receivers that answer alike, or each timer as `replies` says.
 
-    It takes `connect_s` to connect, unless it is `unable` to, and then `answer_s` to an answer. A
-    connection that `opens_regardless` is there although nobody wants it any more.
+    It takes `connect_s` to connect, to both addresses of a name, unless it is `unable` to, and then
+    `answer_s` to an answer. A connection that `opens_regardless` is there although nobody wants it
+    any more, and so is an answer that `comes_regardless`.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -204,6 +205,7 @@ class Receivers:
         self.connect_s = 0.0
         self.answer_s = 0.01
         self.opens_regardless = False
+        self.comes_regardless = False
         self.unable: TransportError | None = None
         self.reply: int | Answer | Exception = 200
         self.replies: dict[TimerId, int | Answer | Exception] = {}
@@ -213,8 +215,8 @@ class Receivers:
         """Have no connection ready."""
 
     async def send(self, request: Request, permit: Permit) -> Answer:
-        with trio.CancelScope(shield=self.opens_regardless):
-            await trio.sleep(self.connect_s)
+        if self.connect_s:
+            await self._connect()
         if self.unable is not None:
             raise self.unable
         if not permit.may_send():
@@ -223,11 +225,18 @@ class Receivers:
         timer_id = TimerId(UUID(headers["x-timer-id"]))
         late = self._now() - datetime.fromisoformat(headers["x-timer-scheduled-at"])
         self.sent.append(Sent(timer_id, late.total_seconds()))
-        await trio.sleep(self.answer_s)
+        with trio.CancelScope(shield=self.comes_regardless):
+            await trio.sleep(self.answer_s)
         reply = self.replies.get(timer_id, self.reply)
         if isinstance(reply, Exception):
             raise reply
         return reply if isinstance(reply, Answer) else Answer(reply, (), b"")
+
+    async def _connect(self) -> None:
+        async with trio.open_nursery() as attempts:
+            attempts.cancel_scope.shield = self.opens_regardless
+            for _ in range(2):
+                attempts.start_soon(trio.sleep, self.connect_s)
 
     @property
     def called(self) -> list[TimerId]:

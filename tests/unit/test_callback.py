@@ -9,7 +9,6 @@ from uuid import UUID
 import httpx
 import pytest
 import trio
-from trio.testing import MockClock
 
 from tests.contract.timers import FIRST, NOW, spec
 from tests.receivers import GivenPermit
@@ -21,7 +20,6 @@ from timer_trio.domain.outcome import (
     Delivered,
     Rejected,
     Short,
-    TimedOut,
     Unreachable,
     Withheld,
 )
@@ -215,49 +213,34 @@ def test_requests_of_many_timers_differ_only_in_what_is_their_own() -> None:
 async def test_answer_decides(status: int, outcome: CallbackOutcome) -> None:
     receiver = answering(status)
     caller = Caller(receiver)
-    scope = trio.CancelScope()
-    assert await caller.call_back(sent(), permit(), scope, StoreResponse.NONE) == outcome
+    assert await caller.call_back(sent(), permit(), StoreResponse.NONE) == outcome
     assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("kind", [ConnectError, ReceiveError, ProtocolError])
 async def test_no_answer_is_a_value_with_its_reason(kind: type[TransportError]) -> None:
-    outcome = await Caller(failing(kind("refused by 10.0.0.7:443"))).call_back(
-        sent(), permit(), trio.CancelScope()
-    )
+    outcome = await Caller(failing(kind("refused by 10.0.0.7:443"))).call_back(sent(), permit())
     assert outcome == Unreachable("refused by 10.0.0.7:443")
 
 
 async def test_send_withheld_is_told_apart_from_a_failure() -> None:
-    outcome = await Caller(failing(WithheldError("swept"))).call_back(
-        sent(), permit(), trio.CancelScope()
-    )
+    outcome = await Caller(failing(WithheldError("swept"))).call_back(sent(), permit())
     assert outcome == Withheld()
 
 
 async def test_shortage_of_our_own_is_told_apart_from_a_failure() -> None:
     short = failing(ShortageError("no file descriptor left to connect to 10.0.0.7:443"))
-    outcome = await Caller(short).call_back(sent(), permit(), trio.CancelScope())
+    outcome = await Caller(short).call_back(sent(), permit())
     assert outcome == Short("no file descriptor left to connect to 10.0.0.7:443")
-
-
-async def test_silence_ends_with_the_deadline(autojump_clock: MockClock) -> None:
-    began = trio.current_time()
-    outcome = await Caller(silent()).call_back(
-        sent(), permit(), trio.CancelScope(deadline=began + 30)
-    )
-    assert outcome == TimedOut()
-    assert trio.current_time() - began == pytest.approx(30)
-    assert autojump_clock.autojump_threshold == 0
 
 
 async def test_error_of_our_own_is_no_outcome() -> None:
     with pytest.raises(KeyError):
-        await Caller(failing(KeyError("bug"))).call_back(sent(), permit(), trio.CancelScope())
+        await Caller(failing(KeyError("bug"))).call_back(sent(), permit())
 
 
-async def test_cancellation_is_no_timeout() -> None:
+async def test_cancellation_is_no_outcome() -> None:
     with trio.CancelScope() as stop:
         stop.cancel()
-        await Caller(silent()).call_back(sent(), permit(), trio.CancelScope())
+        await Caller(silent()).call_back(sent(), permit())
     assert stop.cancelled_caught

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
-import trio
-
 from timer_trio import __version__
 from timer_trio.delivery.signing import Sign
 from timer_trio.domain.answer import KEPT_BODY_BYTES, KeptAnswer, StoreResponse, kept_answer
@@ -17,7 +15,6 @@ from timer_trio.domain.outcome import (
     Delivered,
     Rejected,
     Short,
-    TimedOut,
     Unreachable,
     Withheld,
 )
@@ -59,31 +56,27 @@ class Caller:
         self,
         request: Request,
         permit: Permit,
-        scope: trio.CancelScope,
         kept: StoreResponse = StoreResponse.FAILURES,
         begun: Begun | None = None,
     ) -> CallbackOutcome:
-        """Send the request of a claimed timer and wait for the answer, until `scope` ends.
+        """Send the request of a claimed timer and wait for the answer.
 
         `begun`: it has gone out already, and only the answer is waited for.
 
-        Every ending that a receiver or the network can cause is a value. `scope`, whose deadline is
-        the timeout, is entered here: whoever cancels it gets the answer of a timeout. `kept` says
-        which answers the outcome is to have.
+        Every ending that a receiver or the network can cause is a value. `kept` says which answers
+        the outcome is to have. There is no timeout: the caller's cancel scope is one.
 
         Cancellation: whether something was sent is then unknown.
         """
-        with scope:
-            try:
-                answer = await (begun(permit) if begun else self.transport.send(request, permit))
-            except TransportError as error:
-                return outcome_of(error)
-            if 200 <= answer.status < 300:
-                is_kept = kept is StoreResponse.ALL
-                return Delivered(answer.status, self._keep(answer) if is_kept else None)
-            is_kept = kept is not StoreResponse.NONE
-            return Rejected(answer.status, answer.headers, self._keep(answer) if is_kept else None)
-        return TimedOut(permit.phase)
+        try:
+            answer = await (begun(permit) if begun else self.transport.send(request, permit))
+        except TransportError as error:
+            return outcome_of(error)
+        if 200 <= answer.status < 300:
+            is_kept = kept is StoreResponse.ALL
+            return Delivered(answer.status, self._keep(answer) if is_kept else None)
+        is_kept = kept is not StoreResponse.NONE
+        return Rejected(answer.status, answer.headers, self._keep(answer) if is_kept else None)
 
     def _keep(self, answer: Answer) -> KeptAnswer:
         return kept_answer(answer.headers, answer.body, self.kept_body_bytes)

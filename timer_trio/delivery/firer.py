@@ -41,7 +41,7 @@ from timer_trio.domain.settlement import (
     Skipped,
     settlement_of,
 )
-from timer_trio.domain.timer import ClaimedTimer, DueTimer, ReplicaId, due_timer
+from timer_trio.domain.timer import ClaimedTimer, DueTimer, Lane, ReplicaId, due_timer
 from timer_trio.domain.trace import TraceContext
 from timer_trio.lifecycle import Lifecycle
 from timer_trio.telemetry.ended_callback import EndedCallback
@@ -60,10 +60,10 @@ class Sending:
     """A callback from its instant to its outcome, and the permit of its own request.
 
     `begun` waits for its answer if it has gone out at once. `is_unsent`: no byte of it has gone
-    out. `scope` has its timeout as a deadline.
+    out. `ends_s`: when its timeout does, on trio's clock.
     """
 
-    __slots__ = ("_ask", "begun", "firing", "is_unsent", "phase", "scope", "sent_at")
+    __slots__ = ("_ask", "begun", "ends_s", "firing", "is_unsent", "phase", "sent_at")
 
     def __init__(self, firing: Firing, sent_at: datetime, ask: Callable[[Sending], bool]) -> None:
         self.firing = firing
@@ -71,8 +71,7 @@ class Sending:
         self.begun: Begun | None = None
         self.is_unsent = True
         self.phase: Phase | None = None
-        timeout_s = firing.timer.spec.callback.timeout_s
-        self.scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
+        self.ends_s = trio.current_time() + firing.timer.spec.callback.timeout_s
         self._ask = ask
 
     def may_send(self) -> bool:
@@ -115,8 +114,8 @@ class Firer:
         self._offer = offer
         self._sensitive = sensitive
         self._tracing = tracing
-        # What has not sent yet; in order, so that a seed replays a stop.
-        self._unsent: dict[Sending, None] = {}
+        # What has not sent yet, and what breaks it off; in order, so that a seed replays a stop.
+        self._unsent: dict[Sending, trio.CancelScope] = {}
 
     @property
     def in_hand(self) -> int:
@@ -126,8 +125,8 @@ class Firer:
     async def give_back_unsent(self) -> None:
         """Wait for `giving_back`, and break off what has not been sent by then."""
         await self._lifecycle.giving_back.wait()
-        for sending in self._unsent:
-            sending.scope.cancel()
+        for scope in self._unsent.values():
+            scope.cancel()
 
     def prepare(self, timer: ClaimedTimer, due: DueTimer, replica: ReplicaId) -> Firing:
         """Do what can be done before the instant, and costs less for many timers in a row."""
@@ -198,51 +197,76 @@ class Firer:
 
     async def _call_back(self, sending: Sending) -> None:
         """End a callback, and then those that stand in line for its connection."""
-        await self._await_outcome(sending)
-        destination = sending.firing.due.lane.destination
-        while firing := self._lines.take_next(destination):
+        following: Sending | None = sending
+        while following is not None:
+            following = await self._call_back_in_turn(following)
+
+    async def _call_back_in_turn(self, sending: Sending) -> Sending | None:
+        """End callbacks until one is broken off, and return the one that has begun after it.
+
+        One scope has the timeout of each in its turn, since to enter one costs as much as to wait.
+        """
+        try:
+            with trio.CancelScope(deadline=sending.ends_s) as scope:
+                while True:
+                    self._end(sending, await self._outcome_of(sending, scope))
+                    following = self._begin_next(sending.firing.due.lane)
+                    if following is None or scope.cancel_called:
+                        return following
+                    sending = following
+                    scope.deadline = sending.ends_s
+        except BaseException:  # cancelled, maybe in several attempts to connect at once
+            self._end(sending, Withheld() if sending.is_unsent else Interrupted())
+            raise
+        self._end(sending, self._broken_off(sending))
+        return self._begin_next(sending.firing.due.lane)
+
+    def _begin_next(self, lane: Lane) -> Sending | None:
+        """Begin the first in line for where a callback has ended; None: nobody stands there."""
+        while firing := self._lines.take_next(lane.destination):
             following = self._begin(firing)
             if following is not None:
                 self._slots.begin(firing.due.lane, following.sent_at.timestamp())
-                await self._await_outcome(following)
+                return following
+        return None
 
-    async def _await_outcome(self, sending: Sending) -> None:
+    async def _outcome_of(self, sending: Sending, scope: trio.CancelScope) -> CallbackOutcome:
+        """Wait until a callback ends; whatever its receiver can cause is a value.
+
+        Cancellation, of `scope` too: passes through.
+        """
         firing = sending.firing
-        outcome: CallbackOutcome = Withheld()
         if sending.begun is None:
-            self._unsent[sending] = None
+            if self._lifecycle.giving_back.is_set():
+                return Withheld()
+            self._unsent[sending] = scope
         try:
-            if sending.begun is not None or not self._lifecycle.giving_back.is_set():
-                request = firing.request or self._request_of(firing.timer, firing.span)
-                kept = firing.timer.spec.store_response
-                outcome = await self._caller.call_back(
-                    request, sending, sending.scope, kept, sending.begun
-                )
-            outcome = self._corrected(outcome, is_unsent=sending.is_unsent)
-        except trio.Cancelled:
-            if not sending.is_unsent:
-                outcome = Interrupted()
-            raise
+            request = firing.request or self._request_of(firing.timer, firing.span)
+            kept = firing.timer.spec.store_response
+            outcome = await self._caller.call_back(request, sending, kept, sending.begun)
         except RequestError as error:
-            outcome = Unreachable(str(error), is_unsent=True)
+            return Unreachable(str(error), is_unsent=True)
         except Exception as error:
             log.exception("callback_broke", timer_id=str(firing.timer.id))
-            outcome = Broken(type(error).__name__)
+            return Broken(type(error).__name__)
         finally:
             self._unsent.pop(sending, None)
-            self._end(sending, outcome)
+        return self._corrected(outcome, sending)
 
-    def _corrected(self, outcome: CallbackOutcome, *, is_unsent: bool) -> CallbackOutcome:
+    def _corrected(self, outcome: CallbackOutcome, sending: Sending) -> CallbackOutcome:
         if isinstance(outcome, Delivered):
             return outcome  # nearly always
-        if isinstance(outcome, TimedOut) and is_unsent and self._lifecycle.giving_back.is_set():
-            return Withheld()
-        if isinstance(outcome, Unreachable | TimedOut) and is_unsent:
+        if isinstance(outcome, Unreachable) and sending.is_unsent:
             return replace(outcome, is_unsent=True)
-        if isinstance(outcome, Withheld) and not is_unsent:
+        if isinstance(outcome, Withheld) and not sending.is_unsent:
             # The first try may have arrived, and the second was not allowed.
             return Unreachable("connection closed before an answer came")
         return outcome
+
+    def _broken_off(self, sending: Sending) -> Withheld | TimedOut:
+        if sending.is_unsent and self._lifecycle.giving_back.is_set():
+            return Withheld()
+        return TimedOut(sending.phase, is_unsent=sending.is_unsent)
 
     def _may_send(self, sending: Sending) -> bool:
         is_held = self._heartbeat.holds(sending.firing.replica)
