@@ -5,7 +5,7 @@ import time
 from collections.abc import Container, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from timer_trio.api.body import json_body
@@ -185,3 +185,27 @@ def test_a_value_is_the_same_whichever_way_it_is_read(text: str) -> None:
                 except InvalidRequestError:
                     results.append("refused")
         assert results[0] == results[1]
+
+
+NAMES = ['"payload"', '"a"', '"\\"payload"', '"p\\u0061yload"', '""', '"payload" ', " 'a'"]
+MEMBER_VALUES = ["1", '"x"', '"payload"', '{"payload":1}', '[{"a":1,"a":2}]', '"\\"payload"', "NaN"]
+MEMBER_VALUES += ['"\\u0000"', '"\\ud800"', '"é"', "[", '{"b":{}}', "01", '"payload":2', " null "]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(MEMBER_VALUES)), max_size=4),
+    st.sampled_from(["payload", ""]),
+)
+@example([('"a"', '{"payload":1}'), ('"payload"', "2")], "payload")
+@example([('"a"', '{"payload":1}')], "payload")
+def test_space_behind_an_object_changes_nothing(
+    members: list[tuple[str, str]], verbatim: str
+) -> None:
+    text = "{" + ",".join(f"{name}:{value}" for name, value in members) + "}"
+    results: list[object] = []
+    for raw in (text.encode(), f"{text} ".encode()):
+        try:
+            results.append(parse_object(raw, verbatim=verbatim))
+        except InvalidRequestError as error:
+            results.append(error.errors)
+    assert results[0] == results[1]

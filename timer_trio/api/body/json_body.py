@@ -60,7 +60,7 @@ def reading_object(
         text = _decoded(raw)
         if len(raw) <= AT_ONCE_BYTES:
             _check_depth(text)
-            return _members(text, verbatim)
+            return _usual(text, verbatim) or _members(text, verbatim)
         yield
         return (yield from _Great(text, verbatim, known, most_values).members())
     except JSONDecodeError as error:
@@ -101,43 +101,59 @@ def _check_depth(text: str) -> None:
 # Without one of these escapes no string can hold a NUL or half of a surrogate pair.
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
-# A member as almost all are, read in one step: with its value and the comma behind it where that is
-# a string as it is meant.
-_PLAIN_STRING: Final = r'"[^"\\\x00-\x1f]*+"'
-_PLAIN: Final = re.compile(
-    rf"({_PLAIN_STRING})[ \t\n\r]*+:[ \t\n\r]*+(?:({_PLAIN_STRING})[ \t\n\r]*+(,[ \t\n\r]*+)?+)?+"
-)
-_OPENED: Final = re.compile(r"[ \t\n\r]*+\{[ \t\n\r]*+")
+_COLON: Final = re.compile(r"[ \t\n\r]*+:[ \t\n\r]*+")
 _COMMA: Final = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
 
 
+def _usual(text: str, verbatim: str) -> dict[str, object] | None:
+    """Parse an object as almost all are, in one go; None: `_members` is to read or refuse it.
+
+    In place of the verbatim value the parser gets a 0.
+    """
+    if text[:1] != "{" or _is_suspicious(text):
+        return None
+    quoted = f'"{verbatim}"'
+    try:
+        at = text.find(quoted)
+        if at < 0:
+            members, end = READ.raw_decode(text)
+            return members if end == len(text) and verbatim not in members else None
+        colon = _COLON.match(text, at + len(quoted))
+        if colon is None or text.find(quoted, colon.end()) > 0:
+            return None
+        start = colon.end()
+        _, end = CHECK.raw_decode(text, start)
+        others = f"{text[:start]}0{text[end:]}"
+        members, others_end = READ.raw_decode(others)
+    except ValueError:
+        return None
+    if others_end < len(others) or verbatim not in members:  # it is a name further down
+        return None
+    members[verbatim] = JsonText(text[start:end])
+    return members
+
+
+def _is_suspicious(text: str) -> bool:
+    return "\\u" in text and _SUSPICIOUS.search(text) is not None
+
+
 def _members(text: str, verbatim: str) -> dict[str, object]:
-    opened = _OPENED.match(text)
-    if opened is None:
-        raise _not_an_object(text, skip_space(text, 0))
+    at = skip_space(text, 0)
+    if text[at : at + 1] != "{":
+        raise _not_an_object(text, at)
     members: dict[str, object] = {}
-    suspicious = _SUSPICIOUS.search(text) is not None
-    at = opened.end()
+    suspicious = _is_suspicious(text)
+    at = skip_space(text, at + 1)
     more = text[at : at + 1] != "}"
     while more:
-        if plain := _PLAIN.match(text, at):
-            quoted, string, comma = plain.groups()
-            name, at = quoted[1:-1], plain.end()
-        else:
-            string = None
-            name, at = _name(text, at)
+        name, start = _name(text, at)
         if name in members:
             raise invalid(shown(name), "appears twice")
-        if string is not None:
-            members[name] = JsonText(string) if name == verbatim else string[1:-1]
-            more = comma is not None
-        else:
-            members[name], end = _value(text, at, name, verbatim, suspicious=suspicious)
-            found = _COMMA.match(text, end)
-            more = found is not None
-            at = found.end() if found else end
-    if text[at:] != "}":
-        expect_end(text, expect(text, at, "}"))
+        members[name], end = _value(text, start, name, verbatim, suspicious=suspicious)
+        comma = _COMMA.match(text, end)
+        more = comma is not None
+        at = comma.end() if comma else end
+    expect_end(text, expect(text, at, "}"))
     return members
 
 
