@@ -78,7 +78,7 @@ class Success:
     """
 
     words: str
-    data: TypeAdapter[Any] | None = None
+    data: type | None = None
     example: Any = None
     media: str = JSON
     status: int = 200

@@ -113,6 +113,7 @@ def _usual(text: str, verbatim: str) -> dict[str, object] | None:
     if text[:1] != "{" or _is_suspicious(text):
         return None
     quoted = f'"{verbatim}"'
+    members: dict[str, object]
     try:
         at = text.find(quoted)
         if at < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
@@ -128,11 +129,12 @@ def openapi_document(routes: Sequence[Route], context: ApiContext) -> Json:
 
 
 def _models(described: Iterable[_Described]) -> Iterator[tuple[str, _Mode, TypeAdapter[Any]]]:
+    adapter_of = cache(TypeAdapter)  # some data is answered with by many routes
     for route, operation in described:
         if route.body is not None:
             yield operation.name, _READ, route.body.model
         if operation.success.data is not None:
-            yield operation.name, _WRITTEN, operation.success.data
+            yield operation.name, _WRITTEN, adapter_of(operation.success.data)
 
 
 def _add_rules(definitions: Json, context: ApiContext) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -98,7 +98,7 @@ _LIST: Final = Operation(
     summary="List the attempts of a timer",
     description="Those that have ended, the newest first, as long as they are kept. Which answers "
     "of the receiver they carry `store_response` says.",
-    success=Success(words="The attempts.", data=TypeAdapter(AttemptsData)),
+    success=Success(words="The attempts.", data=AttemptsData),
     refusals=ON_ONE,
     parameters=(ID_PARAMETER,),
 )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -118,7 +118,7 @@ _LIST: Final = Operation(
     "action does. It is written within some two seconds of the answer: a replica that crashes "
     "loses what it has not written. What was created and deleted among the projects themselves is "
     "told in `default`, to API_KEY alone.",
-    success=Success(words="A page of the audit.", data=TypeAdapter(AuditData)),
+    success=Success(words="A page of the audit.", data=AuditData),
     refusals=ON_STORED,
     parameters=AUDIT_LIST_PARAMETERS,
 )

@@ -228,7 +228,7 @@ _CREATE: Final = Operation(
     "Idempotency-Key.",
     success=Success(
         words="The new timers.",
-        data=TypeAdapter(SummariesData),
+        data=SummariesData,
         status=201,
         may_be_replayed=True,
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
@@ -104,9 +103,7 @@ _GET: Final = Operation(
     tag="timers",
     summary="Get a timer by its key",
     description="The live one of this `key`, or else the last one that ended.",
-    success=Success(
-        words="The timer.", data=TypeAdapter(WholeTimerData), example={"key": "cart-4711-idle"}
-    ),
+    success=Success(words="The timer.", data=WholeTimerData, example={"key": "cart-4711-idle"}),
     refusals=ON_ONE,
     parameters=(_KEY,),
 )
@@ -118,7 +115,7 @@ _PUT: Final = Operation(
     "flow that it is in, and this answers 200; otherwise a new one is created: 201. One that is "
     "executing answers 409. So an instant can be moved ahead again and again, and fires once at "
     "the end.",
-    success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData), also=201),
+    success=Success(words="The timer as it is now.", data=SummaryData, also=201),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
     parameters=(_KEY,),
 )
@@ -128,7 +125,7 @@ _CANCEL: Final = Operation(
     summary="Cancel a timer by its key",
     description="A cancel answered with 200 never fires. Where no live timer has the `key`: 404; "
     "one that is executing: 409.",
-    success=Success(words="The timer is canceled.", data=TypeAdapter(CanceledData)),
+    success=Success(words="The timer is canceled.", data=CanceledData),
     refusals=(*ON_ONE, *ON_KEY),
     parameters=(_KEY,),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response
 from typing_extensions import TypedDict
 
@@ -159,7 +159,7 @@ _SHOW: Final = Operation(
     tag=TAG,
     summary="What does the clock show?",
     description="It stands still but for `POST /clock/advance`.",
-    success=Success(words="The clock.", data=TypeAdapter(ClockData)),
+    success=Success(words="The clock.", data=ClockData),
     refusals=_REFUSALS,
 )
 _ADVANCE: Final = Operation(
@@ -172,7 +172,7 @@ _ADVANCE: Final = Operation(
     " answers. `timeout_seconds` of a timer are real ones. Several advances are made one after the"
     f" other. More than {MOST_FIRED:,} callbacks in one are a 409, as is a reset meanwhile: the"
     " clock stays where it came to.",
-    success=Success(words="What was fired, and the clock.", data=TypeAdapter(AdvancedData)),
+    success=Success(words="What was fired, and the clock.", data=AdvancedData),
     refusals=(*_REFUSALS, *ON_BODY, 409),
 )
 _RESET: Final = Operation(
@@ -181,6 +181,6 @@ _RESET: Final = Operation(
     summary="Begin anew",
     description="Forgets everything, breaks off what is under way, and sets the clock to its start:"
     " the instant that the service was started with, or the machine's time.",
-    success=Success(words="The clock.", data=TypeAdapter(ClockData)),
+    success=Success(words="The clock.", data=ClockData),
     refusals=(*_REFUSALS, *ON_BODY),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.context import ApiContext
@@ -53,7 +52,7 @@ _LIST: Final = Operation(
     "knows, so numbers are up to some six seconds old; a pause is shown at once. A timer that is "
     "not due yet makes no destination. A breaker counts what each replica has sent by itself: it "
     "is open here if it is on any of them; where it is half open one of them tries it at a time.",
-    success=Success(words="A page of destinations.", data=TypeAdapter(DestinationPageData)),
+    success=Success(words="A page of destinations.", data=DestinationPageData),
     refusals=ON_STORED,
     parameters=DESTINATION_LIST_PARAMETERS,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
@@ -109,7 +108,7 @@ _LIST: Final = Operation(
     summary="List flows",
     description="Those that have settings; one that has none can be read by its key while timers "
     "are in it.",
-    success=Success(words="A page of flows.", data=TypeAdapter(FlowPageData)),
+    success=Success(words="A page of flows.", data=FlowPageData),
     refusals=ON_STORED,
     parameters=FLOW_LIST_PARAMETERS,
 )
@@ -119,7 +118,7 @@ _GET: Final = Operation(
     summary="Get a flow",
     description="Its settings, and how many of its timers are executing and wait. 404 where there "
     "are neither settings nor timers that have not ended.",
-    success=Success(words="The flow.", data=TypeAdapter(FlowStateData)),
+    success=Success(words="The flow.", data=FlowStateData),
     refusals=ON_ONE,
     parameters=(_KEY,),
 )
@@ -131,9 +130,7 @@ _PUT: Final = Operation(
     "limit where the flow had no settings. They hold on all replicas within 5 s of this answer. "
     "What they hold back stays `pending` and can be changed and canceled; its misfire grace begins "
     "when it need not wait any more.",
-    success=Success(
-        words="The settings as they are now.", data=TypeAdapter(FlowData), example=_EXAMPLE
-    ),
+    success=Success(words="The settings as they are now.", data=FlowData, example=_EXAMPLE),
     refusals=(*ON_STORED, *ON_BODY),
     parameters=(_KEY,),
 )
@@ -143,7 +140,7 @@ _DELETE: Final = Operation(
     summary="Delete the settings of a flow",
     description="Its timers stay, and nothing holds them back any more: neither a limit nor a "
     "pause. 404 where it has no settings.",
-    success=Success(words="The settings are deleted.", data=TypeAdapter(DeletedFlowData)),
+    success=Success(words="The settings are deleted.", data=DeletedFlowData),
     refusals=ON_ONE,
     parameters=(_KEY,),
 )

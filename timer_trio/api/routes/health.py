@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Final, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response
 from typing_extensions import TypedDict
 
@@ -133,7 +133,7 @@ _HEALTH: Final = Operation(
     description="From the last heartbeat, so it never waits for the database.",
     success=Success(
         words="The database is connected.",
-        data=TypeAdapter(HealthData),
+        data=HealthData,
         down={"status": "degraded", "database": "disconnected"},
     ),
 )
@@ -142,7 +142,7 @@ _LIVE: Final = Operation(
     tag="operation",
     summary="Does the process turn?",
     description="200 as long as it does; restart it when this stops.",
-    success=Success(words="It does.", data=TypeAdapter(LiveData)),
+    success=Success(words="It does.", data=LiveData),
 )
 _READY: Final = Operation(
     name="getReady",
@@ -150,5 +150,5 @@ _READY: Final = Operation(
     summary="May traffic be sent here?",
     description="503 until the first load is done, while the database is away, and as soon as "
     "a stop begins.",
-    success=Success(words="It may.", data=TypeAdapter(ReadyData), down={"status": "not ready"}),
+    success=Success(words="It may.", data=ReadyData, down={"status": "not ready"}),
 )

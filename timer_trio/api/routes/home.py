@@ -7,7 +7,7 @@ from html import escape
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -82,5 +82,5 @@ _HOME: Final = Operation(
     summary="What is this?",
     description="Name, version, and where to read on. A browser, which asks for `text/html`, "
     "gets a page, or is led to the console.",
-    success=Success(words="This service.", data=TypeAdapter(HomeData), has_page=True),
+    success=Success(words="This service.", data=HomeData, has_page=True),
 )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
@@ -127,7 +126,7 @@ _CREATE: Final = Operation(
     description="Of the project that the request is in. The answer shows it once: only a hash of "
     "it is kept. No key gives scopes that it lacks itself, and only keys of `default` have "
     "`metrics`. After a 503 a key that nobody knows may be there: `GET /keys` shows it.",
-    success=Success(words="The new key.", data=TypeAdapter(NewKeyData), status=201),
+    success=Success(words="The new key.", data=NewKeyData, status=201),
     refusals=(*ON_ONE, *ON_BODY),
 )
 _LIST: Final = Operation(
@@ -135,7 +134,7 @@ _LIST: Final = Operation(
     tag=_TAG,
     summary="List keys",
     description="All of the project's, expired ones among them, without what they are sent as.",
-    success=Success(words="The keys.", data=TypeAdapter(KeysData)),
+    success=Success(words="The keys.", data=KeysData),
     refusals=ON_STORED,
 )
 _REVOKE: Final = Operation(
@@ -144,7 +143,7 @@ _REVOKE: Final = Operation(
     summary="Revoke a key",
     description="For good. No replica serves a request with it that comes more than 5 s after this "
     "answer, and the one that answers none at all. A key may revoke itself.",
-    success=Success(words="The key is revoked.", data=TypeAdapter(RevokedData)),
+    success=Success(words="The key is revoked.", data=RevokedData),
     refusals=ON_ONE,
     parameters=(_ID,),
 )

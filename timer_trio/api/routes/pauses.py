@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response
 
 from timer_trio.api.body.media import json_body
@@ -111,7 +110,7 @@ _PAUSE_DESTINATION: Final = Operation(
     description=f"Holds back all callbacks of the project that go there. {_WAITS} {_HOLDS} More "
     f"than {MAX_PAUSED_DESTINATIONS:,} destinations, those resumed within the last "
     f"{RESUMPTIONS_KEPT.days} days among them, are a 409.",
-    success=Success(words="It is paused.", data=TypeAdapter(DestinationPauseData), example=_PAUSED),
+    success=Success(words="It is paused.", data=DestinationPauseData, example=_PAUSED),
     refusals=(*ON_STORED, *ON_BODY, 409),
 )
 _RESUME_DESTINATION: Final = Operation(
@@ -119,7 +118,7 @@ _RESUME_DESTINATION: Final = Operation(
     tag=TAG,
     summary="Resume a destination",
     description=f"What waits is sent, unless the project or its flow is paused. {_HOLDS}",
-    success=Success(words="It is not paused.", data=TypeAdapter(DestinationPauseData)),
+    success=Success(words="It is not paused.", data=DestinationPauseData),
     refusals=(*ON_STORED, *ON_BODY),
 )
 _PAUSE: Final = Operation(
@@ -127,7 +126,7 @@ _PAUSE: Final = Operation(
     tag=TAG,
     summary="Pause the project",
     description=f"Holds back all of its callbacks. {_WAITS} {_HOLDS}",
-    success=Success(words="It is paused.", data=TypeAdapter(PauseData), example=_PAUSED),
+    success=Success(words="It is paused.", data=PauseData, example=_PAUSED),
     refusals=(*ON_STORED, *ON_BODY),
 )
 _RESUME: Final = Operation(
@@ -136,6 +135,6 @@ _RESUME: Final = Operation(
     summary="Resume the project",
     description="What waits is sent, unless its destination or its flow is paused by itself: those "
     f"stay so. {_HOLDS}",
-    success=Success(words="It is not paused.", data=TypeAdapter(PauseData)),
+    success=Success(words="It is not paused.", data=PauseData),
     refusals=(*ON_STORED, *ON_BODY),
 )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
@@ -208,7 +207,7 @@ _CREATE: Final = Operation(
     summary="Create a project",
     description="Its keys see nothing of other projects, and those see nothing of it. A name that "
     "is taken answers 409.",
-    success=Success(words="The new project.", data=TypeAdapter(ProjectData), status=201),
+    success=Success(words="The new project.", data=ProjectData, status=201),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
 )
 _LIST: Final = Operation(
@@ -216,7 +215,7 @@ _LIST: Final = Operation(
     tag=_TAG,
     summary="List projects",
     description="All of them. `default` is there from the start.",
-    success=Success(words="The projects.", data=TypeAdapter(ProjectsData)),
+    success=Success(words="The projects.", data=ProjectsData),
     refusals=ON_STORED,
 )
 _GET: Final = Operation(
@@ -224,7 +223,7 @@ _GET: Final = Operation(
     tag=_TAG,
     summary="Get a project",
     description="Its settings. To a key of another project there is none of this name.",
-    success=Success(words="The project.", data=TypeAdapter(ProjectData)),
+    success=Success(words="The project.", data=ProjectData),
     refusals=ON_ONE,
     parameters=(_NAME,),
 )
@@ -234,9 +233,7 @@ _CHANGE: Final = Operation(
     summary="Change the settings of a project",
     description="Any of them, at least one; what is left out stays as it is. They hold on all "
     "replicas within 5 s of this answer, for what is created or changed from then on.",
-    success=Success(
-        words="The project as it is now.", data=TypeAdapter(ProjectData), example=_SETTINGS
-    ),
+    success=Success(words="The project as it is now.", data=ProjectData, example=_SETTINGS),
     refusals=(*ON_ONE, *ON_BODY),
     parameters=(_NAME,),
 )
@@ -251,7 +248,7 @@ _DELETE: Final = Operation(
     "for so long what replicas know of its keys holds: once this answers 200, none serves a "
     "request in it. What was under way all the while, such as an import, is canceled within an "
     "hour.",
-    success=Success(words="The project is deleted.", data=TypeAdapter(DeletedData)),
+    success=Success(words="The project is deleted.", data=DeletedData),
     refusals=(*ON_ONE, *ON_KEY),
     parameters=(_NAME, _FORCE_PARAMETER),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response
 
 from timer_trio.api.body.media import optional_json_body
@@ -52,7 +51,7 @@ _REDRIVE: Final = Operation(
     description="A failed, completed or canceled timer becomes pending, due now or when the body "
     "says, with a fresh budget of attempts. Their numbers go on, and `webhook-id` stays, so that a "
     "receiver which remembers it can tell. Any other timer answers 409.",
-    success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData)),
+    success=Success(words="The timer as it is now.", data=SummaryData),
     refusals=(*ON_ONE, *ON_BODY, 409),
     parameters=(ID_PARAMETER,),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Final, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -157,6 +157,6 @@ _LIST: Final = Operation(
     description="The processes that share the database and divide the timers among them. One "
     "that has stopped is not listed; one that has died is silent until another takes over what "
     "it owned.",
-    success=Success(words="The replicas.", data=TypeAdapter(ReplicasData)),
+    success=Success(words="The replicas.", data=ReplicasData),
     refusals=ON_STORED,
 )

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response
 
 from timer_trio.api.body.media import json_body
@@ -153,7 +152,7 @@ _PAUSE: Final = Operation(
     "executing or retrying goes on. Again on a paused one: the same answer.",
     success=Success(
         words="The schedule as it is now.",
-        data=TypeAdapter(ScheduleData),
+        data=ScheduleData,
         example={"status": "paused", "next": []},
     ),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
@@ -165,7 +164,7 @@ _RESUME: Final = Operation(
     summary="Resume a paused schedule",
     description="It goes on with the next instant: nothing of the pause is made up. Again on an "
     "active one: the same answer.",
-    success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData)),
+    success=Success(words="The schedule as it is now.", data=ScheduleData),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),
 )
@@ -177,7 +176,7 @@ _TRIGGER: Final = Operation(
     "with an id in its data leaves open whether the timer exists.",
     success=Success(
         words="The timer of this occurrence.",
-        data=TypeAdapter(SummaryData),
+        data=SummaryData,
         status=201,
         makes_a_timer=True,
     ),
@@ -193,7 +192,7 @@ _BACKFILL: Final = Operation(
     "says for which instant. The same ones again are not created anew, so the request can be "
     "repeated after a 503, or a 403 because `max_live_timers` is used up, which may come when some "
     "are created.",
-    success=Success(words="How many are new.", data=TypeAdapter(BackfilledData), status=201),
+    success=Success(words="How many are new.", data=BackfilledData, status=201),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),
 )
@@ -204,7 +203,7 @@ _REPLAN: Final = Operation(
     description="Moves what is pending to where the rule has it by today's zone data: a replica "
     "does so by itself when it starts with another version of it. A schedule that is not active "
     "has nothing to move.",
-    success=Success(words="How many were moved.", data=TypeAdapter(ReplannedData)),
+    success=Success(words="How many were moved.", data=ReplannedData),
     refusals=(*ON_ONE, *ON_BODY),
     parameters=(SCHEDULE_PARAMETER,),
 )
@@ -214,6 +213,6 @@ _PREVIEW: Final = Operation(
     summary="Which instants does a rule have?",
     description="Nothing is written. The first ones from `from` on, that instant included, as a "
     "schedule that is created now would have them; jitter is not part of them.",
-    success=Success(words="The instants.", data=TypeAdapter(PreviewData)),
+    success=Success(words="The instants.", data=PreviewData),
     refusals=(400, 401, *ON_BODY),
 )

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.canonical import Fingerprint
@@ -184,7 +183,7 @@ _CREATE: Final = Operation(
     "Idempotency-Key, send the same again to learn it.",
     success=Success(
         words="The new schedule.",
-        data=TypeAdapter(ScheduleData),
+        data=ScheduleData,
         status=201,
         makes_a_schedule=True,
         may_be_replayed=True,
@@ -197,7 +196,7 @@ _LIST: Final = Operation(
     tag=TAG,
     summary="List schedules",
     description="The newest first. Pages never overlap.",
-    success=Success(words="A page of schedules.", data=TypeAdapter(SchedulePageData)),
+    success=Success(words="A page of schedules.", data=SchedulePageData),
     refusals=ON_STORED,
     parameters=SCHEDULE_LIST_PARAMETERS,
 )
@@ -207,7 +206,7 @@ _GET: Final = Operation(
     summary="Get a schedule",
     description="What it says, what it did, and the instants that come next. Its occurrences are "
     "listed by GET /timers?schedule_id=.",
-    success=Success(words="The schedule.", data=TypeAdapter(ScheduleData)),
+    success=Success(words="The schedule.", data=ScheduleData),
     refusals=ON_ONE,
     parameters=(SCHEDULE_PARAMETER,),
 )
@@ -222,7 +221,7 @@ _UPDATE: Final = Operation(
     "endless, and is the JSON null as `callback_payload`. Once this answers 200, no occurrence of "
     "the old rule begins; one that is executing or retrying goes on. A schedule that has ended "
     "answers 409.",
-    success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData)),
+    success=Success(words="The schedule as it is now.", data=ScheduleData),
     refusals=(*ON_ONE, *ON_BODY, *ON_KEY),
     parameters=(SCHEDULE_PARAMETER,),
 )
@@ -232,7 +231,7 @@ _END: Final = Operation(
     summary="End a schedule",
     description="For good: all of its occurrences that wait are canceled, retrying ones among "
     "them. Again on one that has ended: the same answer.",
-    success=Success(words="The schedule has ended.", data=TypeAdapter(EndedData)),
+    success=Success(words="The schedule has ended.", data=EndedData),
     refusals=ON_ONE,
     parameters=(SCHEDULE_PARAMETER,),
 )

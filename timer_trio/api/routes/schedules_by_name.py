@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.media import json_body
@@ -94,7 +93,7 @@ _GET: Final = Operation(
     tag=TAG,
     summary="Get a schedule by its name",
     description="The one of this `name` that has not ended.",
-    success=Success(words="The schedule.", data=TypeAdapter(ScheduleData)),
+    success=Success(words="The schedule.", data=ScheduleData),
     refusals=ON_ONE,
     parameters=(_NAME,),
 )
@@ -105,7 +104,7 @@ _PUT: Final = Operation(
     description="If a schedule has this `name` it becomes what the body says, all of it, and this "
     "answers 200; otherwise a new one is created: 201. So a deployment can send the schedules that "
     "it needs each time. A paused one stays paused, and each stays in its flow.",
-    success=Success(words="The schedule as it is now.", data=TypeAdapter(ScheduleData), also=201),
+    success=Success(words="The schedule as it is now.", data=ScheduleData, also=201),
     refusals=(*ON_STORED, *ON_BODY),
     parameters=(_NAME,),
 )
@@ -114,7 +113,7 @@ _END: Final = Operation(
     tag=TAG,
     summary="End a schedule by its name",
     description="For good, as DELETE /schedules/{schedule_id}. The name is free then.",
-    success=Success(words="The schedule has ended.", data=TypeAdapter(EndedData)),
+    success=Success(words="The schedule has ended.", data=EndedData),
     refusals=ON_ONE,
     parameters=(_NAME,),
 )

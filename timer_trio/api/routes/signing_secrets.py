@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from quart import Response, request
 from typing_extensions import TypedDict
 
@@ -158,7 +158,7 @@ _LIST: Final = Operation(
     description="Callbacks carry `webhook-id`, `webhook-timestamp` and `webhook-signature` as "
     "Standard Webhooks has them, with a signature by each of the secrets that are valid when they "
     "are sent. A timer with `signing: none` is sent without.",
-    success=Success(words="The secrets that are valid.", data=TypeAdapter(SecretsData)),
+    success=Success(words="The secrets that are valid.", data=SecretsData),
     refusals=ON_STORED,
 )
 _ROTATE: Final = Operation(
@@ -168,7 +168,7 @@ _ROTATE: Final = Operation(
     description="The new one signs at once, on all replicas within 5 s. The one before it signs as "
     "well until the overlap is over; 0 ends it at once. After a 503, list them before you rotate "
     "again.",
-    success=Success(words="The new secret.", data=TypeAdapter(SecretData)),
+    success=Success(words="The new secret.", data=SecretData),
     refusals=(*ON_STORED, *ON_BODY, *ON_KEY),
 )
 _DELETE: Final = Operation(
@@ -177,7 +177,7 @@ _DELETE: Final = Operation(
     summary="Let a secret sign nothing any more",
     description="On no replica after 5 s. If it is the current one, the newest of the others is "
     "current again: so a rotation is taken back. The last valid one is a 409: rotate first.",
-    success=Success(words="It signs nothing any more.", data=TypeAdapter(DeletedSecretData)),
+    success=Success(words="It signs nothing any more.", data=DeletedSecretData),
     refusals=(*ON_ONE, *ON_KEY),
     parameters=(_PARAMETER,),
 )

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from pydantic import TypeAdapter
 from quart import Response, request
 
 from timer_trio.api.body.canonical import Fingerprint
@@ -218,7 +217,7 @@ _CREATE: Final = Operation(
     "an Idempotency-Key, send the same again to learn it.",
     success=Success(
         words="The new timer.",
-        data=TypeAdapter(SummaryData),
+        data=SummaryData,
         status=201,
         makes_a_timer=True,
         also=200,
@@ -237,7 +236,7 @@ _LIST: Final = Operation(
     "none serves (`destination`, `http_status`, `key`, `last_error`, the end of a completed timer) "
     "is refused unless `created_after`, `execute_after` or, with one of these statuses, "
     "`ended_after` bounds what is read.",
-    success=Success(words="A page of timers.", data=TypeAdapter(PageData)),
+    success=Success(words="A page of timers.", data=PageData),
     refusals=ON_STORED,
     parameters=LIST_PARAMETERS,
 )
@@ -246,7 +245,7 @@ _GET: Final = Operation(
     tag="timers",
     summary="Get a timer",
     description="All that is known of it.",
-    success=Success(words="The timer.", data=TypeAdapter(WholeTimerData)),
+    success=Success(words="The timer.", data=WholeTimerData),
     refusals=ON_ONE,
     parameters=(ID_PARAMETER,),
 )
@@ -259,7 +258,7 @@ _UPDATE: Final = Operation(
     "JSON null as `callback_payload`. An update answered with 200 is what fires. Of a retrying "
     "timer the next attempt sends the new values, and `execute_at` or `delay` moves it. A timer "
     "that is neither pending nor retrying answers 400.",
-    success=Success(words="The timer as it is now.", data=TypeAdapter(SummaryData)),
+    success=Success(words="The timer as it is now.", data=SummaryData),
     refusals=(*ON_ONE, *ON_BODY),
     parameters=(ID_PARAMETER,),
 )
@@ -269,7 +268,7 @@ _CANCEL: Final = Operation(
     summary="Cancel a timer",
     description="A cancel answered with 200 never fires, or never again if it was retrying. Again "
     "on a canceled timer: the same answer. An executing, completed or failed one answers 400.",
-    success=Success(words="The timer is canceled.", data=TypeAdapter(CanceledData)),
+    success=Success(words="The timer is canceled.", data=CanceledData),
     refusals=ON_ONE,
     parameters=(ID_PARAMETER,),
 )
