@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -12,14 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.acceptance.receiver import ReceiverProcess, receiver_process
 from tests.acceptance.service import Service, service
+from tests.folders import database_folder
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # pytest's own folders are closed to the account that runs PostgreSQL for root.
-    with tempfile.TemporaryDirectory(prefix="tt-") as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
+    with database_folder() as made:
+        yield made
 
 
 @pytest.fixture

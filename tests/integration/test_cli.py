@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -19,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.command import run_command
 from tests.contract.timers import ALICE, new_timer
+from tests.folders import database_folder
 from timer_trio import __version__
 from timer_trio.embedded import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate_database
@@ -36,10 +36,8 @@ main(["serve"])
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # pytest's own folders are closed to the account that runs PostgreSQL for root.
-    with tempfile.TemporaryDirectory(prefix="tt-") as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
+    with database_folder() as made:
+        yield made
 
 
 def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:

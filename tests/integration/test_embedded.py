@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 import trio
 
+from tests.folders import database_folder
 from timer_trio.config import Settings
 from timer_trio.embedded import (
     DataDirHeldError,
@@ -48,10 +48,8 @@ trio.run(serve)
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    # pytest's own folders are closed to the account that runs PostgreSQL for root.
-    with tempfile.TemporaryDirectory(prefix="tt-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
+    with database_folder() as folder:
+        yield folder / "data"
 
 
 @pytest.fixture
