@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-annotate --custom-compile-command 'make lock'
 
+# Each process of the tests would compile all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench soak chaos pictures docs lock renderer
 
