@@ -10,7 +10,7 @@ from benchmarks.contender import Start, floor, service, service_over
 from benchmarks.firing import Schedule, run
 from timer_trio.domain.retry import RetryPolicy
 
-FEW = Schedule(count=20, offset_s=lambda number: number / 100, destinations=2, lead_s=2)
+FEW = Schedule(count=20, offset_s=lambda number: number / 100, destinations=2, lead_s=5)
 
 
 @pytest.mark.parametrize("start", [floor, service, partial(service_over, HALVES)])

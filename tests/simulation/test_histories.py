@@ -22,6 +22,7 @@ SHARES: Final = {Scenario.FLEET: 30, Scenario.CRASH: 2}
 """How many times as many histories these two have: in a fleet all meets all, and a crash and its
 successor are what the embedded set-up must survive before all else."""
 SAMPLES: Final = {Scenario.FLEET: 50}
+"""Of how many one is played by default where it is not of 25: there are thirty times as many."""
 SEEDS: Final = [
     pytest.param(seed, scenario, marks=pytest.mark.sampled(of=SAMPLES.get(scenario, 25)))
     for scenario in Scenario

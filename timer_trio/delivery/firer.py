@@ -204,7 +204,7 @@ class Firer:
     async def _call_back_in_turn(self, sending: Sending) -> Sending | None:
         """End callbacks until one is broken off, and return the one that has begun after it.
 
-        One scope has the timeout of each in its turn, since to enter one costs as much as to wait.
+        One scope has the timeout of each in turn: to move its deadline costs a third of another.
         """
         try:
             with trio.CancelScope(deadline=sending.ends_s) as scope:

@@ -120,7 +120,7 @@ def _usual(text: str, verbatim: str) -> dict[str, object] | None:
             members, end = READ.raw_decode(text)
             return members if end == len(text) and verbatim not in members else None
         colon = _COLON.match(text, at + len(quoted))
-        if colon is None or text.find(quoted, colon.end()) > 0:
+        if colon is None or text.find(quoted, colon.end()) >= 0:
             return None
         start = colon.end()
         _, end = CHECK.raw_decode(text, start)
