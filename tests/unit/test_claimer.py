@@ -12,7 +12,7 @@ from timer_trio.delivery import claimer
 from timer_trio.delivery.claimer import IN_LINE_PAUSE_S, LAST_CLAIMS_S
 from timer_trio.domain.breaker_policy import BreakerPolicy
 from timer_trio.domain.probes import Granted, ProbeEnd
-from timer_trio.domain.slots import TOP_UP_PAUSE_S
+from timer_trio.domain.slots import NEW_SLOTS, TOP_UP_PAUSE_S
 from timer_trio.domain.timer import DueTimer, Status, TimerId
 from timer_trio.run.stages import deliver
 
@@ -117,6 +117,19 @@ async def test_outcomes_that_are_not_written_keep_others_from_being_claimed(
     assert (len(parts.receivers.sent), len(parts.settler)) == (2, 2)
     await trio.sleep(2)
     assert sorted(parts.receivers.called) == sorted(timer.id for timer in timers)
+
+
+@pytest.mark.parametrize("parts", [Sizes(slots=1_000)], indirect=True)
+async def test_first_callbacks_to_a_destination_do_not_wait_for_its_first_answer(
+    parts: Parts,
+) -> None:
+    parts.receivers.answer_s = 0.5
+    for n in range(NEW_SLOTS * 3):
+        await add(parts, 1 + n * 0.01, ELSEWHERE)
+    await run(parts)
+    await trio.sleep(3)
+    late_s = [sent.late_s for sent in parts.receivers.sent]
+    assert (len(late_s), max(late_s) < 0.01) == (NEW_SLOTS * 3, True)
 
 
 @pytest.mark.parametrize("parts", [Sizes(slots_per_destination=1)], indirect=True)

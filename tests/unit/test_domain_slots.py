@@ -214,14 +214,24 @@ def test_destination_is_slow_that_has_not_answered_for_a_second() -> None:
     assert slots.let_in(Pace.SLOW, 6.0) == 500 - 1
 
 
-def test_new_destination_holds_a_few_until_it_has_answered() -> None:
+def test_new_destination_holds_a_share_of_the_first_ones_until_it_has_answered() -> None:
     slots = Slots(1000, 100)
-    assert filled(slots) == NEW_SLOTS
+    first = filled(slots)
+    assert first == 22  # of a half of 218, a quarter of what is then free
     assert slots.wait_if_full(A, 0.0) == A
     slots.begin(A, 0.0)
     slots.end(A, 0.01, 0.01)
     assert slots.take_changed() == {A}
-    assert NEW_SLOTS - 1 + filled(slots) == 100
+    assert first - 1 + filled(slots) == 100
+
+
+def test_first_new_destinations_leave_a_few_slots_to_each_of_many_later_ones() -> None:
+    slots = Slots(1000, 100)
+    counts = [filled(slots, destination) for destination in many("new", 50)]
+    served = [count for count in counts if count]
+    assert served[:4] == [22, 17, 14, 11]
+    assert (sum(counts), len(served)) == (218, 40)
+    assert set(served[9:-1]) == {NEW_SLOTS}
 
 
 def test_a_dozen_silent_destinations_leave_room_for_new_ones() -> None:

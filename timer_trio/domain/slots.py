@@ -3,8 +3,11 @@
 Theory of operation. A slow destination holds each of its slots for long, and there may be more slow
 destinations than slots. So destinations that answer in good time have slots that nobody else gets:
 the slow ones share a half of all, and with the new ones, of which nothing is known yet, seven
-eighths. At any moment new ones may hold a quarter of what slow ones leave of these, each of them a
-few; one that has not answered within a second counts as slow, which makes room for the next.
+eighths. At any moment new ones may hold a quarter of what slow ones leave of these; one that has
+not answered within a second counts as slow, which makes room for the next. Half of what new ones
+may hold goes to whoever comes first, a quarter of the rest to each, so that one of a few is on time
+although all are new, as they are to a replica that has just started; the other half is for those
+that come later, a few slots for each.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ SLOW_SHARE: Final = 2
 NEW_SHARE: Final = 4
 """New destinations hold a quarter of what slow ones leave."""
 NEW_SLOTS: Final = 4
-"""One new destination holds so many until it has answered: after that, within milliseconds mostly,
-it may hold its share; and a dozen that never answer take nothing from others."""
+"""One new destination may hold so many at any rate: a dozen that never answer take nothing from
+others."""
+FIRST_NEW_SHARE: Final = 2
+"""The first new destinations share a half of what all new ones may hold."""
 UNPROVEN_SHARE: Final = 7 / 8
 """Slow and new ones together: the rest is for those that answer in good time."""
 TOP_UP_SHARE: Final = 4
@@ -45,6 +50,10 @@ class _Load:
     unanswered: int = 0
     mean_s: float | None = None
     pace: Pace = Pace.NEW
+
+
+_NOTHING: Final = _Load()
+"""What a destination holds that is not known."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,14 +118,12 @@ class Slots:
 
     def wait_if_full(self, lane: Lane, now_s: float) -> Queue | None:
         """Have a destination wait if it may hold no more, and name what is full; None: it may."""
-        load = self._loads.get(lane)
-        pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
-        if not self.let_in(pace, now_s):
-            return pace
+        load = self._loads.get(lane, _NOTHING)
+        if not self.let_in(load.pace, now_s):
+            return load.pace
         if self._shares.are_set and not self._lets_in_project(lane.project, now_s):
             return lane.project
-        limit = self._limit(pace)
-        return None if self._is_open(lane, limit - held, limit, now_s) else lane
+        return None if self._lets_in_lane(lane, load, now_s) else lane
 
     def _lets_in_project(self, project: ProjectId, now_s: float) -> bool:
         most = self._shares.most_of(project, self.free)
@@ -144,18 +151,19 @@ class Slots:
 
     def opens_for(self, lane: Lane, now_s: float) -> bool:
         """Whether a destination that waits for its own slots may hold one now."""
-        load = self._loads.get(lane)
-        pace, held = (load.pace, load.held) if load else (Pace.NEW, 0)
-        limit = self._limit(pace)
-        return self._is_open(lane, limit - held, limit, now_s)
+        return self._lets_in_lane(lane, self._loads.get(lane, _NOTHING), now_s)
+
+    def _lets_in_lane(self, lane: Lane, load: _Load, now_s: float) -> bool:
+        limit = self._limit(load.pace)
+        return self._is_open(lane, limit - load.held, limit, now_s)
 
     def room(self, queue: Queue, now_s: float) -> int:
         """How many backlogs that wait for a queue are worth a look now."""
         if isinstance(queue, Pace):
             return self.let_in(queue, now_s)
         if isinstance(queue, Lane):
-            load = self._loads.get(queue)
-            return max(1, self._limit(load.pace) - load.held) if load else NEW_SLOTS
+            load = self._loads.get(queue, _NOTHING)
+            return max(1, self._limit(load.pace) - load.held)
         most = self._shares.most_of(queue, self.free)
         return self._total if most is None else max(1, most - self._of_project[queue])
 
@@ -239,11 +247,13 @@ class Slots:
 
     def _limit(self, pace: Pace) -> int:
         """How many one destination may hold of what its pace leaves free; at least one."""
-        free = self.free
+        share = self.free // FREE_SHARE
         if pace is Pace.SLOW:
-            free = min(free, self._limit_of_pace(pace) - self._held[pace])
-        most = min(self._per_destination, NEW_SLOTS) if pace is Pace.NEW else self._per_destination
-        return max(1, min(most, free // FREE_SHARE))
+            share = min(share, (self._limit_of_pace(pace) - self._held[pace]) // FREE_SHARE)
+        elif pace is Pace.NEW:
+            for_first = self._limit_of_pace(pace) // FIRST_NEW_SHARE - self._held[pace]
+            share = min(share, max(NEW_SLOTS, for_first // FREE_SHARE))
+        return max(1, min(self._per_destination, share))
 
     def _limit_of_pace(self, pace: Pace) -> int:
         if pace is Pace.SLOW:
