@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
+import click
 import psycopg
 import pytest
 import trio
@@ -20,6 +21,7 @@ from tests.command import run_command
 from tests.contract.timers import ALICE, new_timer
 from tests.folders import database_folder
 from timer_trio import __version__
+from timer_trio.cli import main
 from timer_trio.embedded import PostgresServer
 from timer_trio.storage.migrations.migrate import migrate_database
 from timer_trio.storage.postgres import PostgresStorage
@@ -68,26 +70,36 @@ def refusal(folder: Path, *arguments: str, **environ: str) -> str:
     return err
 
 
-DB_COMMANDS = [
-    *("db create", "db migrate", "db revert", "db status"),
-    *("db prune", "db reencrypt", "db partition"),
-]
-BULK_COMMANDS = ["bulk", "bulk cancel", "bulk redrive", "bulk delete"]
-TIMERS_COMMANDS = [
-    f"timers {name}" for name in ("list", "get", "create", "cancel", "redrive", "attempts")
-]
-COMMANDS = [
-    *("", "serve", "listen", "import", *BULK_COMMANDS, "replicas"),
-    *("timers", *TIMERS_COMMANDS, "db", *DB_COMMANDS),
-]
+LOADED = """
+import sys
+from timer_trio.cli import main
+main(["serve", "--help"], standalone_mode=False)
+print(*{"httpx", "quart_trio"} & sys.modules.keys())
+"""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def paths(command: click.Command, *path: str) -> Iterator[str]:
+    """Spell a command and all that are below it and shown."""
+    yield " ".join(path)
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for name in command.list_commands(context):
+                below = command.get_command(context, name)
+                if below is not None and not below.hidden:
+                    yield from paths(below, *path, name)
+
+
+@pytest.mark.parametrize("command", [*paths(main)])
 def test_each_command_explains_itself(folder: Path, command: str) -> None:
     code, out, _ = run_command(folder, *command.split(), "-h")
-    assert (code, "--help" in out) == (0, True)
+    assert (code, out.startswith(f"Usage: main {command}".rstrip())) == (0, True)
     told = run_command(folder, *command.split(), "--version")
     assert told == (0, f"timer-trio {__version__}\n", "")
+
+
+def test_command_loads_what_it_needs_alone(folder: Path) -> None:
+    _, out, _ = ended(folder, "-c", LOADED)
+    assert out.splitlines()[-1] == ""
 
 
 def test_module_is_the_command(folder: Path) -> None:

@@ -3,6 +3,7 @@
 An import exits with 1 where lines of its file were refused, `timers` where the service refuses.
 
 - ``group``           what all commands share: version, settings, refusals in words
+- ``on_demand``       the group of all commands, which loads the one that is asked for
 - ``errors``          why a command failed
 - ``serve``           the service
 - ``worker``          one of its processes, if it has several
@@ -39,43 +40,41 @@ An import exits with 1 where lines of its file were refused, `timers` where the 
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
-from timer_trio.cli.audit import audit_command
-from timer_trio.cli.bulk import bulk_command
-from timer_trio.cli.cells import cells_command
-from timer_trio.cli.db import db
-from timer_trio.cli.destinations import destinations_command
-from timer_trio.cli.flows import flows_command
-from timer_trio.cli.group import RefusingGroup, version
-from timer_trio.cli.imports import import_command
-from timer_trio.cli.keys import keys_command
-from timer_trio.cli.listen import listen_command
-from timer_trio.cli.pauses import pause_command, resume_command
-from timer_trio.cli.projects import projects_command
-from timer_trio.cli.replicas import replicas_command
-from timer_trio.cli.schedules import schedules_command
-from timer_trio.cli.serve import serve
-from timer_trio.cli.signing_secrets import signing_secrets_command
-from timer_trio.cli.timers import timers_command
-from timer_trio.cli.worker import worker
+from timer_trio.cli.group import version
+from timer_trio.cli.on_demand import GroupOnDemand
+
+_PLACES: Final = {
+    "audit": "audit:audit_command",
+    "bulk": "bulk:bulk_command",
+    "cells": "cells:cells_command",
+    "db": "db:db",
+    "destinations": "destinations:destinations_command",
+    "flows": "flows:flows_command",
+    "import": "imports:import_command",
+    "keys": "keys:keys_command",
+    "listen": "listen:listen_command",
+    "pause": "pauses:pause_command",
+    "projects": "projects:projects_command",
+    "replicas": "replicas:replicas_command",
+    "resume": "pauses:resume_command",
+    "schedules": "schedules:schedules_command",
+    "serve": "serve:serve",
+    "signing-secrets": "signing_secrets:signing_secrets_command",
+    "timers": "timers:timers_command",
+    "worker": "worker:worker",
+}
 
 
-@click.group(cls=RefusingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=GroupOnDemand, places=_PLACES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @version
 def main() -> None:
     """Run a durable timer service: POST when and where, and it makes that HTTP callback.
 
     Settings come from the environment and from the file .env in the current folder.
     """
-
-
-for command in (
-    *(serve, worker, listen_command, timers_command, import_command),
-    *(schedules_command, bulk_command, replicas_command),
-    *(flows_command, destinations_command, pause_command, resume_command),
-    *(projects_command, keys_command, signing_secrets_command, audit_command),
-):
-    main.add_command(command)
-main.add_command(db)
-main.add_command(cells_command)
