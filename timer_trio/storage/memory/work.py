@@ -48,6 +48,7 @@ class MemoryWork(Database):
         return [
             timer
             for cursor in cursors
+            if self._due[cursor.shard]  # most have none
             for timer in itertools.islice(self._behind(cursor, until, cut_off), per_shard)
         ]
 
