@@ -8,7 +8,7 @@ from typing import Final
 from uuid import RFC_4122, UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.contract.timers import (
@@ -224,6 +224,7 @@ def test_id_is_a_uuid_of_version_7(now: datetime, shard: int, source: random.Ran
     assert (timer_id.version, timer_id.variant) == (7, RFC_4122)
 
 
+@example(datetime(1970, 1, 1, 0, 0, 1, 1_000, tzinfo=UTC), 0)
 @given(INSTANTS, SHARD_NUMBERS)
 def test_id_tells_its_millisecond(now: datetime, shard: int) -> None:
     elapsed = now - datetime(1970, 1, 1, tzinfo=UTC)
