@@ -21,14 +21,17 @@ setup: $(VENV)/.run ## Make .venv with the service and its embedded PostgreSQL
 run: $(VENV)/.run ## Start the service for development; the settings are in .env.example
 	@exec $(BIN)/timer-trio serve --dev
 
+DOMAIN_TESTS := $(wildcard tests/unit/test_domain_*.py)
+
 # Nothing may run beside what is held against a clock. Watched for coverage is the domain alone, and
-# by its unit tests: a simulation would take twice as long.
+# by its own tests: all others would take twice as long.
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/python -m pytest -m timed tests/acceptance tests/chaos
-	@$(BIN)/python -m pytest --numprocesses=auto tests/unit \
+	@$(BIN)/python -m pytest --numprocesses=auto $(DOMAIN_TESTS) \
 		--cov=timer_trio.domain --cov-branch --cov-fail-under=100
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not timed' --ignore=tests/unit
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not timed' \
+		$(addprefix --ignore=,$(DOMAIN_TESTS))
 
 check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order of imports
 	@$(BIN)/ruff format --check .

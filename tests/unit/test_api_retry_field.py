@@ -226,27 +226,6 @@ def test_policy_is_what_was_asked_for_with_the_defaults(
     assert policy(retry) == expected
 
 
-def test_defaults_are_those_of_the_contract() -> None:
-    assert retry_data(RetryPolicy()) == {
-        "max_attempts": 5,
-        "initial_delay_seconds": 10,
-        "factor": 2,
-        "max_delay_seconds": 3_600,
-        "jitter": 0.2,
-        "give_up_after_seconds": None,
-    }
-    assert retry_data(None) is None
-
-
-def test_policy_with_delays_is_answered_without_what_they_stand_for() -> None:
-    assert retry_data(RetryPolicy(delays=(10, 60), max_attempts=3)) == {
-        "max_attempts": 3,
-        "delays": [10, 60],
-        "jitter": 0.2,
-        "give_up_after_seconds": None,
-    }
-
-
 GROWING: Final = st.fixed_dictionaries(
     {},
     optional={

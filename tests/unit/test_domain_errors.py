@@ -3,13 +3,18 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.timers import new_timer
+from tests.schedules import FIRST_ID
 from timer_trio.domain.errors import (
     CellAwayError,
     CreatesUnknownError,
     CreateUnknownError,
     IsResultError,
+    KeyedCreateUnknownError,
     NameTakenError,
     NotPendingError,
+    OlderReplicasError,
+    ScheduleCreateUnknownError,
+    ScheduleNameTakenError,
     StorageError,
     StorageUnavailableError,
     TimerNotFoundError,
@@ -53,9 +58,21 @@ def test_many_unknown_creates_are_counted_and_known_by_their_ids() -> None:
     assert error.timer_ids == timer_ids
 
 
+def test_schedule_whose_creation_is_unknown_or_whose_name_is_taken_is_known_by_its_id() -> None:
+    unknown, taken = ScheduleCreateUnknownError(FIRST_ID), ScheduleNameTakenError(FIRST_ID)
+    assert unknown.schedule_id == taken.schedule_id == FIRST_ID
+    assert str(FIRST_ID) in str(unknown)
+    assert str(FIRST_ID) in str(taken)
+
+
+def test_older_replicas_are_named() -> None:
+    assert "(a, b)" in str(OlderReplicasError(["a", "b"]))
+
+
 def test_unknown_create_counts_as_a_database_that_is_away() -> None:
     assert issubclass(CreateUnknownError, StorageUnavailableError)
     assert issubclass(CreatesUnknownError, StorageUnavailableError)
+    assert isinstance(KeyedCreateUnknownError(), StorageUnavailableError)
     assert issubclass(StorageUnavailableError, StorageError)
 
 

@@ -187,6 +187,18 @@ def test_flow_that_is_lost_is_looked_at_and_read_again() -> None:
     assert known.flows.are_wanted
 
 
+@pytest.mark.parametrize(("refused", "lost"), [(1, [FLOW]), (2, [])])
+def test_claim_that_is_refused_in_a_term_loses_the_flows_of_that_term(
+    refused: int, lost: list[FlowId]
+) -> None:
+    known = gates()
+    reading = FlowReading(rules=FlowRules(max_in_flight=1), now=FlowNow([due(1).id]))
+    known.flows.know(FLOW, reading)
+    assert known.hold(FLOW, LANE, 0.0)
+    known.lose_terms({flow_shard(*FLOW): refused})
+    assert opened(known) == lost
+
+
 def test_flows_are_looked_at_when_shards_have_moved() -> None:
     known = gates()
     known.set_pause(LANE, PAUSED)

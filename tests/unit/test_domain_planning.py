@@ -42,6 +42,7 @@ from timer_trio.domain.schedule import (
     ScheduleId,
     ScheduleStatus,
     Standing,
+    due_occurrences,
 )
 from timer_trio.domain.schedule_rule import CronRule, EveryRule
 from timer_trio.domain.settlement import SUPERSEDED
@@ -169,6 +170,8 @@ def test_after_an_outage_only_the_newest_fires() -> None:
     assert planned.skipped == 59
     assert planned.schedule.unplanned == 54
     assert planned.schedule.instants == 70
+    due = [*due_occurrences(planned.occurrences)]
+    assert [each.due_at for each in due] == pending_of(planned)
 
 
 def test_catching_up_with_all_fires_what_is_within_its_grace() -> None:

@@ -10,8 +10,9 @@ from timer_trio.domain.answer import KeptAnswer
 from timer_trio.domain.attempt import AttemptRecord
 from timer_trio.domain.errors import SealedError
 from timer_trio.domain.masking import NOTHING
-from timer_trio.domain.rendering import attempt_json
-from timer_trio.domain.sealed import HEADERS, MARK, is_sealed_text
+from timer_trio.domain.rendering import attempt_json, retry_data
+from timer_trio.domain.retry import RetryPolicy
+from timer_trio.domain.sealed import HEADERS, MARK
 
 ENDED_AT = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -55,8 +56,22 @@ def test_answer_that_nobody_has_opened_is_not_shown() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "is_sealed"), [(f"{MARK}x", True), ('"fernet:"', False), ("", False), (None, False)]
-)
-def test_sealed_text_is_known_by_its_mark(text: str | None, *, is_sealed: bool) -> None:
-    assert is_sealed_text(text) == is_sealed
+def test_defaults_are_those_of_the_contract() -> None:
+    assert retry_data(RetryPolicy()) == {
+        "max_attempts": 5,
+        "initial_delay_seconds": 10,
+        "factor": 2,
+        "max_delay_seconds": 3_600,
+        "jitter": 0.2,
+        "give_up_after_seconds": None,
+    }
+    assert retry_data(None) is None
+
+
+def test_policy_with_delays_is_answered_without_what_they_stand_for() -> None:
+    assert retry_data(RetryPolicy(delays=(10, 60), max_attempts=3)) == {
+        "max_attempts": 3,
+        "delays": [10, 60],
+        "jitter": 0.2,
+        "give_up_after_seconds": None,
+    }

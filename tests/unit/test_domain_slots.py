@@ -208,6 +208,7 @@ def test_destination_is_slow_that_has_not_answered_for_a_second() -> None:
     slots = Slots(1000, 100)
     slots.hold(A)
     slots.begin(A, 5.0)
+    assert slots.awaits_answer(A)
     assert slots.let_in(Pace.NEW, 5.999) == 217
     assert slots.opens_s(Pace.NEW, 5.0) == 5.0 + PROMPT_S
     assert slots.let_in(Pace.NEW, 6.0) == 874 // 4
@@ -249,6 +250,7 @@ def test_a_dozen_silent_destinations_leave_room_for_new_ones() -> None:
 def test_claimed_and_unsent_is_no_silence() -> None:
     slots = Slots(1000, 100)
     slots.hold(A)
+    assert not slots.awaits_answer(A)
     assert slots.let_in(Pace.NEW, 1e6) == 217
 
 
@@ -353,7 +355,9 @@ def test_a_long_silence_makes_any_destination_slow() -> None:
 
 def test_slots_are_shared_by_all_claimers_and_each_has_its_own_waiting() -> None:
     slots = proven_slots(8, 2)
+    assert not slots.are_shared
     others = slots.beside()
+    assert slots.are_shared
     heard: list[tuple[str, Lane]] = []
     slots.on_freed = lambda lane: heard.append(("first", lane))
     others.on_freed = lambda lane: heard.append(("second", lane))
