@@ -30,8 +30,8 @@ test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -m timed tests/acceptance tests/chaos
 	@$(BIN)/python -m pytest --numprocesses=auto $(DOMAIN_TESTS) \
 		--cov=timer_trio.domain --cov-branch --cov-fail-under=100
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not timed' \
-		$(addprefix --ignore=,$(DOMAIN_TESTS))
+	@$(BIN)/python -m pytest --numprocesses=auto tests/unit $(addprefix --ignore=,$(DOMAIN_TESTS))
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m 'not timed' --ignore=tests/unit
 
 check: $(VENV)/.dev ## Run what reads the code: format, lint, types, the order of imports
 	@$(BIN)/ruff format --check .

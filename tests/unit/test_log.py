@@ -33,10 +33,11 @@ class Terminal(io.StringIO):
 def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    structured = structlog.get_config()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**structured)
 
 
 def written(level: LogLevel = "info", fmt: LogFormat | None = None) -> tuple[Any, io.StringIO]:
