@@ -92,9 +92,17 @@ def paths(command: click.Command, *path: str) -> Iterator[str]:
 @pytest.mark.parametrize("command", [*paths(main)])
 def test_each_command_explains_itself(folder: Path, command: str) -> None:
     code, out, _ = run_command(folder, *command.split(), "-h")
-    assert (code, out.startswith(f"Usage: main {command}".rstrip())) == (0, True)
+    assert (code, "--help" in out) == (0, True)
+    assert out.startswith(f"Usage: main {command}".rstrip())
     told = run_command(folder, *command.split(), "--version")
     assert told == (0, f"timer-trio {__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", main.list_commands(click.Context(main)))
+def test_each_command_is_found_under_its_own_name(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
 
 
 def test_command_loads_what_it_needs_alone(folder: Path) -> None:
