@@ -6,7 +6,6 @@ import hmac
 import struct
 from base64 import b64decode, urlsafe_b64encode
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -17,8 +16,8 @@ from timer_trio.domain.query import Position, TimerFilter, TimerQuery
 from timer_trio.domain.rules import FlowQuery
 from timer_trio.domain.schedule import ScheduleQuery
 from timer_trio.domain.timer import TimerId
+from timer_trio.domain.unix_time import EPOCH, MICROSECOND, unix_us
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = struct.Struct(">q16s")  # microseconds, id
 _SCALARS: Final = tuple(f.name for f in fields(TimerFilter) if f.name != "metadata")
 _OF_AUDIT: Final = tuple(f.name for f in fields(AuditQuery) if f.name not in {"limit", "behind"})
@@ -31,7 +30,7 @@ ByName = FlowQuery | DestinationQuery
 
 
 def cursor_of(position: Position, query: Query, key: bytes) -> str:
-    microseconds = (position.instant - _EPOCH) // timedelta(microseconds=1)
+    microseconds = unix_us(position.instant)
     place = _PLACE.pack(microseconds, position.id.bytes)
     return _sealed(place, _this_list(query), key)
 
@@ -50,7 +49,7 @@ def position_of(cursor: str, query: Query, key: bytes) -> Position:
     if len(sealed) != _PLACE.size + _SEAL_BYTES:
         raise ValueError("no cursor")
     microseconds, timer_id = _PLACE.unpack_from(sealed)
-    instant = _EPOCH + timedelta(microseconds=microseconds)
+    instant = EPOCH + microseconds * MICROSECOND
     position = Position(instant, TimerId(UUID(bytes=timer_id)))
     if not hmac.compare_digest(cursor_of(position, query, key), cursor):
         raise ValueError("made for another list")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from timer_trio.domain.schedule_rule import Bounds, EveryRule
+from timer_trio.domain.unix_time import EPOCH, MICROSECOND, unix_us
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_US: Final = unix_us(datetime.max.replace(tzinfo=UTC))
 
 
 def next_elapsed(rule: EveryRule, bounds: Bounds, after: datetime) -> datetime | None:
@@ -18,11 +17,7 @@ def next_elapsed(rule: EveryRule, bounds: Bounds, after: datetime) -> datetime |
     It is the anchor plus a whole number of intervals, which is 0 only if start_at was given. The
     end of the bounds is not looked at.
     """
-    anchor, interval = _us(bounds.anchor), round(rule.seconds * 1_000_000)
-    count = (_us(after) - anchor) // interval + 1
+    anchor, interval = unix_us(bounds.anchor), round(rule.seconds * 1_000_000)
+    count = (unix_us(after) - anchor) // interval + 1
     at = anchor + interval * max(count, 0 if bounds.starts_at_anchor else 1)
-    return _EPOCH + at * _MICROSECOND if at <= _LAST_US else None
-
-
-def _us(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
+    return EPOCH + at * MICROSECOND if at <= _LAST_US else None

@@ -8,15 +8,15 @@ versions must make the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
 from timer_trio.domain.schedule import Overlap, ScheduleId
 from timer_trio.domain.timer import TimerId
+from timer_trio.domain.unix_time import unix_us
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION_8: Final = 0x8 << 76
 _VARIANT: Final = 0b10 << 62
 IS_OCCURRENCE: Final = 1 << 65
@@ -35,17 +35,17 @@ def occurrence_id(
     schedule_id: ScheduleId, version: int, instant: datetime, overlap: Overlap
 ) -> TimerId:
     """Return the id of the occurrence at this instant of a version of a schedule."""
-    unix_us = _unix_us(instant)
-    told = schedule_id.bytes + version.to_bytes(8, "big") + unix_us.to_bytes(8, "big")
+    instant_us = unix_us(instant)
+    told = schedule_id.bytes + version.to_bytes(8, "big") + instant_us.to_bytes(8, "big")
     drawn = int.from_bytes(blake2b(told, digest_size=8).digest(), "big")
-    return _id_of(schedule_id, unix_us // 1_000, drawn, overlap)
+    return _id_of(schedule_id, instant_us // 1_000, drawn, overlap)
 
 
 def extra_occurrence_id(
     schedule_id: ScheduleId, now: datetime, overlap: Overlap, random_bits: Callable[[int], int]
 ) -> TimerId:
     """Return the id of an occurrence that is beside the rule: another one each time."""
-    return _id_of(schedule_id, _unix_us(now) // 1_000, random_bits(64), overlap)
+    return _id_of(schedule_id, unix_us(now) // 1_000, random_bits(64), overlap)
 
 
 def is_occurrence(timer_id: TimerId) -> bool:
@@ -63,7 +63,3 @@ def _id_of(schedule_id: ScheduleId, unix_ms: int, drawn: int, overlap: Overlap) 
     head = unix_ms << 80 | flags | (drawn >> 54 & 0x3FF) << 66
     tail = (drawn & (1 << 54) - 1) << 8 | schedule_id.int & 0xFF
     return TimerId(UUID(int=head | _VARIANT | tail))
-
-
-def _unix_us(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType, TypedDict
 from uuid import UUID
@@ -25,6 +25,7 @@ from timer_trio.domain.flow import FlowId, FlowKey
 from timer_trio.domain.project import DEFAULT_PROJECT, ProjectId
 from timer_trio.domain.retry import RetryPolicy
 from timer_trio.domain.signing import Signing
+from timer_trio.domain.unix_time import unix_us
 from timer_trio.domain.value import value
 
 TimerId = NewType("TimerId", UUID)
@@ -37,8 +38,6 @@ JsonText = NewType("JsonText", str)
 """A JSON value as it arrived, so that key order and integers of any size survive."""
 
 SHARDS: Final = 256
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Status(StrEnum):
@@ -351,9 +350,8 @@ def shard_of(timer_id: TimerId) -> int:
 
 def new_timer_id(now: datetime, shard: int, random_bits: Callable[[int], int]) -> TimerId:
     """Make a UUIDv7 (RFC 9562, section 5.7) of the instant `now` that belongs to `shard`."""
-    unix_ms = (now - _EPOCH) // _MILLISECOND  # seconds as a float may be just below one
     chosen = random_bits(66)  # at once: each call asks the system
-    head = unix_ms << 80 | 0x7 << 76 | chosen >> 54 << 64
+    head = unix_us(now) // 1_000 << 80 | 0x7 << 76 | chosen >> 54 << 64
     tail = 0b10 << 62 | (chosen & (1 << 54) - 1) << 8 | shard
     return TimerId(UUID(int=head | tail))
 

@@ -6,7 +6,7 @@ services with OpenTelemetry know. What no collector takes the SDK drops, and say
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import trio
@@ -21,13 +21,12 @@ from opentelemetry.sdk.trace.sampling import Decision
 
 from timer_trio import __version__
 from timer_trio.domain.trace import TraceContext
+from timer_trio.domain.unix_time import unix_us
 from timer_trio.telemetry.tracing import Span, SpanKind
 from timer_trio.threads import start_in_thread
 
 SERVICE: Final = "timer-trio"
 """What it is called unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES have another name."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _KINDS: Final = {
     SpanKind.SERVER: trace.SpanKind.SERVER,
     SpanKind.CLIENT: trace.SpanKind.CLIENT,
@@ -113,4 +112,4 @@ def _context_of(context: TraceContext) -> trace.SpanContext:
 
 
 def _nanoseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND * 1000
+    return unix_us(instant) * 1000

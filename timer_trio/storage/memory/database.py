@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import trio
@@ -54,11 +54,11 @@ from timer_trio.domain.timer import (
     TimerId,
     shard_of,
 )
+from timer_trio.domain.unix_time import EPOCH
 from timer_trio.storage.protocols import Hint
 
 _SEAL: Final = bytes(32)
 """Nobody but the process itself reaches what is in memory."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ class Database:
         self._keys: dict[ProjectKey, KeyRow] = {}
         self._names: dict[ProjectKey, TimerId] = {}
         self._schedules: dict[ScheduleId, Schedule] = {}
-        self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, _EPOCH)}
+        self._projects = {DEFAULT_PROJECT: ProjectRow(DEFAULT_NAME, EPOCH)}
         self._next_project = 1
         self._rules_version = 1
         self._flows: dict[FlowId, FlowRow] = {}
